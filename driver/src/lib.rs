@@ -1,1 +1,6 @@
-//! pasidon-driver
+//! Programs a RISC-V IOMMU and offers shared virtual addressing.
+#![no_std]
+
+mod platform;
+
+pub use platform::Platform;

@@ -1,0 +1,78 @@
+//! What the driver needs from the world around it.
+//!
+//! An operating system, a bare-metal board, a simulation and the unit tests each implement [`Platform`]; the
+//! driver itself touches neither registers nor memory in any other way. [`crate::RawPlatform`] is a ready-made
+//! implementation for machines where registers and memory are plain pointers.
+
+/// Access to one IOMMU's registers, to memory that it can reach, to time, and to a way of waiting.
+///
+/// Every method takes `&self` and may be called from several threads at once; an implementation that keeps
+/// state guards it itself. No method may call back into the driver: the driver calls some of them with
+/// its own locks held.
+///
+/// # Registers
+///
+/// `offset` is a byte offset from the start of the 4 KiB register page, always aligned to the access, always
+/// inside one register. 64-bit accesses are made only to 64-bit registers and may be carried out as two
+/// 32-bit ones, the low half first, where the bus is narrower. Values are in the CPU's byte order. Register
+/// accesses reach the IOMMU in program order.
+///
+/// # Memory
+///
+/// Addresses are those that the IOMMU itself uses (supervisor physical addresses). The IOMMU reads and
+/// writes this memory at any time, so `load*` and `store*` are single, whole, uncached-or-coherent accesses
+/// of their width at a naturally aligned address, which the compiler may neither merge, split nor drop.
+/// Values are in the byte order that `fctl.BE` selects; the driver selects little-endian.
+pub trait Platform: Send + Sync {
+    /// Reads the 32-bit register (or half of a 64-bit register) at `offset`.
+    fn read32(&self, offset: u32) -> u32;
+    /// Reads the 64-bit register at `offset`.
+    fn read64(&self, offset: u32) -> u64;
+    /// Writes the 32-bit register (or half of a 64-bit register) at `offset`.
+    fn write32(&self, offset: u32, value: u32);
+    /// Writes the 64-bit register at `offset`.
+    fn write64(&self, offset: u32, value: u64);
+
+    /// Allocates `bytes` of memory that the IOMMU can read and write, aligned to `align` (a power of two), and
+    /// returns its physical address. `None` when there is no such memory; the driver reports that to its caller.
+    ///
+    /// The contents may be anything: the driver clears what it uses.
+    fn alloc(&self, bytes: usize, align: usize) -> Option<u64>;
+    /// Returns memory that [`alloc`](Self::alloc) gave out, with the same `bytes`. The IOMMU no longer uses it.
+    fn free(&self, paddr: u64, bytes: usize);
+
+    /// Reads the aligned doubleword at `paddr`.
+    fn load64(&self, paddr: u64) -> u64;
+    /// Writes the aligned doubleword at `paddr`; the IOMMU sees the old value or the new one, never a mixture.
+    fn store64(&self, paddr: u64, value: u64);
+    /// Reads the aligned word at `paddr`.
+    fn load32(&self, paddr: u64) -> u32;
+    /// Writes the aligned word at `paddr`.
+    fn store32(&self, paddr: u64, value: u32);
+
+    /// Orders every earlier memory and register access before every later one, as the IOMMU sees them
+    /// (`fence iorw, iorw`; on a machine that is not coherent, also whatever makes memory so).
+    fn fence(&self);
+
+    /// The time in ticks, counting up from any origin. Every timeout of the driver is in these ticks.
+    /// It must advance while the driver polls, or a wait for hardware that is dead would have no end.
+    fn now(&self) -> u64;
+
+    /// Called once per turn of every polling loop. A board executes a pause instruction, an operating system
+    /// may yield where that is allowed, a simulation steps its clock.
+    fn relax(&self) {
+        core::hint::spin_loop();
+    }
+
+    /// Called before the driver takes one of its internal locks; what it returns goes to the matching
+    /// [`unmask`](Self::unmask). Where interrupt handlers or preempting tasks on the same CPU call the
+    /// driver (fault service, mm invalidation), mask them here; otherwise the default, which does nothing, is right.
+    /// Calls nest.
+    fn mask(&self) -> usize {
+        0
+    }
+    /// Undoes the [`mask`](Self::mask) that returned `state`.
+    fn unmask(&self, state: usize) {
+        let _ = state;
+    }
+}
