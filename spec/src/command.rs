@@ -1,0 +1,151 @@
+//! The commands that software puts into the command queue. (Section "Command-Queue (CQ)".)
+//!
+//! A command is 16 bytes: two 64-bit doublewords in the byte order of `fctl.BE`. Field constants are grouped by
+//! command; fields of the second doubleword say so. [`Command`] is the decoded form.
+
+mod decoded;
+
+pub use decoded::{Command, Illegal, Range, Store, Support};
+
+/// Bytes of a command.
+pub const COMMAND_BYTES: u64 = 16;
+
+/// Encodings of `opcode`. 0 and 5 to 63 are reserved, 64 to 127 are for custom use.
+pub mod opcode {
+    /// Page-table cache invalidation.
+    pub const IOTINVAL: u64 = 1;
+    /// Command-queue fence.
+    pub const IOFENCE: u64 = 2;
+    /// Directory cache invalidation.
+    pub const IODIR: u64 = 3;
+    /// PCIe ATS messages.
+    pub const ATS: u64 = 4;
+}
+
+/// Encodings of `func3`, per opcode. All others are reserved.
+pub mod func3 {
+    /// IOTINVAL.VMA: first-stage translations.
+    pub const IOTINVAL_VMA: u64 = 0;
+    /// IOTINVAL.GVMA: second-stage translations.
+    pub const IOTINVAL_GVMA: u64 = 1;
+    /// IOFENCE.C.
+    pub const IOFENCE_C: u64 = 0;
+    /// IODIR.INVAL_DDT: device contexts and all that depends on them.
+    pub const IODIR_INVAL_DDT: u64 = 0;
+    /// IODIR.INVAL_PDT: one process context.
+    pub const IODIR_INVAL_PDT: u64 = 1;
+    /// ATS.INVAL: sends an invalidation request to a device.
+    pub const ATS_INVAL: u64 = 0;
+    /// ATS.PRGR: sends a page-request group response to a device.
+    pub const ATS_PRGR: u64 = 1;
+}
+
+record! {
+    /// What all commands share.
+    header
+    {
+        /// Group of the command: see [`opcode`](super::opcode).
+        OPCODE "opcode" [6:0] RW;
+        /// Function within the group: see [`func3`](super::func3).
+        FUNC3 "func3" [9:7] RW;
+    }
+}
+
+record! {
+    /// IOTINVAL.VMA and IOTINVAL.GVMA. (Section "IOMMU Page-Table cache invalidation commands".)
+    iotinval
+    {
+        /// 1.
+        OPCODE "opcode" [6:0] RW;
+        /// 0 for VMA, 1 for GVMA.
+        FUNC3 "func3" [9:7] RW;
+        /// `ADDR` is valid. Ignored by GVMA if `GV` is 0.
+        AV "AV" [10] RW;
+        /// Process soft-context identifier. Ignored if `PSCV` is 0.
+        PSCID "PSCID" [31:12] RW;
+        /// `PSCID` is valid. Must be 0 in GVMA.
+        PSCV "PSCV" [32] RW;
+        /// `GSCID` is valid. If 0, VMA applies to host address spaces and GVMA to all virtual machines.
+        GV "GV" [33] RW;
+        /// Invalidates non-leaf entries too. Reserved if `capabilities.NL` is 0; ignored if `AV` is.
+        NL "NL" [34] RW;
+        /// Guest soft-context identifier. Ignored if `GV` is 0.
+        GSCID "GSCID" [59:44] RW;
+    }
+    {
+        /// Doubleword 1: `ADDR` encodes a range: with its lowest 0 at bit X, 2^(X+1) pages of 4 KiB. Reserved if
+        /// `capabilities.S` is 0; ignored if `AV` is.
+        S "S" [9] RW;
+        /// Doubleword 1: bits 63:12 of the address. Ignored if `AV` is 0.
+        ADDR "ADDR[63:12]" [61:10] RW;
+    }
+}
+
+record! {
+    /// IOFENCE.C. (Section "IOMMU Command-queue Fence commands".)
+    iofence
+    {
+        /// 2.
+        OPCODE "opcode" [6:0] RW;
+        /// 0.
+        FUNC3 "func3" [9:7] RW;
+        /// `ADDR` and `DATA` are valid: store `DATA` at `ADDR` on completion.
+        AV "AV" [10] RW;
+        /// Set `cqcsr.fence_w_ip` on completion. Reserved if `fctl.WSI` is 0.
+        WSI "WSI" [11] RW;
+        /// Previous device reads are to be globally observed first.
+        PR "PR" [12] RW;
+        /// Previous device writes are to be globally observed first.
+        PW "PW" [13] RW;
+        /// The 4 bytes to store. Ignored if `AV` is 0.
+        DATA "DATA" [63:32] RW;
+    }
+    {
+        /// Doubleword 1: bits 63:2 of the address to store to. Ignored if `AV` is 0.
+        ADDR "ADDR[63:2]" [61:0] RW;
+    }
+}
+
+record! {
+    /// IODIR.INVAL_DDT and IODIR.INVAL_PDT. (Section "IOMMU directory cache invalidation commands".)
+    iodir
+    {
+        /// 3.
+        OPCODE "opcode" [6:0] RW;
+        /// 0 for INVAL_DDT, 1 for INVAL_PDT.
+        FUNC3 "func3" [9:7] RW;
+        /// The process_id for INVAL_PDT, no wider than supported. Reserved in INVAL_DDT.
+        PID "PID" [31:12] RW;
+        /// `DID` is valid. Must be 1 in INVAL_PDT.
+        DV "DV" [33] RW;
+        /// The device_id, no wider than `ddtp.iommu_mode` supports. Ignored if `DV` is 0.
+        DID "DID" [63:40] RW;
+    }
+    {}
+}
+
+record! {
+    /// ATS.INVAL and ATS.PRGR, supported if `capabilities.ATS` is 1. (Section "IOMMU PCIe ATS commands".)
+    ats
+    {
+        /// 4.
+        OPCODE "opcode" [6:0] RW;
+        /// 0 for INVAL, 1 for PRGR.
+        FUNC3 "func3" [9:7] RW;
+        /// PASID of the message. Ignored if `PV` is 0.
+        PID "PID" [31:12] RW;
+        /// The message carries a PASID.
+        PV "PV" [32] RW;
+        /// `DSEG` is valid.
+        DSV "DSV" [33] RW;
+        /// Requester id of the device function that the message goes to.
+        RID "RID" [55:40] RW;
+        /// Segment of the destination. Ignored if `DSV` is 0.
+        DSEG "DSEG" [63:56] RW;
+    }
+    {
+        /// Doubleword 1: the message body, an [`InvalidationRequest`](crate::message::InvalidationRequest) or a
+        /// [`PageRequestGroupResponse`](crate::message::PageRequestGroupResponse).
+        PAYLOAD "PAYLOAD" [63:0] RW;
+    }
+}

@@ -1,0 +1,85 @@
+//! The hardware performance monitor.
+
+register! {
+    /// Copies of the overflow bits. (Section "Performance-monitoring counter overflow status".)
+    iocountovf @ 88, 4 bytes, Hpm {
+        /// Copy of `iohpmcycles.OF`.
+        CY "CY" [0] RO;
+        /// Bit X of the register is a copy of `iohpmevtX.OF`.
+        HPM "HPM" [31:1] RO;
+    }
+}
+
+register! {
+    /// Stops counters. (Section "Performance-monitoring counter inhibits".)
+    iocountinh @ 92, 4 bytes, Hpm {
+        /// 1 stops `iohpmcycles`.
+        CY "CY" [0] RW;
+        /// Bit X of the register stops `iohpmctrX`.
+        HPM "HPM" [31:1] WARL;
+    }
+}
+
+register! {
+    /// Counts clock cycles. (Section "Performance-monitoring cycles counter".)
+    iohpmcycles @ 96, 8 bytes, Hpm {
+        /// The count.
+        COUNTER "counter" [62:0] WARL;
+        /// The count wrapped. While it is 1, a further wrap raises no interrupt.
+        OF "OF" [63] RW;
+    }
+}
+
+register! {
+    /// Counters of the events that `iohpmevt` selects, numbered 1 to 31. (Section "Performance-monitoring event
+    /// counters".)
+    iohpmctr @ 104, 8 bytes, Hpm, 31 times every 8 {
+        /// The count.
+        COUNTER "counter" [63:0] WARL;
+    }
+}
+
+register! {
+    /// Selects and filters the event of the counter with the same number, 1 to 31. (Section
+    /// "Performance-monitoring event selectors".)
+    iohpmevt @ 352, 8 bytes, Hpm, 31 times every 8 {
+        /// The event: see [`event`](super::event).
+        EVENT_ID "eventID" [14:0] WARL;
+        /// Partial match of `DID_GSCID`: its bits up to and including the lowest 0 are ignored.
+        DMASK "DMASK" [15] RW;
+        /// The process_id (`IDT` 0) or PSCID (`IDT` 1) to count.
+        PID_PSCID "PID_PSCID" [35:16] RW;
+        /// The device_id (`IDT` 0) or GSCID (`IDT` 1) to count.
+        DID_GSCID "DID_GSCID" [59:36] RW;
+        /// 1 counts only transactions that match `PID_PSCID`.
+        PV_PSCV "PV_PSCV" [60] RW;
+        /// 1 counts only transactions that match `DID_GSCID`.
+        DV_GSCV "DV_GSCV" [61] RW;
+        /// What the filters compare: 0 for device_id and process_id, 1 for GSCID and PSCID.
+        IDT "IDT" [62] RW;
+        /// The counter wrapped. While it is 1, a further wrap raises no interrupt.
+        OF "OF" [63] RW;
+    }
+}
+
+/// Encodings of `iohpmevt.eventID`. 9 to 16383 are reserved, 16384 to 32767 are for custom events.
+pub mod event {
+    /// Count nothing.
+    pub const NONE: u64 = 0;
+    /// Untranslated requests. Filters: `IDT` 0.
+    pub const UNTRANSLATED_REQUESTS: u64 = 1;
+    /// Translated requests. Filters: `IDT` 0.
+    pub const TRANSLATED_REQUESTS: u64 = 2;
+    /// ATS translation requests. Filters: `IDT` 0.
+    pub const ATS_TRANSLATION_REQUESTS: u64 = 3;
+    /// TLB misses. Filters: `IDT` 0 and 1.
+    pub const TLB_MISS: u64 = 4;
+    /// Walks of the device directory. Filters: `IDT` 0.
+    pub const DEVICE_DIRECTORY_WALKS: u64 = 5;
+    /// Walks of a process directory. Filters: `IDT` 0.
+    pub const PROCESS_DIRECTORY_WALKS: u64 = 6;
+    /// Walks of a first-stage page table. Filters: `IDT` 0 and 1.
+    pub const FIRST_STAGE_WALKS: u64 = 7;
+    /// Walks of a second-stage page table. Filters: `IDT` 0 and 1.
+    pub const SECOND_STAGE_WALKS: u64 = 8;
+}
