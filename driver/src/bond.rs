@@ -1,0 +1,255 @@
+//! Bonds between devices and address spaces, the handles that own them, and the callbacks that hang off them.
+
+use crate::{
+    error::SetOpsError,
+    iommu::Inner,
+    mm::{FaultAccess, Mm},
+    pasid::Pasid,
+};
+use alloc::sync::Arc;
+use core::{
+    any::Any,
+    fmt,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+use pasidon_spec::fault::{FaultRecord, ttyp};
+
+/// What a device driver attaches to a bond for its callbacks.
+pub type DrvData = Arc<dyn Any + Send + Sync>;
+
+/// The callbacks of a device driver. Each has a default, so that new ones can be added without touching drivers.
+///
+/// Callbacks run without driver locks and may call [`crate::Iommu::bind`] and, for other bonds, drop handles. They must
+/// not unbind the bond that they are called for: unbind waits for them.
+pub trait SvaOps: Send + Sync {
+    /// The address space is going away: the device driver stops the device's use of the PASID, or at least starts to.
+    ///
+    /// Called once per bond from within [`crate::Iommu::mm_exit`], while the page tables are still there. When it has
+    /// returned, DMA with the PASID will be aborted silently. The bond stays, and the handle has to be unbound later.
+    fn mm_exit(&self, bond: &Bond, drvdata: &DrvData) {
+        let _ = (bond, drvdata);
+    }
+
+    /// An access of the device through this bond was refused, or could not be resolved.
+    fn fault(&self, bond: &Bond, drvdata: &DrvData, fault: &Fault) -> FaultDecision {
+        let _ = (bond, drvdata, fault);
+        FaultDecision::AsResolved
+    }
+}
+
+/// A fault of a device in a bound address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fault {
+    /// What the device wanted to do.
+    pub access: FaultAccess,
+    /// The record of the fault queue: the access has been aborted already. `None` for a page request that the mm could
+    /// not resolve, whose device waits for the answer.
+    pub record: Option<FaultRecord>,
+}
+
+impl Fault {
+    pub(crate) fn aborted(record: FaultRecord) -> Self {
+        let kind = u64::from(record.ttyp);
+        let access = FaultAccess {
+            address: record.iotval,
+            read: matches!(kind, ttyp::UNTRANSLATED_READ | ttyp::TRANSLATED_READ),
+            write: matches!(kind, ttyp::UNTRANSLATED_WRITE | ttyp::TRANSLATED_WRITE),
+            execute: matches!(kind, ttyp::UNTRANSLATED_READ_FOR_EXECUTE | ttyp::TRANSLATED_READ_FOR_EXECUTE),
+            privileged: record.privileged,
+        };
+        Self { access, record: Some(record) }
+    }
+
+    /// Whether the device waits for an answer, so that [`SvaOps::fault`] has something to decide.
+    pub const fn is_recoverable(&self) -> bool {
+        self.record.is_none()
+    }
+}
+
+/// What a device is told about a recoverable fault. Without effect for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FaultDecision {
+    /// What the mm's answer amounts to.
+    AsResolved,
+    /// The device driver has taken care of it: the device may retry.
+    Retry,
+    /// The device must not retry.
+    Invalid,
+    /// The device should stop using the page-request interface.
+    Failure,
+}
+
+/// A device bound to an address space. Callbacks get to see it; [`Handle`]s own it.
+pub struct Bond {
+    device_id: u32,
+    pasid: Pasid,
+    mm: Arc<dyn Mm>,
+    exited: AtomicBool,
+    /// Callbacks that are running.
+    in_flight: AtomicUsize,
+    /// Fault records before this position are about an earlier use of the PASID.
+    first_fault: u64,
+}
+
+impl Bond {
+    pub(crate) fn new(device_id: u32, pasid: Pasid, mm: Arc<dyn Mm>, first_fault: u64) -> Self {
+        Self {
+            device_id,
+            pasid,
+            mm,
+            exited: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            first_fault,
+        }
+    }
+
+    /// The device.
+    pub fn device_id(&self) -> u32 {
+        self.device_id
+    }
+
+    /// The PASID that the device uses for the address space. Constant for the life of the bond.
+    pub fn pasid(&self) -> Pasid {
+        self.pasid
+    }
+
+    /// Whether the address space has exited: DMA is being aborted, and what remains is to unbind.
+    pub fn mm_exited(&self) -> bool {
+        self.exited.load(Ordering::Acquire)
+    }
+
+    /// The address space.
+    pub fn mm(&self) -> &Arc<dyn Mm> {
+        &self.mm
+    }
+
+    pub(crate) fn key(&self) -> (Pasid, u32) {
+        (self.pasid, self.device_id)
+    }
+
+    /// Marks the address space as exited; `true` the first time.
+    pub(crate) fn set_exited(&self) -> bool {
+        !self.exited.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn owns_fault(&self, position: u64) -> bool {
+        position >= self.first_fault
+    }
+
+    pub(crate) fn callbacks_running(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) != 0
+    }
+}
+
+impl fmt::Debug for Bond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bond")
+            .field("device_id", &self.device_id)
+            .field("pasid", &self.pasid)
+            .field("mm_exited", &self.mm_exited())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What `set_ops` was given.
+#[derive(Clone)]
+pub(crate) struct Callbacks {
+    pub(crate) ops: Arc<dyn SvaOps>,
+    pub(crate) drvdata: DrvData,
+}
+
+impl Callbacks {
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.ops, &other.ops) && Arc::ptr_eq(&self.drvdata, &other.drvdata)
+    }
+}
+
+/// A callback about to run or running. Unbind waits until it is dropped.
+pub(crate) struct Call {
+    bond: Arc<Bond>,
+    callbacks: Option<Callbacks>,
+}
+
+impl Call {
+    /// To be called under the lock that guards the bond's place in the lookup table, so that unbind, which takes the
+    /// bond out of the table first, knows of every call that is still to come.
+    pub(crate) fn begin(bond: &Arc<Bond>, callbacks: &Callbacks) -> Self {
+        bond.in_flight.fetch_add(1, Ordering::AcqRel);
+        Self { bond: bond.clone(), callbacks: Some(callbacks.clone()) }
+    }
+
+    pub(crate) fn mm_exit(self) {
+        if let Some(Callbacks { ops, drvdata }) = &self.callbacks {
+            ops.mm_exit(&self.bond, drvdata);
+        }
+    }
+
+    pub(crate) fn fault(self, fault: &Fault) -> FaultDecision {
+        match &self.callbacks {
+            Some(Callbacks { ops, drvdata }) => ops.fault(&self.bond, drvdata, fault),
+            None => FaultDecision::AsResolved,
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // The references go first: when unbind returns, the driver's data is no longer referred to from here.
+        self.callbacks = None;
+        self.bond.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// One successful bind: owns its share of a [`Bond`], and dereferences to it.
+///
+/// Dropping a handle unbinds. The device driver always does so in the end, also after the address space has exited.
+/// A handle keeps its IOMMU and its mm alive.
+pub struct Handle {
+    pub(crate) iommu: Arc<Inner>,
+    pub(crate) bond: Arc<Bond>,
+}
+
+impl Handle {
+    /// Attaches callbacks to the bond, shared by all its handles.
+    ///
+    /// Does nothing if these very `ops` and `drvdata` are attached already.
+    ///
+    /// # Errors
+    /// [`SetOpsError::AlreadySet`] if others are attached; [`SetOpsError::MmExited`] if it is too late.
+    pub fn set_ops(&self, ops: Arc<dyn SvaOps>, drvdata: DrvData) -> Result<(), SetOpsError> {
+        self.iommu.set_ops(&self.bond, Callbacks { ops, drvdata })
+    }
+
+    /// Gives the bind back. The last unbind of a bond tears it down; dropping the handle does the same.
+    ///
+    /// Before the last unbind the device driver must have told the device to stop using the PASID, and must have made
+    /// sure that what the device had issued has reached the IOMMU (on PCIe: read from the device).
+    ///
+    /// When the last unbind returns, the device can't reach the address space and no callback runs or will run; unbind
+    /// waits for those that are running, so it must not be called from one. It can't fail: if the IOMMU does not confirm
+    /// in time, that is logged, and PASID and PSCID are never used for another mm.
+    pub fn unbind(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.iommu.unbind(&self.bond);
+    }
+}
+
+impl core::ops::Deref for Handle {
+    type Target = Bond;
+    fn deref(&self) -> &Bond {
+        &self.bond
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Handle").field(&self.bond).finish()
+    }
+}

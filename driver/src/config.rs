@@ -1,0 +1,88 @@
+//! What the user of the driver chooses.
+
+use crate::{error::InitError, pasid::PasidSpace};
+use alloc::sync::Arc;
+
+/// How an IOMMU is set up.
+#[derive(Clone)]
+pub struct Config {
+    /// Width of the device ids in use, in bits: 1 to 24. The device directory gets the levels that this needs.
+    pub device_id_width: u32,
+    /// Logarithm to base 2 of the command queue's entries: 3 to 15. Fewer are used if the IOMMU supports fewer.
+    pub command_queue_log2: u32,
+    /// Logarithm to base 2 of the fault queue's entries: 3 to 15. Fewer are used if the IOMMU supports fewer.
+    pub fault_queue_log2: u32,
+    /// How many ticks of [`crate::Platform::now`] the IOMMU may take for one step (a command, a switch of a queue or
+    /// mode) before it is given up: at least 1. An IOFENCE.C waits for device accesses, so think of the slowest.
+    pub timeout: u64,
+    /// A range of more pages than this is invalidated by invalidating its whole address space.
+    pub range_limit: u64,
+    /// The interrupt vector (wire) that signals new fault records, 0 to 15; `None` to poll.
+    pub fault_vector: Option<u8>,
+    /// The PASIDs to draw from. IOMMUs that the same mm may be bound on share one space.
+    pub pasids: Arc<PasidSpace>,
+}
+
+impl Config {
+    pub(crate) const MIN_QUEUE_LOG2: u32 = 3;
+    const MAX_QUEUE_LOG2: u32 = 15;
+
+    pub(crate) fn check(&self) -> Result<(), InitError> {
+        let queue = Self::MIN_QUEUE_LOG2.into()..=Self::MAX_QUEUE_LOG2.into();
+        let values = [
+            ("device_id_width", self.device_id_width.into(), 1..=24),
+            ("command_queue_log2", self.command_queue_log2.into(), queue.clone()),
+            ("fault_queue_log2", self.fault_queue_log2.into(), queue),
+            ("timeout", self.timeout, 1..=u64::MAX),
+            ("fault_vector", self.fault_vector.unwrap_or(0).into(), 0..=15),
+        ];
+        for (key, value, range) in values {
+            if !range.contains(&value) {
+                return Err(InitError::Config { key, value, min: *range.start(), max: *range.end() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for Config {
+    /// 8-bit device ids, 256 commands, 128 fault records (a page each), ten million ticks, polling, all PASIDs.
+    fn default() -> Self {
+        Self {
+            device_id_width: 8,
+            command_queue_log2: 8,
+            fault_queue_log2: 7,
+            timeout: 10_000_000,
+            range_limit: 32,
+            fault_vector: None,
+            pasids: Arc::new(PasidSpace::default()),
+        }
+    }
+}
+
+/// How a device is enabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceOptions {
+    /// Width of the PASIDs that the device supports, in bits: 1 to 20. If the IOMMU's process directories hold less, that
+    /// is the limit.
+    pub pasid_width: u32,
+    /// What becomes of its DMA without a PASID.
+    pub untagged: Untagged,
+}
+
+impl Default for DeviceOptions {
+    /// All PASIDs; DMA without one faults.
+    fn default() -> Self {
+        Self { pasid_width: crate::Pasid::WIDTH, untagged: Untagged::Fault }
+    }
+}
+
+/// What becomes of a device's DMA without a PASID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Untagged {
+    /// It faults as PASID 0, which is never bound.
+    Fault,
+    /// It reaches physical memory untranslated: only for a device that is trusted with all of it.
+    PassThrough,
+}

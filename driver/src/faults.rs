@@ -1,0 +1,79 @@
+//! Fault service: records out of the queue, to the device drivers concerned and to the caller.
+
+use crate::{
+    bond::{Call, Fault},
+    iommu::{Inner, Iommu},
+    pasid::Pasid,
+};
+use alloc::vec::Vec;
+use pasidon_spec::fault::FaultRecord;
+
+/// What [`Iommu::service_faults`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FaultReport {
+    /// The records, oldest first, without those that were suppressed.
+    pub records: Vec<FaultRecord>,
+    /// How many records were dropped because they were about address spaces that have exited.
+    pub suppressed: usize,
+    /// The queue had been full (`fqcsr.fqof`): records were lost. Recording goes on.
+    pub overflow: bool,
+    /// The IOMMU could not write a record (`fqcsr.fqmf`): records were lost. Recording goes on.
+    pub memory_fault: bool,
+    /// There are more records: more arrived than one call takes. Call again.
+    pub more: bool,
+}
+
+impl Iommu {
+    /// Empties the fault queue. Call it on the fault interrupt, or from time to time.
+    ///
+    /// A record whose device and PASID are bound goes to the bond's [`crate::SvaOps::fault`], unless the address space has
+    /// exited: then it is dropped. Records from before the bond existed are not mistaken for the bond's. All others
+    /// are returned, and it is for the caller to log them. Work per call is bounded by twice the queue's size.
+    pub fn service_faults(&self) -> FaultReport {
+        let inner = &*self.0;
+        let mut report = FaultReport::default();
+        let mut budget = 2 * inner.faults.capacity();
+        loop {
+            let burst = inner.faults.take();
+            report.overflow |= burst.overflow;
+            report.memory_fault |= burst.memory_fault;
+            for (position, record) in (burst.position..).zip(&burst.records[..burst.count]) {
+                if inner.deliver(position, *record) {
+                    report.records.push(*record);
+                } else {
+                    report.suppressed += 1;
+                }
+            }
+            budget = budget.saturating_sub(burst.count.max(1) as u64);
+            if !burst.more || budget == 0 {
+                report.more = burst.more;
+                return report;
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Hands a record to the device driver concerned, if there is one. `false` if nobody is to hear of it.
+    fn deliver(&self, position: u64, record: FaultRecord) -> bool {
+        let Some(pasid) = Pasid::new(record.pid).filter(|_| record.pv) else { return true };
+        let call = {
+            let bonds = self.bonds.lock(self.platform());
+            let Some(entry) = bonds.by_pasid.get(&(pasid, record.did)) else { return true };
+            if !entry.bond.owns_fault(position) {
+                return true;
+            }
+            if entry.bond.mm_exited() {
+                return false;
+            }
+            match &entry.callbacks {
+                Some(callbacks) => Call::begin(&entry.bond, callbacks),
+                None => return true,
+            }
+        };
+        // The access has been aborted: there is nothing left to decide.
+        call.fault(&Fault::aborted(record));
+        true
+    }
+}

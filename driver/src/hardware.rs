@@ -1,0 +1,108 @@
+//! One IOMMU as its parts share it: typed register access, memory it can reach, and bounded waiting.
+
+use crate::platform::Platform;
+use alloc::sync::Arc;
+use pasidon_spec::registers::Register;
+
+/// The size of a page, of a directory table and of the smallest queue allocation, in bytes.
+pub(crate) const PAGE: usize = 4096;
+
+/// The register page, memory and clock of one IOMMU.
+pub(crate) struct Hardware {
+    pub(crate) platform: Arc<dyn Platform>,
+    /// The first address beyond what the IOMMU can reach (`2^capabilities.PAS`).
+    pub(crate) address_limit: u64,
+    /// How long any one step of the hardware may take, in platform ticks.
+    pub(crate) timeout: u64,
+}
+
+/// A condition did not come about in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimedOut;
+
+impl Hardware {
+    pub(crate) fn platform(&self) -> &dyn Platform {
+        &*self.platform
+    }
+
+    /// Reads a whole register.
+    pub(crate) fn read(&self, register: &Register) -> u64 {
+        let offset = u32::from(register.offset);
+        if register.bytes == 4 { self.platform.read32(offset).into() } else { self.platform.read64(offset) }
+    }
+
+    /// Writes a whole register, after everything written to memory so far.
+    pub(crate) fn write(&self, register: &Register, value: u64) {
+        let offset = u32::from(register.offset);
+        self.platform.fence();
+        if register.bytes == 4 {
+            self.platform.write32(offset, value as u32);
+        } else {
+            self.platform.write64(offset, value);
+        }
+    }
+
+    /// Polls a register until `done` accepts its value, which is returned.
+    pub(crate) fn wait(&self, register: &Register, done: impl Fn(u64) -> bool) -> Result<u64, TimedOut> {
+        let start = self.platform.now();
+        loop {
+            // The clock is read before the register: however long this thread is kept from running between the two,
+            // hardware that was in time is never called late.
+            let elapsed = self.platform.now().wrapping_sub(start);
+            let value = self.read(register);
+            if done(value) {
+                return Ok(value);
+            }
+            if elapsed > self.timeout {
+                return Err(TimedOut);
+            }
+            self.platform.relax();
+        }
+    }
+
+    /// Zeroed memory, aligned to its own size or to a page if that is more. `None` also if what the platform gave
+    /// is misaligned or beyond the reach of the IOMMU.
+    pub(crate) fn alloc_zeroed(self: &Arc<Self>, bytes: usize) -> Option<Region> {
+        let bytes = bytes.max(PAGE);
+        let align = bytes.next_power_of_two();
+        let paddr = self.platform.alloc(bytes, align)?;
+        let region = Region { hardware: self.clone(), paddr, bytes };
+        let end = paddr.checked_add(bytes as u64)?;
+        if paddr % align as u64 != 0 || end > self.address_limit {
+            log::error!("memory at {paddr:#x} is misaligned or beyond the IOMMU's physical addresses");
+            return None;
+        }
+        for offset in (0..bytes as u64).step_by(8) {
+            self.platform.store64(paddr + offset, 0);
+        }
+        Some(region)
+    }
+}
+
+/// Memory that the IOMMU may be using, returned to the platform when dropped.
+pub(crate) struct Region {
+    hardware: Arc<Hardware>,
+    paddr: u64,
+    bytes: usize,
+}
+
+impl Region {
+    pub(crate) fn paddr(&self) -> u64 {
+        self.paddr
+    }
+
+    pub(crate) fn ppn(&self) -> u64 {
+        self.paddr / PAGE as u64
+    }
+
+    /// Never returns the memory: the hardware did not confirm that it let go of it.
+    pub(crate) fn leak(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        self.hardware.platform.free(self.paddr, self.bytes);
+    }
+}

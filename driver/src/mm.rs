@@ -1,0 +1,169 @@
+//! The address space as the driver sees it.
+
+use crate::{
+    error::BindError,
+    pasid::{NoId, Pasid, PasidSpace},
+};
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// A process address space that devices can be bound to.
+///
+/// The operating system implements this for the object that lives as long as the address space's identity
+/// does (Linux: `mm_struct`), keeps it in an [`Arc`], and embeds one [`MmSva`] in it. The driver holds a clone of
+/// the `Arc` per bond.
+///
+/// The operating system has two further duties. After it made a mapping weaker, or moved it, and before it reuses
+/// the page, it calls [`crate::Iommu::invalidate_range`] on every IOMMU where the mm is bound. When the address
+/// space dies it calls [`crate::Iommu::mm_exit`], and frees the page tables only after that has returned `Ok`.
+///
+/// `sva` and `page_table` return at once and don't call the driver, which holds a lock when it asks.
+///
+/// Leaf entries for pages that devices may use are not marked global (`G`), as a global translation outlives
+/// an invalidation by address space.
+pub trait Mm: Send + Sync {
+    /// The driver's own part of this mm, always the same one.
+    fn sva(&self) -> &MmSva;
+
+    /// The page table that the mm's processes run on. It must not change during the mm's life.
+    fn page_table(&self) -> PageTable;
+
+    /// Makes the pages of a recoverable request (a page request of a device that speaks PRI) present. Requests that
+    /// fault without a way to wait, such as all DMA of a device without PRI, do not come here.
+    ///
+    /// Called without driver locks; may sleep where the caller of the page-request service may.
+    fn handle_fault(&self, request: &FaultAccess) -> Resolution {
+        let _ = request;
+        Resolution::Invalid
+    }
+}
+
+/// What a device wanted to do when it needed a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FaultAccess {
+    /// The virtual address, of which the low 12 bits may be zero.
+    pub address: u64,
+    /// The device wants to read.
+    pub read: bool,
+    /// The device wants to write.
+    pub write: bool,
+    /// The device wants to execute.
+    pub execute: bool,
+    /// The request asks for supervisor privilege.
+    pub privileged: bool,
+}
+
+/// What became of a recoverable fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resolution {
+    /// The page is present with the permissions asked for: the device may retry.
+    Populated,
+    /// There is no such mapping, or it forbids the access: the device must not retry.
+    Invalid,
+    /// The page could not be provided, for want of memory for instance.
+    Failure,
+}
+
+/// A first-stage page table (`iosatp`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageTable {
+    /// Its format.
+    pub mode: PageTableMode,
+    /// The physical address of its root page, a multiple of 4096.
+    pub root: u64,
+}
+
+/// The page-table formats that the driver can bind. There is deliberately no Bare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PageTableMode {
+    /// Three levels, 39-bit virtual addresses.
+    Sv39,
+    /// Four levels, 48-bit virtual addresses.
+    Sv48,
+    /// Five levels, 57-bit virtual addresses.
+    Sv57,
+}
+
+/// What the driver keeps in an mm: its PASID, which is the mm's from the first bind until the mm object is
+/// dropped, however often devices are unbound in between and even after the address space has exited.
+#[derive(Default)]
+pub struct MmSva {
+    assigned: spin::Mutex<Option<Assigned>>,
+    exited: AtomicBool,
+    quarantined: AtomicBool,
+}
+
+struct Assigned {
+    pasid: Pasid,
+    space: Arc<PasidSpace>,
+}
+
+impl MmSva {
+    /// For an mm that was never bound.
+    pub const fn new() -> Self {
+        Self {
+            assigned: spin::Mutex::new(None),
+            exited: AtomicBool::new(false),
+            quarantined: AtomicBool::new(false),
+        }
+    }
+
+    /// The mm's PASID, if it was ever bound.
+    pub fn pasid(&self) -> Option<Pasid> {
+        self.assigned.lock().as_ref().map(|assigned| assigned.pasid)
+    }
+
+    /// Whether [`crate::Iommu::mm_exit`] was called for this mm. Nothing can be bound to it any more.
+    pub fn exited(&self) -> bool {
+        self.exited.load(Ordering::Acquire)
+    }
+
+    /// The mm's PASID if it is one of `space`.
+    pub(crate) fn pasid_in(&self, space: &Arc<PasidSpace>) -> Option<Pasid> {
+        let assigned = self.assigned.lock();
+        assigned.as_ref().filter(|known| Arc::ptr_eq(&known.space, space)).map(|known| known.pasid)
+    }
+
+    pub(crate) fn set_exited(&self) {
+        self.exited.store(true, Ordering::Release);
+    }
+
+    /// Whether the PASID must not be given to another mm: the hardware did not confirm that it forgot it.
+    pub(crate) fn set_quarantined(&self, quarantined: bool) {
+        self.quarantined.store(quarantined, Ordering::Release);
+    }
+
+    /// The mm's PASID, allocated now if this is the first bind; `limit` is the largest that the device carries.
+    pub(crate) fn assign(&self, space: &Arc<PasidSpace>, limit: u32) -> Result<Pasid, BindError> {
+        let mut assigned = self.assigned.lock();
+        match &*assigned {
+            Some(known) if !Arc::ptr_eq(&known.space, space) => Err(BindError::ForeignPasid),
+            Some(known) if known.pasid.get() > limit => {
+                Err(BindError::PasidTooWide { pasid: known.pasid, limit })
+            }
+            Some(known) => Ok(known.pasid),
+            None => {
+                let pasid = space.alloc(limit).map_err(|error| match error {
+                    NoId::Exhausted => BindError::PasidsExhausted,
+                    NoId::OutOfMemory => BindError::OutOfMemory,
+                })?;
+                *assigned = Some(Assigned { pasid, space: space.clone() });
+                Ok(pasid)
+            }
+        }
+    }
+}
+
+impl Drop for MmSva {
+    fn drop(&mut self) {
+        if *self.quarantined.get_mut() {
+            return;
+        }
+        if let Some(Assigned { pasid, space }) = self.assigned.get_mut().take() {
+            space.free(pasid);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A platform whose registers and memory are plain pointers: bare metal, or a kernel with a direct map.
+
+use crate::platform::Platform;
+
+/// What a board adds to pointers to make a [`Platform`].
+///
+/// The methods are those of the same names in [`Platform`], with the same contracts.
+pub trait Board: Send + Sync {
+    /// See [`Platform::alloc`].
+    fn alloc(&self, bytes: usize, align: usize) -> Option<u64>;
+    /// See [`Platform::free`].
+    fn free(&self, paddr: u64, bytes: usize);
+    /// See [`Platform::now`].
+    fn now(&self) -> u64;
+    /// See [`Platform::relax`].
+    fn relax(&self) {
+        core::hint::spin_loop();
+    }
+    /// See [`Platform::mask`].
+    fn mask(&self) -> usize {
+        0
+    }
+    /// See [`Platform::unmask`].
+    fn unmask(&self, state: usize) {
+        let _ = state;
+    }
+}
+
+/// Registers at a fixed address, and all of physical memory at a fixed offset.
+///
+/// The IOMMU must be coherent with the CPU's caches, as the specification lets software assume for main memory.
+pub struct RawPlatform<B> {
+    registers: usize,
+    direct_map: usize,
+    board: B,
+}
+
+impl<B: Board> RawPlatform<B> {
+    /// A platform on `board`, with the IOMMU's register page at the virtual address `registers`, and physical address `p`
+    /// at the virtual address `p + direct_map` (wrapping; 0 where addresses are not translated).
+    ///
+    /// # Safety
+    ///
+    /// `registers` is the start of an IOMMU's register page of 4 KiB, mapped as device memory, aligned to 4 KiB, for as
+    /// long as this exists and used by nobody else. All memory that `board` allocates is readable and
+    /// writable through the direct map until it is freed, and belongs to the caller of `alloc` alone.
+    pub const unsafe fn new(registers: usize, direct_map: usize, board: B) -> Self {
+        Self { registers, direct_map, board }
+    }
+
+    fn register<T>(&self, offset: u32) -> *mut T {
+        (self.registers + offset as usize) as *mut T
+    }
+
+    fn memory<T>(&self, paddr: u64) -> *mut T {
+        self.direct_map.wrapping_add(paddr as usize) as *mut T
+    }
+}
+
+// SAFETY, for each of the blocks below. Register offsets are those of `pasidon_spec::registers`: inside the page and
+// aligned; the page is there, as `new`'s caller promised. Physical addresses are inside memory that the driver got from
+// `Board::alloc` and has not freed, at an offset aligned to the access. Accesses are volatile, since the IOMMU makes
+// its own; no references to this memory exist.
+impl<B: Board> Platform for RawPlatform<B> {
+    fn read32(&self, offset: u32) -> u32 {
+        // SAFETY: see above.
+        unsafe { self.register::<u32>(offset).read_volatile() }
+    }
+    fn read64(&self, offset: u32) -> u64 {
+        // SAFETY: see above.
+        unsafe { self.register::<u64>(offset).read_volatile() }
+    }
+    fn write32(&self, offset: u32, value: u32) {
+        // SAFETY: see above.
+        unsafe { self.register::<u32>(offset).write_volatile(value) }
+    }
+    fn write64(&self, offset: u32, value: u64) {
+        // SAFETY: see above.
+        unsafe { self.register::<u64>(offset).write_volatile(value) }
+    }
+    fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
+        self.board.alloc(bytes, align)
+    }
+    fn free(&self, paddr: u64, bytes: usize) {
+        self.board.free(paddr, bytes);
+    }
+    fn load64(&self, paddr: u64) -> u64 {
+        // SAFETY: see above.
+        unsafe { self.memory::<u64>(paddr).read_volatile() }
+    }
+    fn store64(&self, paddr: u64, value: u64) {
+        // SAFETY: see above.
+        unsafe { self.memory::<u64>(paddr).write_volatile(value) }
+    }
+    fn load32(&self, paddr: u64) -> u32 {
+        // SAFETY: see above.
+        unsafe { self.memory::<u32>(paddr).read_volatile() }
+    }
+    fn store32(&self, paddr: u64, value: u32) {
+        // SAFETY: see above.
+        unsafe { self.memory::<u32>(paddr).write_volatile(value) }
+    }
+    fn fence(&self) {
+        #[cfg(any(target_arch = "riscv32", target_arch = "riscv64"))]
+        // SAFETY: a fence touches neither registers nor memory.
+        unsafe {
+            core::arch::asm!("fence iorw, iorw", options(nostack, preserves_flags));
+        }
+        #[cfg(not(any(target_arch = "riscv32", target_arch = "riscv64")))]
+        core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+    }
+    fn now(&self) -> u64 {
+        self.board.now()
+    }
+    fn relax(&self) {
+        self.board.relax();
+    }
+    fn mask(&self) -> usize {
+        self.board.mask()
+    }
+    fn unmask(&self, state: usize) {
+        self.board.unmask(state);
+    }
+}
