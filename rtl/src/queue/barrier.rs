@@ -1,0 +1,57 @@
+//! The barrier between translations and what software asked for.
+//!
+//! An IOFENCE.C and a change of `ddtp.iommu_mode` both wait until every translation in flight has left, and then, if asked
+//! (a mode change always asks), until the data path outside has committed the reads and writes that were translated before.
+//! One request is served at a time, a mode change first. Each step is a valid/ready handshake; a barrier that has nothing to
+//! wait for takes 3 cycles, 4 with a drain. (Sections "IOMMU Command-queue Fence commands" and "Device-directory-table
+//! pointer".)
+
+use std::rc::Rc;
+
+use crate::hdl::{Module, lit};
+
+const IDLE: u64 = 0;
+const FENCE: u64 = 1;
+const DRAIN: u64 = 2;
+const DONE: u64 = 3;
+
+/// The barrier.
+pub fn barrier() -> Rc<Module> {
+    let mut m =
+        Module::new("barrier", "Waits for translations in flight, then for the accesses that they allowed.");
+    let state = m.reg("state", 2, IDLE);
+    let of_mode = m.reg_data("of_mode", 1);
+
+    m.section("From the command queue: hold valid until ready; previous reads, previous writes");
+    let cq_valid = m.input("cq_valid", 1);
+    let cq_pr = m.input("cq_pr", 1);
+    let cq_pw = m.input("cq_pw", 1);
+    m.output("cq_ready", state.is(DONE) & !of_mode);
+    m.section("From the registers, when ddtp was written: hold valid until ready");
+    let ddtp_valid = m.input("ddtp_valid", 1);
+    m.output("ddtp_ready", state.is(DONE) & of_mode);
+    m.section("To the translation side: ready when all that was pending at the rise of valid has left");
+    m.output("fence_valid", state.is(FENCE));
+    let fence_ready = m.input("fence_ready", 1);
+    m.section(
+        "To the data path: ready when the reads (pr) or writes (pw) translated earlier are globally observed",
+    );
+    m.output("drain_valid", state.is(DRAIN));
+    m.output("drain_pr", of_mode | cq_pr);
+    m.output("drain_pw", of_mode | cq_pw);
+    let drain_ready = m.input("drain_ready", 1);
+
+    m.switch(state, |m, s| {
+        s.case(m, IDLE, |m| {
+            m.set(of_mode, ddtp_valid);
+            m.when(ddtp_valid | cq_valid, |m| m.set(state, lit(FENCE, 2)));
+        });
+        s.case(m, FENCE, |m| {
+            let next = (of_mode | cq_pr | cq_pw).mux(lit(DRAIN, 2), lit(DONE, 2));
+            m.when(fence_ready, |m| m.set(state, next));
+        });
+        s.case(m, DRAIN, |m| m.when(drain_ready, |m| m.set(state, lit(DONE, 2))));
+        s.default(m, |m| m.set(state, lit(IDLE, 2)));
+    });
+    m.build()
+}

@@ -1,0 +1,261 @@
+//! Fetches commands from the command queue and carries them out, one at a time and in order.
+//!
+//! | command | what happens |
+//! |---|---|
+//! | IOTINVAL.VMA, IODIR.INVAL_DDT, IODIR.INVAL_PDT | offered on `inval_*` until every cached structure took it |
+//! | IOFENCE.C | barrier (with drain if PR or PW), then the store if AV, then `fence_w_ip` if WSI |
+//! | IOTINVAL.GVMA (there is no second stage), ATS.*, anything reserved | `cmd_ill`; `cqh` stays on the command |
+//!
+//! A fetch or a store that fails sets `cqmf`; `cqh` stays on the command. Because commands complete in order, `cqh` moves past
+//! a command only when its effect is complete. A command takes 5 cycles plus its fetch plus the handshakes that it needs.
+//! (Section "Command-Queue (CQ)"; registers `cqb` to `cqcsr`.)
+
+use std::rc::Rc;
+
+use pasidon_spec::command::{COMMAND_BYTES, func3, header, iodir, iofence, iotinval, opcode};
+use pasidon_spec::ddt::iommu_mode;
+use pasidon_spec::field::Field;
+
+use super::entry_address;
+use crate::design::Design;
+use crate::hdl::{E, Module, any_of, cat, first, lit, lo};
+
+/// Encoding of `inval_kind`: what is invalidated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum InvalidationKind {
+    /// Translations (IOTINVAL.VMA).
+    Vma = 0,
+    /// Device contexts and the process contexts that belong to them (IODIR.INVAL_DDT).
+    Ddt = 1,
+    /// One process context (IODIR.INVAL_PDT).
+    Pdt = 2,
+}
+
+const IDLE: u64 = 0;
+const REQUEST: u64 = 1;
+const FIRST: u64 = 2;
+const SECOND: u64 = 3;
+const DECODE: u64 = 4;
+const INVALIDATE: u64 = 5;
+const BARRIER: u64 = 6;
+const STORE: u64 = 7;
+const STORE_DATA: u64 = 8;
+const STORE_RESPONSE: u64 = 9;
+const COMPLETE: u64 = 10;
+const ILLEGAL: u64 = 11;
+const MEMORY_FAULT: u64 = 12;
+const STATE_BITS: u32 = 4;
+
+/// The command queue of `design`.
+pub fn command_queue(design: &Design) -> Rc<Module> {
+    let width = design.command_log2_max;
+    let mut m = Module::new("command_queue", "Fetches commands from the command queue and carries them out.");
+    let to = |state| lit(state, STATE_BITS);
+    let state = m.reg("state", STATE_BITS, IDLE);
+    let command = Operands { low: m.reg_data("command_low", 64), high: m.reg_data("command_high", 62) };
+
+    m.section("What software set");
+    let enable = m.input("enable", 1);
+    let stop = m.input("stop", 1);
+    let base = m.input("base", 44);
+    let mask = m.input("mask", width);
+    let tail = m.input("tail", width);
+    let ddtp_mode = m.input("ddtp_mode", 3);
+
+    let on = m.reg("cq_on_state", 1, 0);
+    let head = m.reg("head", width, 0);
+
+    m.section("Read port: a command is 2 beats");
+    m.output("rd_valid", state.is(REQUEST));
+    let rd_ready = m.input("rd_ready", 1);
+    m.output("rd_addr", entry_address(base, head, COMMAND_BYTES.trailing_zeros()));
+    m.output("rd_len", lit(COMMAND_BYTES / 8 - 1, 8));
+    let rd_data_valid = m.input("rd_data_valid", 1);
+    let rd_data = m.input("rd_data", 64);
+    let rd_error = m.input("rd_error", 1);
+    let rd_poison = m.input("rd_poison", 1);
+
+    m.section("Write port: the 4-byte store of IOFENCE.C");
+    m.output("wr_valid", state.is(STORE));
+    let wr_ready = m.input("wr_ready", 1);
+    m.output("wr_addr", cat(&[command.high, lit(0, 2)]));
+    m.output("wr_len", lit(0, 8));
+    m.output("wr_size", lit(2, 3));
+    let data = command.field(iofence::DATA);
+    let upper = command.high.bit(0);
+    m.output("wd_valid", state.is(STORE_DATA));
+    let wd_ready = m.input("wd_ready", 1);
+    m.output("wd_data", cat(&[data, data]));
+    m.output("wd_strb", cat(&[upper.repeat(4), (!upper).repeat(4)]));
+    m.output("wd_last", lit(1, 1));
+    let wr_done = m.input("wr_done", 1);
+    let wr_error = m.input("wr_error", 1);
+
+    invalidation_ports(&mut m, design, command, state.is(INVALIDATE));
+    let inval_ready = m.input("inval_ready", 1);
+
+    m.section("Barrier: previous reads, previous writes; held until ready");
+    m.output("sync_valid", state.is(BARRIER));
+    m.output("sync_pr", command.field(iofence::PR));
+    m.output("sync_pw", command.field(iofence::PW));
+    let sync_ready = m.input("sync_ready", 1);
+
+    let fence = command.is(opcode::IOFENCE, func3::IOFENCE_C);
+    m.section("State of the queue, and what it reports (one cycle each)");
+    m.output("on", on);
+    m.output("head_index", head);
+    m.output("illegal", state.is(ILLEGAL));
+    m.output("memory_fault", state.is(MEMORY_FAULT));
+    m.output("fence_wired", state.is(COMPLETE) & fence & command.field(iofence::WSI));
+
+    let failed = m.reg_data("failed", 1);
+    let bad_high = m.reg_data("bad_high", 1);
+    let beat_failed = rd_error | rd_poison;
+    m.switch(state, |m, s| {
+        s.case(m, IDLE, |m| {
+            m.set(on, enable);
+            m.when(enable & !on, |m| m.set(head, lit(0, width)));
+            m.when(enable & on & !stop & head.ne(tail), |m| m.set(state, to(REQUEST)));
+        });
+        s.case(m, REQUEST, |m| m.when(rd_ready, |m| m.set(state, to(FIRST))));
+        s.case(m, FIRST, |m| {
+            m.set(command.low, rd_data);
+            m.set(failed, beat_failed);
+            m.when(rd_data_valid, |m| m.set(state, to(SECOND)));
+        });
+        s.case(m, SECOND, |m| {
+            m.set(command.high, rd_data.bits(0, 62));
+            m.set(bad_high, reserved_in_high(command, rd_data));
+            let next = (failed | beat_failed).mux(to(MEMORY_FAULT), to(DECODE));
+            m.when(rd_data_valid, |m| m.set(state, next));
+        });
+        s.case(m, DECODE, |m| {
+            let illegal = illegal(design, command, ddtp_mode) | bad_high;
+            let choices = [
+                (illegal, to(ILLEGAL)),
+                (fence, to(BARRIER)),
+                (names_nothing(design, command), to(COMPLETE)),
+            ];
+            m.set(state, first(&choices, to(INVALIDATE)));
+        });
+        s.case(m, INVALIDATE, |m| m.when(inval_ready, |m| m.set(state, to(COMPLETE))));
+        s.case(m, BARRIER, |m| {
+            let next = command.field(iofence::AV).mux(to(STORE), to(COMPLETE));
+            m.when(sync_ready, |m| m.set(state, next));
+        });
+        s.case(m, STORE, |m| m.when(wr_ready, |m| m.set(state, to(STORE_DATA))));
+        s.case(m, STORE_DATA, |m| m.when(wd_ready, |m| m.set(state, to(STORE_RESPONSE))));
+        s.case(m, STORE_RESPONSE, |m| {
+            m.when(wr_done, |m| m.set(state, wr_error.mux(to(MEMORY_FAULT), to(COMPLETE))));
+        });
+        s.case(m, COMPLETE, |m| {
+            m.set(head, head.inc() & mask);
+            m.set(state, to(IDLE));
+        });
+        // ILLEGAL and MEMORY_FAULT: `stop` is set at the end of this cycle.
+        s.default(m, |m| m.set(state, to(IDLE)));
+    });
+    m.build()
+}
+
+/// The command being carried out: its first doubleword, and bits 61:0 of its second.
+#[derive(Clone, Copy)]
+struct Operands {
+    low: E,
+    high: E,
+}
+
+impl Operands {
+    /// A field of the first doubleword.
+    fn field(self, field: Field) -> E {
+        self.low.bits(field.lo.into(), field.width.into())
+    }
+
+    fn is(self, opcode: u64, func3: u64) -> E {
+        self.field(header::OPCODE).is(opcode) & self.field(header::FUNC3).is(func3)
+    }
+}
+
+/// The operands of an invalidation, as the command states them.
+fn invalidation_ports(m: &mut Module, design: &Design, command: Operands, valid: E) {
+    let directory = command.field(header::OPCODE).is(opcode::IODIR);
+    let process = command.field(header::FUNC3).is(func3::IODIR_INVAL_PDT);
+    let kind = |kind: InvalidationKind| lit(kind as u64, 2);
+    m.section("Invalidation; held until ready");
+    m.output("inval_valid", valid);
+    m.section("0 IOTINVAL.VMA (gv, av, pscv, pscid, addr), 1 IODIR.INVAL_DDT (dv, did), 2 IODIR.INVAL_PDT (did, pid)");
+    m.output(
+        "inval_kind",
+        directory.mux(
+            process.mux(kind(InvalidationKind::Pdt), kind(InvalidationKind::Ddt)),
+            kind(InvalidationKind::Vma),
+        ),
+    );
+    m.output("inval_gv", command.field(iotinval::GV));
+    m.output("inval_av", command.field(iotinval::AV));
+    m.output("inval_pscv", command.field(iotinval::PSCV));
+    m.output("inval_pscid", command.field(iotinval::PSCID));
+    m.output("inval_addr", command.high.bits(iotinval::ADDR.lo.into(), iotinval::ADDR.width.into()));
+    m.output("inval_dv", command.field(iodir::DV));
+    m.output("inval_did", command.field(iodir::DID).bits(0, design.device_id_width));
+    m.output("inval_pid", command.field(iodir::PID).bits(0, design.process_id_width));
+}
+
+/// 1 when a bit of `word` that is set in `mask` is 1.
+fn any_in(word: E, mask: u64) -> E {
+    let bits: Vec<E> = (0..word.width()).filter(|i| mask >> i & 1 == 1).map(|i| word.bit(i)).collect();
+    any_of(bits)
+}
+
+/// 1 when the second doubleword has a reserved bit set; the first one is known already.
+fn reserved_in_high(command: Operands, high: E) -> E {
+    let op = command.field(header::OPCODE);
+    first(
+        &[
+            (op.is(opcode::IODIR), any_in(high, iodir::RESERVED[1])),
+            (op.is(opcode::IOFENCE), any_in(high, iofence::RESERVED[1])),
+        ],
+        // Ranges are not implemented, so the bit that asks for one is reserved.
+        any_in(high, iotinval::RESERVED[1] | iotinval::S.mask()),
+    )
+}
+
+/// 1 when the first doubleword is not that of a command which this design carries out.
+fn illegal(design: &Design, command: Operands, ddtp_mode: E) -> E {
+    let vma = command.is(opcode::IOTINVAL, func3::IOTINVAL_VMA);
+    let fence = command.is(opcode::IOFENCE, func3::IOFENCE_C);
+    let ddt = command.is(opcode::IODIR, func3::IODIR_INVAL_DDT);
+    let pdt = command.is(opcode::IODIR, func3::IODIR_INVAL_PDT);
+    let reserved = |mask| any_in(command.low, mask);
+
+    // Without a directory there is no narrower limit on a device_id than the field itself.
+    let did = command.field(iodir::DID);
+    let one_level = ddtp_mode.is(iommu_mode::LVL1);
+    let did_wide = (one_level & did.bits(7, 9).any())
+        | ((one_level | ddtp_mode.is(iommu_mode::LVL2)) & did.bits(16, 8).any());
+    let pid = command.field(iodir::PID);
+    let pid_bits = [0, 8, 17, 20][design.process_directory_levels() as usize];
+    let pid_wide =
+        if pid_bits < pid.width() { pid.bits(pid_bits, pid.width() - pid_bits).any() } else { lo() };
+
+    let dv = command.field(iodir::DV);
+    !(vma | fence | ddt | pdt)
+        | (vma & reserved(iotinval::RESERVED[0] | iotinval::NL.mask()))
+        | (fence & reserved(iofence::RESERVED[0]))
+        | (ddt & reserved(iodir::RESERVED[0] | iodir::PID.mask()))
+        | (pdt & (reserved(iodir::RESERVED[0]) | !dv | pid_wide))
+        | ((ddt | pdt) & dv & did_wide)
+}
+
+/// 1 when a legal IODIR names a device or process beyond the widths of this design, of which nothing can be cached.
+fn names_nothing(design: &Design, command: Operands) -> E {
+    let beyond = |field: E, width: u32| {
+        if width < field.width() { field.bits(width, field.width() - width).any() } else { lo() }
+    };
+    let directory = command.field(header::OPCODE).is(opcode::IODIR) & command.field(iodir::DV);
+    let process = command.field(header::FUNC3).is(func3::IODIR_INVAL_PDT);
+    directory
+        & (beyond(command.field(iodir::DID), design.device_id_width)
+            | (process & beyond(command.field(iodir::PID), design.process_id_width)))
+}

@@ -1,0 +1,126 @@
+//! Writes fault records into the fault queue.
+//!
+//! A record is taken from its source where it stands: the source holds it until `fault_ready`, so that no copy is kept. It is
+//! written as one burst of 4 beats, and `fqt` moves on when memory has confirmed it. A record that cannot be written is
+//! dropped in the cycle after it is offered: while the queue is off, while `fqmf` or `fqof` is set, or when the queue is full
+//! (which sets `fqof`). So faults never stall translation for longer than a write takes. One record takes 9 cycles more than
+//! the memory needs. (Section "Fault/Event-Queue (FQ)"; registers `fqb` to `fqcsr`.)
+//!
+//! Whether the record is to be reported at all (`DTF`) was decided before it came here.
+
+use std::rc::Rc;
+
+use pasidon_spec::fault::{RECORD_BYTES, record};
+use pasidon_spec::field::Field;
+
+use super::entry_address;
+use crate::design::Design;
+use crate::hdl::{E, Module, cat, lit, lo, select};
+
+const IDLE: u64 = 0;
+const DROP: u64 = 1;
+const OVERFLOW: u64 = 2;
+const ADDRESS: u64 = 3;
+const DATA: u64 = 4;
+const RESPONSE: u64 = 5;
+const STATE_BITS: u32 = 3;
+
+/// The fault queue of `design`.
+pub fn fault_queue(design: &Design) -> Rc<Module> {
+    let width = design.fault_log2_max;
+    let mut m = Module::new("fault_queue", "Writes fault records into the fault queue.");
+    let to = |state| lit(state, STATE_BITS);
+    let state = m.reg("state", STATE_BITS, IDLE);
+    let beat = m.reg_data("beat", 2);
+
+    m.section("What software set");
+    let enable = m.input("enable", 1);
+    let stop = m.input("stop", 1);
+    let base = m.input("base", 44);
+    let mask = m.input("mask", width);
+    let head = m.input("head", width);
+
+    m.section("A fault record; held until ready");
+    let fault_valid = m.input("fault_valid", 1);
+    let fault_ready = m.output_later("fault_ready", 1);
+    let doublewords = record_ports(&mut m);
+
+    // `full` follows a change of `tail` by one cycle, so the queue looks at it in the second cycle after that: `settled`.
+    let on = m.reg("fq_on_state", 1, 0);
+    let settled = m.reg("settled", 1, 0);
+    let tail = m.reg("tail", width, 0);
+    let next_tail = m.wire("next_tail", tail.inc() & mask);
+    let full = m.reg("full", 1, 0);
+    m.set(full, next_tail.eq(head));
+
+    m.section("Write port: one burst of 4 beats");
+    m.output("wr_valid", state.is(ADDRESS));
+    let wr_ready = m.input("wr_ready", 1);
+    m.output("wr_addr", entry_address(base, tail, RECORD_BYTES.trailing_zeros()));
+    m.output("wr_len", lit(RECORD_BYTES / 8 - 1, 8));
+    m.output("wr_size", lit(3, 3));
+    m.output("wd_valid", state.is(DATA));
+    let wd_ready = m.input("wd_ready", 1);
+    m.output("wd_data", select(beat, &doublewords));
+    m.output("wd_strb", lit(0xff, 8));
+    m.output("wd_last", beat.all());
+    let wr_done = m.input("wr_done", 1);
+    let wr_error = m.input("wr_error", 1);
+
+    let last = state.is(DATA) & beat.all() & wd_ready;
+    m.assign(fault_ready, last | state.is(DROP) | state.is(OVERFLOW));
+
+    m.section("State of the queue, and what it reports (one cycle each)");
+    m.output("on", on);
+    m.output("tail_index", tail);
+    m.output("overflow", state.is(OVERFLOW));
+    m.output("memory_fault", state.is(RESPONSE) & wr_done & wr_error);
+    m.output("recorded", state.is(RESPONSE) & wr_done & !wr_error);
+
+    m.set(settled, state.is(IDLE));
+    m.switch(state, |m, s| {
+        s.case(m, IDLE, |m| {
+            let usable = enable & on & !stop;
+            m.set(beat, lit(0, 2));
+            m.set(on, enable);
+            m.when(enable & !on, |m| {
+                m.set(tail, lit(0, width));
+                m.set(settled, lo());
+            });
+            m.when(settled & fault_valid, |m| {
+                let written = full.mux(to(OVERFLOW), to(ADDRESS));
+                m.set(state, usable.mux(written, to(DROP)));
+            });
+        });
+        s.case(m, ADDRESS, |m| m.when(wr_ready, |m| m.set(state, to(DATA))));
+        s.case(m, DATA, |m| {
+            m.when(wd_ready, |m| {
+                m.set(beat, beat.inc());
+                m.when(beat.all(), |m| m.set(state, to(RESPONSE)));
+            });
+        });
+        s.case(m, RESPONSE, |m| {
+            m.when(wr_done, |m| {
+                m.set(state, to(IDLE));
+                m.when(!wr_error, |m| m.set(tail, next_tail));
+            });
+        });
+        s.default(m, |m| m.set(state, to(IDLE)));
+    });
+    m.build()
+}
+
+/// Declares the ports of a record; returns its four doublewords as they stand in memory.
+fn record_ports(m: &mut Module) -> Vec<E> {
+    let mut field = |name, field: Field| m.input(name, field.width.into());
+    let cause = field("fault_cause", record::CAUSE);
+    let pid = field("fault_pid", record::PID);
+    let pv = field("fault_pv", record::PV);
+    let privileged = field("fault_priv", record::PRIV);
+    let ttyp = field("fault_ttyp", record::TTYP);
+    let did = field("fault_did", record::DID);
+    let iotval = field("fault_iotval", record::IOTVAL);
+    let iotval2 = field("fault_iotval2", record::IOTVAL2);
+    // Most significant first: the fields of the first doubleword leave no gaps.
+    vec![cat(&[did, ttyp, privileged, pv, pid, cause]), lit(0, 64), iotval, iotval2]
+}
