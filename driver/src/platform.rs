@@ -20,8 +20,8 @@
 /// # Memory
 ///
 /// Addresses are those that the IOMMU itself uses (supervisor physical addresses). The IOMMU reads and
-/// writes this memory at any time, so `load*` and `store*` are single, whole, uncached-or-coherent accesses
-/// of their width at a naturally aligned address, which the compiler may neither merge, split nor drop.
+/// writes this memory at any time, so `load64` and `store64` are single, whole, uncached-or-coherent accesses
+/// at an address aligned to 8, which the compiler may neither merge, split nor drop.
 /// Values are in the byte order that `fctl.BE` selects; the driver selects little-endian.
 pub trait Platform: Send + Sync {
     /// Reads the 32-bit register (or half of a 64-bit register) at `offset`.
@@ -45,10 +45,6 @@ pub trait Platform: Send + Sync {
     fn load64(&self, paddr: u64) -> u64;
     /// Writes the aligned doubleword at `paddr`; the IOMMU sees the old value or the new one, never a mixture.
     fn store64(&self, paddr: u64, value: u64);
-    /// Reads the aligned word at `paddr`.
-    fn load32(&self, paddr: u64) -> u32;
-    /// Writes the aligned word at `paddr`.
-    fn store32(&self, paddr: u64, value: u32);
 
     /// Orders every earlier memory and register access before every later one, as the IOMMU sees them
     /// (`fence iorw, iorw`; on a machine that is not coherent, also whatever makes memory so).

@@ -92,14 +92,6 @@ impl<B: Board> Platform for RawPlatform<B> {
         // SAFETY: see above.
         unsafe { self.memory::<u64>(paddr).write_volatile(value) }
     }
-    fn load32(&self, paddr: u64) -> u32 {
-        // SAFETY: see above.
-        unsafe { self.memory::<u32>(paddr).read_volatile() }
-    }
-    fn store32(&self, paddr: u64, value: u32) {
-        // SAFETY: see above.
-        unsafe { self.memory::<u32>(paddr).write_volatile(value) }
-    }
     fn fence(&self) {
         #[cfg(any(target_arch = "riscv32", target_arch = "riscv64"))]
         // SAFETY: a fence touches neither registers nor memory.
