@@ -1,0 +1,249 @@
+//! The hardware as a value: [`Model`] is one instance of a verilated design.
+//!
+//! [`Model::load`] takes generated Verilog, compiles it once ([`cache`]) and loads it. The machine then writes
+//! [`Model::input`], calls [`Model::tick`] and reads [`Model::output`] ([`ports`]).
+
+pub mod cache;
+pub mod ports;
+mod shim;
+
+pub use cache::{Cache, Flavour};
+pub use ports::{In, Out};
+
+use libloading::Library;
+use pasidon_rtl::emit::Direction;
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::{Path, PathBuf};
+
+/// A port of the top module: what the shim needs to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortShape {
+    /// Verilog name.
+    pub name: String,
+    /// Bits.
+    pub width: u32,
+    /// Seen from the module.
+    pub output: bool,
+}
+
+/// Verilog to make a model of.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Name for messages.
+    pub name: &'a str,
+    /// The text.
+    pub verilog: &'a str,
+    /// Top module.
+    pub top: &'a str,
+    /// Its ports, clock included.
+    pub ports: &'a [PortShape],
+}
+
+/// Why there is no model.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A tool is not installed.
+    #[error(
+        "{tool} is not installed, and the simulation needs it; install it (Debian: apt-get install {package}) or \
+             set {variable} to the command to run"
+    )]
+    Missing {
+        /// The command that was tried.
+        tool: String,
+        /// Debian's package.
+        package: &'static str,
+        /// The environment variable that names another command.
+        variable: &'static str,
+    },
+    /// A tool failed.
+    #[error("{tool} {what}\n{said}")]
+    Tool {
+        /// The command.
+        tool: String,
+        /// What it failed to do.
+        what: String,
+        /// Its own messages.
+        said: String,
+    },
+    /// The cache cannot be written.
+    #[error("{}: {cause}; compiled models are kept there: make it writable, or set PASIDON_TARGET to another directory", path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: std::io::Error,
+    },
+    /// The compiled model is not what was asked for.
+    #[error("{}: {what}; remove that directory to have the model made again", path.display())]
+    Load {
+        /// The shared object.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A port that the simulated machine cannot drive.
+    #[error("port {0} of the design {1}")]
+    Port(String, &'static str),
+    /// An assertion of the hardware failed, or its logic did not settle.
+    #[error("the hardware failed in cycle {cycle}: {what}")]
+    Hardware {
+        /// Clock cycles since the model was made.
+        cycle: u64,
+        /// The message, with its place in the Verilog.
+        what: String,
+    },
+}
+
+type Tick = unsafe extern "C" fn(*mut c_void, *const In, *mut Out);
+type Free = unsafe extern "C" fn(*mut c_void);
+type OnFile = unsafe extern "C" fn(*mut c_void, *const c_char);
+type Failure = unsafe extern "C" fn() -> *const c_char;
+
+/// One instance of a verilated design. Each has state of its own.
+pub struct Model {
+    /// Inputs for the next clock edge.
+    pub input: In,
+    /// Outputs since the last clock edge.
+    pub output: Out,
+    cycles: u64,
+    state: *mut c_void,
+    tick: Tick,
+    free: Free,
+    failure: Failure,
+    trace: Option<OnFile>,
+    coverage: Option<OnFile>,
+    // Declared last: the code outlives everything that points into it.
+    _library: Library,
+}
+
+// SAFETY: the state behind the pointer belongs to this Model alone, and Verilator's single-threaded models hold no
+// thread-local references to it, so that it may move to another thread.
+unsafe impl Send for Model {}
+
+impl Model {
+    /// Makes (or finds) and loads the model of a generated design. The model is not reset yet.
+    ///
+    /// # Errors
+    /// [`ModelError`]: tools missing or failing, the cache not writable.
+    pub fn load(
+        generated: &pasidon_rtl::Generated,
+        name: &str,
+        cache: &Cache,
+        flavour: Flavour,
+    ) -> Result<Model, ModelError> {
+        let shape = |p: &pasidon_rtl::emit::Port| PortShape {
+            name: p.name.clone(),
+            width: p.width,
+            output: p.direction == Direction::Out,
+        };
+        let ports: Vec<PortShape> = generated.ports.iter().map(shape).collect();
+        Model::from_source(
+            &Source { name, verilog: &generated.verilog, top: "pasidon_iommu", ports: &ports },
+            cache,
+            flavour,
+        )
+    }
+
+    /// The same for any Verilog whose ports are a subset of those of `pasidon_iommu`.
+    ///
+    /// # Errors
+    /// [`ModelError`]
+    pub fn from_source(source: &Source<'_>, cache: &Cache, flavour: Flavour) -> Result<Model, ModelError> {
+        let layout = shim::layout(source.ports)?;
+        let path = cache.shared_object(source, &layout, flavour)?;
+        let wrong = |what: String| ModelError::Load { path: path.clone(), what };
+        // SAFETY: the object was compiled from the shim; its initialisers are those of Verilator's runtime.
+        let library = unsafe { Library::new(&path) }.map_err(|e| wrong(e.to_string()))?;
+        let missing = |e: libloading::Error| wrong(e.to_string());
+        // SAFETY: the shim exports an array of u64 under this name; its first five words are always there.
+        let told = unsafe { *library.get::<*const u64>(b"pasidon_layout\0").map_err(missing)? };
+        let mut expected =
+            vec![shim::ABI, ports::IN_WORDS as u64, ports::OUT_WORDS as u64, layout.len() as u64];
+        expected.extend(layout.iter().map(|(_, word, _)| *word as u64));
+        // Word by word, stopping at the first difference: the fourth word bounds the length of what follows.
+        // SAFETY: as above; a matching prefix of four words implies that the rest of the array is there.
+        let same = expected.iter().enumerate().all(|(i, want)| unsafe { *told.add(i) } == *want);
+        if !same {
+            return Err(wrong("its ports are laid out differently from what this program expects".into()));
+        }
+        let mut output = Out::default();
+        // SAFETY: the types are those that the shim declares; the checked flavour alone has the last two.
+        let (state, tick, free, failure, trace, coverage) = unsafe {
+            let new = library
+                .get::<unsafe extern "C" fn(*mut Out) -> *mut c_void>(b"pasidon_new\0")
+                .map_err(missing)?;
+            let tick = *library.get::<Tick>(b"pasidon_tick\0").map_err(missing)?;
+            let free = *library.get::<Free>(b"pasidon_free\0").map_err(missing)?;
+            let failure = *library.get::<Failure>(b"pasidon_failure\0").map_err(missing)?;
+            let trace = library.get::<OnFile>(b"pasidon_trace\0").ok().map(|f| *f);
+            let coverage = library.get::<OnFile>(b"pasidon_coverage\0").ok().map(|f| *f);
+            (new(&mut output), tick, free, failure, trace, coverage)
+        };
+        let input = In::default();
+        Ok(Model { input, output, cycles: 0, state, tick, free, failure, trace, coverage, _library: library })
+    }
+
+    /// One clock cycle: the model sees `input` at the edge, then `output` holds its outputs of the new cycle.
+    #[inline]
+    pub fn tick(&mut self) {
+        // SAFETY: `state` was made by the same object; In and Out have the sizes that it checked at load.
+        unsafe { (self.tick)(self.state, &self.input, &mut self.output) };
+        self.cycles += 1;
+    }
+
+    /// Holds reset for `cycles` cycles with all other inputs as they are, then releases it.
+    pub fn reset(&mut self, cycles: u32) {
+        self.input.rst = 1;
+        (0..cycles).for_each(|_| self.tick());
+        self.input.rst = 0;
+    }
+
+    /// Clock cycles since the model was made.
+    pub fn cycles(&self) -> u64 {
+        self.cycles
+    }
+
+    /// Whether all is well inside the model.
+    ///
+    /// # Errors
+    /// [`ModelError::Hardware`] after an assertion failed (checked flavour), or when logic did not settle.
+    pub fn check(&self) -> Result<(), ModelError> {
+        // SAFETY: returns null or a string that lives until the next call into the model.
+        let what = unsafe {
+            let message = (self.failure)();
+            if message.is_null() {
+                return Ok(());
+            }
+            CStr::from_ptr(message).to_string_lossy().into_owned()
+        };
+        Err(ModelError::Hardware { cycle: self.cycles, what })
+    }
+
+    /// Writes waveforms to `file` (`.fst`) from now on; false if this is not the checked flavour.
+    pub fn trace_to(&mut self, file: &Path) -> bool {
+        self.on_file(self.trace, file)
+    }
+
+    /// Writes the coverage gathered so far to `file`; false if this is not the checked flavour.
+    pub fn write_coverage(&mut self, file: &Path) -> bool {
+        self.on_file(self.coverage, file)
+    }
+
+    fn on_file(&mut self, function: Option<OnFile>, file: &Path) -> bool {
+        let name = CString::new(file.as_os_str().as_encoded_bytes());
+        let (Some(function), Ok(name)) = (function, name) else { return false };
+        // SAFETY: `state` was made by the same object, and the name lives through the call.
+        unsafe { function(self.state, name.as_ptr()) };
+        true
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        // SAFETY: made by `pasidon_new` of the same object, freed once.
+        unsafe { (self.free)(self.state) };
+    }
+}
+
+#[cfg(test)]
+mod tests;

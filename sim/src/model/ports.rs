@@ -1,0 +1,252 @@
+//! The ports of `pasidon_iommu` as two flat structs, one per direction.
+//!
+//! Every port is one 64-bit word whatever its width, and ports that a design does not have (translation port 3 of a
+//! two-port design) are words that nothing reads: so the Rust side has one type and compile-time offsets for all
+//! designs, and the generated shim ([`super::shim`]) copies exactly the ports that exist. Names, widths and meaning
+//! are those of the Verilog ports; see the emitted `design.json`.
+
+use std::mem::{offset_of, size_of};
+
+/// The most translation ports a design can have.
+pub const MAX_PORTS: usize = 4;
+
+/// A port's place: Verilog name and index of its word in [`In`] or [`Out`].
+pub(super) type Place = (String, usize);
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident = $port:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $name { $($(#[$field_doc])* pub $field: u64),* }
+
+        impl $name {
+            /// Field offsets in words, with the Verilog names.
+            const WORDS: &'static [(&'static str, usize)] =
+                &[$(($port, offset_of!($name, $field) / size_of::<u64>())),*];
+        }
+    };
+}
+
+words! {
+    /// AXI4-Lite register port, driven by the machine.
+    AxilIn {
+        /// Write address, 12 bits.
+        awaddr = "awaddr", /// Protection, ignored.
+        awprot = "awprot", /// Write address valid.
+        awvalid = "awvalid", /// Write data.
+        wdata = "wdata", /// Byte strobes, 8 bits.
+        wstrb = "wstrb", /// Write data valid.
+        wvalid = "wvalid", /// Ready for the write response.
+        bready = "bready", /// Read address, 12 bits.
+        araddr = "araddr", /// Protection, ignored.
+        arprot = "arprot", /// Read address valid.
+        arvalid = "arvalid", /// Ready for read data.
+        rready = "rready",
+    }
+}
+
+words! {
+    /// AXI4-Lite register port, driven by the model.
+    AxilOut {
+        /// Ready for a write address.
+        awready = "awready", /// Ready for write data.
+        wready = "wready", /// Write response: 0 okay, 2 and 3 errors.
+        bresp = "bresp", /// Write response valid.
+        bvalid = "bvalid", /// Ready for a read address.
+        arready = "arready", /// Read data.
+        rdata = "rdata", /// Read response: 0 okay, 2 and 3 errors.
+        rresp = "rresp", /// Read data valid.
+        rvalid = "rvalid",
+    }
+}
+
+words! {
+    /// AXI4 memory port, driven by the machine.
+    AxiIn {
+        /// Ready for a write address.
+        awready = "awready", /// Ready for write data.
+        wready = "wready", /// Id of the write response.
+        bid = "bid", /// Write response: 0 okay, 2 and 3 errors.
+        bresp = "bresp", /// Write response valid.
+        bvalid = "bvalid", /// Ready for a read address.
+        arready = "arready", /// Id of the read data.
+        rid = "rid", /// Read data.
+        rdata = "rdata", /// Read response: 0 okay, 2 and 3 errors.
+        rresp = "rresp", /// Last beat of the burst.
+        rlast = "rlast", /// Read data valid.
+        rvalid = "rvalid", /// The beat's data is corrupt.
+        rpoison = "rpoison",
+    }
+}
+
+words! {
+    /// AXI4 memory port, driven by the model.
+    AxiOut {
+        /// Write id.
+        awid = "awid", /// Write address.
+        awaddr = "awaddr", /// Beats less one.
+        awlen = "awlen", /// log2 of the bytes of a beat.
+        awsize = "awsize", /// Burst type, 1 = INCR.
+        awburst = "awburst", /// Write address valid.
+        awvalid = "awvalid", /// Write data.
+        wdata = "wdata", /// Byte strobes, 8 bits.
+        wstrb = "wstrb", /// Last beat of the burst.
+        wlast = "wlast", /// Write data valid.
+        wvalid = "wvalid", /// Ready for the write response.
+        bready = "bready", /// Read id.
+        arid = "arid", /// Read address.
+        araddr = "araddr", /// Beats less one.
+        arlen = "arlen", /// log2 of the bytes of a beat.
+        arsize = "arsize", /// Burst type, 1 = INCR.
+        arburst = "arburst", /// Read address valid.
+        arvalid = "arvalid", /// Ready for read data.
+        rready = "rready",
+    }
+}
+
+words! {
+    /// Translation port, driven by the device.
+    ReqIn {
+        /// A request is offered.
+        valid = "req#_valid", /// Id that the response will carry; distinct among those outstanding on a port.
+        id = "req#_id", /// Who asks.
+        device_id = "req#_device_id", /// `process_id` means something.
+        pid_valid = "req#_pid_valid", /// PASID.
+        process_id = "req#_process_id", /// Supervisor privilege is requested.
+        privileged = "req#_priv", /// Instruction fetch.
+        exec = "req#_exec", /// Write access.
+        write = "req#_write", /// 0 untranslated, 1 ATS translation request, 2 translated.
+        at = "req#_at", /// Address to translate.
+        iova = "req#_iova", /// The device takes a response.
+        rsp_ready = "rsp#_ready",
+    }
+}
+
+words! {
+    /// Translation port, driven by the model.
+    ReqOut {
+        /// The request is taken.
+        ready = "req#_ready", /// A response is offered.
+        rsp_valid = "rsp#_valid", /// The id of its request.
+        rsp_id = "rsp#_id", /// 0 success, 1 unsupported request or abort.
+        rsp_status = "rsp#_status", /// Cause of the fault, 0 if none.
+        rsp_cause = "rsp#_cause", /// Full translated address.
+        rsp_spa = "rsp#_spa", /// Reading is allowed.
+        rsp_r = "rsp#_r", /// Writing is allowed.
+        rsp_w = "rsp#_w", /// Fetching is allowed.
+        rsp_x = "rsp#_x", /// log2 of the page's bytes.
+        rsp_size = "rsp#_size",
+    }
+}
+
+/// Every input of the model, sampled by it at the clock edge.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct In {
+    /// Synchronous reset, active high.
+    pub rst: u64,
+    /// The memory behind the data path has drained what `drain_valid` asked for.
+    pub drain_ready: u64,
+    /// Registers.
+    pub axil: AxilIn,
+    /// Memory.
+    pub axi: AxiIn,
+    /// Devices.
+    pub req: [ReqIn; MAX_PORTS],
+}
+
+/// Every output of the model, as it stands after a clock edge.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Out {
+    /// Interrupt wires, one bit per vector.
+    pub irq: u64,
+    /// IOFENCE.C asks for accesses that were translated earlier to reach memory.
+    pub drain_valid: u64,
+    /// ... reads are meant.
+    pub drain_pr: u64,
+    /// ... writes are meant.
+    pub drain_pw: u64,
+    /// Lookups of the IOTLB in this cycle, one bit per port.
+    pub ev_lookup: u64,
+    /// Hits of the IOTLB in this cycle, one bit per port.
+    pub ev_hit: u64,
+    /// Walks begun in this cycle, one bit per walker.
+    pub ev_walk: u64,
+    /// A fault record was queued, or dropped.
+    pub ev_fault: u64,
+    /// Registers.
+    pub axil: AxilOut,
+    /// Memory.
+    pub axi: AxiOut,
+    /// Devices.
+    pub req: [ReqOut; MAX_PORTS],
+}
+
+/// Words in [`In`].
+pub const IN_WORDS: usize = size_of::<In>() / size_of::<u64>();
+/// Words in [`Out`].
+pub const OUT_WORDS: usize = size_of::<Out>() / size_of::<u64>();
+
+macro_rules! word {
+    ($struct:ident . $($field:tt).+) => { offset_of!($struct, $($field).+) / size_of::<u64>() };
+}
+
+fn group(places: &mut Vec<Place>, prefix: &str, base: usize, words: &[(&str, usize)]) {
+    places.extend(words.iter().map(|(name, word)| (format!("{prefix}{name}"), base + word)));
+}
+
+fn per_port(places: &mut Vec<Place>, base: usize, stride: usize, words: &[(&str, usize)]) {
+    for port in 0..MAX_PORTS {
+        let named = words
+            .iter()
+            .map(|(name, word)| (name.replace('#', &port.to_string()), base + port * stride + word));
+        places.extend(named);
+    }
+}
+
+/// Where each input that the machine knows lives in [`In`].
+pub(super) fn inputs() -> Vec<Place> {
+    let mut places = vec![("rst".into(), word!(In.rst)), ("drain_ready".into(), word!(In.drain_ready))];
+    group(&mut places, "s_axil_", word!(In.axil), AxilIn::WORDS);
+    group(&mut places, "m_axi_", word!(In.axi), AxiIn::WORDS);
+    per_port(&mut places, word!(In.req), size_of::<ReqIn>() / 8, ReqIn::WORDS);
+    places
+}
+
+/// Where each output that the machine uses lives in [`Out`].
+pub(super) fn outputs() -> Vec<Place> {
+    let mut places: Vec<Place> = [
+        ("irq", word!(Out.irq)),
+        ("drain_valid", word!(Out.drain_valid)),
+        ("drain_pr", word!(Out.drain_pr)),
+        ("drain_pw", word!(Out.drain_pw)),
+        ("ev_lookup", word!(Out.ev_lookup)),
+        ("ev_hit", word!(Out.ev_hit)),
+        ("ev_walk", word!(Out.ev_walk)),
+        ("ev_fault", word!(Out.ev_fault)),
+    ]
+    .map(|(name, word)| (name.to_string(), word))
+    .into();
+    group(&mut places, "s_axil_", word!(Out.axil), AxilOut::WORDS);
+    group(&mut places, "m_axi_", word!(Out.axi), AxiOut::WORDS);
+    per_port(&mut places, word!(Out.req), size_of::<ReqOut>() / 8, ReqOut::WORDS);
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_has_exactly_one_port() {
+        for (places, words) in [(inputs(), IN_WORDS), (outputs(), OUT_WORDS)] {
+            let mut taken = vec![false; words];
+            for (name, word) in &places {
+                assert!(!std::mem::replace(&mut taken[*word], true), "{name} shares its word");
+            }
+            assert!(taken.iter().all(|&t| t));
+        }
+    }
+}

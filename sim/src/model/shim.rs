@@ -1,0 +1,161 @@
+//! The C++ between a verilated class and [`super::Model`].
+//!
+//! One call per clock cycle moves all ports: `tick` copies the words of `In` to the model's inputs, raises the clock,
+//! and copies its outputs to `Out`. Outputs of the hardware depend on registers only, never on inputs of the same
+//! cycle, so that what `tick` returns is what a device sees in the new cycle *before* it has chosen its inputs.
+//! The checked flavour verifies exactly that each cycle.
+
+use super::cache::Flavour;
+use super::ports::{self, IN_WORDS, OUT_WORDS};
+use super::{ModelError, PortShape};
+use std::fmt::Write;
+
+/// Changes when the interface between the shim and Rust does.
+pub(super) const ABI: u64 = 1;
+
+/// Prefix of the classes that Verilator makes.
+pub(super) const PREFIX: &str = "Vmodel";
+
+/// Outputs that nothing in the machine looks at.
+const UNUSED: &[&str] = &[
+    "m_axi_awlock",
+    "m_axi_awcache",
+    "m_axi_awprot",
+    "m_axi_awqos",
+    "m_axi_arlock",
+    "m_axi_arcache",
+    "m_axi_arprot",
+    "m_axi_arqos",
+];
+
+/// Where each port of a design lives, in port order: (name, word, is an output).
+pub(super) type Layout = Vec<(String, usize, bool)>;
+
+/// Places the ports of a design.
+///
+/// # Errors
+/// A port that the machine does not know, or one wider than a word.
+pub(super) fn layout(shape: &[PortShape]) -> Result<Layout, ModelError> {
+    let (inputs, outputs) = (ports::inputs(), ports::outputs());
+    let mut layout = Layout::new();
+    for port in shape {
+        if port.name == "clk" || (port.output && UNUSED.contains(&port.name.as_str())) {
+            continue;
+        }
+        if port.width > 64 {
+            return Err(ModelError::Port(port.name.clone(), "is wider than 64 bits"));
+        }
+        let places = if port.output { &outputs } else { &inputs };
+        let place = places.iter().find(|(name, _)| *name == port.name);
+        let (name, word) =
+            place.ok_or_else(|| ModelError::Port(port.name.clone(), "has no place in the machine"))?;
+        layout.push((name.clone(), *word, port.output));
+    }
+    Ok(layout)
+}
+
+/// The shim's source. `previous_clock` is the member in which Verilator remembers the clock of the last evaluation: with it
+/// the falling edge, at which nothing happens, needs no evaluation.
+pub(super) fn source(layout: &Layout, flavour: Flavour, previous_clock: Option<&str>) -> String {
+    let checked = flavour == Flavour::Checked;
+    let mut s = String::new();
+    let out = &mut s;
+    // Writing to a String cannot fail.
+    let _ =
+        writeln!(out, "#include \"{PREFIX}.h\"\n#include \"{PREFIX}___024root.h\"\n#include \"verilated.h\"");
+    let _ = writeln!(out, "#include <cstdint>\n#include <cstring>\n#include <string>");
+    if checked {
+        let _ = writeln!(out, "#include \"verilated_cov.h\"\n#include \"verilated_fst_c.h\"");
+    }
+    // A model that does not settle is abandoned by an exception: Verilator's loop would go on for ever.
+    let _ = writeln!(out, "static std::string failure;");
+    let _ = writeln!(
+        out,
+        "void vl_stop(const char* f, int l, const char*) VL_MT_UNSAFE {{ \
+         if (failure.empty()) failure = std::string(f) + \":\" + std::to_string(l) + \": assertion\"; }}\n\
+         void vl_fatal(const char* f, int l, const char*, const char* m) VL_MT_UNSAFE {{ \
+         if (failure.empty()) failure = std::string(f) + \":\" + std::to_string(l) + \": \" + m; throw 1; }}\n\
+         void vl_finish(const char*, int, const char*) VL_MT_UNSAFE {{}}"
+    );
+    let fst = if checked { "VerilatedFstC* fst = nullptr; uint64_t before[WORDS_OUT] = {};" } else { "" };
+    let _ = writeln!(
+        out,
+        "enum {{ WORDS_IN = {IN_WORDS}, WORDS_OUT = {OUT_WORDS} }};\n\
+         struct State {{ VerilatedContext context; {PREFIX} top{{&context}}; {fst} }};"
+    );
+    let _ = writeln!(
+        out,
+        "static inline __attribute__((always_inline)) void apply({PREFIX}___024root* r, const uint64_t* in) {{"
+    );
+    for (name, word, _) in layout.iter().filter(|(_, _, output)| !output) {
+        let _ = writeln!(out, "  r->{name} = in[{word}];");
+    }
+    let _ = writeln!(
+        out,
+        "}}\nstatic inline __attribute__((always_inline)) void sample(const {PREFIX}___024root* r, uint64_t* out) {{"
+    );
+    for (name, word, _) in layout.iter().filter(|(_, _, output)| *output) {
+        let _ = writeln!(out, "  out[{word}] = r->{name};");
+    }
+    let _ = writeln!(out, "}}\nextern \"C\" {{");
+    let words: Vec<String> = layout.iter().map(|(_, word, _)| word.to_string()).collect();
+    let _ = writeln!(
+        out,
+        "extern __attribute__((visibility(\"default\"))) const uint64_t pasidon_layout[] = {{ {ABI}, WORDS_IN, WORDS_OUT, {}, {} }};",
+        layout.len(),
+        words.join(", ")
+    );
+    let export = "__attribute__((visibility(\"default\")))";
+    let trace_on = if checked { "s->context.traceEverOn(true); " } else { "" };
+    let _ = writeln!(
+        out,
+        "{export} void* pasidon_new(uint64_t* out) {{ State* s = new State; {trace_on}\
+         s->top.clk = 0; s->top.eval(); sample(s->top.rootp, out); return s; }}\n\
+         {export} const char* pasidon_failure() {{ return failure.empty() ? nullptr : failure.c_str(); }}"
+    );
+    if checked {
+        let _ = writeln!(
+            out,
+            "{export} void pasidon_free(void* p) {{ State* s = (State*)p; if (s->fst) {{ s->fst->close(); delete s->fst; }} \
+             s->top.final(); delete s; }}\n\
+             {export} void pasidon_trace(void* p, const char* file) {{ State* s = (State*)p; \
+             if (s->fst) {{ s->fst->close(); delete s->fst; s->fst = nullptr; }} \
+             if (file) {{ s->fst = new VerilatedFstC; s->top.trace(s->fst, 99); s->fst->open(file); }} }}\n\
+             {export} void pasidon_coverage(void* p, const char* file) {{ ((State*)p)->context.coveragep()->write(file); }}\n\
+             {export} void pasidon_tick(void* p, const uint64_t* in, uint64_t* out) {{\n\
+             \x20 if (!failure.empty()) return;\n\
+             \x20 State* s = (State*)p; {PREFIX}___024root* r = s->top.rootp; try {{\n\
+             \x20 r->clk = 0; apply(r, in); s->top.eval(); s->context.timeInc(1); if (s->fst) s->fst->dump(s->context.time());\n\
+             \x20 memcpy(s->before, out, sizeof s->before); sample(r, s->before);\n\
+             \x20 if (memcmp(s->before, out, sizeof s->before) && failure.empty()) {{\n\
+             \x20   int i = 0; while (s->before[i] == out[i]) i++;\n\
+             \x20   failure = \"output word \" + std::to_string(i) + \" depends on an input of the same cycle\"; }}\n\
+             \x20 r->clk = 1; s->top.eval(); s->context.timeInc(1); if (s->fst) s->fst->dump(s->context.time());\n\
+             \x20 sample(r, out); }} catch (int) {{}}\n}}"
+        );
+    } else {
+        let low = match previous_clock {
+            Some(member) => format!("r->{member} = 0;"),
+            None => "r->clk = 0; s->top.eval();".to_string(),
+        };
+        let _ = writeln!(
+            out,
+            "{export} void pasidon_free(void* p) {{ State* s = (State*)p; s->top.final(); delete s; }}\n\
+             {export} void pasidon_tick(void* p, const uint64_t* in, uint64_t* out) {{\n\
+             \x20 State* s = (State*)p; {PREFIX}___024root* r = s->top.rootp;\n\
+             \x20 try {{ {low} apply(r, in); r->clk = 1; s->top.eval(); sample(r, out); }} catch (int) {{}}\n}}"
+        );
+    }
+    let _ = writeln!(out, "}}");
+    s
+}
+
+/// Finds the member in which Verilator keeps the clock's previous value, by its name in the generated header.
+pub(super) fn previous_clock(header: &str) -> Option<String> {
+    let mut found = header
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("__Vtrig") && word.contains("prev") && word.contains("clk"));
+    let member = found.next()?.to_string();
+    // Two would mean a second clock domain, or a scheme that this does not understand.
+    found.all(|word| word == member).then_some(member)
+}
