@@ -10,34 +10,38 @@ pub use decoded::{Command, Illegal, Range, Store, Support};
 /// Bytes of a command.
 pub const COMMAND_BYTES: u64 = 16;
 
-/// Encodings of `opcode`. 0 and 5 to 63 are reserved, 64 to 127 are for custom use.
-pub mod opcode {
-    /// Page-table cache invalidation.
-    pub const IOTINVAL: u64 = 1;
-    /// Command-queue fence.
-    pub const IOFENCE: u64 = 2;
-    /// Directory cache invalidation.
-    pub const IODIR: u64 = 3;
-    /// PCIe ATS messages.
-    pub const ATS: u64 = 4;
+encodings! {
+    /// Encodings of `opcode`. 0 and 5 to 63 are reserved, 64 to 127 are for custom use.
+    opcode {
+        /// Page-table cache invalidation.
+        IOTINVAL "IOTINVAL" = 1;
+        /// Command-queue fence.
+        IOFENCE "IOFENCE" = 2;
+        /// Directory cache invalidation.
+        IODIR "IODIR" = 3;
+        /// PCIe ATS messages.
+        ATS "ATS" = 4;
+    }
 }
 
-/// Encodings of `func3`, per opcode. All others are reserved.
-pub mod func3 {
-    /// IOTINVAL.VMA: first-stage translations.
-    pub const IOTINVAL_VMA: u64 = 0;
-    /// IOTINVAL.GVMA: second-stage translations.
-    pub const IOTINVAL_GVMA: u64 = 1;
-    /// IOFENCE.C.
-    pub const IOFENCE_C: u64 = 0;
-    /// IODIR.INVAL_DDT: device contexts and all that depends on them.
-    pub const IODIR_INVAL_DDT: u64 = 0;
-    /// IODIR.INVAL_PDT: one process context.
-    pub const IODIR_INVAL_PDT: u64 = 1;
-    /// ATS.INVAL: sends an invalidation request to a device.
-    pub const ATS_INVAL: u64 = 0;
-    /// ATS.PRGR: sends a page-request group response to a device.
-    pub const ATS_PRGR: u64 = 1;
+encodings! {
+    /// Encodings of `func3`, per opcode. All others are reserved.
+    func3 {
+        /// IOTINVAL.VMA: first-stage translations.
+        IOTINVAL_VMA "IOTINVAL.VMA" = 0;
+        /// IOTINVAL.GVMA: second-stage translations.
+        IOTINVAL_GVMA "IOTINVAL.GVMA" = 1;
+        /// IOFENCE.C.
+        IOFENCE_C "IOFENCE.C" = 0;
+        /// IODIR.INVAL_DDT: device contexts and all that depends on them.
+        IODIR_INVAL_DDT "IODIR.INVAL_DDT" = 0;
+        /// IODIR.INVAL_PDT: one process context.
+        IODIR_INVAL_PDT "IODIR.INVAL_PDT" = 1;
+        /// ATS.INVAL: sends an invalidation request to a device.
+        ATS_INVAL "ATS.INVAL" = 0;
+        /// ATS.PRGR: sends a page-request group response to a device.
+        ATS_PRGR "ATS.PRGR" = 1;
+    }
 }
 
 record! {

@@ -22,18 +22,20 @@ pub const BASE_DDI: [Level; 3] =
 pub const EXT_DDI: [Level; 3] =
     [Level { lo: 0, width: 6 }, Level { lo: 6, width: 9 }, Level { lo: 15, width: 9 }];
 
-/// Encodings of `ddtp.iommu_mode`. 5 to 13 are reserved, 14 and 15 are for custom use.
-pub mod iommu_mode {
-    /// All inbound transactions are refused.
-    pub const OFF: u64 = 0;
-    /// Untranslated requests pass without translation or protection; all others are refused.
-    pub const BARE: u64 = 1;
-    /// Device directory of one level.
-    pub const LVL1: u64 = 2;
-    /// Device directory of two levels.
-    pub const LVL2: u64 = 3;
-    /// Device directory of three levels.
-    pub const LVL3: u64 = 4;
+encodings! {
+    /// Encodings of `ddtp.iommu_mode`. 5 to 13 are reserved, 14 and 15 are for custom use.
+    iommu_mode {
+        /// All inbound transactions are refused.
+        OFF "Off" = 0;
+        /// Untranslated requests pass without translation or protection; all others are refused.
+        BARE "Bare" = 1;
+        /// Device directory of one level.
+        LVL1 "1LVL" = 2;
+        /// Device directory of two levels.
+        LVL2 "2LVL" = 3;
+        /// Device directory of three levels.
+        LVL3 "3LVL" = 4;
+    }
 
     /// Number of directory levels in `mode`; `None` for a mode without a directory and for reserved encodings.
     pub const fn levels(mode: u64) -> Option<usize> {
@@ -165,12 +167,14 @@ pub mod dc {
         reserved "reserved" @ 56, 64 bits {}
     }
 
-    /// Encodings of `msiptp.MODE`. 2 to 13 are reserved, 14 and 15 are for custom use.
-    pub mod msiptp_mode {
-        /// No page is a virtual interrupt file. Required if `iohgatp.MODE` is Bare.
-        pub const OFF: u64 = 0;
-        /// Flat MSI page table.
-        pub const FLAT: u64 = 1;
+    encodings! {
+        /// Encodings of `msiptp.MODE`. 2 to 13 are reserved, 14 and 15 are for custom use.
+        msiptp_mode {
+            /// No page is a virtual interrupt file. Required if `iohgatp.MODE` is Bare.
+            OFF "Off" = 0;
+            /// Flat MSI page table.
+            FLAT "Flat" = 1;
+        }
     }
 
     /// The doublewords of the base format.
@@ -187,4 +191,47 @@ pub mod dc {
         &msi_addr_pattern::WORD,
         &reserved::WORD,
     ];
+}
+
+/// A device context as its doublewords; the fields of each are in the module of [`dc`] with the same name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceContext {
+    /// Translation control.
+    pub tc: u64,
+    /// Second-stage translation.
+    pub iohgatp: u64,
+    /// Translation attributes.
+    pub ta: u64,
+    /// First-stage context.
+    pub fsc: u64,
+    /// MSI page-table pointer; 0 in the base format.
+    pub msiptp: u64,
+    /// MSI address mask; 0 in the base format.
+    pub msi_addr_mask: u64,
+    /// MSI address pattern; 0 in the base format.
+    pub msi_addr_pattern: u64,
+}
+
+impl DeviceContext {
+    /// The doublewords of the base format; the MSI doublewords are dropped.
+    pub const fn base(&self) -> [u64; 4] {
+        [self.tc, self.iohgatp, self.ta, self.fsc]
+    }
+
+    /// The doublewords of the extended format.
+    pub const fn extended(&self) -> [u64; 8] {
+        [self.tc, self.iohgatp, self.ta, self.fsc, self.msiptp, self.msi_addr_mask, self.msi_addr_pattern, 0]
+    }
+
+    /// Reads the base format.
+    pub const fn from_base(dwords: [u64; 4]) -> DeviceContext {
+        let [tc, iohgatp, ta, fsc] = dwords;
+        DeviceContext { tc, iohgatp, ta, fsc, msiptp: 0, msi_addr_mask: 0, msi_addr_pattern: 0 }
+    }
+
+    /// Reads the extended format; the reserved last doubleword is ignored.
+    pub const fn from_extended(dwords: [u64; 8]) -> DeviceContext {
+        let [tc, iohgatp, ta, fsc, msiptp, msi_addr_mask, msi_addr_pattern, _] = dwords;
+        DeviceContext { tc, iohgatp, ta, fsc, msiptp, msi_addr_mask, msi_addr_pattern }
+    }
 }

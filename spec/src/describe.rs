@@ -125,3 +125,25 @@ macro_rules! record {
         }
     };
 }
+
+/// A module with the named values of a field: a `u64` constant for each, and `ALL`.
+macro_rules! encodings {
+    (
+        $(#[doc = $doc:literal])+
+        $module:ident
+        { $($(#[doc = $vdoc:literal])+ $value:ident $name:literal = $number:literal;)+ }
+        $($item:item)*
+    ) => {
+        $(#[doc = $doc])+
+        pub mod $module {
+            $($(#[doc = $vdoc])+ pub const $value: u64 = $number;)+
+
+            /// Every value that has a name.
+            pub const ALL: &[$crate::field::Encoding] = &[$(
+                $crate::field::Encoding { name: $name, value: $number, doc: concat!($($vdoc),+).trim_ascii() }
+            ),+];
+
+            $($item)*
+        }
+    };
+}

@@ -8,40 +8,29 @@ pub use cause::{AtsResponse, Cause, Origin};
 /// Bytes of a fault record.
 pub const RECORD_BYTES: u64 = 32;
 
-/// Encodings of `TTYP`, the kind of transaction that faulted. 4 and 10 to 31 are reserved, 32 to 63 are for custom
-/// use.
-pub mod ttyp {
-    /// Not caused by an inbound transaction.
-    pub const NONE: u64 = 0;
-    /// Untranslated read for execute.
-    pub const UNTRANSLATED_READ_FOR_EXECUTE: u64 = 1;
-    /// Untranslated read.
-    pub const UNTRANSLATED_READ: u64 = 2;
-    /// Untranslated write or atomic operation.
-    pub const UNTRANSLATED_WRITE: u64 = 3;
-    /// Translated read for execute.
-    pub const TRANSLATED_READ_FOR_EXECUTE: u64 = 5;
-    /// Translated read.
-    pub const TRANSLATED_READ: u64 = 6;
-    /// Translated write or atomic operation.
-    pub const TRANSLATED_WRITE: u64 = 7;
-    /// PCIe ATS translation request.
-    pub const ATS_TRANSLATION_REQUEST: u64 = 8;
-    /// PCIe message request.
-    pub const MESSAGE_REQUEST: u64 = 9;
-
-    /// Every defined encoding with its description.
-    pub const ALL: &[(u64, &str)] = &[
-        (NONE, "None: not caused by an inbound transaction"),
-        (UNTRANSLATED_READ_FOR_EXECUTE, "Untranslated read for execute"),
-        (UNTRANSLATED_READ, "Untranslated read"),
-        (UNTRANSLATED_WRITE, "Untranslated write or AMO"),
-        (TRANSLATED_READ_FOR_EXECUTE, "Translated read for execute"),
-        (TRANSLATED_READ, "Translated read"),
-        (TRANSLATED_WRITE, "Translated write or AMO"),
-        (ATS_TRANSLATION_REQUEST, "PCIe ATS translation request"),
-        (MESSAGE_REQUEST, "PCIe message request"),
-    ];
+encodings! {
+    /// Encodings of `TTYP`, the kind of transaction that faulted. 4 and 10 to 31 are reserved, 32 to 63 are for custom
+    /// use.
+    ttyp {
+        /// Not caused by an inbound transaction.
+        NONE "None" = 0;
+        /// Untranslated read for execute.
+        UNTRANSLATED_READ_FOR_EXECUTE "Untranslated read for execute" = 1;
+        /// Untranslated read.
+        UNTRANSLATED_READ "Untranslated read" = 2;
+        /// Untranslated write or atomic operation.
+        UNTRANSLATED_WRITE "Untranslated write/AMO" = 3;
+        /// Translated read for execute.
+        TRANSLATED_READ_FOR_EXECUTE "Translated read for execute" = 5;
+        /// Translated read.
+        TRANSLATED_READ "Translated read" = 6;
+        /// Translated write or atomic operation.
+        TRANSLATED_WRITE "Translated write/AMO" = 7;
+        /// PCIe ATS translation request.
+        ATS_TRANSLATION_REQUEST "PCIe ATS translation request" = 8;
+        /// PCIe message request.
+        MESSAGE_REQUEST "PCIe message request" = 9;
+    }
 }
 
 record! {

@@ -1,4 +1,4 @@
-//! How a bit field, and a word made of bit fields, is described.
+//! How a bit field, a word made of bit fields, and the values of a field are described.
 
 /// What software may do with a field, and what the hardware does with a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +112,17 @@ impl Word {
     pub const fn is_well_formed(&self) -> bool {
         is_well_formed(self.fields, self.bits)
     }
+}
+
+/// One value that a field can take, where values have names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// The specification's name of the value.
+    pub name: &'static str,
+    /// The value.
+    pub value: u64,
+    /// One sentence on the meaning.
+    pub doc: &'static str,
 }
 
 /// A slice of an index (a device_id, a process_id, an address): the part that selects the entry in one level

@@ -17,7 +17,8 @@
 //! | [`command`] | the command queue's commands | Command-Queue (CQ) |
 //! | [`fault`] | cause codes and fault records | Fault/Event-Queue (FQ) |
 //! | [`page_request`] | page-request records | Page-Request-Queue (PQ) |
-//! | [`message`] | what ATS and PRI messages carry | PCIe ATS commands, Page-Request-Queue (PQ) |
+//! | [`message`] | what ATS and PRI messages carry | IOMMU PCIe ATS commands |
+//! | [`range`] | ranges of pages encoded in a page number | Address Range Invalidation Extension |
 //!
 //! # Names
 //!
@@ -46,4 +47,5 @@ pub mod message;
 pub mod page_request;
 pub mod page_table;
 pub mod pdt;
+pub mod range;
 pub mod registers;

@@ -155,32 +155,36 @@ pub const fn second_stage(gxl: bool, mode: u64) -> Option<&'static Geometry> {
     }
 }
 
-/// Encodings of `iosatp.MODE` and `PC.fsc.MODE`. All others are reserved or, with `SXL` 0, 14 and 15 custom.
-pub mod iosatp_mode {
-    /// No first-stage translation or protection.
-    pub const BARE: u64 = 0;
-    /// Sv32, if `DC.tc.SXL` is 1.
-    pub const SV32: u64 = 8;
-    /// Sv39, if `DC.tc.SXL` is 0.
-    pub const SV39: u64 = 8;
-    /// Sv48, if `DC.tc.SXL` is 0.
-    pub const SV48: u64 = 9;
-    /// Sv57, if `DC.tc.SXL` is 0.
-    pub const SV57: u64 = 10;
+encodings! {
+    /// Encodings of `iosatp.MODE` and `PC.fsc.MODE`. All others are reserved or, with `SXL` 0, 14 and 15 custom.
+    iosatp_mode {
+        /// No first-stage translation or protection.
+        BARE "Bare" = 0;
+        /// Sv32, if `DC.tc.SXL` is 1.
+        SV32 "Sv32" = 8;
+        /// Sv39, if `DC.tc.SXL` is 0.
+        SV39 "Sv39" = 8;
+        /// Sv48, if `DC.tc.SXL` is 0.
+        SV48 "Sv48" = 9;
+        /// Sv57, if `DC.tc.SXL` is 0.
+        SV57 "Sv57" = 10;
+    }
 }
 
-/// Encodings of `iohgatp.MODE`. All others are reserved.
-pub mod iohgatp_mode {
-    /// No second-stage translation or protection.
-    pub const BARE: u64 = 0;
-    /// Sv32x4, if `fctl.GXL` is 1.
-    pub const SV32X4: u64 = 8;
-    /// Sv39x4, if `fctl.GXL` is 0.
-    pub const SV39X4: u64 = 8;
-    /// Sv48x4, if `fctl.GXL` is 0.
-    pub const SV48X4: u64 = 9;
-    /// Sv57x4, if `fctl.GXL` is 0.
-    pub const SV57X4: u64 = 10;
+encodings! {
+    /// Encodings of `iohgatp.MODE`. All others are reserved.
+    iohgatp_mode {
+        /// No second-stage translation or protection.
+        BARE "Bare" = 0;
+        /// Sv32x4, if `fctl.GXL` is 1.
+        SV32X4 "Sv32x4" = 8;
+        /// Sv39x4, if `fctl.GXL` is 0.
+        SV39X4 "Sv39x4" = 8;
+        /// Sv48x4, if `fctl.GXL` is 0.
+        SV48X4 "Sv48x4" = 9;
+        /// Sv57x4, if `fctl.GXL` is 0.
+        SV57X4 "Sv57x4" = 10;
+    }
 }
 
 word! {
@@ -243,16 +247,18 @@ word! {
     }
 }
 
-/// Encodings of `pte.PBMT` (extension Svpbmt).
-pub mod pbmt {
-    /// As the physical memory attributes say.
-    pub const PMA: u64 = 0;
-    /// Non-cacheable, idempotent, weakly ordered: main memory.
-    pub const NC: u64 = 1;
-    /// Non-cacheable, non-idempotent, strongly ordered: I/O.
-    pub const IO: u64 = 2;
-    /// Reserved: an entry with it faults.
-    pub const RESERVED: u64 = 3;
+encodings! {
+    /// Encodings of `pte.PBMT` (extension Svpbmt).
+    pbmt {
+        /// As the physical memory attributes say.
+        PMA "PMA" = 0;
+        /// Non-cacheable, idempotent, weakly ordered: main memory.
+        NC "NC" = 1;
+        /// Non-cacheable, non-idempotent, strongly ordered: I/O.
+        IO "IO" = 2;
+        /// Reserved: an entry with it faults.
+        RESERVED "reserved" = 3;
+    }
 }
 
 /// Naturally aligned groups of pages (extension Svnapot). The only defined group is 64 KiB at the leaf level, whose

@@ -15,16 +15,18 @@ pub const PC_BYTES: u64 = 16;
 pub const PDI: [Level; 3] =
     [Level { lo: 0, width: 8 }, Level { lo: 8, width: 9 }, Level { lo: 17, width: 3 }];
 
-/// Encodings of `pdtp.MODE`. 4 to 13 are reserved, 14 and 15 are for custom use.
-pub mod pdtp_mode {
-    /// No first stage, whatever the process_id.
-    pub const BARE: u64 = 0;
-    /// One level: 8-bit process_id.
-    pub const PD8: u64 = 1;
-    /// Two levels: 17-bit process_id.
-    pub const PD17: u64 = 2;
-    /// Three levels: 20-bit process_id.
-    pub const PD20: u64 = 3;
+encodings! {
+    /// Encodings of `pdtp.MODE`. 4 to 13 are reserved, 14 and 15 are for custom use.
+    pdtp_mode {
+        /// No first stage, whatever the process_id.
+        BARE "Bare" = 0;
+        /// One level: 8-bit process_id.
+        PD8 "PD8" = 1;
+        /// Two levels: 17-bit process_id.
+        PD17 "PD17" = 2;
+        /// Three levels: 20-bit process_id.
+        PD20 "PD20" = 3;
+    }
 
     /// Number of directory levels in `mode`; `None` for Bare and for encodings that are not standard.
     pub const fn levels(mode: u64) -> Option<usize> {
@@ -82,4 +84,25 @@ pub mod pc {
 
     /// Both doublewords.
     pub const WORDS: &[&Word] = &[&ta::WORD, &fsc::WORD];
+}
+
+/// A process context as its doublewords; the fields of each are in the module of [`pc`] with the same name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessContext {
+    /// Translation attributes.
+    pub ta: u64,
+    /// First-stage context.
+    pub fsc: u64,
+}
+
+impl ProcessContext {
+    /// The doublewords.
+    pub const fn encode(&self) -> [u64; 2] {
+        [self.ta, self.fsc]
+    }
+
+    /// Reads the doublewords.
+    pub const fn decode(dwords: [u64; 2]) -> ProcessContext {
+        ProcessContext { ta: dwords[0], fsc: dwords[1] }
+    }
 }

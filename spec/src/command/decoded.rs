@@ -3,13 +3,14 @@
 use core::fmt;
 
 use super::{ats, func3, header, iodir, iofence, iotinval, opcode};
+use crate::range;
 
 /// The addresses that an invalidation applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     /// Bits 63:12 of the address: the operand `ADDR`, 52 bits. With `napot`, it also encodes the size.
     pub page: u64,
-    /// The operand `S`: `page` names an aligned range of 2^(X+1) pages, X being the position of its lowest 0.
+    /// The operand `S`: `page` encodes a [`range`](crate::range) of several pages.
     pub napot: bool,
     /// The operand `NL`: non-leaf entries are invalidated too.
     pub non_leaf: bool,
@@ -21,19 +22,9 @@ impl Range {
         Range { page: address >> 12, napot: false, non_leaf: false }
     }
 
-    /// First and last address of the range. A range of which all 52 bits are 1 is not defined by the
-    /// specification; it is taken as the whole address space.
+    /// First and last address of the range.
     pub const fn bounds(self) -> (u64, u64) {
-        let ones = if self.napot {
-            self.page.trailing_ones()
-        } else {
-            return (self.page << 12, (self.page << 12) | 0xfff);
-        };
-        if ones >= 51 {
-            return (0, u64::MAX);
-        }
-        let low = (1u64 << (ones + 1 + 12)) - 1;
-        ((self.page << 12) & !low, (self.page << 12) | low)
+        if self.napot { range::bounds(self.page) } else { (self.page << 12, (self.page << 12) | 0xfff) }
     }
 }
 
@@ -383,16 +374,20 @@ const fn decode_iodir(dwords: [u64; 2], support: Support) -> Result<Command, Ill
     if !iodir::DV.is_set(d0) {
         return if of_process { Err(Illegal::NoDeviceId) } else { Ok(Command::IodirInvalDdt { did: None }) };
     }
-    if did >> support.device_id_bits != 0 {
+    if is_wider(did, support.device_id_bits) {
         return Err(Illegal::DeviceIdWidth(did));
     }
     if !of_process {
         return Ok(Command::IodirInvalDdt { did: Some(did) });
     }
-    if pid >> support.process_id_bits != 0 {
+    if is_wider(pid, support.process_id_bits) {
         return Err(Illegal::ProcessIdWidth(pid));
     }
     Ok(Command::IodirInvalPdt { did, pid })
+}
+
+const fn is_wider(id: u32, bits: u8) -> bool {
+    bits < 32 && id >> bits != 0
 }
 
 const fn decode_ats(dwords: [u64; 2]) -> Result<Command, Illegal> {

@@ -64,14 +64,16 @@ register! {
     }
 }
 
-/// Encodings of `capabilities.IGS`, how the IOMMU signals interrupts.
-pub mod igs {
-    /// By messages only.
-    pub const MSI: u64 = 0;
-    /// By wires only.
-    pub const WSI: u64 = 1;
-    /// Either, selected by `fctl.WSI`.
-    pub const BOTH: u64 = 2;
+encodings! {
+    /// Encodings of `capabilities.IGS`, how the IOMMU signals interrupts.
+    igs {
+        /// By messages only.
+        MSI "MSI" = 0;
+        /// By wires only.
+        WSI "WSI" = 1;
+        /// Either, selected by `fctl.WSI`.
+        BOTH "BOTH" = 2;
+    }
 }
 
 register! {

@@ -62,24 +62,26 @@ register! {
     }
 }
 
-/// Encodings of `iohpmevt.eventID`. 9 to 16383 are reserved, 16384 to 32767 are for custom events.
-pub mod event {
-    /// Count nothing.
-    pub const NONE: u64 = 0;
-    /// Untranslated requests. Filters: `IDT` 0.
-    pub const UNTRANSLATED_REQUESTS: u64 = 1;
-    /// Translated requests. Filters: `IDT` 0.
-    pub const TRANSLATED_REQUESTS: u64 = 2;
-    /// ATS translation requests. Filters: `IDT` 0.
-    pub const ATS_TRANSLATION_REQUESTS: u64 = 3;
-    /// TLB misses. Filters: `IDT` 0 and 1.
-    pub const TLB_MISS: u64 = 4;
-    /// Walks of the device directory. Filters: `IDT` 0.
-    pub const DEVICE_DIRECTORY_WALKS: u64 = 5;
-    /// Walks of a process directory. Filters: `IDT` 0.
-    pub const PROCESS_DIRECTORY_WALKS: u64 = 6;
-    /// Walks of a first-stage page table. Filters: `IDT` 0 and 1.
-    pub const FIRST_STAGE_WALKS: u64 = 7;
-    /// Walks of a second-stage page table. Filters: `IDT` 0 and 1.
-    pub const SECOND_STAGE_WALKS: u64 = 8;
+encodings! {
+    /// Encodings of `iohpmevt.eventID`. 9 to 16383 are reserved, 16384 to 32767 are for custom events.
+    event {
+        /// Count nothing.
+        NONE "Do not count" = 0;
+        /// Untranslated requests. Filters: `IDT` 0.
+        UNTRANSLATED_REQUESTS "Untranslated requests" = 1;
+        /// Translated requests. Filters: `IDT` 0.
+        TRANSLATED_REQUESTS "Translated requests" = 2;
+        /// ATS translation requests. Filters: `IDT` 0.
+        ATS_TRANSLATION_REQUESTS "ATS translation requests" = 3;
+        /// TLB misses. Filters: `IDT` 0 and 1.
+        TLB_MISS "TLB miss" = 4;
+        /// Walks of the device directory. Filters: `IDT` 0.
+        DEVICE_DIRECTORY_WALKS "Device directory walks" = 5;
+        /// Walks of a process directory. Filters: `IDT` 0.
+        PROCESS_DIRECTORY_WALKS "Process directory walks" = 6;
+        /// Walks of a first-stage page table. Filters: `IDT` 0 and 1.
+        FIRST_STAGE_WALKS "First-stage page-table walks" = 7;
+        /// Walks of a second-stage page table. Filters: `IDT` 0 and 1.
+        SECOND_STAGE_WALKS "Second-stage page-table walks" = 8;
+    }
 }
