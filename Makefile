@@ -1,0 +1,51 @@
+# The verbs of this repository. Each installs what it needs (scripts/setup.sh) and remembers that under target/.
+
+SHELL := /bin/bash
+DESIGN ?= default
+OUT ?= target/generate/$(basename $(notdir $(DESIGN)))
+BOARD ?= ulx3s
+TRACE_SKIP ?= 100000
+TRACE_TAKE ?= 300000
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long generate lint check synth pnr trace traces docs
+
+help: ## This list
+	@echo "Pasidon: a PASID-aware IOMMU and its driver. make VERB, where VERB is one of:"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '## ' Makefile
+
+demo: ## Real programs' accesses through bound PASIDs, on simulated hardware (DESIGN=default)
+	@scripts/demo.sh $(DESIGN)
+
+test: ## Unit tests, co-simulation, lint of the emitted Verilog
+	@scripts/test.sh
+
+test-long: ## The same with the tests that take minutes
+	@scripts/test.sh long
+
+generate: ## Verilog of a design: DESIGN=name or file, OUT=folder
+	@scripts/setup.sh core
+	@cargo run --quiet --release -p pasidon-sim --bin pasidon -- generate --design $(DESIGN) --out $(OUT)
+
+lint: ## Every Verilog tool at hand reads every shipped design
+	@scripts/lint.sh
+
+check: ## Formatting, clippy and rustdoc, warnings are errors
+	@scripts/check.sh
+
+synth: ## Cells per module on ECP5 for tiny and default; kept in docs/baseline.md
+	@scripts/synth.sh $(if $(filter command line,$(origin DESIGN)),$(DESIGN),tiny default)
+
+pnr: ## Place and route for a board: BOARD=ulx3s; clock and critical path kept in docs/baseline.md
+	@scripts/pnr.sh $(BOARD)
+
+trace: ## Record any program: PROG="gzip -9 -c FILE" [NAME=n TRACE_SKIP=n TRACE_TAKE=n]
+	@scripts/trace.sh '$(PROG)' '$(NAME)' $(TRACE_SKIP) $(TRACE_TAKE)
+
+traces: ## Record the traces of traces/ anew
+	@scripts/setup.sh core
+	@scripts/setup.sh trace
+	@scripts/shipped-traces.sh
+
+docs: ## The book's generated pages, and the API documentation in target/doc
+	@scripts/docs.sh

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# demo.sh DESIGN   From nothing to a report: Verilog, simulator, driver, two processes, real programs' accesses.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+"$ROOT/scripts/setup.sh" core
+mkdir -p "$TARGET/demo"
+pasidon run --design "${1:-default}" --json "$TARGET/demo/report.json" \
+    --trace "$ROOT/traces/sort.trace.gz" --trace "$ROOT/traces/sqlite.trace.gz"
+note "the same as JSON: $TARGET/demo/report.json"

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Tables from what yosys and nextpnr wrote, and the baseline document that keeps them.
+
+fpga_report.py cells hierarchical.json flat.json     cells per module, and of the flattened whole
+fpga_report.py timing report.json                    clock reached, device use, and the critical path by block
+fpga_report.py keep FILE SECTION < table             replaces the text between <!-- SECTION --> and <!-- end --> in FILE
+"""
+
+import json
+import sys
+
+COLUMNS = [
+    ("LUT4", ("LUT4",)),
+    ("carry", ("CCU2C",)),
+    ("FF", ("TRELLIS_FF",)),
+    ("LUT RAM", ("TRELLIS_DPR16X4",)),
+    ("block RAM", ("DP16KD",)),
+    ("multiplier", ("MULT18X18D", "ALU54B")),
+]
+NEXTPNR = [("LUT4 sites", "TRELLIS_COMB"), ("FF", "TRELLIS_FF"), ("LUT RAM", "TRELLIS_RAMW"), ("block RAM", "DP16KD")]
+
+
+def load(name):
+    with open(name, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def count(cells, kinds):
+    return sum(cells.get(kind, 0) for kind in kinds)
+
+
+def plain(name):
+    return name.removeprefix("\\")
+
+
+def uses(modules, top):
+    """How often each module occurs below the top."""
+    totals = {}
+
+    def visit(name, times):
+        totals[name] = totals.get(name, 0) + times
+        for kind, number in modules[name]["num_cells_by_type"].items():
+            if kind in modules:
+                visit(kind, times * number)
+
+    visit(top, 1)
+    return totals
+
+
+def cells(hierarchical, flat):
+    modules = {plain(name): m for name, m in load(hierarchical)["modules"].items()}
+    below = {kind for m in modules.values() for kind in m["num_cells_by_type"]}
+    top = next(name for name in modules if name not in below)
+    times = uses(modules, top)
+    head = ["module", "copies"] + [title for title, _ in COLUMNS]
+    rows = []
+    for name, number in times.items():
+        own = modules[name]["num_cells_by_type"]
+        rows.append([name, number] + [count(own, kinds) for _, kinds in COLUMNS])
+    rows.sort(key=lambda row: (-row[1] * (row[2] + 2 * row[3]), row[0]))
+    whole = load(flat)["design"]["num_cells_by_type"]
+    rows.append(["**all, flattened**", 1] + [count(whole, kinds) for _, kinds in COLUMNS])
+    print("Each line counts one copy of the module without the modules inside it; LUT4 does not include carry cells (two LUTs each).\n")
+    print("| " + " | ".join(head) + " |")
+    print("|---" + "|---:" * (len(head) - 1) + "|")
+    for row in rows:
+        print("| " + " | ".join(str(cell) for cell in row) + " |")
+
+
+def block(cell):
+    """core.walker_0.state_TRELLIS_FF_Q_3 -> walker_0.state: the block and the signal that yosys named the cell after."""
+    path = cell.replace("\\", "").removeprefix("core.").split(".")
+    for i, piece in enumerate(path):
+        for mark in ("_TRELLIS_", "_LUT4", "_PFUMX", "_L6MUX", "_CCU2C", "$"):
+            at = piece.find(mark)
+            if at >= 0:
+                path = path[:i] + ([piece[:at]] if piece[:at] else [])
+                return ".".join(path)
+    return ".".join(path)
+
+
+def timing(report):
+    data = load(report)
+    for clock, result in data["fmax"].items():
+        verdict = "met" if result["achieved"] >= result["constraint"] else "missed"
+        if "oscillator" not in clock:
+            print(f"Clock: **{result['achieved']:.1f} MHz** routed; the goal of {result['constraint']:.0f} MHz is {verdict}.")
+    used = []
+    for title, kind in NEXTPNR:
+        site = data["utilization"].get(kind)
+        if site and site["used"]:
+            used.append(f"{title} {site['used']} of {site['available']}")
+    print("Device, pin wrapper included: " + ", ".join(used) + ".\n")
+    paths = [p for p in data["critical_paths"] if p["from"] == p["to"] and p["from"].startswith("posedge")]
+    if not paths:
+        return
+    hops = max(paths, key=lambda p: sum(hop["delay"] for hop in p["path"]))["path"]
+    total = sum(hop["delay"] for hop in hops)
+    logic = sum(hop["delay"] for hop in hops if hop["type"] != "routing")
+    print(f"Critical path: {total:.1f} ns, {logic:.1f} ns in cells and {total - logic:.1f} ns in wires.\n")
+    print("| at | from | through | ns |")
+    print("|---:|---|---|---:|")
+    # Neighbouring cells of one signal become one line; a wire belongs to the cell it leaves.
+    lines, at = [], 0.0
+    for hop in hops:
+        name = block(hop["from"]["cell"])
+        where, _, signal = name.rpartition(".")
+        if lines and lines[-1][1:3] == [where, signal]:
+            lines[-1][3] += hop["delay"]
+        else:
+            lines.append([at, where, signal, hop["delay"]])
+        at += hop["delay"]
+    for start, where, signal, delay in lines:
+        print(f"| {start:.1f} | {where or 'core'} | {signal} | {delay:.1f} |")
+    print(f"| {at:.1f} | {block(hops[-1]['to']['cell'])} | (captured) | |")
+
+
+def keep(name, section):
+    with open(name, encoding="utf-8") as file:
+        text = file.read()
+    start, end = f"<!-- {section} -->\n", "<!-- end -->"
+    before, found, rest = text.partition(start)
+    if not found or end not in rest:
+        sys.exit(f"error: {name} has no section {start.strip()} ... {end}")
+    after = rest[rest.index(end) :]
+    with open(name, "w", encoding="utf-8") as file:
+        file.write(before + start + "\n" + sys.stdin.read().strip() + "\n\n" + after)
+
+
+def main():
+    actions = {"cells": (cells, 2), "timing": (timing, 1), "keep": (keep, 2)}
+    action, number = actions.get(sys.argv[1] if len(sys.argv) > 1 else "", (None, 0))
+    if action is None or len(sys.argv) != 2 + number:
+        sys.exit(__doc__)
+    action(*sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

