@@ -86,6 +86,10 @@ impl FaultQueue {
         ring.taken + self.pending(&ring)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending(&self.ring.lock(self.hardware.platform())) == 0
+    }
+
     fn pending(&self, ring: &Ring) -> u64 {
         self.hardware.read(&fqt::REG).wrapping_sub(ring.head) & (self.entries - 1)
     }

@@ -45,9 +45,12 @@ impl Iommu {
                     report.suppressed += 1;
                 }
             }
+            if burst.count == 0 && !burst.more {
+                return report;
+            }
             budget = budget.saturating_sub(burst.count.max(1) as u64);
-            if !burst.more || budget == 0 {
-                report.more = burst.more;
+            if budget == 0 {
+                report.more = !inner.faults.is_empty();
                 return report;
             }
         }

@@ -2,6 +2,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod bond;
 mod capabilities;
@@ -10,6 +12,8 @@ mod config;
 mod device_directory;
 mod directory;
 mod error;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 mod fault_queue;
 mod faults;
 mod hardware;
@@ -21,6 +25,8 @@ mod platform;
 mod process_directory;
 mod raw;
 mod sva;
+#[cfg(test)]
+mod tests;
 
 pub use bond::{Bond, DrvData, Fault, FaultDecision, Handle, SvaOps};
 pub use capabilities::Capabilities;

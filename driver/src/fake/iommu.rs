@@ -1,0 +1,302 @@
+//! Registers, command processor and fault queue of the behavioural IOMMU.
+
+use super::{Event, Machine};
+use alloc::format;
+use pasidon_spec::{
+    command::{Command, Support},
+    ddt::{self, iommu_mode},
+    fault::{FaultRecord, RECORD_BYTES},
+    pdt,
+    registers::{
+        Register, capabilities, cqb, cqcsr, cqh, cqt, ddtp, fctl, fqb, fqcsr, fqh, fqt, icvec, ipsr,
+    },
+};
+
+/// Ticks that a switch of a queue or mode takes.
+const SWITCH: u64 = 3;
+
+/// Values of registers, as they read.
+pub(super) struct Registers {
+    capabilities: u64,
+    fctl: u64,
+    pub(super) ddtp: u64,
+    cqb: u64,
+    cqh: u64,
+    cqt: u64,
+    fqb: u64,
+    fqh: u64,
+    fqt: u64,
+    cqcsr: u64,
+    fqcsr: u64,
+    ipsr: u64,
+    icvec: u64,
+    /// When the busy bits of `ddtp`, `cqcsr` and `fqcsr` clear.
+    ddtp_busy: u64,
+    cqcsr_busy: u64,
+    fqcsr_busy: u64,
+}
+
+const CQ_ERRORS: u64 = cqcsr::CQMF.mask() | cqcsr::CMD_TO.mask() | cqcsr::CMD_ILL.mask();
+const FQ_ERRORS: u64 = fqcsr::FQMF.mask() | fqcsr::FQOF.mask();
+
+impl Registers {
+    pub(super) fn new(capabilities: u64) -> Self {
+        Self {
+            capabilities,
+            fctl: 0,
+            ddtp: 0,
+            cqb: 0,
+            cqh: 0,
+            cqt: 0,
+            fqb: 0,
+            fqh: 0,
+            fqt: 0,
+            cqcsr: 0,
+            fqcsr: 0,
+            ipsr: 0,
+            icvec: 0,
+            ddtp_busy: 0,
+            cqcsr_busy: 0,
+            fqcsr_busy: 0,
+        }
+    }
+
+    pub(super) fn fault_pending(&self) -> bool {
+        ipsr::FIP.is_set(self.ipsr)
+    }
+
+    pub(super) fn mode(&self) -> u64 {
+        ddtp::IOMMU_MODE.get(self.ddtp)
+    }
+
+    pub(super) fn extended_contexts(&self) -> bool {
+        capabilities::MSI_FLAT.is_set(self.capabilities)
+    }
+
+    /// The number of bits of a process_id that some process directory holds.
+    pub(super) fn process_id_bits(&self) -> u8 {
+        let modes = [capabilities::PD8, capabilities::PD17, capabilities::PD20];
+        let levels = modes.iter().rposition(|mode| mode.is_set(self.capabilities));
+        levels.map_or(0, |position| pdt::process_id_bits(position + 1))
+    }
+}
+
+impl Machine {
+    pub(super) fn read_register(&mut self, offset: u32, bytes: u8) -> u64 {
+        self.check_width(offset, bytes);
+        let regs = &self.registers;
+        let is = |register: &Register| u32::from(register.offset) == offset;
+        match () {
+            () if is(&capabilities::REG) => regs.capabilities,
+            () if is(&fctl::REG) => regs.fctl,
+            () if is(&ddtp::REG) => regs.ddtp,
+            () if is(&cqb::REG) => regs.cqb,
+            () if is(&cqh::REG) => regs.cqh,
+            () if is(&cqt::REG) => regs.cqt,
+            () if is(&fqb::REG) => regs.fqb,
+            () if is(&fqh::REG) => regs.fqh,
+            () if is(&fqt::REG) => regs.fqt,
+            () if is(&cqcsr::REG) => regs.cqcsr,
+            () if is(&fqcsr::REG) => regs.fqcsr,
+            () if is(&ipsr::REG) => regs.ipsr,
+            () if is(&icvec::REG) => regs.icvec,
+            () => 0,
+        }
+    }
+
+    pub(super) fn write_register(&mut self, offset: u32, bytes: u8, value: u64) {
+        self.check_width(offset, bytes);
+        self.events.push(Event::Write { offset, value });
+        let is = |register: &Register| u32::from(register.offset) == offset;
+        if is(&fctl::REG) {
+            self.write_fctl(value);
+        } else if is(&ddtp::REG) {
+            self.write_ddtp(value);
+        } else if is(&cqb::REG) {
+            if cqcsr::CQON.is_set(self.registers.cqcsr) {
+                self.violation("cqb written while the queue is on");
+            }
+            let size = cqb::LOG2SZ_1.get(value).min(self.knobs.max_queue_log2 - 1);
+            self.registers.cqb = cqb::LOG2SZ_1.set(value, size);
+        } else if is(&fqb::REG) {
+            if fqcsr::FQON.is_set(self.registers.fqcsr) {
+                self.violation("fqb written while the queue is on");
+            }
+            let size = fqb::LOG2SZ_1.get(value).min(self.knobs.max_queue_log2 - 1);
+            self.registers.fqb = fqb::LOG2SZ_1.set(value, size);
+        } else if is(&cqt::REG) {
+            self.registers.cqt = value & (command_entries(&self.registers) - 1);
+        } else if is(&fqh::REG) {
+            self.registers.fqh = value & (fault_entries(&self.registers) - 1);
+        } else if is(&cqcsr::REG) {
+            self.write_cqcsr(value);
+        } else if is(&fqcsr::REG) {
+            self.write_fqcsr(value);
+        } else if is(&ipsr::REG) {
+            self.registers.ipsr &= !value;
+            self.update_fault_pending();
+        } else if is(&icvec::REG) {
+            let kept = (1 << self.knobs.vector_bits) - 1;
+            let fields = [icvec::CIV, icvec::FIV, icvec::PMIV, icvec::PIV];
+            self.registers.icvec =
+                fields.iter().fold(0, |word, field| word | field.of(field.get(value) & kept));
+        }
+    }
+
+    fn check_width(&mut self, offset: u32, bytes: u8) {
+        let known = pasidon_spec::registers::ALL.iter().find(|register| u32::from(register.offset) == offset);
+        if known.is_none_or(|register| register.bytes != bytes) {
+            self.violation(format!("{bytes}-byte access to register offset {offset}"));
+        }
+    }
+
+    fn write_fctl(&mut self, value: u64) {
+        let regs = &self.registers;
+        let on = cqcsr::CQON.is_set(regs.cqcsr) || fqcsr::FQON.is_set(regs.fqcsr);
+        if on || regs.mode() != iommu_mode::OFF {
+            self.violation("fctl written while the IOMMU is active");
+        }
+        let big = self.knobs.fixed_endianness.unwrap_or(fctl::BE.is_set(value));
+        self.registers.fctl = fctl::WSI.of(fctl::WSI.get(value)) | fctl::BE.of(big.into());
+    }
+
+    fn write_ddtp(&mut self, value: u64) {
+        if ddtp::BUSY.is_set(self.registers.ddtp) {
+            self.violation("ddtp written while busy");
+        }
+        if self.knobs.mode_stuck {
+            return;
+        }
+        let (old, new) = (self.registers.mode(), ddtp::IOMMU_MODE.get(value));
+        if new > iommu_mode::BARE && old > iommu_mode::BARE {
+            self.violation(format!("ddtp.iommu_mode changed from {old} to {new}"));
+        }
+        let legal = new == iommu_mode::OFF || self.knobs.modes.contains(&new);
+        let mode = if legal { new } else { old };
+        self.registers.ddtp =
+            ddtp::IOMMU_MODE.of(mode) | ddtp::PPN.of(ddtp::PPN.get(value)) | ddtp::BUSY.of(1);
+        self.registers.ddtp_busy = self.ticks + SWITCH;
+    }
+
+    fn write_cqcsr(&mut self, value: u64) {
+        if cqcsr::BUSY.is_set(self.registers.cqcsr) {
+            self.violation("cqcsr written while busy");
+        }
+        let old = self.registers.cqcsr & !(value & CQ_ERRORS);
+        let mut new = cqcsr::CQEN.set(old, cqcsr::CQEN.get(value));
+        if cqcsr::CQEN.is_set(value) && !cqcsr::CQEN.is_set(old) {
+            new &= !CQ_ERRORS;
+            self.registers.cqh = 0;
+        }
+        self.registers.cqcsr = new | cqcsr::BUSY.of(1);
+        self.registers.cqcsr_busy = self.ticks + SWITCH;
+    }
+
+    fn write_fqcsr(&mut self, value: u64) {
+        if fqcsr::BUSY.is_set(self.registers.fqcsr) {
+            self.violation("fqcsr written while busy");
+        }
+        let old = self.registers.fqcsr & !(value & FQ_ERRORS);
+        let mut new = fqcsr::FQEN.set(old, fqcsr::FQEN.get(value));
+        new = fqcsr::FIE.set(new, fqcsr::FIE.get(value));
+        if fqcsr::FQEN.is_set(value) && !fqcsr::FQEN.is_set(old) {
+            new &= !FQ_ERRORS;
+            self.registers.fqt = 0;
+        }
+        self.registers.fqcsr = new | fqcsr::BUSY.of(1);
+        self.registers.fqcsr_busy = self.ticks + SWITCH;
+    }
+
+    /// Completes what writes to control registers began.
+    pub(super) fn settle_switches(&mut self) {
+        let now = self.ticks;
+        let regs = &mut self.registers;
+        if now >= regs.ddtp_busy {
+            regs.ddtp = ddtp::BUSY.set(regs.ddtp, 0);
+        }
+        if self.knobs.queues_stuck {
+            return;
+        }
+        if now >= regs.cqcsr_busy {
+            let on = cqcsr::CQON.set(regs.cqcsr, cqcsr::CQEN.get(regs.cqcsr));
+            regs.cqcsr = cqcsr::BUSY.set(on, 0);
+        }
+        if now >= regs.fqcsr_busy {
+            let on = fqcsr::FQON.set(regs.fqcsr, fqcsr::FQEN.get(regs.fqcsr));
+            regs.fqcsr = fqcsr::BUSY.set(on, 0);
+        }
+    }
+
+    /// Executes the command at the head of the queue, if there is one and nothing stands in the way.
+    pub(super) fn execute_command(&mut self) {
+        let regs = &self.registers;
+        let idle = regs.cqh == regs.cqt || !cqcsr::CQON.is_set(regs.cqcsr) || regs.cqcsr & CQ_ERRORS != 0;
+        if idle || self.knobs.commands_stall {
+            return;
+        }
+        let address = (cqb::PPN.get(regs.cqb) << 12) + regs.cqh * 16;
+        let words = [self.device_load(address), self.device_load(address + 8)];
+        let ([Some(low), Some(high)], 0) = (words, self.knobs.fetch_faults) else {
+            self.knobs.fetch_faults = self.knobs.fetch_faults.saturating_sub(1);
+            self.registers.cqcsr |= cqcsr::CQMF.of(1);
+            return;
+        };
+        let support = Support {
+            non_leaf: false,
+            range: false,
+            ats: false,
+            wsi: fctl::WSI.is_set(self.registers.fctl),
+            device_id_bits: iommu_mode::levels(self.registers.mode())
+                .map_or(0, |levels| ddt::device_id_bits(self.registers.extended_contexts(), levels)),
+            process_id_bits: self.registers.process_id_bits(),
+        };
+        let command = Command::decode_for([low, high], support);
+        let refuse = self.knobs.illegal_commands > 0 && !matches!(command, Ok(Command::IofenceC { .. }));
+        let (Ok(command), false) = (command, refuse) else {
+            self.knobs.illegal_commands = self.knobs.illegal_commands.saturating_sub(1);
+            self.registers.cqcsr |= cqcsr::CMD_ILL.of(1);
+            return;
+        };
+        self.events.push(Event::Command(command));
+        self.caches.invalidate(command);
+        self.registers.cqh = (self.registers.cqh + 1) & (command_entries(&self.registers) - 1);
+    }
+
+    pub(super) fn raise(&mut self, record: FaultRecord) {
+        let regs = &mut self.registers;
+        if !fqcsr::FQON.is_set(regs.fqcsr) || regs.fqcsr & FQ_ERRORS != 0 {
+            return;
+        }
+        let next = (regs.fqt + 1) & (fault_entries(regs) - 1);
+        if next == regs.fqh {
+            regs.fqcsr |= fqcsr::FQOF.of(1);
+        } else if self.knobs.record_faults > 0 {
+            self.knobs.record_faults -= 1;
+            regs.fqcsr |= fqcsr::FQMF.of(1);
+        } else {
+            let address = (fqb::PPN.get(regs.fqb) << 12) + regs.fqt * RECORD_BYTES;
+            regs.fqt = next;
+            regs.ipsr |= ipsr::FIP.of(fqcsr::FIE.get(regs.fqcsr));
+            for (offset, word) in (0..).step_by(8).zip(record.encode()) {
+                self.store(address + offset, word);
+            }
+        }
+        self.update_fault_pending();
+    }
+
+    /// An error bit holds the pending bit up.
+    fn update_fault_pending(&mut self) {
+        let regs = &mut self.registers;
+        if regs.fqcsr & FQ_ERRORS != 0 {
+            regs.ipsr |= ipsr::FIP.of(fqcsr::FIE.get(regs.fqcsr));
+        }
+    }
+}
+
+fn command_entries(regs: &Registers) -> u64 {
+    2 << cqb::LOG2SZ_1.get(regs.cqb)
+}
+
+fn fault_entries(regs: &Registers) -> u64 {
+    2 << fqb::LOG2SZ_1.get(regs.fqb)
+}

@@ -1,0 +1,309 @@
+//! A machine for tests: memory, a clock, and a small behavioural IOMMU behind the [`Platform`] trait.
+//!
+//! The IOMMU executes commands from the queue in memory, one per tick, keeps what it has walked in caches that never
+//! forget by themselves, writes fault records, and takes its time to switch queues and modes. It is stricter than
+//! hardware: what software must not do (a write to a busy register, use of memory that was freed) is noted as a
+//! [violation](Fake::violations). [`Knobs`] make it misbehave.
+
+mod iommu;
+mod walk;
+
+use crate::Platform;
+use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
+use iommu::Registers;
+use pasidon_spec::{
+    command::Command,
+    ddt::iommu_mode,
+    fault::FaultRecord,
+    registers::{capabilities, igs},
+};
+pub use walk::Access;
+use walk::Caches;
+
+const PAGE: u64 = 4096;
+
+/// Everything that the driver can make use of, with 56-bit physical addresses.
+pub const CAPABILITIES: u64 = capabilities::VERSION.of(0x10)
+    | capabilities::SV39.of(1)
+    | capabilities::SV48.of(1)
+    | capabilities::SV57.of(1)
+    | capabilities::IGS.of(igs::WSI)
+    | capabilities::PAS.of(56)
+    | capabilities::PD8.of(1)
+    | capabilities::PD17.of(1)
+    | capabilities::PD20.of(1);
+
+/// Ways in which the machine can be short of something or broken.
+#[derive(Clone, Debug)]
+pub struct Knobs {
+    /// How many allocations still succeed.
+    pub allocations: usize,
+    /// Commands are not executed.
+    pub commands_stall: bool,
+    /// How many command fetches will get a memory fault.
+    pub fetch_faults: usize,
+    /// How many commands will be called illegal, IOFENCE.C excepted.
+    pub illegal_commands: usize,
+    /// How many fault records will get a memory fault.
+    pub record_faults: usize,
+    /// Queues can't be switched on or off any more.
+    pub queues_stuck: bool,
+    /// The directory mode can't be changed any more.
+    pub mode_stuck: bool,
+    /// The modes that `ddtp` accepts, besides Off.
+    pub modes: Vec<u64>,
+    /// Logarithm to base 2 of the largest queue.
+    pub max_queue_log2: u64,
+    /// Logarithm to base 2 of the number of interrupt vectors.
+    pub vector_bits: u32,
+    /// The value that `fctl.BE` is hard-wired to, if it is not writable.
+    pub fixed_endianness: Option<bool>,
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        Self {
+            allocations: usize::MAX,
+            commands_stall: false,
+            fetch_faults: 0,
+            illegal_commands: 0,
+            record_faults: 0,
+            queues_stuck: false,
+            mode_stuck: false,
+            modes: Vec::from([iommu_mode::LVL1, iommu_mode::LVL2, iommu_mode::LVL3]),
+            max_queue_log2: 15,
+            vector_bits: 2,
+            fixed_endianness: None,
+        }
+    }
+}
+
+/// What the driver or the IOMMU did, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The driver wrote a doubleword to memory.
+    Store {
+        /// Where.
+        paddr: u64,
+        /// What.
+        value: u64,
+    },
+    /// The driver ordered its accesses.
+    Fence,
+    /// The driver wrote a register.
+    Write {
+        /// The register's offset.
+        offset: u32,
+        /// What.
+        value: u64,
+    },
+    /// The IOMMU executed a command.
+    Command(Command),
+    /// The driver returned memory.
+    Free {
+        /// Its start.
+        paddr: u64,
+    },
+}
+
+/// The machine. All methods may be called from any thread.
+pub struct Fake {
+    machine: spin::Mutex<Machine>,
+}
+
+struct Machine {
+    ticks: u64,
+    memory: BTreeMap<u64, Box<[u64; 512]>>,
+    /// Start and size of what is allocated.
+    allocated: BTreeMap<u64, u64>,
+    next_free: u64,
+    registers: Registers,
+    caches: Caches,
+    knobs: Knobs,
+    events: Vec<Event>,
+    violations: Vec<String>,
+}
+
+/// What memory holds before it is written.
+const GARBAGE: u64 = 0xdead_beef_dead_beef;
+
+/// Where memory starts.
+const MEMORY_BASE: u64 = 0x8000_0000;
+
+impl Fake {
+    /// A machine just out of reset, with all the [`CAPABILITIES`].
+    pub fn new() -> Arc<Self> {
+        Self::with_capabilities(CAPABILITIES)
+    }
+
+    /// A machine just out of reset, whose `capabilities` register reads `value`.
+    pub fn with_capabilities(value: u64) -> Arc<Self> {
+        let machine = Machine {
+            ticks: 0,
+            memory: BTreeMap::new(),
+            allocated: BTreeMap::new(),
+            next_free: MEMORY_BASE,
+            registers: Registers::new(value),
+            caches: Caches::default(),
+            knobs: Knobs::default(),
+            events: Vec::new(),
+            violations: Vec::new(),
+        };
+        Arc::new(Self { machine: spin::Mutex::new(machine) })
+    }
+
+    /// Turns knobs.
+    pub fn adjust(&self, change: impl FnOnce(&mut Knobs)) {
+        change(&mut self.machine.lock().knobs);
+    }
+
+    /// A device's access to `iova`: the physical address that it reaches, or the cause of the fault that aborted it. The
+    /// fault is recorded in the fault queue as the specification says.
+    ///
+    /// # Errors
+    /// The cause code.
+    pub fn dma(&self, device_id: u32, pasid: Option<u32>, iova: u64, access: Access) -> Result<u64, u16> {
+        self.machine.lock().dma(device_id, pasid, iova, access)
+    }
+
+    /// Puts a record in the fault queue, as the IOMMU does.
+    pub fn raise(&self, record: FaultRecord) {
+        self.machine.lock().raise(record);
+    }
+
+    /// Lets the IOMMU work for so many ticks.
+    pub fn run_for(&self, ticks: u64) {
+        for _ in 0..ticks {
+            self.relax();
+        }
+    }
+
+    /// The events since the last call.
+    pub fn take_events(&self) -> Vec<Event> {
+        core::mem::take(&mut self.machine.lock().events)
+    }
+
+    /// The commands among the events since the last call.
+    pub fn take_commands(&self) -> Vec<Command> {
+        let events = self.take_events().into_iter();
+        events
+            .filter_map(|event| match event {
+                Event::Command(command) => Some(command),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// What software did that it must not do.
+    pub fn violations(&self) -> Vec<String> {
+        self.machine.lock().violations.clone()
+    }
+
+    /// The memory that is allocated and was not freed: the start of each allocation.
+    pub fn allocations(&self) -> Vec<u64> {
+        self.machine.lock().allocated.keys().copied().collect()
+    }
+
+    /// Whether the IOMMU raises the fault queue's interrupt.
+    pub fn fault_interrupt(&self) -> bool {
+        self.machine.lock().registers.fault_pending()
+    }
+}
+
+impl Machine {
+    fn tick(&mut self) {
+        self.ticks += 1;
+        self.settle_switches();
+        self.execute_command();
+    }
+
+    fn violation(&mut self, text: impl Into<String>) {
+        self.violations.push(text.into());
+    }
+
+    /// Whether memory at `paddr` is allocated.
+    fn is_allocated(&self, paddr: u64) -> bool {
+        self.allocated.range(..=paddr).next_back().is_some_and(|(start, bytes)| paddr - start < *bytes)
+    }
+
+    fn load(&self, paddr: u64) -> u64 {
+        let page = self.memory.get(&(paddr / PAGE));
+        page.map_or(GARBAGE, |page| page[(paddr % PAGE / 8) as usize])
+    }
+
+    fn store(&mut self, paddr: u64, value: u64) {
+        let page = self.memory.entry(paddr / PAGE).or_insert_with(|| Box::new([GARBAGE; 512]));
+        page[(paddr % PAGE / 8) as usize] = value;
+    }
+
+    /// A read by the IOMMU: `None` is an access fault.
+    fn device_load(&mut self, paddr: u64) -> Option<u64> {
+        if !self.is_allocated(paddr) {
+            self.violation(format!("the IOMMU reads {paddr:#x}, which is not allocated"));
+            return None;
+        }
+        Some(self.load(paddr))
+    }
+}
+
+impl Platform for Fake {
+    fn read32(&self, offset: u32) -> u32 {
+        self.machine.lock().read_register(offset, 4) as u32
+    }
+    fn read64(&self, offset: u32) -> u64 {
+        self.machine.lock().read_register(offset, 8)
+    }
+    fn write32(&self, offset: u32, value: u32) {
+        self.machine.lock().write_register(offset, 4, value.into());
+    }
+    fn write64(&self, offset: u32, value: u64) {
+        self.machine.lock().write_register(offset, 8, value);
+    }
+
+    fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
+        let mut machine = self.machine.lock();
+        machine.knobs.allocations = machine.knobs.allocations.checked_sub(1)?;
+        // Addresses are not used twice, so that use after free is always noticed.
+        let paddr = machine.next_free.next_multiple_of(align.max(8) as u64);
+        machine.next_free = paddr + bytes as u64;
+        machine.allocated.insert(paddr, bytes as u64);
+        Some(paddr)
+    }
+
+    fn free(&self, paddr: u64, bytes: usize) {
+        let mut machine = self.machine.lock();
+        machine.events.push(Event::Free { paddr });
+        if machine.allocated.remove(&paddr) != Some(bytes as u64) {
+            machine.violation(format!("{bytes} bytes at {paddr:#x} freed, but not allocated like that"));
+        }
+    }
+
+    fn load64(&self, paddr: u64) -> u64 {
+        let mut machine = self.machine.lock();
+        if !machine.is_allocated(paddr) || paddr % 8 != 0 {
+            machine.violation(format!("load from {paddr:#x}"));
+        }
+        machine.load(paddr)
+    }
+
+    fn store64(&self, paddr: u64, value: u64) {
+        let mut machine = self.machine.lock();
+        if !machine.is_allocated(paddr) || paddr % 8 != 0 {
+            machine.violation(format!("store to {paddr:#x}"));
+        }
+        machine.events.push(Event::Store { paddr, value });
+        machine.store(paddr, value);
+    }
+
+    fn fence(&self) {
+        self.machine.lock().events.push(Event::Fence);
+    }
+
+    fn now(&self) -> u64 {
+        self.machine.lock().ticks
+    }
+
+    fn relax(&self) {
+        self.machine.lock().tick();
+    }
+}

@@ -1,0 +1,201 @@
+//! The contract, clause by clause, and what the driver must survive, on the fake machine.
+
+mod bind;
+mod bringup;
+mod exit;
+mod faults;
+mod invalidate;
+mod races;
+mod timeouts;
+
+use crate::{
+    Bond, Config, DeviceOptions, DrvData, Fault, FaultDecision, Iommu, Mm, MmSva, PageTable, PageTableMode,
+    Platform, SvaOps,
+    fake::{Event, Fake},
+};
+use pasidon_spec::{
+    page_table::{Geometry, SV39, pte},
+    pdt::pc,
+};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    vec::Vec,
+};
+
+const PAGE: u64 = 4096;
+/// Permissions of a page that a device may read and write.
+const RW: u64 = pte::R.mask() | pte::W.mask() | pte::U.mask() | pte::A.mask() | pte::D.mask();
+/// Permissions of a page that a device may only read.
+const RO: u64 = pte::R.mask() | pte::U.mask() | pte::A.mask();
+
+const NOT_VALID: u16 = pasidon_spec::fault::Cause::PdtEntryNotValid.code();
+const NO_DEVICE: u16 = pasidon_spec::fault::Cause::DdtEntryNotValid.code();
+const READ_FAULT: u16 = pasidon_spec::fault::Cause::ReadPageFault.code();
+const WRITE_FAULT: u16 = pasidon_spec::fault::Cause::WriteAmoPageFault.code();
+
+/// An IOMMU with two enabled devices, 1 and 2.
+struct Bench {
+    fake: Arc<Fake>,
+    iommu: Iommu,
+}
+
+/// Long enough for everything that the fake does, short enough to wait for in vain.
+const TIMEOUT: u64 = 1000;
+
+fn config() -> Config {
+    Config { timeout: TIMEOUT, ..Config::default() }
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(config())
+    }
+
+    fn with(config: Config) -> Self {
+        let fake = Fake::new();
+        let iommu = Iommu::new(fake.clone(), config).expect("the fake works");
+        for device in [1, 2] {
+            iommu.enable_sva(device, DeviceOptions::default()).expect("devices can be enabled");
+        }
+        fake.take_events();
+        Self { fake, iommu }
+    }
+
+    fn mm(&self) -> Arc<TestMm> {
+        TestMm::new(&self.fake)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.fake.violations(), Vec::<std::string::String>::new());
+        }
+    }
+}
+
+/// An address space with a page table in the fake's memory.
+struct TestMm {
+    fake: Arc<Fake>,
+    sva: MmSva,
+    root: u64,
+    tables: Mutex<Vec<u64>>,
+}
+
+const GEOMETRY: Geometry = SV39;
+
+impl TestMm {
+    fn new(fake: &Arc<Fake>) -> Arc<Self> {
+        let mut mm = Self { fake: fake.clone(), sva: MmSva::new(), root: 0, tables: Mutex::new(Vec::new()) };
+        mm.root = mm.table();
+        Arc::new(mm)
+    }
+
+    fn table(&self) -> u64 {
+        let paddr = self.fake.alloc(PAGE as usize, PAGE as usize).expect("memory for page tables");
+        for offset in (0..PAGE).step_by(8) {
+            self.fake.store64(paddr + offset, 0);
+        }
+        self.tables.lock().unwrap().push(paddr);
+        paddr
+    }
+
+    /// The address of the leaf entry for `va`.
+    fn entry(&self, va: u64) -> u64 {
+        let mut table = self.root;
+        for slice in GEOMETRY.levels[1..].iter().rev() {
+            let address = table + slice.of(va) * 8;
+            let entry = self.fake.load64(address);
+            table = if pte::V.is_set(entry) {
+                pte::PPN.get(entry) << 12
+            } else {
+                let next = self.table();
+                self.fake.store64(address, pte::V.of(1) | pte::PPN.of(next >> 12));
+                next
+            };
+        }
+        table + GEOMETRY.levels[0].of(va) * 8
+    }
+
+    fn map(&self, va: u64, pa: u64, permissions: u64) {
+        self.fake.store64(self.entry(va), pte::V.of(1) | permissions | pte::PPN.of(pa >> 12));
+    }
+
+    fn unmap(&self, va: u64) {
+        self.fake.store64(self.entry(va), 0);
+    }
+}
+
+impl Drop for TestMm {
+    fn drop(&mut self) {
+        for table in self.tables.get_mut().unwrap().drain(..) {
+            self.fake.free(table, PAGE as usize);
+        }
+    }
+}
+
+impl Mm for TestMm {
+    fn sva(&self) -> &MmSva {
+        &self.sva
+    }
+    fn page_table(&self) -> PageTable {
+        PageTable { mode: PageTableMode::Sv39, root: self.root }
+    }
+}
+
+/// Counts its calls, and runs what a test wants to happen inside.
+#[derive(Default)]
+struct TestOps {
+    exits: AtomicUsize,
+    faults: Mutex<Vec<Fault>>,
+    on_exit: Option<Hook>,
+    on_fault: Option<Hook>,
+}
+
+type Hook = std::boxed::Box<dyn Fn(&Bond) + Send + Sync>;
+
+impl TestOps {
+    fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+    fn exits(&self) -> usize {
+        self.exits.load(Ordering::SeqCst)
+    }
+    fn faults(&self) -> Vec<Fault> {
+        self.faults.lock().unwrap().clone()
+    }
+}
+
+impl SvaOps for TestOps {
+    fn mm_exit(&self, bond: &Bond, _: &DrvData) {
+        self.exits.fetch_add(1, Ordering::SeqCst);
+        if let Some(hook) = &self.on_exit {
+            hook(bond);
+        }
+    }
+    fn fault(&self, bond: &Bond, _: &DrvData, fault: &Fault) -> FaultDecision {
+        self.faults.lock().unwrap().push(*fault);
+        if let Some(hook) = &self.on_fault {
+            hook(bond);
+        }
+        FaultDecision::AsResolved
+    }
+}
+
+fn no_data() -> DrvData {
+    Arc::new(())
+}
+
+/// Position of the first event that `wanted` accepts.
+fn position(events: &[Event], wanted: impl Fn(&Event) -> bool) -> usize {
+    events.iter().position(wanted).unwrap_or_else(|| panic!("no such event in {events:#?}"))
+}
+
+/// Whether an event writes a process context's first doubleword with this valid bit and PSCID.
+fn is_context(event: &Event, valid: bool, pscid: u64) -> bool {
+    matches!(event, Event::Store { value, .. }
+        if pc::ta::V.is_set(*value) == valid && pc::ta::PSCID.get(*value) == pscid && value >> 32 == 0)
+}
