@@ -434,7 +434,10 @@ impl Design {
 
     /// SHA-256 of the resolved design in lower-case hexadecimal. Equal designs have equal hashes, however they were written.
     pub fn hash(&self) -> String {
-        let text = serde_json::to_string(self).expect("a design is plain data");
+        let mut text = format!("name={}\n", self.name);
+        for key in KEYS {
+            text += &format!("{}={}\n", key.path(), key.get(self));
+        }
         Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
@@ -467,7 +470,7 @@ impl Design {
     }
 }
 
-/// The sections of the design file, in its order, as a JSON object.
+/// The sections of the design file, as a JSON object.
 impl Serialize for Design {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = Map::new();

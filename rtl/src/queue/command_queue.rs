@@ -7,7 +7,7 @@
 //! | IOTINVAL.GVMA (there is no second stage), ATS.*, anything reserved | `cmd_ill`; `cqh` stays on the command |
 //!
 //! A fetch or a store that fails sets `cqmf`; `cqh` stays on the command. Because commands complete in order, `cqh` moves past
-//! a command only when its effect is complete. A command takes 5 cycles plus its fetch plus the handshakes that it needs.
+//! a command only when its effect is complete. A command takes 3 cycles plus its fetch plus the handshakes that it needs.
 //! (Section "Command-Queue (CQ)"; registers `cqb` to `cqcsr`.)
 
 use std::rc::Rc;

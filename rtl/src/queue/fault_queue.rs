@@ -3,8 +3,8 @@
 //! A record is taken from its source where it stands: the source holds it until `fault_ready`, so that no copy is kept. It is
 //! written as one burst of 4 beats, and `fqt` moves on when memory has confirmed it. A record that cannot be written is
 //! dropped in the cycle after it is offered: while the queue is off, while `fqmf` or `fqof` is set, or when the queue is full
-//! (which sets `fqof`). So faults never stall translation for longer than a write takes. One record takes 9 cycles more than
-//! the memory needs. (Section "Fault/Event-Queue (FQ)"; registers `fqb` to `fqcsr`.)
+//! (which sets `fqof`). So faults never stall translation for longer than a write takes. A record takes 8 cycles when
+//! memory is always ready and confirms at once. (Section "Fault/Event-Queue (FQ)"; registers `fqb` to `fqcsr`.)
 //!
 //! Whether the record is to be reported at all (`DTF`) was decided before it came here.
 
