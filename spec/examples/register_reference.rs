@@ -81,9 +81,9 @@ fn registers_chapter(out: &mut String) {
         let _ = writeln!(out, "Offset {}, {} bits.\n", offsets(register), register.bits());
         field_table(out, register.fields, register.bits(), Some(register));
     }
-    encoding_table(out, "Interrupt generation, `capabilities.IGS`", registers::igs::ALL);
-    encoding_table(out, "Mode, `ddtp.iommu_mode`", ddt::iommu_mode::ALL);
-    encoding_table(out, "Events, `iohpmevt.eventID`", registers::event::ALL);
+    encoding_table(out, "igs", "Interrupt generation, `capabilities.IGS`", registers::igs::ALL);
+    encoding_table(out, "iommu_mode", "Mode, `ddtp.iommu_mode`", ddt::iommu_mode::ALL);
+    encoding_table(out, "event", "Events, `iohpmevt.eventID`", registers::event::ALL);
 }
 
 fn directories_chapter(out: &mut String) {
@@ -99,15 +99,20 @@ fn directories_chapter(out: &mut String) {
     for word in ddt::dc::EXTENDED {
         word_section(out, "DC", word);
     }
-    encoding_table(out, "MSI page-table mode, `msiptp.MODE`", ddt::dc::msiptp_mode::ALL);
+    encoding_table(out, "msiptp_mode", "MSI page-table mode, `msiptp.MODE`", ddt::dc::msiptp_mode::ALL);
     word_section(out, "Process directory", &pdt::pdte::WORD);
     out.push_str("Process context (PC): 16 bytes.\n\n");
     for word in pdt::pc::WORDS {
         word_section(out, "PC", word);
     }
-    encoding_table(out, "Process-directory mode, `pdtp.MODE`", pdt::pdtp_mode::ALL);
-    encoding_table(out, "First-stage mode, `iosatp.MODE` and `PC.fsc.MODE`", page_table::iosatp_mode::ALL);
-    encoding_table(out, "Second-stage mode, `iohgatp.MODE`", page_table::iohgatp_mode::ALL);
+    encoding_table(out, "pdtp_mode", "Process-directory mode, `pdtp.MODE`", pdt::pdtp_mode::ALL);
+    encoding_table(
+        out,
+        "iosatp_mode",
+        "First-stage mode, `iosatp.MODE` and `PC.fsc.MODE`",
+        page_table::iosatp_mode::ALL,
+    );
+    encoding_table(out, "iohgatp_mode", "Second-stage mode, `iohgatp.MODE`", page_table::iohgatp_mode::ALL);
 }
 
 fn page_tables_chapter(out: &mut String) {
@@ -137,26 +142,39 @@ fn page_tables_chapter(out: &mut String) {
     }
     out.push('\n');
     word_section(out, "Entry of 8 bytes", &page_table::pte::WORD);
-    encoding_table(out, "Memory type, `pte.PBMT`", page_table::pbmt::ALL);
+    encoding_table(out, "pbmt", "Memory type, `pte.PBMT`", page_table::pbmt::ALL);
+    let napot = page_table::napot::GROUP_SHIFT;
+    out.push_str("<a id=\"napot\"></a>\n\n### Groups of pages, `pte.N`\n\n");
+    let _ = writeln!(
+        out,
+        "A leaf entry of level 0 with `N` = 1 belongs to an aligned group of {} bytes. The low {} bits of its `PPN` are {:#06b}; \
+         the translation takes them from the address instead. Other encodings with `N` = 1 are reserved. (Extension Svnapot.)\n",
+        1u64 << napot,
+        page_table::napot::GROUP_BITS,
+        page_table::napot::PPN_PATTERN,
+    );
     word_section(out, "Entry of 4 bytes", &page_table::pte32::WORD);
 }
 
 fn commands_chapter(out: &mut String) {
     out.push_str("## Commands\n\n");
     out.push_str("A command has two doublewords. A reserved opcode, function or bit makes it illegal: `cqcsr.cmd_ill`.\n\n");
-    encoding_table(out, "Opcodes", command::opcode::ALL);
-    encoding_table(out, "Functions (`func3`) of each opcode", command::func3::ALL);
-    record_section(out, "IOTINVAL.VMA, IOTINVAL.GVMA", command::iotinval::DWORDS);
-    record_section(out, "IOFENCE.C", command::iofence::DWORDS);
-    record_section(out, "IODIR.INVAL_DDT, IODIR.INVAL_PDT", command::iodir::DWORDS);
-    record_section(out, "ATS.INVAL, ATS.PRGR", command::ats::DWORDS);
-    record_section(out, "PAYLOAD of ATS.INVAL", message::invalidation::DWORDS);
-    record_section(out, "PAYLOAD of ATS.PRGR", message::group_response::DWORDS);
-    encoding_table(out, "Response codes", message::response_code::ALL);
+    encoding_table(out, "opcode", "Opcodes", command::opcode::ALL);
+    encoding_table(out, "func3", "Functions (`func3`) of each opcode", command::func3::ALL);
+    record_section(out, "iotinval", "IOTINVAL.VMA, IOTINVAL.GVMA", command::iotinval::DWORDS);
+    record_section(out, "iofence", "IOFENCE.C", command::iofence::DWORDS);
+    record_section(out, "iodir", "IODIR.INVAL_DDT, IODIR.INVAL_PDT", command::iodir::DWORDS);
+    record_section(out, "ats", "ATS.INVAL, ATS.PRGR", command::ats::DWORDS);
+    record_section(out, "invalidation", "PAYLOAD of ATS.INVAL", message::invalidation::DWORDS);
+    record_section(out, "group_response", "PAYLOAD of ATS.PRGR", message::group_response::DWORDS);
+    out.push_str("<a id=\"range\"></a>\n\n### Ranges of pages\n\n");
+    out.push_str("Where a bit `S` says so, a page number encodes a range: with its lowest 0 at bit X, the range is 2^(X+1) pages of 4 KiB, aligned to its size. ");
+    out.push_str("(Section \"Address Range Invalidation Extension\".)\n\n");
+    encoding_table(out, "response_code", "Response codes", message::response_code::ALL);
 }
 
 fn faults_chapter(out: &mut String) {
-    out.push_str("## Faults\n\n### Causes\n\n");
+    out.push_str("## Faults\n\n<a id=\"cause\"></a>\n\n### Causes\n\n");
     out.push_str("\"With DTF\" says whether the fault is reported when `DC.tc.DTF` is 1. \"Transactions\" lists the transaction types that the record can show. ");
     out.push_str("The last column is the answer to an ATS translation request (CA completer abort, UR unsupported request); a dash where the specification names none.\n\n");
     out.push_str(
@@ -177,15 +195,15 @@ fn faults_chapter(out: &mut String) {
         );
     }
     out.push('\n');
-    encoding_table(out, "Transaction types, `TTYP`", fault::ttyp::ALL);
-    record_section(out, "Fault record", fault::record::DWORDS);
-    record_section(out, "iotval2 of a guest-page fault", fault::iotval2::DWORDS);
+    encoding_table(out, "ttyp", "Transaction types, `TTYP`", fault::ttyp::ALL);
+    record_section(out, "fault-record", "Fault record", fault::record::DWORDS);
+    record_section(out, "iotval2", "iotval2 of a guest-page fault", fault::iotval2::DWORDS);
 }
 
 fn page_requests_chapter(out: &mut String) {
     out.push_str("## Page requests and messages\n\n");
-    record_section(out, "Page-request record", page_request::record::DWORDS);
-    encoding_table(out, "Message codes", message::code::ALL);
+    record_section(out, "page-request-record", "Page-request record", page_request::record::DWORDS);
+    encoding_table(out, "code", "Message codes", message::code::ALL);
     out.push_str("### Responses that the IOMMU sends itself\n\nTo a request that needs a response and did not reach the queue.\n\n");
     out.push_str("| Reason | Response code |\n|---|---|\n");
     for (reason, refusal) in refusals() {
@@ -214,12 +232,16 @@ fn refusals() -> Vec<(String, page_request::Refusal)> {
 
 fn word_section(out: &mut String, group: &str, word: &Word) {
     let _ = writeln!(out, "### {group}: {}\n\n{}\n", word.name, text(word.doc));
-    let _ = writeln!(out, "Offset {}, {} bits.\n", word.offset, word.bits);
+    match group {
+        "DC" | "PC" => writeln!(out, "Offset {}, {} bits.\n", word.offset, word.bits),
+        _ => writeln!(out, "{} bits.\n", word.bits),
+    }
+    .expect("a string takes everything");
     field_table(out, word.fields, word.bits, None);
 }
 
-fn record_section(out: &mut String, title: &str, dwords: &[&[Field]]) {
-    let _ = writeln!(out, "### {title}\n");
+fn record_section(out: &mut String, id: &str, title: &str, dwords: &[&[Field]]) {
+    let _ = writeln!(out, "<a id=\"{id}\"></a>\n\n### {title}\n");
     for (index, fields) in dwords.iter().enumerate() {
         if dwords.len() > 1 {
             let _ = writeln!(out, "Doubleword {index}:\n");
@@ -263,8 +285,8 @@ fn reserved_row(out: &mut String, lo: u8, end: u8, register: bool) {
     }
 }
 
-fn encoding_table(out: &mut String, title: &str, encodings: &[Encoding]) {
-    let _ = writeln!(out, "### {title}\n\n| Value | Name | Meaning |\n|---|---|---|");
+fn encoding_table(out: &mut String, id: &str, title: &str, encodings: &[Encoding]) {
+    let _ = writeln!(out, "<a id=\"{id}\"></a>\n\n### {title}\n\n| Value | Name | Meaning |\n|---|---|---|");
     for encoding in encodings {
         let _ = writeln!(out, "| {} | {} | {} |", encoding.value, encoding.name, text(encoding.doc));
     }
@@ -303,23 +325,32 @@ fn size(bytes: u64) -> String {
     format!("{} {}", bytes >> (10 * unit), units[unit as usize])
 }
 
-/// A doc comment as Markdown text: links to Rust items are reduced to their label.
+/// A doc comment as Markdown text: a link to a Rust item becomes a link to the section about it, which is named as the
+/// item in lower case. "Doubleword 1:" is dropped, as the reference groups fields by doubleword.
 fn text(doc: &str) -> String {
+    let mut rest = match doc.strip_prefix("Doubleword ").and_then(|doc| doc.split_once(": ")) {
+        Some((_, meaning)) => meaning,
+        None => doc,
+    };
     let mut out = String::new();
-    let mut rest = doc;
-    while let Some(start) = rest.find('[') {
-        let link = &rest[start..];
-        let Some((label, target)) = link[1..].split_once("](") else { break };
-        let Some((_, after)) = target.split_once(')') else { break };
-        if label.contains(']') {
-            // A bracket that opens no link, such as a bit range.
-            out.push_str(&rest[..=start]);
-            rest = &rest[start + 1..];
-            continue;
-        }
-        out.push_str(&rest[..start]);
-        out.push_str(label);
+    while let Some((before, label, target, after)) = split_link(rest) {
+        let item = target.rsplit("::").next().unwrap_or(target).to_lowercase();
+        let _ = write!(out, "{before}[{label}](#{item})");
         rest = after;
     }
-    out + rest
+    out += rest;
+    capitalised(&out)
+}
+
+/// The first Markdown link of `text`: what stands before it, its label, its target, what follows.
+fn split_link(text: &str) -> Option<(&str, &str, &str, &str)> {
+    let middle = text.find("](")?;
+    let start = text[..middle].rfind('[')?;
+    let end = middle + text[middle..].find(')')?;
+    Some((&text[..start], &text[start + 1..middle], &text[middle + 2..end], &text[end + 1..]))
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

@@ -27,19 +27,19 @@ encodings! {
 encodings! {
     /// Encodings of `func3`, per opcode. All others are reserved.
     func3 {
-        /// IOTINVAL.VMA: first-stage translations.
+        /// Invalidates cached first-stage translations.
         IOTINVAL_VMA "IOTINVAL.VMA" = 0;
-        /// IOTINVAL.GVMA: second-stage translations.
+        /// Invalidates cached second-stage translations.
         IOTINVAL_GVMA "IOTINVAL.GVMA" = 1;
-        /// IOFENCE.C.
+        /// Waits until all earlier commands have completed.
         IOFENCE_C "IOFENCE.C" = 0;
-        /// IODIR.INVAL_DDT: device contexts and all that depends on them.
+        /// Invalidates cached device contexts and the process contexts that belong to them.
         IODIR_INVAL_DDT "IODIR.INVAL_DDT" = 0;
-        /// IODIR.INVAL_PDT: one process context.
+        /// Invalidates a cached process context.
         IODIR_INVAL_PDT "IODIR.INVAL_PDT" = 1;
-        /// ATS.INVAL: sends an invalidation request to a device.
+        /// Sends an invalidation request to a device.
         ATS_INVAL "ATS.INVAL" = 0;
-        /// ATS.PRGR: sends a page-request group response to a device.
+        /// Sends a page-request group response to a device.
         ATS_PRGR "ATS.PRGR" = 1;
     }
 }
@@ -48,9 +48,9 @@ record! {
     /// What all commands share.
     header
     {
-        /// Group of the command: see [`opcode`](super::opcode).
+        /// [Group](super::opcode) of the command.
         OPCODE "opcode" [6:0] RW;
-        /// Function within the group: see [`func3`](super::func3).
+        /// [Function](super::func3) within the group.
         FUNC3 "func3" [9:7] RW;
     }
 }
@@ -59,7 +59,7 @@ record! {
     /// IOTINVAL.VMA and IOTINVAL.GVMA. (Section "IOMMU Page-Table cache invalidation commands".)
     iotinval
     {
-        /// 1.
+        /// 1: IOTINVAL.
         OPCODE "opcode" [6:0] RW;
         /// 0 for VMA, 1 for GVMA.
         FUNC3 "func3" [9:7] RW;
@@ -77,8 +77,8 @@ record! {
         GSCID "GSCID" [59:44] RW;
     }
     {
-        /// Doubleword 1: `ADDR` encodes a range: with its lowest 0 at bit X, 2^(X+1) pages of 4 KiB. Reserved if
-        /// `capabilities.S` is 0; ignored if `AV` is.
+        /// Doubleword 1: `ADDR` encodes a [range](crate::range) of pages. Reserved if `capabilities.S` is 0; ignored if
+        /// `AV` is.
         S "S" [9] RW;
         /// Doubleword 1: bits 63:12 of the address. Ignored if `AV` is 0.
         ADDR "ADDR[63:12]" [61:10] RW;
@@ -89,9 +89,9 @@ record! {
     /// IOFENCE.C. (Section "IOMMU Command-queue Fence commands".)
     iofence
     {
-        /// 2.
+        /// 2: IOFENCE.
         OPCODE "opcode" [6:0] RW;
-        /// 0.
+        /// 0: C.
         FUNC3 "func3" [9:7] RW;
         /// `ADDR` and `DATA` are valid: store `DATA` at `ADDR` on completion.
         AV "AV" [10] RW;
@@ -114,7 +114,7 @@ record! {
     /// IODIR.INVAL_DDT and IODIR.INVAL_PDT. (Section "IOMMU directory cache invalidation commands".)
     iodir
     {
-        /// 3.
+        /// 3: IODIR.
         OPCODE "opcode" [6:0] RW;
         /// 0 for INVAL_DDT, 1 for INVAL_PDT.
         FUNC3 "func3" [9:7] RW;
@@ -132,7 +132,7 @@ record! {
     /// ATS.INVAL and ATS.PRGR, supported if `capabilities.ATS` is 1. (Section "IOMMU PCIe ATS commands".)
     ats
     {
-        /// 4.
+        /// 4: ATS.
         OPCODE "opcode" [6:0] RW;
         /// 0 for INVAL, 1 for PRGR.
         FUNC3 "func3" [9:7] RW;
@@ -148,8 +148,8 @@ record! {
         DSEG "DSEG" [63:56] RW;
     }
     {
-        /// Doubleword 1: the message body, an [`InvalidationRequest`](crate::message::InvalidationRequest) or a
-        /// [`PageRequestGroupResponse`](crate::message::PageRequestGroupResponse).
+        /// Doubleword 1: the message body, of an [invalidation request](crate::message::invalidation) or of a
+        /// [page-request group response](crate::message::group_response).
         PAYLOAD "PAYLOAD" [63:0] RW;
     }
 }

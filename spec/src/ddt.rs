@@ -107,7 +107,7 @@ pub mod dc {
             PPN "PPN" [43:0] RW;
             /// Guest soft-context identifier: the tag of the virtual machine's address space.
             GSCID "GSCID" [59:44] RW;
-            /// Second-stage mode: see [`iohgatp_mode`](crate::page_table::iohgatp_mode).
+            /// [Second-stage mode](crate::page_table::iohgatp_mode).
             MODE "MODE" [63:60] RW;
         }
     }
@@ -129,7 +129,7 @@ pub mod dc {
         fsc "fsc" @ 24, 64 bits {
             /// Page number of the root page table or root process directory; a guest's, if there is a second stage.
             PPN "PPN" [43:0] RW;
-            /// [`iosatp_mode`](crate::page_table::iosatp_mode) or [`pdtp_mode`](crate::pdt::pdtp_mode).
+            /// [First-stage mode](crate::page_table::iosatp_mode) or [process-directory mode](crate::pdt::pdtp_mode).
             MODE "MODE" [63:60] RW;
         }
     }
@@ -139,7 +139,7 @@ pub mod dc {
         msiptp "msiptp" @ 32, 64 bits {
             /// Physical page number of the root MSI page table.
             PPN "PPN" [43:0] RW;
-            /// [`msiptp_mode`](super::msiptp_mode).
+            /// [MSI page-table mode](super::msiptp_mode).
             MODE "MODE" [63:60] RW;
         }
     }

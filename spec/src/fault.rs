@@ -14,21 +14,21 @@ encodings! {
     ttyp {
         /// Not caused by an inbound transaction.
         NONE "None" = 0;
-        /// Untranslated read for execute.
+        /// Execute at an address that the IOMMU translates.
         UNTRANSLATED_READ_FOR_EXECUTE "Untranslated read for execute" = 1;
-        /// Untranslated read.
+        /// Read at an address that the IOMMU translates.
         UNTRANSLATED_READ "Untranslated read" = 2;
-        /// Untranslated write or atomic operation.
+        /// Write or atomic operation at an address that the IOMMU translates.
         UNTRANSLATED_WRITE "Untranslated write/AMO" = 3;
-        /// Translated read for execute.
+        /// Execute at an address that ATS translated before.
         TRANSLATED_READ_FOR_EXECUTE "Translated read for execute" = 5;
-        /// Translated read.
+        /// Read at an address that ATS translated before.
         TRANSLATED_READ "Translated read" = 6;
-        /// Translated write or atomic operation.
+        /// Write or atomic operation at an address that ATS translated before.
         TRANSLATED_WRITE "Translated write/AMO" = 7;
-        /// PCIe ATS translation request.
+        /// A device asks for a translation.
         ATS_TRANSLATION_REQUEST "PCIe ATS translation request" = 8;
-        /// PCIe message request.
+        /// A message, such as a page request.
         MESSAGE_REQUEST "PCIe message request" = 9;
     }
 }
@@ -37,7 +37,7 @@ record! {
     /// The fields of a fault record: four 64-bit doublewords in the byte order of `fctl.BE`.
     record
     {
-        /// The cause: see [`Cause`](super::Cause).
+        /// The [cause](super::Cause).
         CAUSE "CAUSE" [11:0] RO;
         /// The process_id, if `PV` is 1; otherwise 0.
         PID "PID" [31:12] RO;
@@ -45,7 +45,7 @@ record! {
         PV "PV" [32] RO;
         /// The transaction had supervisor privilege. 0 if `PV` is 0.
         PRIV "PRIV" [33] RO;
-        /// Kind of transaction: see [`ttyp`](super::ttyp).
+        /// [Kind of transaction](super::ttyp).
         TTYP "TTYP" [39:34] RO;
         /// The device_id. 0 if `TTYP` is 0.
         DID "DID" [63:40] RO;
@@ -59,8 +59,8 @@ record! {
         IOTVAL "iotval" [63:0] RO;
     }
     {
-        /// Doubleword 3: for guest-page faults the guest physical address in bits 63:2, with bits 1:0 as in
-        /// [`iotval2`](super::iotval2); otherwise 0.
+        /// Doubleword 3: for guest-page faults the guest physical address in bits 63:2, and
+        /// [more](super::iotval2) in bits 1:0; otherwise 0.
         IOTVAL2 "iotval2" [63:0] RO;
     }
 }

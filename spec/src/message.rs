@@ -38,7 +38,7 @@ record! {
     {
         /// Global: translations of all PASIDs are forgotten.
         G "G" [0] RW;
-        /// The address encodes a [`range`](crate::range); if 0, one page.
+        /// The address encodes a [range](crate::range); if 0, one page.
         S "S" [11] RW;
         /// Bits 63:12 of the untranslated address.
         ADDRESS "Untranslated Address[63:12]" [63:12] RW;
@@ -51,7 +51,7 @@ record! {
     {
         /// Index of the group that is answered.
         INDEX "Page Request Group Index" [40:32] RW;
-        /// The answer: see [`response_code`](super::response_code).
+        /// The [answer](super::response_code).
         CODE "Response Code" [47:44] RW;
     }
 }

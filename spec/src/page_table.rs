@@ -211,12 +211,16 @@ word! {
         RSW "RSW" [9:8] RW;
         /// Page number of the page or of the next table. The bits that a superpage takes from the address must be 0.
         PPN "PPN" [53:10] RW;
-        /// Memory type: see [`pbmt`](super::pbmt). Must be 0 if `capabilities.Svpbmt` is 0.
+        /// [Memory type](super::pbmt). Must be 0 if `capabilities.Svpbmt` is 0.
         PBMT "PBMT" [62:61] RW;
-        /// The leaf is part of a naturally aligned group of pages: see [`napot`](super::napot).
+        /// The leaf is part of a [naturally aligned group of pages](super::napot).
         N "N" [63] RW;
     }
 }
+
+/// The fields of a non-leaf entry of 8 bytes that are reserved in addition to [`pte::RESERVED`].
+pub const PTE_NON_LEAF_RESERVED: u64 =
+    pte::U.mask() | pte::A.mask() | pte::D.mask() | pte::PBMT.mask() | pte::N.mask();
 
 /// The bits of [`pte::RESERVED`] that are left to software if `capabilities.Svrsw60t59b` is 1.
 pub const PTE_RSW60T59: u64 = 0b11 << 59;

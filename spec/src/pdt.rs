@@ -77,7 +77,7 @@ pub mod pc {
         fsc "fsc" @ 8, 64 bits {
             /// Page number of the root page table.
             PPN "PPN" [43:0] RW;
-            /// First-stage mode: see [`iosatp_mode`](crate::page_table::iosatp_mode).
+            /// [First-stage mode](crate::page_table::iosatp_mode).
             MODE "MODE" [63:60] RW;
         }
     }

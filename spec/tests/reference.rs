@@ -16,3 +16,17 @@ fn committed_reference_is_current() {
         "docs/registers.md differs from the tables in spec/ at line {line}; `make docs` regenerates it"
     );
 }
+
+#[test]
+fn links_lead_somewhere() {
+    let reference = register_reference::render();
+    for link in reference.split("](#").skip(1) {
+        let target = link.split(')').next().unwrap_or_default();
+        let heading = |line: &str| {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            line.starts_with('#') && title.replace(' ', "-") == target
+        };
+        let anchor = format!("<a id=\"{target}\">");
+        assert!(reference.contains(&anchor) || reference.lines().any(heading), "no section {target}");
+    }
+}

@@ -199,7 +199,7 @@ causes! {
     DdtEntryLoadAccessFault = 257, "DDT entry load access fault", yes, [DeviceDirectory], ANY, UnsupportedRequest;
     DdtEntryNotValid = 258, "DDT entry not valid", yes, [DeviceDirectory], ANY, UnsupportedRequest;
     DdtEntryMisconfigured = 259, "DDT entry misconfigured", yes, [DeviceDirectory], ANY, UnsupportedRequest;
-    TransactionTypeDisallowed = 260, "Transaction type disallowed", no, [RequestCheck], ANY, UnsupportedRequest;
+    TransactionTypeDisallowed = 260, "Transaction type disallowed", no, [RequestCheck MsiTranslation], ANY, UnsupportedRequest;
     MsiPteLoadAccessFault = 261, "MSI PTE load access fault", no, [MsiTranslation], WITH_ADDRESS, CompleterAbort;
     MsiPteNotValid = 262, "MSI PTE not valid", no, [MsiTranslation], WITH_ADDRESS, Success;
     MsiPteMisconfigured = 263, "MSI PTE misconfigured", no, [MsiTranslation], WITH_ADDRESS, CompleterAbort;

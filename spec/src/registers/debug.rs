@@ -35,10 +35,9 @@ register! {
     tr_response @ 616, 8 bytes, Dbg {
         /// The translation faulted; the other fields have no meaning.
         FAULT "fault" [0] RO;
-        /// Memory type: see [`pbmt`](crate::page_table::pbmt).
+        /// [Memory type](crate::page_table::pbmt).
         PBMT "PBMT" [8:7] RO;
-        /// 1 if the translation covers more than 4 KiB; `PPN` then encodes the size: with its lowest 0 at bit X, the
-        /// size is 2^(X+1) x 4 KiB.
+        /// 1 if the translation covers more than one page; `PPN` then encodes a [range](crate::range).
         S "S" [9] RO;
         /// Physical page number.
         PPN "PPN" [53:10] RO;

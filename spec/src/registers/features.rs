@@ -39,7 +39,7 @@ register! {
         T2GPA "T2GPA" [26] RO;
         /// 1 if both byte orders are supported, selected by `fctl.BE`; 0 if only one.
         END "END" [27] RO;
-        /// How interrupts are signalled: see [`igs`](super::igs).
+        /// How interrupts are [signalled](super::igs).
         IGS "IGS" [29:28] RO;
         /// Hardware performance monitor, with at least the cycle counter and one event counter.
         HPM "HPM" [30] RO;
@@ -94,7 +94,7 @@ register! {
 register! {
     /// Root of the device directory, and the IOMMU's mode. (Section "Device-directory-table pointer".)
     ddtp @ 16, 8 bytes, Always {
-        /// The mode: see [`ddt::iommu_mode`](crate::ddt::iommu_mode). Reset is Off.
+        /// The [mode](crate::ddt::iommu_mode). Off after reset.
         IOMMU_MODE "iommu_mode" [3:0] WARL;
         /// 1 while the IOMMU completes a change of mode; software must not write `ddtp` meanwhile.
         BUSY "busy" [4] RO;

@@ -43,7 +43,7 @@ register! {
     /// Selects and filters the event of the counter with the same number, 1 to 31. (Section
     /// "Performance-monitoring event selectors".)
     iohpmevt @ 352, 8 bytes, Hpm, 31 times every 8 {
-        /// The event: see [`event`](super::event).
+        /// The [event](super::event) to count.
         EVENT_ID "eventID" [14:0] WARL;
         /// Partial match of `DID_GSCID`: its bits up to and including the lowest 0 are ignored.
         DMASK "DMASK" [15] RW;
@@ -65,23 +65,23 @@ register! {
 encodings! {
     /// Encodings of `iohpmevt.eventID`. 9 to 16383 are reserved, 16384 to 32767 are for custom events.
     event {
-        /// Count nothing.
+        /// The counter keeps its value.
         NONE "Do not count" = 0;
-        /// Untranslated requests. Filters: `IDT` 0.
+        /// Filters: `IDT` 0.
         UNTRANSLATED_REQUESTS "Untranslated requests" = 1;
-        /// Translated requests. Filters: `IDT` 0.
+        /// Filters: `IDT` 0.
         TRANSLATED_REQUESTS "Translated requests" = 2;
-        /// ATS translation requests. Filters: `IDT` 0.
+        /// Filters: `IDT` 0.
         ATS_TRANSLATION_REQUESTS "ATS translation requests" = 3;
-        /// TLB misses. Filters: `IDT` 0 and 1.
+        /// Filters: `IDT` 0 and 1.
         TLB_MISS "TLB miss" = 4;
-        /// Walks of the device directory. Filters: `IDT` 0.
+        /// Filters: `IDT` 0.
         DEVICE_DIRECTORY_WALKS "Device directory walks" = 5;
-        /// Walks of a process directory. Filters: `IDT` 0.
+        /// Filters: `IDT` 0.
         PROCESS_DIRECTORY_WALKS "Process directory walks" = 6;
-        /// Walks of a first-stage page table. Filters: `IDT` 0 and 1.
+        /// Filters: `IDT` 0 and 1.
         FIRST_STAGE_WALKS "First-stage page-table walks" = 7;
-        /// Walks of a second-stage page table. Filters: `IDT` 0 and 1.
+        /// Filters: `IDT` 0 and 1.
         SECOND_STAGE_WALKS "Second-stage page-table walks" = 8;
     }
 }
