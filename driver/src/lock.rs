@@ -4,7 +4,7 @@ use crate::platform::Platform;
 
 /// A value that is looked at for a few instructions at a time.
 ///
-/// Never held across a wait for hardware that another thread could be waiting for too, nor across a callback.
+/// Never held across a callback, nor across a wait for hardware, except while a queue that failed is restarted.
 pub(crate) struct Lock<T>(spin::Mutex<T>);
 
 /// Access to the value of a [`Lock`]; the lock is released before interrupts are unmasked.

@@ -5,7 +5,7 @@ use crate::{
     pasid::{NoId, Pasid, PasidSpace},
 };
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A process address space that devices can be bound to.
 ///
@@ -93,7 +93,8 @@ pub enum PageTableMode {
 pub struct MmSva {
     assigned: spin::Mutex<Option<Assigned>>,
     exited: AtomicBool,
-    quarantined: AtomicBool,
+    /// IOMMUs that did not confirm that they forgot the PASID; it can't be another mm's before they do.
+    unconfirmed: AtomicUsize,
 }
 
 struct Assigned {
@@ -107,7 +108,7 @@ impl MmSva {
         Self {
             assigned: spin::Mutex::new(None),
             exited: AtomicBool::new(false),
-            quarantined: AtomicBool::new(false),
+            unconfirmed: AtomicUsize::new(0),
         }
     }
 
@@ -131,9 +132,14 @@ impl MmSva {
         self.exited.store(true, Ordering::Release);
     }
 
-    /// Whether the PASID must not be given to another mm: the hardware did not confirm that it forgot it.
-    pub(crate) fn set_quarantined(&self, quarantined: bool) {
-        self.quarantined.store(quarantined, Ordering::Release);
+    /// An IOMMU did not confirm that it forgot the PASID.
+    pub(crate) fn quarantine(&self) {
+        self.unconfirmed.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Now it did.
+    pub(crate) fn release(&self) {
+        self.unconfirmed.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// The mm's PASID, allocated now if this is the first bind; `limit` is the largest that the device carries.
@@ -159,7 +165,7 @@ impl MmSva {
 
 impl Drop for MmSva {
     fn drop(&mut self) {
-        if *self.quarantined.get_mut() {
+        if *self.unconfirmed.get_mut() > 0 {
             return;
         }
         if let Some(Assigned { pasid, space }) = self.assigned.get_mut().take() {

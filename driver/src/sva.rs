@@ -210,9 +210,10 @@ impl Inner {
     fn settle(&self, mm: &dyn Mm, pasid: crate::Pasid) {
         let mut bonds = self.bonds.lock(self.platform());
         let bonds = &mut *bonds;
-        mm.sva().set_quarantined(false);
-        if let Some(space) = bonds.spaces.get_mut(&pasid) {
-            space.unconfirmed = false;
+        if let Some(space) = bonds.spaces.get_mut(&pasid)
+            && core::mem::replace(&mut space.unconfirmed, false)
+        {
+            mm.sva().release();
             if space.users == 0 {
                 bonds.pscids.free(space.pscid);
                 bonds.spaces.remove(&pasid);
@@ -261,9 +262,10 @@ impl Inner {
             let result = self.commands.execute(commands.into_iter());
             if let Err(error) = result {
                 log::error!("device {device_id:#x}, PASID {pasid}: unbind was not confirmed: {error}");
-                bond.mm().sva().set_quarantined(true);
-                if let Some(space) = self.bonds.lock(self.platform()).spaces.get_mut(&pasid) {
-                    space.unconfirmed = true;
+                if let Some(space) = self.bonds.lock(self.platform()).spaces.get_mut(&pasid)
+                    && !core::mem::replace(&mut space.unconfirmed, true)
+                {
+                    bond.mm().sva().quarantine();
                 }
             }
             entry

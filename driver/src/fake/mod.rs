@@ -152,9 +152,20 @@ impl Fake {
         Arc::new(Self { machine: spin::Mutex::new(machine) })
     }
 
+    fn machine(&self) -> spin::MutexGuard<'_, Machine> {
+        loop {
+            if let Some(machine) = self.machine.try_lock() {
+                return machine;
+            }
+            // On a busy host the thread that has the lock may not be running.
+            #[cfg(test)]
+            std::thread::yield_now();
+        }
+    }
+
     /// Turns knobs.
     pub fn adjust(&self, change: impl FnOnce(&mut Knobs)) {
-        change(&mut self.machine.lock().knobs);
+        change(&mut self.machine().knobs);
     }
 
     /// A device's access to `iova`: the physical address that it reaches, or the cause of the fault that aborted it. The
@@ -163,12 +174,12 @@ impl Fake {
     /// # Errors
     /// The cause code.
     pub fn dma(&self, device_id: u32, pasid: Option<u32>, iova: u64, access: Access) -> Result<u64, u16> {
-        self.machine.lock().dma(device_id, pasid, iova, access)
+        self.machine().dma(device_id, pasid, iova, access)
     }
 
     /// Puts a record in the fault queue, as the IOMMU does.
     pub fn raise(&self, record: FaultRecord) {
-        self.machine.lock().raise(record);
+        self.machine().raise(record);
     }
 
     /// Lets the IOMMU work for so many ticks.
@@ -180,7 +191,7 @@ impl Fake {
 
     /// The events since the last call.
     pub fn take_events(&self) -> Vec<Event> {
-        core::mem::take(&mut self.machine.lock().events)
+        core::mem::take(&mut self.machine().events)
     }
 
     /// The commands among the events since the last call.
@@ -196,17 +207,17 @@ impl Fake {
 
     /// What software did that it must not do.
     pub fn violations(&self) -> Vec<String> {
-        self.machine.lock().violations.clone()
+        self.machine().violations.clone()
     }
 
     /// The memory that is allocated and was not freed: the start of each allocation.
     pub fn allocations(&self) -> Vec<u64> {
-        self.machine.lock().allocated.keys().copied().collect()
+        self.machine().allocated.keys().copied().collect()
     }
 
     /// Whether the IOMMU raises the fault queue's interrupt.
     pub fn fault_interrupt(&self) -> bool {
-        self.machine.lock().registers.fault_pending()
+        self.machine().registers.fault_pending()
     }
 }
 
@@ -248,20 +259,20 @@ impl Machine {
 
 impl Platform for Fake {
     fn read32(&self, offset: u32) -> u32 {
-        self.machine.lock().read_register(offset, 4) as u32
+        self.machine().read_register(offset, 4) as u32
     }
     fn read64(&self, offset: u32) -> u64 {
-        self.machine.lock().read_register(offset, 8)
+        self.machine().read_register(offset, 8)
     }
     fn write32(&self, offset: u32, value: u32) {
-        self.machine.lock().write_register(offset, 4, value.into());
+        self.machine().write_register(offset, 4, value.into());
     }
     fn write64(&self, offset: u32, value: u64) {
-        self.machine.lock().write_register(offset, 8, value);
+        self.machine().write_register(offset, 8, value);
     }
 
     fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
-        let mut machine = self.machine.lock();
+        let mut machine = self.machine();
         machine.knobs.allocations = machine.knobs.allocations.checked_sub(1)?;
         // Addresses are not used twice, so that use after free is always noticed.
         let paddr = machine.next_free.next_multiple_of(align.max(8) as u64);
@@ -271,7 +282,7 @@ impl Platform for Fake {
     }
 
     fn free(&self, paddr: u64, bytes: usize) {
-        let mut machine = self.machine.lock();
+        let mut machine = self.machine();
         machine.events.push(Event::Free { paddr });
         if machine.allocated.remove(&paddr) != Some(bytes as u64) {
             machine.violation(format!("{bytes} bytes at {paddr:#x} freed, but not allocated like that"));
@@ -279,7 +290,7 @@ impl Platform for Fake {
     }
 
     fn load64(&self, paddr: u64) -> u64 {
-        let mut machine = self.machine.lock();
+        let mut machine = self.machine();
         if !machine.is_allocated(paddr) || paddr % 8 != 0 {
             machine.violation(format!("load from {paddr:#x}"));
         }
@@ -287,7 +298,7 @@ impl Platform for Fake {
     }
 
     fn store64(&self, paddr: u64, value: u64) {
-        let mut machine = self.machine.lock();
+        let mut machine = self.machine();
         if !machine.is_allocated(paddr) || paddr % 8 != 0 {
             machine.violation(format!("store to {paddr:#x}"));
         }
@@ -296,14 +307,16 @@ impl Platform for Fake {
     }
 
     fn fence(&self) {
-        self.machine.lock().events.push(Event::Fence);
+        self.machine().events.push(Event::Fence);
     }
 
     fn now(&self) -> u64 {
-        self.machine.lock().ticks
+        self.machine().ticks
     }
 
     fn relax(&self) {
-        self.machine.lock().tick();
+        self.machine().tick();
+        #[cfg(test)]
+        std::thread::yield_now();
     }
 }

@@ -332,6 +332,20 @@ fn enabling_and_disabling() {
 }
 
 #[test]
+fn tables_are_returned_only_after_the_iommu_let_go_of_them() {
+    let bench = Bench::new();
+    bench.iommu.bind(1, bench.mm()).unwrap().unbind();
+    bench.fake.take_events();
+    bench.iommu.disable_sva(1).unwrap();
+    let events = bench.fake.take_events();
+    let freed: Vec<_> = (0..).zip(&events).filter(|(_, event)| matches!(event, Event::Free { .. })).collect();
+    // Root, one middle and one leaf table.
+    assert_eq!(freed.len(), 3);
+    let fenced = position(&events, |event| matches!(event, Event::Command(Command::IofenceC { .. })));
+    assert!(freed.iter().all(|(at, _)| *at > fenced));
+}
+
+#[test]
 fn untagged_dma_passes_only_where_that_was_asked_for() {
     let bench = Bench::new();
     let options = DeviceOptions { untagged: crate::Untagged::PassThrough, ..DeviceOptions::default() };
