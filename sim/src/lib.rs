@@ -1,7 +1,9 @@
 //! Simulation of Pasidon: the generated hardware, verilated, in a machine that Rust describes.
 //!
+//! - [`machine`]: memory, DMA devices, processes and the clock around it.
 //! - [`model`]: the hardware, compiled and loaded at run time.
 //! - [`trace`]: memory accesses of real programs.
 
+pub mod machine;
 pub mod model;
 pub mod trace;

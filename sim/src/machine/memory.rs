@@ -1,0 +1,153 @@
+//! Physical memory: its bytes, and who owns which part of it.
+//!
+//! The first eighth is for the driver (contiguous allocations: queues, directories), the rest for processes, in 4 KiB and 2 MiB
+//! frames. Frames are handed out in a scrambled order, so that neighbouring virtual pages never have neighbouring
+//! frames by accident and a wrong translation cannot go unnoticed.
+
+use super::Random;
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+/// Bytes of a superpage.
+pub const HUGE_PAGE: u64 = 2 << 20;
+/// What fresh memory contains: garbage that is neither zero nor a harmless table entry.
+const GARBAGE: u8 = 0xa5;
+
+/// Physical memory of the simulated machine.
+pub struct Memory {
+    base: u64,
+    bytes: Vec<u8>,
+    /// Free contiguous ranges for the driver, (start, length), sorted.
+    ranges: Vec<(u64, u64)>,
+    frames: Vec<u64>,
+    huge_frames: Vec<u64>,
+}
+
+impl Memory {
+    /// `bytes` of memory (a multiple of 16 MiB) in the upper half of a physical address space of `address_width` bits.
+    pub fn new(address_width: u32, bytes: u64, random: &mut Random) -> Memory {
+        let bytes = bytes.max(16 << 20).next_multiple_of(16 << 20);
+        let base = 1 << (address_width - 1);
+        let driver_end = base + bytes / 8;
+        let frames_end = base + bytes / 8 * 5;
+        let mut frames: Vec<u64> = (driver_end..frames_end).step_by(PAGE as usize).collect();
+        let mut huge_frames: Vec<u64> = (frames_end..base + bytes).step_by(HUGE_PAGE as usize).collect();
+        random.shuffle(&mut frames);
+        random.shuffle(&mut huge_frames);
+        let ranges = vec![(base, driver_end - base)];
+        Memory { base, bytes: vec![0; bytes as usize], ranges, frames, huge_frames }
+    }
+
+    fn offset(&self, address: u64, length: usize) -> Option<usize> {
+        let offset = usize::try_from(address.checked_sub(self.base)?).ok()?;
+        (offset.checked_add(length)? <= self.bytes.len()).then_some(offset)
+    }
+
+    /// The bytes at `address`; `None` where there is no memory.
+    #[inline]
+    pub fn slice(&self, address: u64, length: usize) -> Option<&[u8]> {
+        let offset = self.offset(address, length)?;
+        Some(&self.bytes[offset..offset + length])
+    }
+
+    /// The bytes at `address`, to change.
+    #[inline]
+    pub fn slice_mut(&mut self, address: u64, length: usize) -> Option<&mut [u8]> {
+        let offset = self.offset(address, length)?;
+        Some(&mut self.bytes[offset..offset + length])
+    }
+
+    /// The little-endian doubleword at `address`; `None` where there is no memory.
+    #[inline]
+    pub fn load(&self, address: u64) -> Option<u64> {
+        let bytes = self.slice(address, 8)?;
+        bytes.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    /// Writes the little-endian doubleword at `address`; false where there is no memory.
+    #[inline]
+    pub fn store(&mut self, address: u64, value: u64) -> bool {
+        let Some(bytes) = self.slice_mut(address, 8) else { return false };
+        bytes.copy_from_slice(&value.to_le_bytes());
+        true
+    }
+
+    /// Allocates contiguous memory for the driver, filled with garbage. Addresses in bytes, `align` a power of two.
+    pub fn alloc(&mut self, bytes: u64, align: u64) -> Option<u64> {
+        let bytes = bytes.max(1).next_multiple_of(8);
+        let (index, start) = self.ranges.iter().enumerate().find_map(|(index, &(start, length))| {
+            let aligned = start.checked_next_multiple_of(align.max(8))?;
+            (aligned + bytes <= start + length).then_some((index, aligned))
+        })?;
+        let (range_start, length) = self.ranges.remove(index);
+        let after = (start + bytes, range_start + length - start - bytes);
+        let before = (range_start, start - range_start);
+        for range in [after, before] {
+            if range.1 > 0 {
+                self.ranges.insert(index, range);
+            }
+        }
+        self.slice_mut(start, bytes as usize)?.fill(GARBAGE);
+        Some(start)
+    }
+
+    /// Takes back what [`alloc`](Self::alloc) gave out, and spoils it: whoever still uses it will notice.
+    pub fn free(&mut self, start: u64, bytes: u64) {
+        let bytes = bytes.max(1).next_multiple_of(8);
+        let Some(memory) = self.slice_mut(start, bytes as usize) else { return };
+        memory.fill(GARBAGE);
+        let index = self.ranges.partition_point(|&(s, _)| s < start);
+        self.ranges.insert(index, (start, bytes));
+        if index + 1 < self.ranges.len() && start + bytes == self.ranges[index + 1].0 {
+            self.ranges[index].1 += self.ranges.remove(index + 1).1;
+        }
+        if index > 0 && self.ranges[index - 1].0 + self.ranges[index - 1].1 == start {
+            self.ranges[index - 1].1 += self.ranges.remove(index).1;
+        }
+    }
+
+    /// A free 4 KiB frame, not cleared.
+    pub fn alloc_frame(&mut self) -> Option<u64> {
+        self.frames.pop()
+    }
+
+    /// A free 2 MiB frame, not cleared.
+    pub fn alloc_huge_frame(&mut self) -> Option<u64> {
+        self.huge_frames.pop()
+    }
+
+    /// Takes back a frame of either size.
+    pub fn free_frame(&mut self, frame: u64, bytes: u64) {
+        if bytes == HUGE_PAGE { self.huge_frames.push(frame) } else { self.frames.push(frame) }
+    }
+
+    /// Whether every free frame still has the zeroes that memory starts with. True only until a frame is first reused.
+    pub fn free_frames_untouched(&self) -> bool {
+        self.frames.iter().all(|&f| self.slice(f, PAGE as usize).is_some_and(|b| b.iter().all(|&x| x == 0)))
+    }
+
+    /// Lowest address of memory.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contiguous_memory_is_reused() {
+        let mut memory = Memory::new(32, 16 << 20, &mut Random::new(1));
+        let a = memory.alloc(100, 8).unwrap();
+        let b = memory.alloc(4096, 4096).unwrap();
+        assert!(b % 4096 == 0 && b >= a + 100);
+        memory.free(a, 100);
+        memory.free(b, 4096);
+        assert_eq!(memory.ranges.len(), 1);
+        assert_eq!(memory.alloc(2 << 20, 4096), Some(1 << 31));
+        assert_eq!(memory.alloc(8, 8), None);
+        assert_eq!(memory.load(0), None);
+        assert_eq!(memory.load(u64::MAX - 3), None);
+    }
+}
