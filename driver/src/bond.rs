@@ -17,15 +17,18 @@ use pasidon_spec::fault::{FaultRecord, ttyp};
 /// What a device driver attaches to a bond for its callbacks.
 pub type DrvData = Arc<dyn Any + Send + Sync>;
 
-/// The callbacks of a device driver. Each has a default, so that new ones can be added without touching drivers.
+/// The callbacks of a device driver. Each has a default, so that new ones can be added without touching
+/// drivers.
 ///
-/// Callbacks run without driver locks and may call [`crate::Iommu::bind`] and, for other bonds, drop handles. They must
-/// not unbind the bond that they are called for: unbind waits for them.
+/// Callbacks run without driver locks and may call [`crate::Iommu::bind`] and, for other bonds, drop handles.
+/// They must not unbind the bond that they are called for: unbind waits for them.
 pub trait SvaOps: Send + Sync {
-    /// The address space is going away: the device driver stops the device's use of the PASID, or at least starts to.
+    /// The address space is going away: the device driver stops the device's use of the PASID, or at least
+    /// starts to.
     ///
-    /// Called once per bond from within [`crate::Iommu::mm_exit`], while the page tables are still there. When it has
-    /// returned, DMA with the PASID will be aborted silently. The bond stays, and the handle has to be unbound later.
+    /// Called once per bond from within [`crate::Iommu::mm_exit`], while the page tables are still there.
+    /// When it has returned, DMA with the PASID will be aborted silently. The bond stays, and the handle has
+    /// to be unbound later.
     fn mm_exit(&self, bond: &Bond, drvdata: &DrvData) {
         let _ = (bond, drvdata);
     }
@@ -43,8 +46,8 @@ pub trait SvaOps: Send + Sync {
 pub struct Fault {
     /// What the device wanted to do.
     pub access: FaultAccess,
-    /// The record of the fault queue: the access has been aborted already. `None` for a page request that the mm could
-    /// not resolve, whose device waits for the answer.
+    /// The record of the fault queue: the access has been aborted already. `None` for a page request that the
+    /// mm could not resolve, whose device waits for the answer.
     pub record: Option<FaultRecord>,
 }
 
@@ -173,8 +176,8 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// To be called under the lock that guards the bond's place in the lookup table, so that unbind, which takes the
-    /// bond out of the table first, knows of every call that is still to come.
+    /// To be called under the lock that guards the bond's place in the lookup table, so that unbind, which
+    /// takes the bond out of the table first, knows of every call that is still to come.
     pub(crate) fn begin(bond: &Arc<Bond>, callbacks: &Callbacks) -> Self {
         bond.in_flight.fetch_add(1, Ordering::AcqRel);
         Self { bond: bond.clone(), callbacks: Some(callbacks.clone()) }
@@ -204,8 +207,8 @@ impl Drop for Call {
 
 /// One successful bind: owns its share of a [`Bond`], and dereferences to it.
 ///
-/// Dropping a handle unbinds. The device driver always does so in the end, also after the address space has exited.
-/// A handle keeps its IOMMU and its mm alive.
+/// Dropping a handle unbinds. The device driver always does so in the end, also after the address space has
+/// exited. A handle keeps its IOMMU and its mm alive.
 pub struct Handle {
     pub(crate) iommu: Arc<Inner>,
     pub(crate) bond: Arc<Bond>,
@@ -224,12 +227,12 @@ impl Handle {
 
     /// Gives the bind back. The last unbind of a bond tears it down; dropping the handle does the same.
     ///
-    /// Before the last unbind the device driver must have told the device to stop using the PASID, and must have made
-    /// sure that what the device had issued has reached the IOMMU (on PCIe: read from the device).
+    /// Before the last unbind the device driver must have told the device to stop using the PASID, and must
+    /// have made sure that what the device had issued has reached the IOMMU (on PCIe: read from the device).
     ///
-    /// When the last unbind returns, the device can't reach the address space and no callback runs or will run; unbind
-    /// waits for those that are running, so it must not be called from one. It can't fail: if the IOMMU does not confirm
-    /// in time, that is logged, and PASID and PSCID are never used for another mm.
+    /// When the last unbind returns, the device can't reach the address space and no callback runs or will
+    /// run; unbind waits for those that are running, so it must not be called from one. It can't fail: if the
+    /// IOMMU does not confirm in time, that is logged, and PASID and PSCID are never used for another mm.
     pub fn unbind(self) {
         drop(self);
     }

@@ -1,9 +1,10 @@
 //! The command queue: batches of commands, each closed by an IOFENCE.C whose completion is waited for.
 //!
-//! Any number of threads may have batches in the queue. The queue's lock is held while a batch is written and while
-//! its progress is looked at, not while waiting in between. When the queue stops on an error or makes no progress,
-//! whoever notices restarts it, and every thread whose batch was lost with the old contents submits it again, as the
-//! specification asks (section "Command-queue CSR"). All commands that the driver sends can be repeated.
+//! Any number of threads may have batches in the queue. The queue's lock is held while a batch is written and
+//! while its progress is looked at, not while waiting in between. When the queue stops on an error or makes
+//! no progress, whoever notices restarts it, and every thread whose batch was lost with the old contents
+//! submits it again, as the specification asks (section "Command-queue CSR"). All commands that the driver
+//! sends can be repeated.
 
 use crate::{
     error::{CommandError, InitError},
@@ -32,8 +33,8 @@ pub(crate) struct CommandQueue {
     log2_entries: u32,
 }
 
-/// Positions count commands since the driver started and never wrap; `position - origin`, modulo the number of
-/// entries, is an index of the queue.
+/// Positions count commands since the driver started and never wrap; `position - origin`, modulo the number
+/// of entries, is an index of the queue.
 struct Ring {
     memory: Option<Region>,
     log2_entries: u32,
@@ -92,8 +93,8 @@ impl CommandQueue {
 
     /// Executes `batch` in order and returns once the IOMMU has completed all of it and a fence after it.
     ///
-    /// Allocates nothing, and takes no lock but the queue's. Gives up after [`ATTEMPTS`] submissions; each waits no
-    /// longer than the timeout for each step that the queue makes towards its end.
+    /// Allocates nothing, and takes no lock but the queue's. Gives up after [`ATTEMPTS`] submissions; each
+    /// waits no longer than the timeout for each step that the queue makes towards its end.
     pub(crate) fn execute<I>(&self, batch: I) -> Result<(), CommandError>
     where
         I: ExactSizeIterator<Item = Command> + Clone,

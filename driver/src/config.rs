@@ -6,14 +6,17 @@ use alloc::sync::Arc;
 /// How an IOMMU is set up.
 #[derive(Clone)]
 pub struct Config {
-    /// Width of the device ids in use, in bits: 1 to 24. The device directory gets the levels that this needs.
+    /// Width of the device ids in use, in bits: 1 to 24. The device directory gets the levels that this
+    /// needs.
     pub device_id_width: u32,
-    /// Logarithm to base 2 of the command queue's entries: 3 to 15. Fewer are used if the IOMMU supports fewer.
+    /// Logarithm to base 2 of the command queue's entries: 3 to 15. Fewer are used if the IOMMU supports
+    /// fewer.
     pub command_queue_log2: u32,
     /// Logarithm to base 2 of the fault queue's entries: 3 to 15. Fewer are used if the IOMMU supports fewer.
     pub fault_queue_log2: u32,
-    /// How many ticks of [`crate::Platform::now`] the IOMMU may take for one step (a command, a switch of a queue or
-    /// mode) before it is given up: at least 1. An IOFENCE.C waits for device accesses, so think of the slowest.
+    /// How many ticks of [`crate::Platform::now`] the IOMMU may take for one step (a command, a switch of a
+    /// queue or mode) before it is given up: at least 1. An IOFENCE.C waits for device accesses, so think of
+    /// the slowest.
     pub timeout: u64,
     /// A range of more pages than this is invalidated by invalidating its whole address space.
     pub range_limit: u64,
@@ -46,7 +49,8 @@ impl Config {
 }
 
 impl Default for Config {
-    /// 8-bit device ids, 256 commands, 128 fault records (a page each), ten million ticks, polling, all PASIDs.
+    /// 8-bit device ids, 256 commands, 128 fault records (a page each), ten million ticks, polling, all
+    /// PASIDs.
     fn default() -> Self {
         Self {
             device_id_width: 8,
@@ -63,8 +67,8 @@ impl Default for Config {
 /// How a device is enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceOptions {
-    /// Width of the PASIDs that the device supports, in bits: 1 to 20. If the IOMMU's process directories hold less, that
-    /// is the limit.
+    /// Width of the PASIDs that the device supports, in bits: 1 to 20. If the IOMMU's process directories
+    /// hold less, that is the limit.
     pub pasid_width: u32,
     /// What becomes of its DMA without a PASID.
     pub untagged: Untagged,

@@ -26,11 +26,12 @@ pub(crate) struct DeviceDirectory {
 }
 
 impl DeviceDirectory {
-    /// Builds an empty directory of the fewest levels that the IOMMU supports for device ids of `width` bits. The
-    /// IOMMU, which is Off, is not told of it yet.
+    /// Builds an empty directory of the fewest levels that the IOMMU supports for device ids of `width` bits.
+    /// The IOMMU, which is Off, is not told of it yet.
     ///
-    /// Which modes there are is found out by trying: a mode that is not supported does not stay in `ddtp`. The IOMMU
-    /// goes back to Off after each trial, and the directory is empty, so that no transaction passes meanwhile.
+    /// Which modes there are is found out by trying: a mode that is not supported does not stay in `ddtp`.
+    /// The IOMMU goes back to Off after each trial, and the directory is empty, so that no transaction passes
+    /// meanwhile.
     pub(crate) fn new(
         hardware: &Arc<Hardware>,
         capabilities: Capabilities,
@@ -86,8 +87,8 @@ impl DeviceDirectory {
 
     /// Makes a context valid that sends requests through `processes`.
     ///
-    /// Requests without a PASID are treated as PASID 0, which is never valid, so they fault. With `pass_untagged` they
-    /// pass untranslated instead.
+    /// Requests without a PASID are treated as PASID 0, which is never valid, so they fault. With
+    /// `pass_untagged` they pass untranslated instead.
     pub(crate) fn publish(&self, slot: u64, processes: &ProcessDirectory, pass_untagged: bool) {
         let mut words = [0; EXT_WORDS];
         words[word(dc::tc::OFFSET)] =

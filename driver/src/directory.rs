@@ -20,8 +20,8 @@ pub(crate) struct Layout {
     pub(crate) ppn: Field,
 }
 
-/// A directory in memory. Tables are added as entries need them, and all returned when it is dropped, which its
-/// owner does only when the IOMMU has confirmed that it no longer uses them.
+/// A directory in memory. Tables are added as entries need them, and all returned when it is dropped, which
+/// its owner does only when the IOMMU has confirmed that it no longer uses them.
 pub(crate) struct Directory {
     hardware: Arc<Hardware>,
     layout: Layout,
@@ -43,8 +43,9 @@ impl Directory {
         self.root.ppn()
     }
 
-    /// The address of the context with this index, which fits the directory. Tables on the way are added; that
-    /// needs no invalidation, as entries that are not valid are never cached (section "Caching invalid entries").
+    /// The address of the context with this index, which fits the directory. Tables on the way are added;
+    /// that needs no invalidation, as entries that are not valid are never cached (section "Caching invalid
+    /// entries").
     pub(crate) fn slot(&mut self, index: u32) -> Result<u64, OutOfMemory> {
         let index = u64::from(index);
         let mut table = self.root.paddr();
@@ -76,8 +77,8 @@ impl Directory {
     }
 }
 
-/// Writes a context so that the IOMMU, which reads its doublewords in any order, never acts on a mixture of old and
-/// new: the valid bit goes first and comes last.
+/// Writes a context so that the IOMMU, which reads its doublewords in any order, never acts on a mixture of
+/// old and new: the valid bit goes first and comes last.
 ///
 /// `valid` is in the first doubleword of `words`. Cached copies of the old contents are the caller's concern.
 pub(crate) fn write_context(hardware: &Hardware, paddr: u64, valid: Field, words: &[u64]) {

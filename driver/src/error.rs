@@ -2,8 +2,8 @@
 
 use crate::pasid::Pasid;
 
-/// A command could not be carried out and confirmed by an IOFENCE.C. What it should have invalidated must be taken
-/// as still cached: don't reuse the memory or the identifiers in question.
+/// A command could not be carried out and confirmed by an IOFENCE.C. What it should have invalidated must be
+/// taken as still cached: don't reuse the memory or the identifiers in question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
@@ -27,7 +27,8 @@ pub enum CommandError {
     Aborted,
 }
 
-/// Why [`crate::Iommu::new`] failed. The IOMMU is left in mode Off with its queues disabled, if it still obeys.
+/// Why [`crate::Iommu::new`] failed. The IOMMU is left in mode Off with its queues disabled, if it still
+/// obeys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InitError {
@@ -113,8 +114,8 @@ pub enum DisableError {
         /// How many address spaces it is bound to.
         bonds: usize,
     },
-    /// The IOMMU did not confirm. The device context is invalid in memory, its tables are not reused, and the device
-    /// can be neither bound nor enabled again.
+    /// The IOMMU did not confirm. The device context is invalid in memory, its tables are not reused, and the
+    /// device can be neither bound nor enabled again.
     #[error("removing the device context: {0}")]
     Command(#[from] CommandError),
 }
@@ -146,7 +147,8 @@ pub enum BindError {
     /// Out of PSCIDs, the tags of address spaces in the IOMMU's caches.
     #[error("out of address-space tags (PSCID)")]
     TagsExhausted,
-    /// The IOMMU can't walk the mm's page table: it has not this format, or the root is misaligned or out of reach.
+    /// The IOMMU can't walk the mm's page table: it has not this format, or the root is misaligned or out of
+    /// reach.
     #[error("the IOMMU can't use the page table's format or root")]
     PageTable,
     /// The address space has exited.

@@ -96,8 +96,8 @@ impl FaultQueue {
 
     /// Takes up to [`BURST`] records out of the queue, and re-enables it if it had stopped.
     ///
-    /// The interrupt-pending bit is cleared before the tail is read, so that a record that arrives in between raises
-    /// it again; and once more after an error bit was cleared, for as long as that was set it held the
+    /// The interrupt-pending bit is cleared before the tail is read, so that a record that arrives in between
+    /// raises it again; and once more after an error bit was cleared, for as long as that was set it held the
     /// pending bit up.
     pub(crate) fn take(&self) -> Burst {
         let hardware = &*self.hardware;

@@ -27,9 +27,10 @@ pub struct FaultReport {
 impl Iommu {
     /// Empties the fault queue. Call it on the fault interrupt, or from time to time.
     ///
-    /// A record whose device and PASID are bound goes to the bond's [`crate::SvaOps::fault`], unless the address space has
-    /// exited: then it is dropped. Records from before the bond existed are not mistaken for the bond's. All others
-    /// are returned, and it is for the caller to log them. Work per call is bounded by twice the queue's size.
+    /// A record whose device and PASID are bound goes to the bond's [`crate::SvaOps::fault`], unless the
+    /// address space has exited: then it is dropped. Records from before the bond existed are not mistaken
+    /// for the bond's. All others are returned, and it is for the caller to log them. Work per call is
+    /// bounded by twice the queue's size.
     pub fn service_faults(&self) -> FaultReport {
         let inner = &*self.0;
         let mut report = FaultReport::default();

@@ -46,8 +46,8 @@ impl Hardware {
     pub(crate) fn wait(&self, register: &Register, done: impl Fn(u64) -> bool) -> Result<u64, TimedOut> {
         let start = self.platform.now();
         loop {
-            // The clock is read before the register: however long this thread is kept from running between the two,
-            // hardware that was in time is never called late.
+            // The clock is read before the register: however long this thread is kept from running between
+            // the two, hardware that was in time is never called late.
             let elapsed = self.platform.now().wrapping_sub(start);
             let value = self.read(register);
             if done(value) {
@@ -60,8 +60,8 @@ impl Hardware {
         }
     }
 
-    /// Zeroed memory, aligned to its own size or to a page if that is more. `None` also if what the platform gave
-    /// is misaligned or beyond the reach of the IOMMU.
+    /// Zeroed memory, aligned to its own size or to a page if that is more. `None` also if what the platform
+    /// gave is misaligned or beyond the reach of the IOMMU.
     pub(crate) fn alloc_zeroed(self: &Arc<Self>, bytes: usize) -> Option<Region> {
         let bytes = bytes.max(PAGE);
         let align = bytes.next_power_of_two();

@@ -88,8 +88,8 @@ pub(crate) struct Space {
 const PSCID_MAX: u32 = (1 << 20) - 1;
 
 impl Iommu {
-    /// Brings an IOMMU up: Off and with empty caches first, then with queues, then with an empty device directory, in
-    /// which every transaction is aborted until its device is enabled.
+    /// Brings an IOMMU up: Off and with empty caches first, then with queues, then with an empty device
+    /// directory, in which every transaction is aborted until its device is enabled.
     ///
     /// # Errors
     /// [`InitError`]. The IOMMU is then Off, as far as it obeys, and no memory is kept.
@@ -178,12 +178,12 @@ impl Iommu {
         Ok(())
     }
 
-    /// Takes a device's context away: from then on all its DMA faults. It must have been told to stop before, and have no
-    /// bonds left.
+    /// Takes a device's context away: from then on all its DMA faults. It must have been told to stop before,
+    /// and have no bonds left.
     ///
     /// # Errors
-    /// [`DisableError`]. After [`DisableError::Command`] the device is gone from the directory, but its tables can't be
-    /// reused and [`bind`](Self::bind) answers [`crate::BindError::DeviceLeaving`].
+    /// [`DisableError`]. After [`DisableError::Command`] the device is gone from the directory, but its
+    /// tables can't be reused and [`bind`](Self::bind) answers [`crate::BindError::DeviceLeaving`].
     pub fn disable_sva(&self, device_id: u32) -> Result<(), DisableError> {
         let inner = &*self.0;
         let mut tables = inner.tables.take(inner.platform());

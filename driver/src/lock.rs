@@ -4,7 +4,8 @@ use crate::platform::Platform;
 
 /// A value that is looked at for a few instructions at a time.
 ///
-/// Never held across a callback, nor across a wait for hardware, except while a queue that failed is restarted.
+/// Never held across a callback, nor across a wait for hardware, except while a queue that failed is
+/// restarted.
 pub(crate) struct Lock<T>(spin::Mutex<T>);
 
 /// Access to the value of a [`Lock`]; the lock is released before interrupts are unmasked.
@@ -54,8 +55,8 @@ impl<T> core::ops::DerefMut for Guard<'_, T> {
 }
 
 /// A value that operations hold while they change tables and wait for the hardware (bind, unbind, enable,
-/// disable, exit), one at a time. Waiters call [`Platform::relax`], interrupts stay enabled, and nothing that may run
-/// in an interrupt handler takes it. Taken before a [`Lock`], never after.
+/// disable, exit), one at a time. Waiters call [`Platform::relax`], interrupts stay enabled, and nothing that
+/// may run in an interrupt handler takes it. Taken before a [`Lock`], never after.
 pub(crate) struct Turn<T>(spin::Mutex<T>);
 
 impl<T> Turn<T> {

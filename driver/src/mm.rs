@@ -10,12 +10,13 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// A process address space that devices can be bound to.
 ///
 /// The operating system implements this for the object that lives as long as the address space's identity
-/// does (Linux: `mm_struct`), keeps it in an [`Arc`], and embeds one [`MmSva`] in it. The driver holds a clone of
-/// the `Arc` per bond.
+/// does (Linux: `mm_struct`), keeps it in an [`Arc`], and embeds one [`MmSva`] in it. The driver holds a
+/// clone of the `Arc` per bond.
 ///
-/// The operating system has two further duties. After it made a mapping weaker, or moved it, and before it reuses
-/// the page, it calls [`crate::Iommu::invalidate_range`] on every IOMMU where the mm is bound. When the address
-/// space dies it calls [`crate::Iommu::mm_exit`], and frees the page tables only after that has returned `Ok`.
+/// The operating system has two further duties. After it made a mapping weaker, or moved it, and before it
+/// reuses the page, it calls [`crate::Iommu::invalidate_range`] on every IOMMU where the mm is bound. When
+/// the address space dies it calls [`crate::Iommu::mm_exit`], and frees the page tables only after that has
+/// returned `Ok`.
 ///
 /// `sva` and `page_table` return at once and don't call the driver, which holds a lock when it asks.
 ///
@@ -28,8 +29,8 @@ pub trait Mm: Send + Sync {
     /// The page table that the mm's processes run on. It must not change during the mm's life.
     fn page_table(&self) -> PageTable;
 
-    /// Makes the pages of a recoverable request (a page request of a device that speaks PRI) present. Requests that
-    /// fault without a way to wait, such as all DMA of a device without PRI, do not come here.
+    /// Makes the pages of a recoverable request (a page request of a device that speaks PRI) present.
+    /// Requests that fault without a way to wait, such as all DMA of a device without PRI, do not come here.
     ///
     /// Called without driver locks; may sleep where the caller of the page-request service may.
     fn handle_fault(&self, request: &FaultAccess) -> Resolution {
@@ -142,7 +143,8 @@ impl MmSva {
         self.unconfirmed.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// The mm's PASID, allocated now if this is the first bind; `limit` is the largest that the device carries.
+    /// The mm's PASID, allocated now if this is the first bind; `limit` is the largest that the device
+    /// carries.
     pub(crate) fn assign(&self, space: &Arc<PasidSpace>, limit: u32) -> Result<Pasid, BindError> {
         let mut assigned = self.assigned.lock();
         match &*assigned {

@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 use core::{fmt, num::NonZeroU32};
 
-/// A process address space identifier, 1 to 2^20 - 1: what PCIe calls PASID and the RISC-V IOMMU `process_id`.
+/// A process address space identifier, 1 to 2^20 - 1: what PCIe calls PASID and the RISC-V IOMMU
+/// `process_id`.
 ///
 /// 0 is reserved: it names the requests that carry no PASID (`DC.tc.DPE`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

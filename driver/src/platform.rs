@@ -1,8 +1,8 @@
 //! What the driver needs from the world around it.
 //!
 //! An operating system, a bare-metal board, a simulation and the unit tests each implement [`Platform`]; the
-//! driver itself touches neither registers nor memory in any other way. [`crate::RawPlatform`] is a ready-made
-//! implementation for machines where registers and memory are plain pointers.
+//! driver itself touches neither registers nor memory in any other way. [`crate::RawPlatform`] is a
+//! ready-made implementation for machines where registers and memory are plain pointers.
 
 /// Access to one IOMMU's registers, to memory that it can reach, to time, and to a way of waiting.
 ///
@@ -33,17 +33,20 @@ pub trait Platform: Send + Sync {
     /// Writes the 64-bit register at `offset`.
     fn write64(&self, offset: u32, value: u64);
 
-    /// Allocates `bytes` of memory that the IOMMU can read and write, aligned to `align` (a power of two), and
-    /// returns its physical address. `None` when there is no such memory; the driver reports that to its caller.
+    /// Allocates `bytes` of memory that the IOMMU can read and write, aligned to `align` (a power of two),
+    /// and returns its physical address. `None` when there is no such memory; the driver reports that to its
+    /// caller.
     ///
     /// The contents may be anything: the driver clears what it uses.
     fn alloc(&self, bytes: usize, align: usize) -> Option<u64>;
-    /// Returns memory that [`alloc`](Self::alloc) gave out, with the same `bytes`. The IOMMU no longer uses it.
+    /// Returns memory that [`alloc`](Self::alloc) gave out, with the same `bytes`. The IOMMU no longer uses
+    /// it.
     fn free(&self, paddr: u64, bytes: usize);
 
     /// Reads the aligned doubleword at `paddr`.
     fn load64(&self, paddr: u64) -> u64;
-    /// Writes the aligned doubleword at `paddr`; the IOMMU sees the old value or the new one, never a mixture.
+    /// Writes the aligned doubleword at `paddr`; the IOMMU sees the old value or the new one, never a
+    /// mixture.
     fn store64(&self, paddr: u64, value: u64);
 
     /// Orders every earlier memory and register access before every later one, as the IOMMU sees them
@@ -61,8 +64,8 @@ pub trait Platform: Send + Sync {
     }
 
     /// Called before the driver takes one of its internal locks; what it returns goes to the matching
-    /// [`unmask`](Self::unmask). Where interrupt handlers or preempting tasks on the same CPU call the
-    /// driver (fault service, mm invalidation), mask them here; otherwise the default, which does nothing, is right.
+    /// [`unmask`](Self::unmask). Where interrupt handlers or preempting tasks on the same CPU call the driver
+    /// (fault service, mm invalidation), mask them here; otherwise the default, which does nothing, is right.
     /// Calls nest.
     fn mask(&self) -> usize {
         0

@@ -28,7 +28,8 @@ pub trait Board: Send + Sync {
 
 /// Registers at a fixed address, and all of physical memory at a fixed offset.
 ///
-/// The IOMMU must be coherent with the CPU's caches, as the specification lets software assume for main memory.
+/// The IOMMU must be coherent with the CPU's caches, as the specification lets software assume for main
+/// memory.
 pub struct RawPlatform<B> {
     registers: usize,
     direct_map: usize,
@@ -36,14 +37,14 @@ pub struct RawPlatform<B> {
 }
 
 impl<B: Board> RawPlatform<B> {
-    /// A platform on `board`, with the IOMMU's register page at the virtual address `registers`, and physical address `p`
-    /// at the virtual address `p + direct_map` (wrapping; 0 where addresses are not translated).
+    /// A platform on `board`, with the IOMMU's register page at the virtual address `registers`, and physical
+    /// address `p` at the virtual address `p + direct_map` (wrapping; 0 where addresses are not translated).
     ///
     /// # Safety
     ///
-    /// `registers` is the start of an IOMMU's register page of 4 KiB, mapped as device memory, aligned to 4 KiB, for as
-    /// long as this exists and used by nobody else. All memory that `board` allocates is readable and
-    /// writable through the direct map until it is freed, and belongs to the caller of `alloc` alone.
+    /// `registers` is the start of an IOMMU's register page of 4 KiB, mapped as device memory, aligned to 4
+    /// KiB, for as long as this exists and used by nobody else. All memory that `board` allocates is readable
+    /// and writable through the direct map until it is freed, and belongs to the caller of `alloc` alone.
     pub const unsafe fn new(registers: usize, direct_map: usize, board: B) -> Self {
         Self { registers, direct_map, board }
     }
@@ -57,10 +58,10 @@ impl<B: Board> RawPlatform<B> {
     }
 }
 
-// SAFETY, for each of the blocks below. Register offsets are those of `pasidon_spec::registers`: inside the page and
-// aligned; the page is there, as `new`'s caller promised. Physical addresses are inside memory that the driver got from
-// `Board::alloc` and has not freed, at an offset aligned to the access. Accesses are volatile, since the IOMMU makes
-// its own; no references to this memory exist.
+// SAFETY, for each of the blocks below. Register offsets are those of `pasidon_spec::registers`: inside the
+// page and aligned; the page is there, as `new`'s caller promised. Physical addresses are inside memory that
+// the driver got from `Board::alloc` and has not freed, at an offset aligned to the access. Accesses are
+// volatile, since the IOMMU makes its own; no references to this memory exist.
 impl<B: Board> Platform for RawPlatform<B> {
     fn read32(&self, offset: u32) -> u32 {
         // SAFETY: see above.
@@ -112,5 +113,51 @@ impl<B: Board> Platform for RawPlatform<B> {
     }
     fn unmask(&self, state: usize) {
         self.board.unmask(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::cell::UnsafeCell;
+    use core::sync::atomic::{AtomicU64, Ordering};
+
+    /// A page for registers and one of memory.
+    #[repr(C, align(4096))]
+    struct Pages(UnsafeCell<[u64; 1024]>);
+
+    #[derive(Default)]
+    struct Desk(AtomicU64);
+
+    impl Board for Desk {
+        fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
+            (bytes <= 4096 && align <= 4096).then_some(0x4000_0000)
+        }
+        fn free(&self, _: u64, _: usize) {}
+        fn now(&self) -> u64 {
+            self.0.fetch_add(1, Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn registers_and_memory_are_where_they_were_said_to_be() {
+        let pages = Pages(UnsafeCell::new([0; 1024]));
+        let start = pages.0.get() as usize;
+        // Physical 0x4000_0000 is the second page.
+        let direct_map = (start + 4096).wrapping_sub(0x4000_0000);
+        // SAFETY: both pages outlive the platform, and nothing else refers to them meanwhile.
+        let platform = unsafe { RawPlatform::new(start, direct_map, Desk::default()) };
+        platform.write64(16, 0x1122_3344_5566_7788);
+        platform.write32(72, 0x99aa_bbcc);
+        let paddr = platform.alloc(4096, 4096).unwrap();
+        platform.store64(paddr + 8, 7);
+        platform.fence();
+        assert_eq!(platform.read64(16), 0x1122_3344_5566_7788);
+        assert_eq!(platform.read32(72), 0x99aa_bbcc);
+        assert_eq!(platform.load64(paddr + 8), 7);
+        assert_eq!((platform.now(), platform.now()), (0, 1));
+        assert_eq!(platform.alloc(8192, 4096), None);
+        let words = pages.0.into_inner();
+        assert_eq!((words[2], words[9], words[513]), (0x1122_3344_5566_7788, 0x99aa_bbcc, 7));
     }
 }

@@ -1,5 +1,5 @@
-//! Binding devices to address spaces, and what follows from it. Clause numbers are those of the SVA contract in
-//! this crate's documentation.
+//! Binding devices to address spaces, and what follows from it. Clause numbers are those of the SVA contract
+//! in this crate's documentation.
 
 use crate::{
     bond::{Bond, Call, Callbacks, Handle},
@@ -22,10 +22,11 @@ pub enum Change {
 }
 
 impl Iommu {
-    /// Binds a device to an address space: the device may use the mm's virtual addresses with the handle's PASID.
+    /// Binds a device to an address space: the device may use the mm's virtual addresses with the handle's
+    /// PASID.
     ///
-    /// A second bind of the same pair gives a handle on the same bond. The mm gets its PASID with its first bind, on
-    /// whichever device, and keeps it until the mm object is dropped.
+    /// A second bind of the same pair gives a handle on the same bond. The mm gets its PASID with its first
+    /// bind, on whichever device, and keeps it until the mm object is dropped.
     ///
     /// # Errors
     /// [`BindError`]; no DMA has been let through then.
@@ -52,8 +53,8 @@ impl Iommu {
             }
         }
 
-        // Clause 4: everything that can fail, then the lookup entry, then the context. Faults find the bond as soon as
-        // the hardware can raise any.
+        // Clause 4: everything that can fail, then the lookup entry, then the context. Faults find the bond
+        // as soon as the hardware can raise any.
         let slot = device.processes.slot(pasid).map_err(|_| BindError::OutOfMemory)?;
         let bond = Arc::new(Bond::new(device_id, pasid, mm, inner.faults.end()));
         let pscid = {
@@ -82,12 +83,12 @@ impl Iommu {
         Ok(Handle { iommu: inner.clone(), bond })
     }
 
-    /// Makes every device forget what it may have cached of `range` (the end is exclusive) in `mm`, and waits until DMA
-    /// that had been translated before is done with memory. The page table has been changed already; pages, and page-table
-    /// pages, may be reused when this has returned `Ok`.
+    /// Makes every device forget what it may have cached of `range` (the end is exclusive) in `mm`, and waits
+    /// until DMA that had been translated before is done with memory. The page table has been changed
+    /// already; pages, and page-table pages, may be reused when this has returned `Ok`.
     ///
-    /// May be called from any context in which [`crate::Platform::mask`] allows the driver to take a spin lock: it does
-    /// not sleep and does not allocate. Does nothing if the mm is not bound here.
+    /// May be called from any context in which [`crate::Platform::mask`] allows the driver to take a spin
+    /// lock: it does not sleep and does not allocate. Does nothing if the mm is not bound here.
     ///
     /// # Errors
     /// [`CommandError`]: the IOMMU did not confirm, so what was unmapped must be taken as still in use.
@@ -119,15 +120,17 @@ impl Iommu {
         }))
     }
 
-    /// The address space is dying: calls the `mm_exit` of each of its bonds once, then points their contexts to an empty
-    /// page table. The operating system calls this for every IOMMU where the mm may be bound, while the page tables are
-    /// still there, and frees them only after `Ok`.
+    /// The address space is dying: calls the `mm_exit` of each of its bonds once, then points their contexts
+    /// to an empty page table. The operating system calls this for every IOMMU where the mm may be bound,
+    /// while the page tables are still there, and frees them only after `Ok`.
     ///
-    /// From then on DMA with the PASID is aborted and its faults are dropped; nothing can be bound to the mm any more; its
-    /// handles remain to be unbound. It does not wait for devices to stop: that is for the device drivers before they unbind.
+    /// From then on DMA with the PASID is aborted and its faults are dropped; nothing can be bound to the mm
+    /// any more; its handles remain to be unbound. It does not wait for devices to stop: that is for the
+    /// device drivers before they unbind.
     ///
     /// # Errors
-    /// [`CommandError`]: the IOMMU did not confirm, so the page tables must be taken as still in use. May be repeated.
+    /// [`CommandError`]: the IOMMU did not confirm, so the page tables must be taken as still in use. May be
+    /// repeated.
     pub fn mm_exit(&self, mm: &dyn Mm) -> Result<(), CommandError> {
         let inner = &*self.0;
         let sva = mm.sva();
@@ -169,7 +172,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Points the contexts of an mm that has exited to an empty page table. Never to Bare, which lets DMA pass.
+    /// Points the contexts of an mm that has exited to an empty page table. Never to Bare, which lets DMA
+    /// pass.
     fn detach(&self, mm: &dyn Mm, pasid: crate::Pasid) -> Result<(), CommandError> {
         let tables = self.tables.take(self.platform());
         let Some(root) = tables.empty_root() else { return Ok(()) };

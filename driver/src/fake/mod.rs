@@ -1,9 +1,9 @@
 //! A machine for tests: memory, a clock, and a small behavioural IOMMU behind the [`Platform`] trait.
 //!
-//! The IOMMU executes commands from the queue in memory, one per tick, keeps what it has walked in caches that never
-//! forget by themselves, writes fault records, and takes its time to switch queues and modes. It is stricter than
-//! hardware: what software must not do (a write to a busy register, use of memory that was freed) is noted as a
-//! [violation](Fake::violations). [`Knobs`] make it misbehave.
+//! The IOMMU executes commands from the queue in memory, one per tick, keeps what it has walked in caches
+//! that never forget by themselves, writes fault records, and takes its time to switch queues and modes. It
+//! is stricter than hardware: what software must not do (a write to a busy register, use of memory that was
+//! freed) is noted as a [violation](Fake::violations). [`Knobs`] make it misbehave.
 
 mod iommu;
 mod walk;
@@ -168,8 +168,8 @@ impl Fake {
         change(&mut self.machine().knobs);
     }
 
-    /// A device's access to `iova`: the physical address that it reaches, or the cause of the fault that aborted it. The
-    /// fault is recorded in the fault queue as the specification says.
+    /// A device's access to `iova`: the physical address that it reaches, or the cause of the fault that
+    /// aborted it. The fault is recorded in the fault queue as the specification says.
     ///
     /// # Errors
     /// The cause code.

@@ -1,4 +1,5 @@
-//! Translation by the behavioural IOMMU: directory and page-table walks, and caches that never forget by themselves.
+//! Translation by the behavioural IOMMU: directory and page-table walks, and caches that never forget by
+//! themselves.
 
 use super::Machine;
 use alloc::collections::BTreeMap;
