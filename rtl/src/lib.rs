@@ -1,7 +1,60 @@
 //! pasidon-rtl: the hardware, described in Rust on rust-hdl and emitted as Verilog.
+//!
+//! [`generate`] turns a [`Design`] into Verilog. The listing of this crate is the block diagram: [`cache`], [`translate`],
+//! [`walk`], [`queue`], [`regs`], [`port`](mod@port), joined in [`top`]; [`hdl`] is how blocks are described, [`emit`] how they become
+//! Verilog.
 
+pub mod cache;
 pub mod design;
 pub mod emit;
 pub mod hdl;
+pub mod port;
 pub mod queue;
 pub mod regs;
+pub mod top;
+pub mod translate;
+pub mod walk;
+
+pub use design::{Design, DesignError};
+pub use emit::{Direction, EmitError, Port};
+
+use serde_json::json;
+
+/// What [`generate`] makes of a design.
+#[derive(Clone, Debug)]
+pub struct Generated {
+    /// All modules; the top is `pasidon_iommu`.
+    pub verilog: String,
+    /// The resolved design, its hash, the tool's version and the ports, as JSON.
+    pub design_json: String,
+    /// The ports of `pasidon_iommu`, in order.
+    pub ports: Vec<Port>,
+    /// Hash of the resolved design: equal hashes and tool versions give equal Verilog.
+    pub hash: String,
+}
+
+/// Generates the Verilog of a design. The same design gives the same bytes.
+///
+/// # Errors
+/// An [`EmitError`] is a mistake in a block, not in the design.
+pub fn generate(design: &Design) -> Result<Generated, EmitError> {
+    hdl::session(|| {
+        let emitted = emit::emit(&*top::pasidon_iommu(design))?;
+        let hash = design.hash();
+        let version = env!("CARGO_PKG_VERSION");
+        let banner = format!(
+            "// Pasidon {version}, design {}, hash {hash}\n// Generated from Rust: change the design or the blocks, not this file.\n\n",
+            design.name
+        );
+        let document = json!({
+            "tool": "pasidon",
+            "version": version,
+            "top": emitted.top,
+            "hash": hash,
+            "design": design,
+            "ports": emitted.ports,
+        });
+        let design_json = format!("{document:#}\n");
+        Ok(Generated { verilog: banner + &emitted.verilog, design_json, ports: emitted.ports, hash })
+    })
+}

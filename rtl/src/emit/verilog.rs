@@ -188,7 +188,9 @@ impl Writer<'_> {
         let m = self.m;
         for (n, s) in &m.storage {
             match s {
-                StorageDef::Register { width, .. } => self.line(format!("  reg  {}{};", range(*width), plain(n))),
+                StorageDef::Register { width, .. } => {
+                    self.line(format!("  reg  {}{};", range(*width), plain(n)))
+                }
                 StorageDef::Memory { depth, width, kind } => {
                     let style = if *kind == MemoryKind::Block { "block" } else { "distributed" };
                     self.line(format!("  (* ram_style = \"{style}\" *)"));
@@ -307,16 +309,21 @@ impl Writer<'_> {
                 self.line(format!("{pad}{} <= {text};", plain(n)));
             }
             Seq::If(test, then, otherwise) => {
-                let test = strip(test.text(&plain, indent + 2));
-                self.line(format!("{pad}if ({test}) begin"));
-                then.iter().for_each(|s| self.statement(s, indent + 2));
-                if otherwise.is_empty() {
-                    self.line(format!("{pad}end"));
-                } else {
+                let (mut test, mut then, mut otherwise) = (test, then, otherwise);
+                let mut lead = "if";
+                loop {
+                    self.line(format!("{pad}{lead} ({}) begin", strip(test.text(&plain, indent + 2))));
+                    then.iter().for_each(|s| self.statement(s, indent + 2));
+                    match otherwise.as_slice() {
+                        [Seq::If(t, a, b)] => (test, then, otherwise, lead) = (t, a, b, "end else if"),
+                        _ => break,
+                    }
+                }
+                if !otherwise.is_empty() {
                     self.line(format!("{pad}end else begin"));
                     otherwise.iter().for_each(|s| self.statement(s, indent + 2));
-                    self.line(format!("{pad}end"));
                 }
+                self.line(format!("{pad}end"));
             }
             Seq::Case(on, cases) => {
                 self.line(format!("{pad}case ({})", on.flat(&plain)));

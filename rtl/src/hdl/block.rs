@@ -322,9 +322,10 @@ impl Lowering {
         let unary = |l: &mut Self, op| VerilogExpression::Unary(op, Box::new(l.value(args[0])));
         match &node.op {
             Op::Signal(name) => signal(name),
-            Op::Const(v) => {
-                VerilogExpression::Cast(Box::new(VerilogExpression::Literal((*v).into())), node.width as usize)
-            }
+            Op::Const(v) => VerilogExpression::Cast(
+                Box::new(VerilogExpression::Literal((*v).into())),
+                node.width as usize,
+            ),
             Op::Not => unary(self, VerilogOpUnary::Not),
             Op::Any => unary(self, VerilogOpUnary::Any),
             Op::All => unary(self, VerilogOpUnary::All),

@@ -157,7 +157,12 @@ pub fn select(index: E, values: &[E]) -> E {
     let mut level: Vec<E> = values.to_vec();
     let mut bit = 0;
     while level.len() > 1 {
-        assert!(bit < index.width(), "select: {} values need a wider index than {}", values.len(), index.width());
+        assert!(
+            bit < index.width(),
+            "select: {} values need a wider index than {}",
+            values.len(),
+            index.width()
+        );
         let b = index.bit(bit);
         level = level.chunks(2).map(|c| if let [a, z] = c { b.mux(*z, *a) } else { c[0] }).collect();
         bit += 1;

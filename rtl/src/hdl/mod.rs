@@ -11,9 +11,9 @@ mod block;
 mod expr;
 mod module;
 
+pub(crate) use block::TEMPORARY;
 pub use block::{MemoryKind, Storage};
 pub use expr::{
     E, all_of, any_of, cat, encode, first, hi, index_width, lit, lo, lowest, onehot, select, session, wide,
 };
 pub use module::{Instance, Memory, Module, Switch};
-pub(crate) use block::TEMPORARY;

@@ -152,7 +152,8 @@ impl Module {
     pub fn set(&mut self, register: E, value: E) {
         assert!(register.width() == value.width(), "set {} bits to {}", value.width(), register.width());
         let name = signal_name(register);
-        let register = name.strip_suffix("$q").unwrap_or_else(|| panic!("{name} is not a register")).to_string();
+        let register =
+            name.strip_suffix("$q").unwrap_or_else(|| panic!("{name} is not a register")).to_string();
         self.push(Statement::Set { register, value });
     }
 

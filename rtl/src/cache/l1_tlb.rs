@@ -1,0 +1,217 @@
+//! L1 TLB: one per translation port, fully associative. It holds complete translations, tagged by device_id and
+//! process_id, and answers successful hits only: whatever it can't grant goes to the miss table, so that every fault comes
+//! from a walk.
+//!
+//! One pipeline stage does everything in order: look up a request, deliver a completion (refill and response), execute an
+//! invalidation. A refill first clears entries that overlap it, so at most one entry ever matches.
+//!
+//! Latency: a request accepted in cycle n is looked up in n + 1; its response is valid in n + 2. One request per cycle.
+//! Never: a hit waits for a miss (until the miss table and two requests are stuck), or a response that an invalidation
+//! forbids leaves after `inval_done`, unless it was valid before.
+
+use super::victims;
+use crate::design::Design;
+use crate::hdl::{E, Module, all_of, any_of, cat, hi, lit, lo, onehot};
+use crate::queue::InvalidationKind;
+use crate::translate::request::{Request, Translation, is_canonical, page_size, segments, vpn_width};
+use pasidon_spec::page_table::PAGE_SHIFT;
+use std::rc::Rc;
+
+const LOOKUP: u64 = 0;
+const COMPLETE: u64 = 1;
+const INVALIDATE: u64 = 2;
+
+/// An entry's registers.
+struct Entry {
+    valid: E,
+    device_id: E,
+    pid_valid: E,
+    process_id: E,
+    vpn: E,
+    data: Translation,
+}
+
+/// The L1 TLB of one port.
+pub fn l1_tlb(d: &Design) -> Rc<Module> {
+    let mut m =
+        Module::new("l1_tlb", "L1 TLB of one translation port: lookup, refill and invalidation in order.");
+    m.section("Requests from the device");
+    let req_valid = m.input("req_valid", 1);
+    let req_ready = m.output_later("req_ready", 1);
+    let req = Request::inputs(&mut m, d, "req").normal();
+    m.section("Responses to the device");
+    let rsp_valid = m.reg("response_valid", 1, 0);
+    m.output("rsp_valid", rsp_valid);
+    let rsp_ready = m.input("rsp_ready", 1);
+    m.section("Misses, to the miss table");
+    let miss_valid = m.output_later("miss_valid", 1);
+    let miss_ready = m.input("miss_ready", 1);
+    m.section("Completions of misses: held until done");
+    let c_valid = m.input("c_valid", 1);
+    let c_done = m.output_later("c_done", 1);
+    let c_request = Request::inputs(&mut m, d, "c");
+    let c_ok = m.input("c_ok", 1);
+    let c_cause = m.input("c_cause", 12);
+    let c_refill = m.input("c_refill", 1);
+    let c = Translation::from_fn(d, |name, width| m.input(&format!("c_{name}"), width));
+    m.section("Invalidations: held until done");
+    let inval_valid = m.input("inval_valid", 1);
+    let inval_kind = m.input("inval_kind", 2);
+    let inval_gv = m.input("inval_gv", 1);
+    let inval_av = m.input("inval_av", 1);
+    let inval_pscv = m.input("inval_pscv", 1);
+    let inval_pscid = m.input("inval_pscid", 20);
+    let inval_addr = m.input("inval_addr", 52);
+    let inval_dv = m.input("inval_dv", 1);
+    let inval_did = m.input("inval_did", d.device_id_width);
+    let inval_pid = m.input("inval_pid", d.process_id_width);
+    m.section("Lookups may hit: ddtp.iommu_mode is a directory mode");
+    let enable = m.input("enable", 1);
+
+    // ---- The stage's register: one operation -----------------------------------------------------------------------
+    let valid = m.reg("stage_valid", 1, 0);
+    let op = m.reg_data("stage_op", 2);
+    let stage = Request::registers(&mut m, d, "stage");
+    let checks =
+        ["device", "process", "pid_valid", "page", "pscid"].map(|n| m.reg_data(&format!("check_{n}"), 1));
+    let inval_taken = m.reg("inval_taken", 1, 0);
+    let misses = m.reg("miss_count", 2, 0);
+
+    let is = |kind| valid & op.is(kind);
+    let response_free = !rsp_valid | rsp_ready;
+    let go = m.wire("go", valid & (op.is(INVALIDATE) | response_free));
+    let free = !valid | go;
+    // A lookup in the stage may still become a miss: it needs a place in the miss buffer for certain.
+    let room = misses.is(0) | (misses.is(1) & !is(LOOKUP));
+    let take_inval = m.wire("take_inval", inval_valid & !inval_taken);
+    let take_completion = m.wire("take_completion", c_valid & !is(COMPLETE) & !take_inval);
+    m.assign(req_ready, free & room & !take_inval & !take_completion);
+
+    let inval_request = Request {
+        device_id: inval_did,
+        process_id: inval_pid,
+        iova: cat(&[inval_addr, lit(0, PAGE_SHIFT.into())]),
+        ..c_request
+    };
+    let next = Request::mux(take_inval, &inval_request, &Request::mux(take_completion, &c_request, &req));
+    let vma = inval_kind.is(InvalidationKind::Vma as u64);
+    let ddt = inval_kind.is(InvalidationKind::Ddt as u64);
+    let pdt = inval_kind.is(InvalidationKind::Pdt as u64);
+    let inval_checks = [(ddt & inval_dv) | pdt, pdt, lo(), vma & inval_av, vma & inval_pscv];
+    let tag_checks = [hi(), hi(), hi(), hi(), lo()];
+    m.when(free, |m| {
+        m.set(valid, take_inval | take_completion | (req_valid & req_ready));
+        m.set(op, take_inval.mux(lit(INVALIDATE, 2), take_completion.mux(lit(COMPLETE, 2), lit(LOOKUP, 2))));
+        stage.set(m, &next);
+        for ((check, i), t) in checks.iter().zip(inval_checks).zip(tag_checks) {
+            m.set(*check, take_inval.mux(i, t));
+        }
+    });
+    m.set(inval_taken, inval_valid & (inval_taken | (take_inval & free)));
+    m.section("Answers to invalidations");
+    m.output("inval_done", inval_taken & !is(INVALIDATE));
+
+    // ---- Entries and their comparison ------------------------------------------------------------------------------
+    let entries: Vec<Entry> = (0..d.l1_entries)
+        .map(|i| Entry {
+            valid: m.reg(&format!("valid_{i}"), 1, 0),
+            device_id: m.reg_data(&format!("device_id_{i}"), d.device_id_width),
+            pid_valid: m.reg_data(&format!("pid_valid_{i}"), 1),
+            process_id: m.reg_data(&format!("process_id_{i}"), d.process_id_width),
+            vpn: m.reg_data(&format!("vpn_{i}"), vpn_width(d)),
+            data: Translation::from_fn(d, |name, width| m.reg_data(&format!("{name}_{i}"), width)),
+        })
+        .collect();
+    let vpn = stage.iova.bits(PAGE_SHIFT.into(), vpn_width(d));
+    let stage_mask = m.wire("stage_mask", is(COMPLETE).gate(c.mask));
+    let [check_device, check_process, check_pid_valid, check_page, check_pscid] = checks;
+    let needs = m.wire("needs", stage.needs());
+    let mut matches = vec![];
+    for (i, e) in entries.iter().enumerate() {
+        let page = all_of(segments(d, vpn_width(d)).into_iter().map(|(mask_bit, lo_bit, width)| {
+            let equal = e.vpn.bits(lo_bit, width).eq(vpn.bits(lo_bit, width));
+            mask_bit.map_or(equal, |b| equal | e.data.mask.bit(b) | stage_mask.bit(b))
+        }));
+        let hit = e.valid
+            & (!check_device | e.device_id.eq(stage.device_id))
+            & (!check_process | e.process_id.eq(stage.process_id))
+            & (!check_pid_valid | e.pid_valid.eq(stage.pid_valid))
+            & (!check_page | page)
+            & (!check_pscid | (e.data.pscid.eq(inval_pscid) & !e.data.global));
+        matches.push(m.wire(&format!("match_{i}"), hit));
+    }
+
+    // ---- Lookup ----------------------------------------------------------------------------------------------------
+    let granted =
+        any_of(entries.iter().zip(&matches).map(|(e, hit)| *hit & (e.data.permissions & needs).any()));
+    let usable = enable & stage.at.is(0) & is_canonical(d, stage.iova);
+    let hit = m.wire("hit", granted & usable);
+    let pick = |f: fn(&Translation) -> E| {
+        onehot(&entries.iter().zip(&matches).map(|(e, hit)| (*hit, f(&e.data))).collect::<Vec<_>>())
+    };
+    let complete = op.is(COMPLETE);
+    let ppn = complete.mux(c.ppn, pick(|t| t.ppn));
+    let mask = m.wire("response_mask", complete.mux(c.mask, pick(|t| t.mask)));
+    let permissions = m.wire("response_permissions", complete.mux(c.permissions, pick(|t| t.permissions)));
+    let granted = stage.privileged.mux(permissions.bits(3, 3), permissions.bits(0, 3));
+
+    // ---- Response --------------------------------------------------------------------------------------------------
+    let spa = m.wire("response_spa", Translation::spa(d, ppn, mask, stage.iova));
+    let respond = go & (is(COMPLETE) | (is(LOOKUP) & hit));
+    let ok = !complete | c_ok;
+    m.when(response_free, |m| m.set(rsp_valid, respond));
+    m.section("Response: status 0 success, 1 unsupported request; cause is 0 on success");
+    for (name, value) in [
+        ("id", stage.id),
+        ("status", cat(&[lo(), !ok])),
+        ("cause", (!ok).gate(c_cause)),
+        ("spa", ok.gate(spa)),
+        ("r", ok & granted.bit(0)),
+        ("w", ok & granted.bit(1)),
+        ("x", ok & granted.bit(2)),
+        ("size", ok.gate(page_size(d, mask))),
+    ] {
+        let register = m.reg_data(&format!("response_{name}_q"), value.width());
+        m.when(respond, |m| m.set(register, value));
+        m.output(&format!("rsp_{name}"), register);
+    }
+    m.assign(c_done, go & is(COMPLETE));
+
+    // ---- Refill and invalidation -----------------------------------------------------------------------------------
+    let fill = m.wire("fill", go & is(COMPLETE) & c_refill);
+    let clear = m.wire("clear", fill | (go & is(INVALIDATE) & !(vma & inval_gv)));
+    let valids: Vec<E> = entries.iter().map(|e| e.valid).collect();
+    let victims = victims(&mut m, &valids, fill);
+    for (i, e) in entries.iter().enumerate() {
+        let victim = m.wire(&format!("victim_{i}"), fill & victims[i]);
+        m.when(clear & matches[i], |m| m.set(e.valid, lo()));
+        m.when(victim, |m| {
+            m.set(e.valid, hi());
+            m.set(e.device_id, stage.device_id);
+            m.set(e.pid_valid, stage.pid_valid);
+            m.set(e.process_id, stage.process_id);
+            m.set(e.vpn, vpn);
+            for ((_, register), (_, value)) in e.data.fields().into_iter().zip(c.fields()) {
+                m.set(register, value);
+            }
+        });
+    }
+
+    // ---- Miss buffer: two requests, oldest at the front ------------------------------------------------------------
+    let front = Request::registers(&mut m, d, "miss_front");
+    let back = Request::registers(&mut m, d, "miss_back");
+    let push = m.wire("push_miss", go & is(LOOKUP) & !hit);
+    let pop = m.wire("pop_miss", !misses.is(0) & miss_ready);
+    m.set(misses, misses + push.resize(2) - pop.resize(2));
+    m.when(pop & misses.is(2), |m| front.set(m, &back));
+    m.when(push & (misses.is(0) | (pop & misses.is(1))), |m| front.set(m, &stage));
+    m.when(push & misses.is(1) & !pop, |m| back.set(m, &stage));
+    m.assign(miss_valid, !misses.is(0));
+    m.section("The oldest miss");
+    front.outputs(&mut m, "miss");
+
+    m.section("Event strobes");
+    m.output("ev_lookup", go & is(LOOKUP));
+    m.output("ev_hit", go & is(LOOKUP) & hit);
+    m.build()
+}

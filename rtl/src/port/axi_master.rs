@@ -1,0 +1,118 @@
+//! AXI4 master: shares one memory port between the walkers, the command queue and the fault queue.
+//!
+//! Readers and writers take turns. A read is named by its reader's number in ARID and may complete in any order; each
+//! reader has one read in flight. Writes go one after the other. Data are 64 bits; bursts are INCR and, since every table
+//! entry is aligned to its size, never cross 4 KiB.
+//!
+//! Latency: none on the read path: a granted address and an arriving beat pass in the same cycle. RRESP or BRESP other than
+//! OKAY is an access fault; `rpoison` marks a beat as corrupted.
+
+use crate::hdl::{E, Module, any_of, cat, encode, hi, index_width, lit, lo, onehot};
+use crate::translate::miss_table::round_robin;
+use std::rc::Rc;
+
+/// Bits of AXI ids.
+pub const AXI_ID_WIDTH: u32 = 5;
+
+const WRITE_IDLE: u64 = 0;
+const WRITE_DATA: u64 = 1;
+const WRITE_RESPONSE: u64 = 2;
+
+/// The AXI4 master for `readers` readers and `writers` writers.
+pub fn axi_master(readers: u32, writers: u32) -> Rc<Module> {
+    let mut m = Module::new("axi_master", "One AXI4 port for all readers and writers of tables and queues.");
+
+    // ---- Reads -----------------------------------------------------------------------------------------------------
+    let mut valid = vec![];
+    let mut address = vec![];
+    for i in 0..readers {
+        m.section(&format!("Reader {i}: address, beats - 1"));
+        valid.push(m.input(&format!("rd{i}_valid"), 1));
+        address.push(cat(&[m.input(&format!("rd{i}_addr"), 64), m.input(&format!("rd{i}_len"), 8)]));
+    }
+    m.section("AXI4 read address");
+    let arready = m.input("arready", 1);
+    // AXI forbids taking back or changing an address that has been offered: the grant stays until it is accepted.
+    let offered = m.reg("offered", 1, 0);
+    let locked = m.reg_data("locked", readers);
+    let any = any_of(valid.iter().copied());
+    let free = round_robin(&mut m, "reader", &valid, any & arready & !offered);
+    let grant: Vec<E> = free.iter().enumerate().map(|(i, g)| offered.mux(locked.bit(i as u32), *g)).collect();
+    let bits: Vec<E> = grant.iter().rev().copied().collect();
+    m.set(offered, any & !arready);
+    m.set(locked, cat(&bits));
+    let chosen = onehot(&grant.iter().copied().zip(address).collect::<Vec<_>>());
+    m.output("arvalid", any);
+    m.output("araddr", chosen.bits(8, 64));
+    m.output("arlen", chosen.bits(0, 8));
+    m.output("arid", encode(&grant, index_width(readers as usize)).resize(AXI_ID_WIDTH));
+    m.section("AXI4 read data");
+    let rvalid = m.input("rvalid", 1);
+    let rid = m.input("rid", AXI_ID_WIDTH);
+    let rresp = m.input("rresp", 2);
+    m.section("Reads accepted, beats that arrive");
+    for (i, g) in grant.iter().enumerate() {
+        m.output(&format!("rd{i}_ready"), *g & arready);
+        m.output(&format!("rd{i}_data_valid"), rvalid & rid.is(i as u64));
+    }
+    m.output("rd_error", rresp.any());
+
+    // ---- Writes ----------------------------------------------------------------------------------------------------
+    let mut valid = vec![];
+    let mut address = vec![];
+    let mut beats = vec![];
+    for i in 0..writers {
+        m.section(&format!("Writer {i}: address, beats - 1, log2 of bytes per beat; data"));
+        valid.push(m.input(&format!("wr{i}_valid"), 1));
+        let parts = [("addr", 64), ("len", 8), ("size", 3)].map(|(n, w)| m.input(&format!("wr{i}_{n}"), w));
+        address.push(cat(&parts));
+        let parts = [("valid", 1), ("data", 64), ("strb", 8), ("last", 1)]
+            .map(|(n, w)| m.input(&format!("wd{i}_{n}"), w));
+        beats.push(cat(&parts));
+    }
+    m.section("AXI4 write channels");
+    let awready = m.input("awready", 1);
+    let wready = m.input("wready", 1);
+    let bvalid = m.input("bvalid", 1);
+    let bresp = m.input("bresp", 2);
+    let state = m.reg("write_state", 2, WRITE_IDLE);
+    let owner = m.reg_data("writer", writers);
+    let awvalid = m.reg("awvalid_q", 1, 0);
+    let aw = m.reg_data("aw_q", 64 + 8 + 3);
+    let idle = state.is(WRITE_IDLE);
+    let any = any_of(valid.iter().copied());
+    let grant = round_robin(&mut m, "writer", &valid, idle);
+    let bits: Vec<E> = grant.iter().rev().copied().collect();
+    let owns: Vec<E> = owner.split();
+    let beat = onehot(&owns.iter().copied().zip(beats).collect::<Vec<_>>());
+    let wvalid = state.is(WRITE_DATA) & beat.bit(73);
+    m.when(idle & any, |m| {
+        m.set(owner, cat(&bits));
+        m.set(aw, onehot(&grant.iter().copied().zip(address).collect::<Vec<_>>()));
+    });
+    m.when_else(idle & any, |m| m.set(awvalid, hi()), |m| m.when(awready, |m| m.set(awvalid, lo())));
+    m.switch(state, |m, s| {
+        s.case(m, WRITE_IDLE, |m| m.when(any, |m| m.set(state, lit(WRITE_DATA, 2))));
+        s.case(m, WRITE_DATA, |m| {
+            m.when(wvalid & wready & beat.bit(0), |m| m.set(state, lit(WRITE_RESPONSE, 2)));
+        });
+        s.default(m, |m| m.when(bvalid, |m| m.set(state, lit(WRITE_IDLE, 2))));
+    });
+    m.output("awvalid", awvalid);
+    m.output("awaddr", aw.bits(11, 64));
+    m.output("awlen", aw.bits(3, 8));
+    m.output("awsize", aw.bits(0, 3));
+    m.output("wvalid", wvalid);
+    m.output("wdata", beat.bits(9, 64));
+    m.output("wstrb", beat.bits(1, 8));
+    m.output("wlast", beat.bit(0));
+    m.output("bready", state.is(WRITE_RESPONSE));
+    m.section("Writes accepted, beats taken, responses");
+    for i in 0..writers as usize {
+        m.output(&format!("wr{i}_ready"), idle & grant[i]);
+        m.output(&format!("wd{i}_ready"), state.is(WRITE_DATA) & owns[i] & wready);
+        m.output(&format!("wr{i}_done"), state.is(WRITE_RESPONSE) & owns[i] & bvalid);
+    }
+    m.output("wr_error", bresp.any());
+    m.build()
+}

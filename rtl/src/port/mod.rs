@@ -1,0 +1,3 @@
+//! Ports to the outside that several blocks share.
+
+pub mod axi_master;

@@ -1,0 +1,5 @@
+//! The tops.
+
+mod pasidon_iommu;
+
+pub use pasidon_iommu::pasidon_iommu;

@@ -1,0 +1,358 @@
+//! `pasidon_iommu`: the core with its stream ports, for integrators and bridges.
+//!
+//! The life of a request: port (L1) -> miss table -> dispatch (context caches) -> walker -> completion -> port. Beside it stand
+//! the registers, the queues, and one AXI4 master that all of them share.
+
+use crate::cache::context_cache::{Tag, context_cache};
+use crate::cache::l1_tlb::l1_tlb;
+use crate::design::Design;
+use crate::hdl::{E, Instance, Module, all_of, any_of, cat, hi, lit};
+use crate::port::axi_master::{AXI_ID_WIDTH, axi_master};
+use crate::queue::{InvalidationKind, barrier, command_queue, fault_queue};
+use crate::regs::{axi_lite, registers};
+use crate::translate::completion::{completion, result_fields};
+use crate::translate::dispatch::dispatch;
+use crate::translate::miss_table::miss_table;
+use crate::translate::request::{Request, Translation};
+use crate::walk::context::{device_context_width, process_context_width};
+use crate::walk::walker::walker;
+use pasidon_spec::ddt::iommu_mode;
+use std::rc::Rc;
+
+const INVALIDATION: [&str; 9] = ["kind", "gv", "av", "pscv", "pscid", "addr", "dv", "did", "pid"];
+
+/// The core of a design.
+pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
+    let mut m =
+        Module::new("pasidon_iommu", "Pasidon: a PASID-aware IOMMU (RISC-V IOMMU Architecture v1.0.1).");
+    let ports = d.ports as usize;
+    let walkers = d.walkers as usize;
+
+    // ---- Blocks ----------------------------------------------------------------------------------------------------
+    let bus = m.instance("axi_lite", &axi_lite());
+    let regs = m.instance("registers", &registers(d));
+    let commands = m.instance("command_queue", &command_queue(d));
+    let faults = m.instance("fault_queue", &fault_queue(d));
+    let sync = m.instance("barrier", &barrier());
+    let (tlb, walk) = (l1_tlb(d), walker(d));
+    let tlbs: Vec<Instance> = (0..ports).map(|i| m.instance(&format!("l1_tlb_{i}"), &tlb)).collect();
+    let misses = m.instance("miss_table", &miss_table(d));
+    let dispatcher = m.instance("dispatch", &dispatch(d));
+    let ddtc = m.instance("ddtc", &context_cache(d, Tag::Device, d.ddtc_entries, device_context_width(d)));
+    let pdtc = m.instance("pdtc", &context_cache(d, Tag::Process, d.pdtc_entries, process_context_width(d)));
+    let walks: Vec<Instance> = (0..walkers).map(|i| m.instance(&format!("walker_{i}"), &walk)).collect();
+    let completer = m.instance("completion", &completion(d));
+    // Readers: walkers, then the command queue. Writers: command queue (fences), fault queue.
+    let axi = m.instance("axi_master", &axi_master(d.walkers + 1, 2));
+
+    register_port(&mut m, &bus, &regs);
+    memory_port(&mut m, &axi, &walks, &commands, &faults);
+
+    // ---- Registers and queues --------------------------------------------------------------------------------------
+    for (child, name, source) in [
+        (&regs, "ddtp_sync_ready", sync.out("ddtp_ready")),
+        (&regs, "cq_on", commands.out("on")),
+        (&regs, "cq_head", commands.out("head_index")),
+        (&regs, "cq_memory_fault", commands.out("memory_fault")),
+        (&regs, "cq_illegal", commands.out("illegal")),
+        (&regs, "cq_fence_wired", commands.out("fence_wired")),
+        (&regs, "fq_on", faults.out("on")),
+        (&regs, "fq_tail", faults.out("tail_index")),
+        (&regs, "fq_memory_fault", faults.out("memory_fault")),
+        (&regs, "fq_overflow", faults.out("overflow")),
+        (&regs, "fq_recorded", faults.out("recorded")),
+        (&commands, "enable", regs.out("cq_enable")),
+        (&commands, "stop", regs.out("cq_stop")),
+        (&commands, "base", regs.out("cq_base")),
+        (&commands, "mask", regs.out("cq_mask")),
+        (&commands, "tail", regs.out("cq_tail")),
+        (&commands, "ddtp_mode", regs.out("ddtp_mode")),
+        (&commands, "sync_ready", sync.out("cq_ready")),
+        (&faults, "enable", regs.out("fq_enable")),
+        (&faults, "stop", regs.out("fq_stop")),
+        (&faults, "base", regs.out("fq_base")),
+        (&faults, "mask", regs.out("fq_mask")),
+        (&faults, "head", regs.out("fq_head")),
+        (&sync, "cq_valid", commands.out("sync_valid")),
+        (&sync, "cq_pr", commands.out("sync_pr")),
+        (&sync, "cq_pw", commands.out("sync_pw")),
+        (&sync, "ddtp_valid", regs.out("ddtp_sync_valid")),
+    ] {
+        child.connect(&mut m, name, source);
+    }
+
+    // ---- Invalidation: first mark what is in flight, then pass through every L1 ------------------------------------
+    let inval_valid = commands.out("inval_valid");
+    let marked = m.reg("inval_marked", 1, 0);
+    let inval_ready = marked & all_of(tlbs.iter().map(|t| t.out("inval_done")));
+    m.set(marked, inval_valid & !inval_ready);
+    commands.connect(&mut m, "inval_ready", inval_ready);
+    let directory_seen = m.reg("directory_seen", 1, 0);
+    m.set(directory_seen, regs.out("ddtp_sync_valid"));
+    let inval = m.wire("inval_first", inval_valid & !marked);
+    let mark = m.wire("mark", inval | (regs.out("ddtp_sync_valid") & !directory_seen));
+    let kind = commands.out("inval_kind");
+    let ddt = kind.is(InvalidationKind::Ddt as u64);
+    let pdt = kind.is(InvalidationKind::Pdt as u64);
+    ddtc.connect_all(
+        &mut m,
+        &[
+            ("kill", inval & ddt),
+            ("kill_device", commands.out("inval_dv")),
+            ("kill_device_id", commands.out("inval_did")),
+        ],
+    );
+    pdtc.connect_all(
+        &mut m,
+        &[
+            ("kill", inval & (ddt | pdt)),
+            ("kill_device", pdt | commands.out("inval_dv")),
+            ("kill_device_id", commands.out("inval_did")),
+            ("kill_process", pdt),
+            ("kill_process_id", commands.out("inval_pid")),
+        ],
+    );
+
+    // ---- Translation ports -----------------------------------------------------------------------------------------
+    let mode = regs.out("ddtp_mode");
+    let enable = m.wire("directory_mode", !mode.is(iommu_mode::OFF) & !mode.is(iommu_mode::BARE));
+    let mut taken = vec![];
+    for (i, tlb) in tlbs.iter().enumerate() {
+        m.section(&format!("Translation port {i}: request"));
+        let valid = m.input(&format!("req{i}_valid"), 1);
+        tlb.connect(&mut m, "req_valid", valid);
+        m.output(&format!("req{i}_ready"), tlb.out("req_ready"));
+        let request = Request::inputs(&mut m, d, &format!("req{i}"));
+        request.connect(&mut m, tlb, "req");
+        m.section(&format!("Translation port {i}: response"));
+        m.output(&format!("rsp{i}_valid"), tlb.out("rsp_valid"));
+        let ready = m.input(&format!("rsp{i}_ready"), 1);
+        tlb.connect(&mut m, "rsp_ready", ready);
+        taken.push(ready);
+        for name in ["id", "status", "cause", "spa", "r", "w", "x", "size"] {
+            m.output(&format!("rsp{i}_{name}"), tlb.out(&format!("rsp_{name}")));
+        }
+        tlb.connect(&mut m, "enable", enable);
+        tlb.connect(&mut m, "inval_valid", inval_valid & marked);
+        for name in INVALIDATION {
+            let name = format!("inval_{name}");
+            tlb.connect(&mut m, &name, commands.out(&name));
+        }
+        // Misses and completions.
+        misses.connect(&mut m, &format!("miss{i}_valid"), tlb.out("miss_valid"));
+        Request::of(d, tlb, "miss").connect(&mut m, &misses, &format!("miss{i}"));
+        tlb.connect(&mut m, "miss_ready", misses.out(&format!("miss{i}_ready")));
+        tlb.connect(&mut m, "c_valid", completer.out(&format!("c{i}_valid")));
+        completer.connect(&mut m, &format!("c{i}_done"), tlb.out("c_done"));
+        Request::of(d, &misses, "c").connect(&mut m, tlb, "c");
+        for name in ["c_ok", "c_cause", "c_refill"] {
+            tlb.connect(&mut m, name, completer.out(name));
+        }
+        for (name, e) in Translation::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields() {
+            tlb.connect(&mut m, &format!("c_{name}"), e);
+        }
+    }
+
+    // ---- Dispatch --------------------------------------------------------------------------------------------------
+    dispatcher.connect(&mut m, "d_valid", misses.out("d_valid"));
+    dispatcher.connect(&mut m, "d_entry", misses.out("d_entry"));
+    Request::of(d, &misses, "d").connect(&mut m, &dispatcher, "d");
+    for name in ["t_valid", "t_entry", "t_wait", "t_walker"] {
+        misses.connect(&mut m, name, dispatcher.out(name));
+    }
+    dispatcher.connect(&mut m, "mark", mark);
+    for (cache, hit, data) in [(&ddtc, "dc_hit", "dc"), (&pdtc, "pc_hit", "pc")] {
+        dispatcher.connect(&mut m, hit, cache.out("hit"));
+        dispatcher.connect(&mut m, data, cache.out("data"));
+        cache.connect(&mut m, "device_id", dispatcher.out("lookup_device_id"));
+        cache.connect(&mut m, "fill_device_id", completer.out("fill_device_id"));
+        cache.connect(&mut m, "fill", completer.out(if hit == "dc_hit" { "dc_fill" } else { "pc_fill" }));
+        cache.connect(
+            &mut m,
+            "fill_data",
+            completer.out(if hit == "dc_hit" { "fill_dc" } else { "fill_pc" }),
+        );
+    }
+    pdtc.connect(&mut m, "process_id", dispatcher.out("lookup_process_id"));
+    pdtc.connect(&mut m, "fill_process_id", completer.out("fill_process_id"));
+
+    // ---- Walkers ---------------------------------------------------------------------------------------------------
+    let started = Request::of(d, &dispatcher, "s");
+    for (i, w) in walks.iter().enumerate() {
+        let release = completer.out(&format!("release{i}"));
+        w.connect_all(
+            &mut m,
+            &[
+                ("start", dispatcher.out(&format!("start{i}"))),
+                ("s_entry", dispatcher.out("s_entry")),
+                ("s_dc_hit", dispatcher.out("s_dc_hit")),
+                ("s_dc", dispatcher.out("s_dc")),
+                ("s_pc_hit", dispatcher.out("s_pc_hit")),
+                ("s_pc", dispatcher.out("s_pc")),
+                ("ddtp_mode", mode),
+                ("ddtp_root", regs.out("ddtp_root")),
+                ("mark", mark),
+                ("taken", release),
+            ],
+        );
+        started.connect(&mut m, w, "s");
+        dispatcher.connect(&mut m, &format!("idle{i}"), w.out("idle"));
+        dispatcher.connect(&mut m, &format!("busy{i}"), !w.out("idle") & !release);
+        dispatcher.connect(&mut m, &format!("tag{i}"), w.out("tag"));
+        completer.connect(&mut m, &format!("done{i}"), w.out("done"));
+        for (name, _) in result_fields(d) {
+            completer.connect(&mut m, &format!("r{i}_{name}"), w.out(&format!("r_{name}")));
+        }
+    }
+
+    // ---- Completion ------------------------------------------------------------------------------------------------
+    completer.connect(&mut m, "mark", mark);
+    Request::of(d, &misses, "c").connect(&mut m, &completer, "c");
+    for name in ["c_port", "woken_valid", "woken_entry"] {
+        completer.connect(&mut m, name, misses.out(name));
+    }
+    for name in ["c_entry", "c_free", "c_retry", "c_wake", "c_wake_walker"] {
+        misses.connect(&mut m, name, completer.out(name));
+    }
+    for name in ["valid", "cause", "pid", "pv", "priv", "ttyp", "did", "iotval", "iotval2"] {
+        let name = format!("fault_{name}");
+        faults.connect(&mut m, &name, completer.out(&name));
+    }
+    completer.connect(&mut m, "fault_ready", faults.out("fault_ready"));
+
+    // ---- Fence: a response that was offered before the fence must be taken before it ends --------------------------
+    let fence = sync.out("fence_valid");
+    let fence_seen = m.reg("fence_seen", 1, 0);
+    let mut older = vec![];
+    for (i, tlb) in tlbs.iter().enumerate() {
+        let stuck = tlb.out("rsp_valid") & !taken[i];
+        let old = m.reg(&format!("fence_waits_{i}"), 1, 0);
+        m.set(old, stuck & fence & (!fence_seen | old));
+        older.push(old);
+    }
+    m.set(fence_seen, fence);
+    sync.connect(&mut m, "fence_ready", fence_seen & !any_of(older));
+
+    m.section("Drain: commit the reads (pr) or writes (pw) that were translated before; ready when done");
+    m.output("drain_valid", sync.out("drain_valid"));
+    m.output("drain_pr", sync.out("drain_pr"));
+    m.output("drain_pw", sync.out("drain_pw"));
+    let drain_ready = m.input("drain_ready", 1);
+    sync.connect(&mut m, "drain_ready", drain_ready);
+    m.section("Interrupts: wires, level, active high");
+    m.output("irq", regs.out("irq"));
+    m.section("Event strobes: lookups and hits per port, walks started per walker, faults reported");
+    let strobes =
+        |list: &[Instance], name: &str| cat(&list.iter().rev().map(|t| t.out(name)).collect::<Vec<_>>());
+    m.output("ev_lookup", strobes(&tlbs, "ev_lookup"));
+    m.output("ev_hit", strobes(&tlbs, "ev_hit"));
+    let starts: Vec<E> = (0..walkers).rev().map(|i| dispatcher.out(&format!("start{i}"))).collect();
+    m.output("ev_walk", cat(&starts));
+    m.output("ev_fault", completer.out("fault_valid") & faults.out("fault_ready"));
+    m.build()
+}
+
+/// `s_axil_*`: AXI4-Lite to the registers.
+fn register_port(m: &mut Module, bus: &Instance, regs: &Instance) {
+    m.section("Registers: AXI4-Lite slave");
+    let awaddr = m.input("s_axil_awaddr", 12);
+    m.input("s_axil_awprot", 3);
+    bus.connect(m, "awaddr", awaddr.bits(3, 9));
+    input(m, bus, "s_axil_", "awvalid", 1);
+    m.output("s_axil_awready", bus.out("awready"));
+    input(m, bus, "s_axil_", "wdata", 64);
+    input(m, bus, "s_axil_", "wstrb", 8);
+    input(m, bus, "s_axil_", "wvalid", 1);
+    m.output("s_axil_wready", bus.out("wready"));
+    m.output("s_axil_bresp", bus.out("bresp"));
+    m.output("s_axil_bvalid", bus.out("bvalid"));
+    input(m, bus, "s_axil_", "bready", 1);
+    let araddr = m.input("s_axil_araddr", 12);
+    m.input("s_axil_arprot", 3);
+    bus.connect(m, "araddr", araddr.bits(3, 9));
+    input(m, bus, "s_axil_", "arvalid", 1);
+    m.output("s_axil_arready", bus.out("arready"));
+    m.output("s_axil_rdata", bus.out("rdata"));
+    m.output("s_axil_rresp", bus.out("rresp"));
+    m.output("s_axil_rvalid", bus.out("rvalid"));
+    input(m, bus, "s_axil_", "rready", 1);
+    for name in ["wr_valid", "wr_index", "wr_halves", "wr_data", "rd_index"] {
+        regs.connect(m, name, bus.out(name));
+    }
+    bus.connect(m, "rd_data", regs.out("rd_data"));
+}
+
+/// An input of the core that goes straight to a child.
+fn input(m: &mut Module, child: &Instance, prefix: &str, name: &str, width: u32) {
+    let e = m.input(&format!("{prefix}{name}"), width);
+    child.connect(m, name, e);
+}
+
+/// `m_axi_*`: AXI4 from the walkers and queues.
+fn memory_port(m: &mut Module, axi: &Instance, walks: &[Instance], commands: &Instance, faults: &Instance) {
+    const AXI: &str = "m_axi_";
+    m.section("Tables and queues: AXI4 master, write address");
+    // Normal, bufferable, not allocated; unprivileged, secure data access.
+    let fixed = |m: &mut Module, channel: &str| {
+        m.output(&format!("{AXI}{channel}burst"), lit(1, 2));
+        m.output(&format!("{AXI}{channel}lock"), lit(0, 1));
+        m.output(&format!("{AXI}{channel}cache"), lit(3, 4));
+        m.output(&format!("{AXI}{channel}prot"), lit(0, 3));
+        m.output(&format!("{AXI}{channel}qos"), lit(0, 4));
+    };
+    m.output("m_axi_awid", lit(0, AXI_ID_WIDTH));
+    for name in ["awaddr", "awlen", "awsize"] {
+        m.output(&format!("{AXI}{name}"), axi.out(name));
+    }
+    fixed(m, "aw");
+    m.output("m_axi_awvalid", axi.out("awvalid"));
+    input(m, axi, AXI, "awready", 1);
+    m.section("AXI4 master, write data");
+    for name in ["wdata", "wstrb", "wlast", "wvalid"] {
+        m.output(&format!("{AXI}{name}"), axi.out(name));
+    }
+    input(m, axi, AXI, "wready", 1);
+    m.section("AXI4 master, write response");
+    m.input("m_axi_bid", AXI_ID_WIDTH);
+    input(m, axi, AXI, "bresp", 2);
+    input(m, axi, AXI, "bvalid", 1);
+    m.output("m_axi_bready", axi.out("bready"));
+    m.section("AXI4 master, read address");
+    m.output("m_axi_arid", axi.out("arid"));
+    m.output("m_axi_araddr", axi.out("araddr"));
+    m.output("m_axi_arlen", axi.out("arlen"));
+    m.output("m_axi_arsize", lit(3, 3));
+    fixed(m, "ar");
+    m.output("m_axi_arvalid", axi.out("arvalid"));
+    input(m, axi, AXI, "arready", 1);
+    m.section("AXI4 master, read data; rpoison: the beat is corrupted");
+    input(m, axi, AXI, "rid", AXI_ID_WIDTH);
+    let data = m.input("m_axi_rdata", 64);
+    input(m, axi, AXI, "rresp", 2);
+    let last = m.input("m_axi_rlast", 1);
+    let poison = m.input("m_axi_rpoison", 1);
+    input(m, axi, AXI, "rvalid", 1);
+    m.output("m_axi_rready", hi());
+
+    for (i, reader) in walks.iter().chain([commands]).enumerate() {
+        for name in ["valid", "addr", "len"] {
+            axi.connect(m, &format!("rd{i}_{name}"), reader.out(&format!("rd_{name}")));
+        }
+        reader.connect(m, "rd_ready", axi.out(&format!("rd{i}_ready")));
+        reader.connect(m, "rd_data_valid", axi.out(&format!("rd{i}_data_valid")));
+        reader.connect_all(m, &[("rd_data", data), ("rd_error", axi.out("rd_error")), ("rd_poison", poison)]);
+        if i < walks.len() {
+            reader.connect(m, "rd_last", last);
+        }
+    }
+    for (i, writer) in [commands, faults].into_iter().enumerate() {
+        for name in ["wr_valid", "wr_addr", "wr_len", "wr_size", "wd_valid", "wd_data", "wd_strb", "wd_last"]
+        {
+            axi.connect(m, &name.replacen('_', &format!("{i}_"), 1), writer.out(name));
+        }
+        writer.connect(m, "wr_ready", axi.out(&format!("wr{i}_ready")));
+        writer.connect(m, "wd_ready", axi.out(&format!("wd{i}_ready")));
+        writer.connect(m, "wr_done", axi.out(&format!("wr{i}_done")));
+        writer.connect(m, "wr_error", axi.out("wr_error"));
+    }
+}

@@ -1,0 +1,187 @@
+//! Completion: takes the results of finished walks in turn, keeps what they loaded in the context caches, reports faults,
+//! and answers the request and everyone who waited for the same page.
+//!
+//! Latency: a finished walk is copied in one cycle and its completion is offered to the port in the next. A waiter whose
+//! access the translation does not grant, and every waiter of a fault, walks for itself: each fault is its own. Never: a
+//! translation that an invalidation made stale is delivered or kept; its requests walk again.
+
+use super::miss_table::{entry_width, port_width, round_robin, walker_width};
+use super::request::{Request, Translation, is_canonical};
+use crate::design::Design;
+use crate::hdl::{E, Module, any_of, encode, hi, lit, lo, onehot};
+use crate::walk::context::{device_context_width, process_context_width};
+use std::rc::Rc;
+
+const IDLE: u64 = 0;
+const REPORT: u64 = 1;
+const DELIVER: u64 = 2;
+const WAITERS: u64 = 3;
+
+/// The completion unit.
+pub fn completion(d: &Design) -> Rc<Module> {
+    let n = d.walkers as usize;
+    let mut m = Module::new("completion", "Results of walks: context fills, fault records, responses.");
+    let state = m.reg("state", 2, IDLE);
+    let goto = |m: &mut Module, s: u64| m.set(state, lit(s, 2));
+    m.section("Something was invalidated: a result not yet delivered is stale");
+    let mark = m.input("mark", 1);
+
+    // ---- Results of the walkers ------------------------------------------------------------------------------------
+    let mut done = vec![];
+    let mut results: Vec<Vec<E>> = vec![];
+    let names: Vec<(String, u32)> = result_fields(d);
+    for i in 0..n {
+        m.section(&format!("Result of walker {i}"));
+        done.push(m.input(&format!("done{i}"), 1));
+        results.push(names.iter().map(|(name, w)| m.input(&format!("r{i}_{name}"), *w)).collect());
+    }
+    let copy = m.wire("copy", state.is(IDLE) & any_of(done.iter().copied()));
+    let grant = round_robin(&mut m, "walker", &done, copy);
+    m.section("Walkers whose result is being taken");
+    for (i, g) in grant.iter().enumerate() {
+        m.output(&format!("release{i}"), copy & *g);
+    }
+    let held: Vec<E> = names.iter().map(|(name, w)| m.reg_data(&format!("held_{name}"), *w)).collect();
+    let index =
+        |name: &str| names.iter().position(|(n, _)| n == name).unwrap_or_else(|| panic!("no result {name}"));
+    let get = |name: &str| held[index(name)];
+    // The field of the walker that is being taken.
+    let taken = |name: &str| match results.as_slice() {
+        [one] => one[index(name)],
+        many => onehot(&grant.iter().zip(many).map(|(g, r)| (*g, r[index(name)])).collect::<Vec<_>>()),
+    };
+    m.when(copy, |m| {
+        for ((name, _), register) in names.iter().zip(&held) {
+            // An invalidation in this cycle is not in the walker's own flag yet.
+            let also = if name == "stale" { mark } else { lit(0, register.width()) };
+            m.set(*register, taken(name) | also);
+        }
+    });
+    let stale = get("stale");
+    let translation = Translation::from_fn(d, |name, _| get(name));
+    let fresh = m.reg("fresh", 1, 0);
+    m.set(fresh, copy);
+    m.when(mark & !copy, |m| m.set(stale, hi()));
+
+    // ---- Context fills, in the cycle after the copy ----------------------------------------------------------------
+    m.section("To the DDTC and PDTC");
+    let keep = fresh & !stale & !mark;
+    m.output("dc_fill", keep & get("dc_loaded"));
+    m.output("pc_fill", keep & get("pc_loaded"));
+    m.output("fill_device_id", get("device_id"));
+    m.output("fill_process_id", get("process_id"));
+    m.output("fill_dc", get("dc"));
+    m.output("fill_pc", get("pc"));
+
+    // ---- The miss table --------------------------------------------------------------------------------------------
+    m.section("The miss table: the request of c_entry, and the first that was woken");
+    let request = Request::inputs(&mut m, d, "c");
+    let port = m.input("c_port", port_width(d));
+    let woken = m.input("woken_valid", 1);
+    let woken_entry = m.input("woken_entry", entry_width(d));
+    let entry = m.reg_data("entry", entry_width(d));
+    let primary = m.reg_data("primary", 1);
+    m.when(copy, |m| {
+        m.set(entry, taken("entry"));
+        m.set(primary, hi());
+    });
+
+    // ---- Fault record ----------------------------------------------------------------------------------------------
+    let ok = get("ok");
+    m.section("To the fault queue");
+    let fault_ready = m.input("fault_ready", 1);
+    let fault = m.wire("fault", state.is(REPORT) & !stale);
+    m.output("fault_valid", fault);
+    m.output("fault_cause", get("cause"));
+    m.output("fault_pid", request.process_id.resize(20));
+    m.output("fault_pv", request.pid_valid);
+    m.output("fault_priv", request.privileged);
+    m.output("fault_ttyp", transaction_type(&request));
+    m.output("fault_did", request.device_id.resize(24));
+    m.output("fault_iotval", request.iova);
+    m.output("fault_iotval2", lit(0, 64));
+
+    // ---- Delivery --------------------------------------------------------------------------------------------------
+    let granted = ok & (translation.permissions & request.needs()).any();
+    let deliver = m.wire("deliver", state.is(DELIVER) & !stale & (primary | granted));
+    m.section("To the ports: hold valid until done");
+    let mut dones = vec![];
+    for p in 0..d.ports {
+        let mine = if d.ports == 1 { hi() } else { port.is(p.into()) };
+        m.output(&format!("c{p}_valid"), deliver & mine);
+        dones.push(m.input(&format!("c{p}_done"), 1) & mine);
+    }
+    // A port may have taken the completion just before the result became stale: then it is delivered, and the
+    // invalidation follows it through the port.
+    let delivered = m.wire("delivered", state.is(DELIVER) & any_of(dones));
+    m.section("What is completed");
+    m.output("c_ok", ok);
+    m.output("c_cause", get("cause"));
+    m.output("c_refill", ok & get("refill") & is_canonical(d, request.iova));
+    for (name, e) in translation.fields() {
+        m.output(&format!("c_{name}"), e);
+    }
+    let refused = !primary & !granted;
+    let retry =
+        m.wire("retry", (state.is(DELIVER) & !delivered & (stale | refused)) | (state.is(REPORT) & stale));
+    m.section("Answers to the miss table");
+    m.output("c_entry", entry);
+    m.output("c_free", delivered);
+    m.output("c_retry", retry);
+    m.output("c_wake", copy);
+    m.output("c_wake_walker", encode(&grant, walker_width(d)));
+
+    m.switch(state, |m, s| {
+        s.case(m, IDLE, |m| {
+            let faulty = !taken("ok") & taken("report");
+            m.when(copy, |m| m.set(state, faulty.mux(lit(REPORT, 2), lit(DELIVER, 2))));
+        });
+        s.case(m, REPORT, |m| {
+            m.when(fault & fault_ready, |m| goto(m, DELIVER));
+            m.when(stale, |m| goto(m, WAITERS));
+        });
+        s.case(m, DELIVER, |m| m.when(delivered | retry, |m| goto(m, WAITERS)));
+        s.default(m, |m| {
+            m.set(entry, woken_entry);
+            m.set(primary, lo());
+            m.set(state, woken.mux(lit(DELIVER, 2), lit(IDLE, 2)));
+        });
+    });
+    m.build()
+}
+
+/// The fields of a walker's result, names and widths, as the walker's outputs `r_*`.
+pub fn result_fields(d: &Design) -> Vec<(String, u32)> {
+    let mut list: Vec<(String, u32)> = [
+        ("stale", 1),
+        ("entry", entry_width(d)),
+        ("ok", 1),
+        ("cause", 12),
+        ("report", 1),
+        ("refill", 1),
+        ("device_id", d.device_id_width),
+        ("process_id", d.process_id_width),
+        ("dc_loaded", 1),
+        ("dc", device_context_width(d)),
+        ("pc_loaded", 1),
+        ("pc", process_context_width(d)),
+    ]
+    .map(|(n, w)| (n.to_string(), w))
+    .into();
+    Translation::from_fn(d, |name, width| {
+        list.push((name.to_string(), width));
+        lit(0, 1)
+    });
+    list
+}
+
+/// TTYP of a request. (Section "Fault/Event-Queue (FQ)".)
+fn transaction_type(q: &Request) -> E {
+    use pasidon_spec::fault::ttyp;
+    let access =
+        |exec: u64, read: u64, write: u64| q.exec.mux(lit(exec, 6), q.write.mux(lit(write, 6), lit(read, 6)));
+    let untranslated =
+        access(ttyp::UNTRANSLATED_READ_FOR_EXECUTE, ttyp::UNTRANSLATED_READ, ttyp::UNTRANSLATED_WRITE);
+    let translated = access(ttyp::TRANSLATED_READ_FOR_EXECUTE, ttyp::TRANSLATED_READ, ttyp::TRANSLATED_WRITE);
+    q.at.is(0).mux(untranslated, q.at.bit(1).mux(translated, lit(ttyp::ATS_TRANSLATION_REQUEST, 6)))
+}

@@ -1,0 +1,114 @@
+//! Dispatch: takes pending misses in turn, looks up their contexts and starts a walker, or lets them wait for a walk of the
+//! same page that is under way.
+//!
+//! Latency: a pending miss is latched, looked up in the DDTC and PDTC, and issued: 3 cycles when a walker is free. Never: a
+//! walker starts with a context that was looked up before an invalidation.
+
+use super::miss_table::{entry_width, walker_width};
+use super::request::Request;
+use crate::design::Design;
+use crate::hdl::{E, Module, any_of, cat, encode, lit, lowest};
+use crate::walk::context::{device_context_width, process_context_width};
+use pasidon_spec::page_table::PAGE_SHIFT;
+use std::rc::Rc;
+
+const IDLE: u64 = 0;
+const LOOKUP: u64 = 1;
+const ISSUE: u64 = 2;
+
+/// What two requests must share for one walk to answer both, as one word.
+pub fn page_tag(request: &Request) -> E {
+    let shift = u32::from(PAGE_SHIFT);
+    cat(&[
+        request.device_id,
+        request.pid_valid,
+        request.process_id,
+        request.at,
+        request.iova.bits(shift, 64 - shift),
+    ])
+}
+
+/// Bits of [`page_tag`].
+pub fn page_tag_width(d: &Design) -> u32 {
+    d.device_id_width + 1 + d.process_id_width + 2 + 64 - u32::from(PAGE_SHIFT)
+}
+
+/// The dispatcher.
+pub fn dispatch(d: &Design) -> Rc<Module> {
+    let n = d.walkers as usize;
+    let mut m =
+        Module::new("dispatch", "Starts a walk for each miss, or lets it wait for one of the same page.");
+    let state = m.reg("state", 2, IDLE);
+    m.section("The next pending miss");
+    let valid = m.input("d_valid", 1);
+    let entry = m.input("d_entry", entry_width(d));
+    let request = Request::inputs(&mut m, d, "d");
+    m.section("Something was invalidated: contexts already looked up may be stale");
+    let mark = m.input("mark", 1);
+    m.section("Answers of the context caches, a cycle after the lookup");
+    let dc_hit = m.input("dc_hit", 1);
+    let dc = m.input("dc", device_context_width(d));
+    let pc_hit = m.input("pc_hit", 1);
+    let pc = m.input("pc", process_context_width(d));
+    let mut busy = vec![];
+    let mut tags = vec![];
+    for i in 0..n {
+        m.section(&format!("Walker {i}: whether it has a walk that will still complete, and of what page"));
+        busy.push(m.input(&format!("busy{i}"), 1));
+        tags.push(m.input(&format!("tag{i}"), page_tag_width(d)));
+    }
+    m.section("Walkers that can take a walk");
+    let idle: Vec<E> = (0..n).map(|i| m.input(&format!("idle{i}"), 1)).collect();
+
+    let held = Request::registers(&mut m, d, "held");
+    let held_entry = m.reg_data("held_entry", entry_width(d));
+    let same: Vec<E> = (0..n).map(|i| m.reg_data(&format!("same_{i}"), 1)).collect();
+    m.section("Context lookup");
+    m.output("lookup_device_id", held.device_id);
+    m.output("lookup_process_id", held.process_id);
+
+    // A walker whose completion starts in this very cycle no longer wakes new waiters: `busy` excludes it.
+    let joins: Vec<E> = same.iter().zip(&busy).map(|(s, b)| *s & *b).collect();
+    let merge = m.wire("merge", any_of(joins.iter().copied()));
+    let chosen = lowest(&idle);
+    let issue = m.wire("issue", state.is(ISSUE) & !mark & (merge | any_of(idle.iter().copied())));
+    m.switch(state, |m, s| {
+        s.case(m, IDLE, |m| {
+            held.set(m, &request);
+            m.set(held_entry, entry);
+            m.when(valid, |m| m.set(state, lit(LOOKUP, 2)));
+        });
+        s.case(m, LOOKUP, |m| {
+            for (s, t) in same.iter().zip(&tags) {
+                m.set(*s, page_tag(&held).eq(*t));
+            }
+            m.set(state, lit(ISSUE, 2));
+        });
+        s.default(m, |m| {
+            m.when_else(
+                mark,
+                |m| m.set(state, lit(LOOKUP, 2)),
+                |m| m.when(issue, |m| m.set(state, lit(IDLE, 2))),
+            );
+        });
+    });
+    // An invalidation during the lookup reaches its result: look up again.
+    m.when(state.is(LOOKUP) & mark, |m| m.set(state, lit(LOOKUP, 2)));
+
+    m.section("To the miss table: the entry walks, or waits for a walker");
+    m.output("t_valid", issue);
+    m.output("t_entry", held_entry);
+    m.output("t_wait", merge);
+    m.output("t_walker", encode(&joins, walker_width(d)));
+    m.section("To the walkers");
+    for (i, c) in chosen.iter().enumerate() {
+        m.output(&format!("start{i}"), issue & !merge & *c);
+    }
+    m.output("s_entry", held_entry);
+    held.outputs(&mut m, "s");
+    m.output("s_dc_hit", dc_hit);
+    m.output("s_dc", dc);
+    m.output("s_pc_hit", pc_hit);
+    m.output("s_pc", pc);
+    m.build()
+}

@@ -1,0 +1,6 @@
+//! The way of a request: port, L1, miss table, dispatch, walker, completion.
+
+pub mod completion;
+pub mod dispatch;
+pub mod miss_table;
+pub mod request;

@@ -1,0 +1,300 @@
+//! A translation request and a translation, as groups of signals that blocks hand to each other.
+
+use crate::design::Design;
+use crate::hdl::{E, Instance, Module, cat, hi, lit, lo};
+use pasidon_spec::page_table::{self, Geometry, PAGE_SHIFT, napot};
+
+/// What a device asks: one untranslated access, ATS translation request or translated access.
+#[derive(Clone, Copy)]
+pub struct Request {
+    /// Chosen by the device; comes back with the response.
+    pub id: E,
+    /// The hardware ID of the device.
+    pub device_id: E,
+    /// The request has a process_id.
+    pub pid_valid: E,
+    /// The process_id (PASID); 0 when it is not valid.
+    pub process_id: E,
+    /// Supervisor privilege is requested; 0 without a process_id.
+    pub privileged: E,
+    /// Read for execute.
+    pub exec: E,
+    /// Write or atomic operation.
+    pub write: E,
+    /// Address type: 0 untranslated, 1 ATS translation request, 2 translated.
+    pub at: E,
+    /// I/O virtual address.
+    pub iova: E,
+}
+
+impl Request {
+    /// A request whose every signal comes from `f(name, width)`.
+    pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> Request {
+        Request {
+            id: f("id", d.id_width),
+            device_id: f("device_id", d.device_id_width),
+            pid_valid: f("pid_valid", 1),
+            process_id: f("process_id", d.process_id_width),
+            privileged: f("priv", 1),
+            exec: f("exec", 1),
+            write: f("write", 1),
+            at: f("at", 2),
+            iova: f("iova", 64),
+        }
+    }
+
+    /// Names and signals, in the order of [`from_fn`](Self::from_fn).
+    pub fn fields(&self) -> [(&'static str, E); 9] {
+        [
+            ("id", self.id),
+            ("device_id", self.device_id),
+            ("pid_valid", self.pid_valid),
+            ("process_id", self.process_id),
+            ("priv", self.privileged),
+            ("exec", self.exec),
+            ("write", self.write),
+            ("at", self.at),
+            ("iova", self.iova),
+        ]
+    }
+
+    /// Input ports `PREFIX_*`.
+    pub fn inputs(m: &mut Module, d: &Design, prefix: &str) -> Request {
+        Request::from_fn(d, |name, width| m.input(&format!("{prefix}_{name}"), width))
+    }
+
+    /// Output ports `PREFIX_*`.
+    pub fn outputs(&self, m: &mut Module, prefix: &str) {
+        for (name, e) in self.fields() {
+            m.output(&format!("{prefix}_{name}"), e);
+        }
+    }
+
+    /// Registers `PREFIX_*` without reset.
+    pub fn registers(m: &mut Module, d: &Design, prefix: &str) -> Request {
+        Request::from_fn(d, |name, width| m.reg_data(&format!("{prefix}_{name}"), width))
+    }
+
+    /// The outputs `PREFIX_*` of a child.
+    pub fn of(d: &Design, child: &Instance, prefix: &str) -> Request {
+        Request::from_fn(d, |name, _| child.out(&format!("{prefix}_{name}")))
+    }
+
+    /// Connects the inputs `PREFIX_*` of a child.
+    pub fn connect(&self, m: &mut Module, child: &Instance, prefix: &str) {
+        for (name, e) in self.fields() {
+            child.connect(m, &format!("{prefix}_{name}"), e);
+        }
+    }
+
+    /// Sets registers made by [`registers`](Self::registers).
+    pub fn set(&self, m: &mut Module, value: &Request) {
+        for ((_, register), (_, value)) in self.fields().into_iter().zip(value.fields()) {
+            m.set(register, value);
+        }
+    }
+
+    /// All signals as one word.
+    pub fn pack(&self) -> E {
+        cat(&self.fields().map(|(_, e)| e))
+    }
+
+    /// Bits of [`pack`](Self::pack).
+    pub fn width(d: &Design) -> u32 {
+        let mut total = 0;
+        Request::from_fn(d, |_, width| {
+            total += width;
+            lit(0, width)
+        });
+        total
+    }
+
+    /// The signals of a packed word.
+    pub fn unpack(d: &Design, word: E) -> Request {
+        let mut top = Request::width(d);
+        Request::from_fn(d, |_, width| {
+            top -= width;
+            word.bits(top, width)
+        })
+    }
+
+    /// `yes` where `test` is 1, else `no`.
+    pub fn mux(test: E, yes: &Request, no: &Request) -> Request {
+        let (yes, no) = (yes.fields(), no.fields());
+        let mut next = yes.iter().zip(no).map(|((_, y), (_, n))| test.mux(*y, n));
+        let mut fields = || next.next().unwrap_or_else(lo);
+        Request {
+            id: fields(),
+            device_id: fields(),
+            pid_valid: fields(),
+            process_id: fields(),
+            privileged: fields(),
+            exec: fields(),
+            write: fields(),
+            at: fields(),
+            iova: fields(),
+        }
+    }
+
+    /// Without a process_id, process_id and privilege are 0, whatever the device drives. (Section "IOMMU Translation
+    /// process": requests without a process_id have User privilege.)
+    pub fn normal(self) -> Request {
+        Request {
+            process_id: self.pid_valid.gate(self.process_id),
+            privileged: self.privileged & self.pid_valid,
+            ..self
+        }
+    }
+
+    /// One hot bit of the six permissions of a [`Translation`] that this access needs.
+    pub fn needs(&self) -> E {
+        let kinds = [self.exec, self.write & !self.exec, !self.write & !self.exec];
+        let bits: Vec<E> = [self.privileged, !self.privileged]
+            .iter()
+            .flat_map(|level| kinds.iter().map(move |kind| *level & *kind))
+            .collect();
+        cat(&bits)
+    }
+}
+
+/// The page-table formats that a design walks, smallest first.
+pub fn geometries(d: &Design) -> Vec<&'static Geometry> {
+    let mut list = vec![&page_table::SV39];
+    if d.sv48 {
+        list.push(&page_table::SV48);
+    }
+    if d.sv57 {
+        list.push(&page_table::SV57);
+    }
+    list
+}
+
+/// Levels of the deepest page table of a design.
+pub fn levels(d: &Design) -> usize {
+    geometries(d).iter().map(|g| g.levels.len()).max().unwrap_or(3)
+}
+
+/// Bits of a virtual page number that the IOTLB compares.
+pub fn vpn_width(d: &Design) -> u32 {
+    9 * levels(d) as u32
+}
+
+/// Bits of a physical page number.
+pub fn ppn_width(d: &Design) -> u32 {
+    d.pas - u32::from(PAGE_SHIFT)
+}
+
+/// The page sizes of a design, in log2 of bytes, smallest first: 4 KiB, 64 KiB (NAPOT), 2 MiB, ...
+///
+/// A page is described by one mask bit for each size but the smallest: bit i is 1 when the page is at least as large as
+/// `page_shifts[i + 1]`.
+pub fn page_shifts(d: &Design) -> Vec<u8> {
+    let mut shifts = vec![PAGE_SHIFT, napot::GROUP_SHIFT];
+    shifts.extend((1..levels(d)).map(|l| page_table::SV57.levels[l].lo));
+    shifts
+}
+
+/// Mask bits of a design.
+pub fn mask_width(d: &Design) -> u32 {
+    page_shifts(d).len() as u32 - 1
+}
+
+/// The parts of a page number of `width` bits that belong together, lowest first: the mask bit that takes the part from the
+/// virtual address (`None`: always translated), its lowest bit, its width.
+pub fn segments(d: &Design, width: u32) -> Vec<(Option<u32>, u32, u32)> {
+    let mut list = vec![];
+    let mut lo = 0;
+    for (i, shift) in page_shifts(d)[1..].iter().enumerate() {
+        let end = (u32::from(*shift) - u32::from(PAGE_SHIFT)).min(width);
+        if end > lo {
+            list.push((Some(i as u32), lo, end - lo));
+            lo = end;
+        }
+    }
+    if width > lo {
+        list.push((None, lo, width - lo));
+    }
+    list
+}
+
+/// log2 of the page size in bytes, 6 bits.
+pub fn page_size(d: &Design, mask: E) -> E {
+    let shifts = page_shifts(d);
+    shifts[1..]
+        .iter()
+        .enumerate()
+        .fold(lit(shifts[0].into(), 6), |size, (i, s)| mask.bit(i as u32).mux(lit((*s).into(), 6), size))
+}
+
+/// Whether the bits of `iova` above the compared page number are its sign extension.
+pub fn is_canonical(d: &Design, iova: E) -> E {
+    sign_extends(iova, vpn_width(d) + u32::from(PAGE_SHIFT))
+}
+
+/// Whether `iova` is the sign extension of its low `bits` bits.
+pub fn sign_extends(iova: E, bits: u32) -> E {
+    let top = iova.bits(bits - 1, 64 - bits + 1);
+    top.all() | top.none()
+}
+
+/// A complete translation of one page.
+#[derive(Clone, Copy)]
+pub struct Translation {
+    /// Physical page number; bits under the mask have no meaning.
+    pub ppn: E,
+    /// Page size: see [`page_shifts`].
+    pub mask: E,
+    /// Supervisor X, W, R, then user X, W, R; writes only where D allows them.
+    pub permissions: E,
+    /// The mapping is global.
+    pub global: E,
+    /// Address-space tag.
+    pub pscid: E,
+}
+
+impl Translation {
+    /// A translation whose every signal comes from `f(name, width)`.
+    pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> Translation {
+        Translation {
+            ppn: f("ppn", ppn_width(d)),
+            mask: f("mask", mask_width(d)),
+            permissions: f("permissions", 6),
+            global: f("global", 1),
+            pscid: f("pscid", 20),
+        }
+    }
+
+    /// Names and signals.
+    pub fn fields(&self) -> [(&'static str, E); 5] {
+        [
+            ("ppn", self.ppn),
+            ("mask", self.mask),
+            ("permissions", self.permissions),
+            ("global", self.global),
+            ("pscid", self.pscid),
+        ]
+    }
+
+    /// All permissions, one page, itself.
+    pub fn identity(d: &Design, iova: E) -> Translation {
+        Translation {
+            ppn: iova.bits(PAGE_SHIFT.into(), ppn_width(d)),
+            mask: lit(0, mask_width(d)),
+            permissions: hi().repeat(6),
+            global: lo(),
+            pscid: lit(0, 20),
+        }
+    }
+
+    /// The physical address of `iova`.
+    pub fn spa(d: &Design, ppn: E, mask: E, iova: E) -> E {
+        let offset = u32::from(PAGE_SHIFT);
+        let mut parts = vec![iova.bits(0, offset)];
+        for (mask_bit, lo, width) in segments(d, ppn_width(d)) {
+            let own = ppn.bits(lo, width);
+            parts.push(mask_bit.map_or(own, |i| mask.bit(i).mux(iova.bits(lo + offset, width), own)));
+        }
+        parts.reverse();
+        cat(&parts)
+    }
+}
