@@ -78,8 +78,9 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let misses = m.reg("miss_count", 2, 0);
 
     let is = |kind| valid & op.is(kind);
-    let response_free = !rsp_valid | rsp_ready;
-    let go = m.wire("go", valid & (op.is(INVALIDATE) | response_free));
+    // A second response register takes what the device does not take at once, so that no input reaches `req_ready`.
+    let spare_valid = m.reg("spare_valid", 1, 0);
+    let go = m.wire("go", valid & (op.is(INVALIDATE) | !spare_valid));
     let free = !valid | go;
     // A lookup in the stage may still become a miss: it needs a place in the miss buffer for certain.
     let room = misses.is(0) | (misses.is(1) & !is(LOOKUP));
@@ -157,9 +158,17 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
 
     // ---- Response --------------------------------------------------------------------------------------------------
     let spa = m.wire("response_spa", Translation::spa(d, ppn, mask, stage.iova));
-    let respond = go & (is(COMPLETE) | (is(LOOKUP) & hit));
+    let respond = m.wire("respond", go & (is(COMPLETE) | (is(LOOKUP) & hit)));
+    let stuck = m.wire("response_stuck", rsp_valid & !rsp_ready);
+    m.when_else(
+        stuck,
+        |m| m.when(respond, |m| m.set(spare_valid, hi())),
+        |m| {
+            m.set(rsp_valid, respond | spare_valid);
+            m.set(spare_valid, lo());
+        },
+    );
     let ok = !complete | c_ok;
-    m.when(response_free, |m| m.set(rsp_valid, respond));
     m.section("Response: status 0 success, 1 unsupported request; cause is 0 on success");
     for (name, value) in [
         ("id", stage.id),
@@ -171,10 +180,15 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         ("x", ok & granted.bit(2)),
         ("size", ok.gate(page_size(d, mask))),
     ] {
+        let value = m.wire(&format!("next_{name}"), value);
         let register = m.reg_data(&format!("response_{name}_q"), value.width());
-        m.when(respond, |m| m.set(register, value));
+        let spare = m.reg_data(&format!("spare_{name}"), value.width());
+        m.when(!spare_valid, |m| m.set(spare, value));
+        m.when(!stuck, |m| m.set(register, spare_valid.mux(spare, value)));
         m.output(&format!("rsp_{name}"), register);
     }
+    m.section("Responses that wait for the device: none, one or two");
+    m.output("rsp_pending", cat(&[rsp_valid & spare_valid, rsp_valid & !spare_valid]));
     m.assign(c_done, go & is(COMPLETE));
 
     // ---- Refill and invalidation -----------------------------------------------------------------------------------

@@ -83,6 +83,8 @@ impl X {
             X::Signal(n, _) => name(n),
             X::Const(v, w) if *w <= 4 => format!("{w}'d{v}"),
             X::Const(v, w) => format!("{w}'h{v:x}"),
+            // Without parentheses `!|x` is no primary for some tools.
+            X::Unary(op, a, _) if matches!(**a, X::Unary(..)) => format!("{op}({})", a.flat(name)),
             X::Unary(op, a, _) => format!("{op}{}", a.flat(name)),
             X::Binary(a, op, b, _) => format!("({} {op} {})", a.flat(name), b.flat(name)),
             X::Slice(n, lo, 1) => format!("{}[{lo}]", name(n)),
@@ -107,6 +109,7 @@ impl X {
         let pad = " ".repeat(indent + 2);
         let sub = |x: &X| x.text(name, indent + 2);
         match self {
+            X::Unary(op, a, _) if matches!(**a, X::Unary(..)) => format!("{op}({})", sub(a)),
             X::Unary(op, a, _) => format!("{op}{}", sub(a)),
             X::Binary(a, op, b, _) => format!("({}\n{pad}{op} {})", sub(a), sub(b)),
             X::Mux(c, a, b) => format!("({}\n{pad}? {}\n{pad}: {})", sub(c), sub(a), sub(b)),

@@ -225,13 +225,14 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let fence_seen = m.reg("fence_seen", 1, 0);
     let mut older = vec![];
     for (i, tlb) in tlbs.iter().enumerate() {
-        let stuck = tlb.out("rsp_valid") & !taken[i];
-        let old = m.reg(&format!("fence_waits_{i}"), 1, 0);
-        m.set(old, stuck & fence & (!fence_seen | old));
+        let accepted = (tlb.out("rsp_valid") & taken[i]).resize(2);
+        let old = m.reg(&format!("fence_waits_{i}"), 2, 0);
+        let left = fence_seen.mux(old, tlb.out("rsp_pending"));
+        m.set(old, fence.gate(left.is(0).mux(left, left - accepted)));
         older.push(old);
     }
     m.set(fence_seen, fence);
-    sync.connect(&mut m, "fence_ready", fence_seen & !any_of(older));
+    sync.connect(&mut m, "fence_ready", fence_seen & any_of(older.iter().map(|o| o.any())).none());
 
     m.section("Drain: commit the reads (pr) or writes (pw) that were translated before; ready when done");
     m.output("drain_valid", sync.out("drain_valid"));
