@@ -56,7 +56,8 @@ impl Iommu {
         // Clause 4: everything that can fail, then the lookup entry, then the context. Faults find the bond
         // as soon as the hardware can raise any.
         let slot = device.processes.slot(pasid).map_err(|_| BindError::OutOfMemory)?;
-        let bond = Arc::new(Bond::new(device_id, pasid, mm, inner.faults.end()));
+        // The caller's reference outlives the turn, so that a failure never drops the mm with the turn taken.
+        let bond = Arc::new(Bond::new(device_id, pasid, mm.clone(), inner.faults.end()));
         let pscid = {
             let mut bonds = inner.bonds.lock(inner.platform());
             let bonds = &mut *bonds;
