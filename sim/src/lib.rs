@@ -6,4 +6,6 @@
 
 pub mod machine;
 pub mod model;
+pub mod report;
+pub mod run;
 pub mod trace;

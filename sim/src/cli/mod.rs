@@ -1,5 +1,7 @@
 //! The `pasidon` command: arguments in, one clear message out.
 
+mod generate;
+mod run;
 mod trace;
 
 use clap::{Parser, Subcommand};
@@ -9,9 +11,23 @@ const ABOUT: &str =
 
 const EXAMPLES: &str = "\
 Examples:
+  Write the Verilog of a shipped design, or of your own:
+    pasidon generate --design default --out build
+    pasidon generate --design my-board.toml --out build
+
   Record what a program touches, and pack it:
     valgrind --tool=lackey --trace-mem=yes --log-file=gzip.log gzip -k file
-    pasidon trace import gzip.log --out gzip.trace.gz --source 'gzip -k file'";
+    pasidon trace import gzip.log --out gzip.trace.gz --source 'gzip -k file'
+
+  Let two devices replay it with the program's own addresses, through the simulated hardware:
+    pasidon run --trace gzip.trace.gz
+    pasidon run --design tiny --trace gzip.trace.gz --trace sort.trace.gz --latency 100 --json report.json
+
+`pasidon COMMAND --help` tells more about each.
+
+Environment:
+  PASIDON_TARGET  directory for compiled models (default: target/ of the workspace, or ./target)
+  VERILATOR, CXX  the tools that compile models (default: verilator, g++)";
 
 /// The whole command line.
 #[derive(Parser)]
@@ -23,6 +39,10 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write the Verilog of a design
+    Generate(generate::Generate),
+    /// Boot the driver on a simulated design, bind processes, replay traces, check every byte, and report
+    Run(Box<run::Run>),
     /// Import, inspect and convert memory-access traces
     #[command(subcommand)]
     Trace(trace::Command),
@@ -38,6 +58,8 @@ impl Cli {
     /// The message for the user.
     pub fn run(self) -> Result<(), Failure> {
         match self.command {
+            Command::Generate(command) => command.run(),
+            Command::Run(command) => command.run(),
             Command::Trace(command) => command.run(),
         }
     }

@@ -44,14 +44,15 @@ pub struct Channel {
     pub space: Option<usize>,
     /// What to do, in order.
     pub requests: Arc<[Request]>,
-    /// The part of `requests` that is still to be sent.
-    pub pending: Range<usize>,
-    /// Begin again at the first request when all are sent.
-    pub repeat: bool,
+    /// The part of `requests` that is sent, round and round.
+    pub window: Range<usize>,
+    /// How many requests are still to be sent.
+    pub remaining: u64,
     /// Requests under way at a time, at least 1.
     pub depth: u32,
     /// Keep an [`Outcome`] per request.
     pub observe: bool,
+    pub(super) next: usize,
     pub(super) outstanding: u32,
 }
 
@@ -64,7 +65,8 @@ impl Channel {
         space: Option<usize>,
         requests: Arc<[Request]>,
     ) -> Channel {
-        let pending = 0..requests.len();
+        let window = 0..requests.len();
+        let remaining = requests.len() as u64;
         Channel {
             device_id,
             process_id,
@@ -72,10 +74,11 @@ impl Channel {
             port,
             space,
             requests,
-            pending,
-            repeat: false,
+            window,
+            remaining,
             depth: 8,
             observe: false,
+            next: 0,
             outstanding: 0,
         }
     }
@@ -200,6 +203,10 @@ impl Dma {
     pub fn add(&mut self, mut channel: Channel) -> usize {
         channel.port %= self.ports.len().max(1);
         channel.outstanding = 0;
+        channel.next = channel.window.start;
+        if channel.window.is_empty() {
+            channel.remaining = 0;
+        }
         let index = self.channels.len();
         self.ports[channel.port].channels.push(index as u16);
         self.channels.push(channel);
@@ -215,15 +222,13 @@ impl Dma {
     /// Tells all channels to send nothing more; what is under way goes on.
     pub fn stop(&mut self) {
         for channel in &mut self.channels {
-            channel.pending = 0..0;
-            channel.repeat = false;
+            channel.remaining = 0;
         }
     }
 
     /// Nothing to send, nothing under way.
     pub fn is_idle(&self) -> bool {
-        self.data.is_empty()
-            && self.channels.iter().all(|c| c.pending.is_empty() && c.outstanding == 0 && !c.repeat)
+        self.channels.iter().all(|c| c.remaining == 0 && c.outstanding == 0)
     }
 
     /// Takes the outcomes of observed channels, oldest first.
@@ -335,18 +340,19 @@ impl Dma {
                 if place.next + turn < count { place.next + turn } else { place.next + turn - count };
             let index = place.channels[position];
             let channel = &mut self.channels[usize::from(index)];
-            if channel.outstanding >= channel.depth || channel.pending.is_empty() {
+            if channel.outstanding >= channel.depth || channel.remaining == 0 {
                 continue;
             }
-            let request = channel.requests[channel.pending.start];
+            let request = channel.requests[channel.next];
             if let Some(space) = channel.space
                 && !self.spaces[space].hold(request.va, request.length, request.write)
             {
                 continue;
             }
-            channel.pending.start += 1;
-            if channel.repeat && channel.pending.is_empty() {
-                channel.pending = 0..channel.requests.len();
+            channel.remaining -= 1;
+            channel.next += 1;
+            if channel.next == channel.window.end {
+                channel.next = channel.window.start;
             }
             channel.outstanding += 1;
             place.next = if position + 1 == count { 0 } else { position + 1 };

@@ -1,6 +1,7 @@
 //! DRAM behind the model's AXI4 port: latency, outstanding reads, errors.
 
 use super::memory::Memory;
+use super::random::Random;
 use crate::model::ports::{AxiIn, AxiOut};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,11 +16,13 @@ pub struct Timing {
     pub outstanding: u32,
     /// From the last write beat to the write response, at least 1.
     pub write_latency: u32,
+    /// Each read takes up to this much longer, at random, so that bursts with different ids overtake each other.
+    pub jitter: u32,
 }
 
 impl Default for Timing {
     fn default() -> Timing {
-        Timing { latency: 20, outstanding: 16, write_latency: 4 }
+        Timing { latency: 20, outstanding: 16, write_latency: 4, jitter: 0 }
     }
 }
 
@@ -39,12 +42,19 @@ const SLVERR: u64 = 2;
 const DECERR: u64 = 3;
 const INCR: u64 = 1;
 
+/// Beats of a read whose data is taken when its address is accepted. Memory may answer with what it held at any time in
+/// between, and the oldest is what finds hardware that trusts what it read before an invalidation. Later beats of
+/// long bursts are taken when they are sent.
+const EARLY: usize = 8;
+
 struct Burst {
     id: u64,
     address: u64,
     beats: u64,
     size: u64,
     due: u64,
+    sent: usize,
+    data: [Option<u64>; EARLY],
 }
 
 struct Response {
@@ -61,6 +71,9 @@ pub struct Dram {
     writes: VecDeque<Burst>,
     responses: VecDeque<Response>,
     write_response: u64,
+    /// Index of the read whose beats are being sent.
+    active: Option<usize>,
+    random: Random,
     /// Read bursts accepted.
     pub read_bursts: u64,
     /// Write bursts accepted.
@@ -78,10 +91,22 @@ impl Dram {
             writes: VecDeque::with_capacity(16),
             responses: VecDeque::with_capacity(16),
             write_response: OKAY,
+            active: None,
+            random: Random::new(0),
             read_bursts: 0,
             write_bursts: 0,
             violation: None,
         }
+    }
+
+    /// Changes the timing; reads under way keep theirs.
+    pub fn set_timing(&mut self, timing: Timing) {
+        self.timing = timing;
+    }
+
+    /// The timing.
+    pub fn timing(&self) -> Timing {
+        self.timing
     }
 
     /// Makes accesses to `range` fail from now on.
@@ -111,25 +136,41 @@ impl Dram {
         if out.arvalid & input.arready != 0 {
             self.check_burst("read", out.araddr, out.arlen, out.arsize, out.arburst);
             self.read_bursts += 1;
-            self.reads.push_back(Burst {
-                id: out.arid,
-                address: out.araddr,
-                beats: out.arlen + 1,
-                size: out.arsize,
-                due: now + u64::from(self.timing.latency.max(1)),
-            });
+            let (address, beats, size) = (out.araddr, out.arlen + 1, out.arsize);
+            let mut data = [None; EARLY];
+            for (beat, data) in data.iter_mut().enumerate().take(beats as usize) {
+                *data = memory.load(beat_address(address, size, beat as u64) & !7);
+            }
+            let late = if self.timing.jitter == 0 {
+                0
+            } else {
+                self.random.below(u64::from(self.timing.jitter) + 1)
+            };
+            let due = now + u64::from(self.timing.latency.max(1)) + late;
+            self.reads.push_back(Burst { id: out.arid, address, beats, size, due, sent: 0, data });
         }
         self.write(now, out, input, memory);
     }
 
     #[inline]
     fn read_data(&mut self, now: u64, out: &AxiOut, input: &mut AxiIn, memory: &Memory) {
-        let Some(burst) = self.reads.front().filter(|burst| burst.due <= now) else {
+        let Some(index) = self.active.or_else(|| self.choose(now)) else {
             input.rvalid = 0;
             return;
         };
-        let (address, id, last) = (burst.address, burst.id, burst.beats == 1);
-        let data = memory.load(address & !7);
+        self.active = Some(index);
+        let burst = &mut self.reads[index];
+        let (id, sent, last) = (burst.id, burst.sent, burst.beats == 1);
+        let address = beat_address(burst.address, burst.size, sent as u64);
+        let data = if sent < EARLY { burst.data[sent] } else { memory.load(address & !7) };
+        if out.rready != 0 {
+            burst.sent += 1;
+            burst.beats -= 1;
+            if last {
+                self.reads.remove(index);
+                self.active = None;
+            }
+        }
         let (mut response, mut poison) = if data.is_some() { (OKAY, 0) } else { (DECERR, 0) };
         if !self.failures.is_empty() {
             if self.fails(address, Failure::Read) {
@@ -144,14 +185,17 @@ impl Dram {
         input.rpoison = poison;
         // Data that is not good is not there at all: nobody may use it.
         input.rdata = if response == OKAY && poison == 0 { data.unwrap_or(0) } else { 0xdead_beef_dead_beef };
-        if out.rready != 0 {
-            if last {
-                self.reads.pop_front();
-            } else if let Some(burst) = self.reads.front_mut() {
-                burst.beats -= 1;
-                burst.address = (burst.address & !((1 << burst.size) - 1)) + (1 << burst.size);
-            }
+    }
+
+    /// The next read to answer: the first, or with jitter the first whose time has come and whose id no earlier one has.
+    #[inline]
+    fn choose(&self, now: u64) -> Option<usize> {
+        if self.timing.jitter == 0 {
+            return self.reads.front().filter(|burst| burst.due <= now).map(|_| 0);
         }
+        let first_of_its_id =
+            |index: usize| self.reads.range(..index).all(|earlier| earlier.id != self.reads[index].id);
+        (0..self.reads.len()).find(|&index| self.reads[index].due <= now && first_of_its_id(index))
     }
 
     #[inline]
@@ -174,16 +218,17 @@ impl Dram {
         if out.awvalid & input.awready != 0 {
             self.check_burst("write", out.awaddr, out.awlen, out.awsize, out.awburst);
             self.write_bursts += 1;
-            let (address, beats) = (out.awaddr, out.awlen + 1);
-            self.writes.push_back(Burst { id: out.awid, address, beats, size: out.awsize, due: 0 });
+            let (id, address, beats, size) = (out.awid, out.awaddr, out.awlen + 1, out.awsize);
+            self.writes.push_back(Burst { id, address, beats, size, due: 0, sent: 0, data: [None; EARLY] });
         }
     }
 
     fn write_beat(&mut self, now: u64, out: &AxiOut, memory: &mut Memory) {
         let Some(burst) = self.writes.front_mut() else { return };
-        let (address, id, last) = (burst.address, burst.id, burst.beats == 1);
+        let (id, last) = (burst.id, burst.beats == 1);
+        let address = beat_address(burst.address, burst.size, burst.sent as u64);
+        burst.sent += 1;
         burst.beats -= 1;
-        burst.address = (burst.address & !((1 << burst.size) - 1)) + (1 << burst.size);
         if (out.wlast != 0) != last {
             self.violation
                 .get_or_insert_with(|| format!("WLAST does not match AWLEN in a write near {address:#x}"));
@@ -224,6 +269,13 @@ impl Dram {
     }
 }
 
+/// Address of a beat of an INCR burst: the first may be unaligned, the others are aligned to the size.
+#[inline]
+fn beat_address(address: u64, size: u64, beat: u64) -> u64 {
+    let size = size.min(3);
+    if beat == 0 { address } else { (address & !((1 << size) - 1)).wrapping_add(beat << size) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Random;
@@ -232,7 +284,7 @@ mod tests {
     fn setup(latency: u32, outstanding: u32) -> (Dram, Memory, u64) {
         let memory = Memory::new(32, 16 << 20, &mut Random::new(1));
         let base = memory.base();
-        (Dram::new(Timing { latency, outstanding, write_latency: 2 }), memory, base)
+        (Dram::new(Timing { latency, outstanding, write_latency: 2, jitter: 0 }), memory, base)
     }
 
     #[test]

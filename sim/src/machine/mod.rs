@@ -212,7 +212,7 @@ impl Machine {
     /// # Errors
     /// [`MachineError`]
     pub fn observe(&mut self, channel: Channel) -> Result<Vec<Outcome>, MachineError> {
-        let count = channel.pending.len();
+        let count = channel.remaining as usize;
         self.dma.take_outcomes();
         self.dma.add(Channel { observe: true, ..channel });
         let mut outcomes = Vec::new();

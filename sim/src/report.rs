@@ -1,0 +1,173 @@
+//! What a run has shown, for people and for programs.
+
+use serde::Serialize;
+use std::fmt;
+use std::path::Path;
+
+/// A device that may use a process's addresses.
+#[derive(Clone, Debug, Serialize)]
+pub struct Bind {
+    /// Who.
+    pub device_id: u32,
+    /// What was traced.
+    pub process: String,
+    /// The PASID that the driver chose.
+    pub pasid: u32,
+}
+
+/// IOTLB counts.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Iotlb {
+    /// Lookups.
+    pub lookups: u64,
+    /// Lookups that found a translation.
+    pub hits: u64,
+    /// Their ratio.
+    pub hit_rate: f64,
+}
+
+/// Latency of translations, in cycles from a request's first valid to its response's.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Latencies {
+    /// Smallest.
+    pub min: u64,
+    /// Median.
+    pub p50: u64,
+    /// 99 of 100 are not above this.
+    pub p99: u64,
+    /// Largest.
+    pub max: u64,
+}
+
+/// One isolation check.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// What must hold.
+    pub check: String,
+    /// Whether it did.
+    pub passed: bool,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// The report of a run. The counts are those of the replay; the isolation checks come after it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Name of the design.
+    pub design: String,
+    /// Hash of the generated design.
+    pub design_hash: String,
+    /// The seed that everything arbitrary follows from.
+    pub seed: u64,
+    /// Cycles from a read address to its first data.
+    pub memory_latency: u32,
+    /// device_ids.
+    pub devices: Vec<u32>,
+    /// Bonds.
+    pub binds: Vec<Bind>,
+    /// Virtual pages that several processes use.
+    pub shared_pages: u64,
+    /// Translation requests answered.
+    pub requests: u64,
+    /// Bytes moved.
+    pub bytes: u64,
+    /// Bytes that were not what they should be, in an access or in memory afterwards.
+    pub mismatches: u64,
+    /// Requests that faulted.
+    pub faults: u64,
+    /// Clock cycles.
+    pub cycles: u64,
+    /// Requests per cycle.
+    pub translations_per_cycle: f64,
+    /// IOTLB.
+    pub iotlb: Iotlb,
+    /// Page-table walks.
+    pub walks: u64,
+    /// Bursts that the IOMMU read from memory.
+    pub memory_reads: u64,
+    /// Latency.
+    pub latency: Latencies,
+    /// Simulated clock cycles per second of wall time, everything included.
+    pub sim_cycles_per_second: f64,
+    /// Responses to nobody.
+    pub stray_responses: u64,
+    /// Isolation.
+    pub isolation: Vec<Check>,
+}
+
+impl Report {
+    /// What is not as it should be, one line each; empty if all is well.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let counts = [
+            (self.mismatches, "bytes were wrong"),
+            (self.faults, "requests faulted"),
+            (self.stray_responses, "responses belonged to no request"),
+        ];
+        problems.extend(counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+        let failed = self.isolation.iter().filter(|check| !check.passed);
+        problems.extend(failed.map(|check| format!("not so: {}: {}", check.check, check.detail)));
+        problems
+    }
+
+    /// Writes the report as JSON.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn write_json(&self, path: &Path) -> std::io::Result<()> {
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            std::fs::create_dir_all(parent)?;
+        }
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        std::fs::write(path, text)
+    }
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |name: &str, value: String| writeln!(f, "{name:<24}{value}");
+        line(
+            "design",
+            format!("{} ({})", self.design, self.design_hash.get(..12).unwrap_or(&self.design_hash)),
+        )?;
+        line("memory latency", format!("{} cycles", self.memory_latency))?;
+        for bind in &self.binds {
+            line("bind", format!("device {:#x}, PASID {}: {}", bind.device_id, bind.pasid, bind.process))?;
+        }
+        line("overlapping pages", grouped(self.shared_pages))?;
+        line("requests", grouped(self.requests))?;
+        line("mismatches", format!("{} of {} bytes", grouped(self.mismatches), grouped(self.bytes)))?;
+        line("faults", grouped(self.faults))?;
+        let Iotlb { lookups, hits, hit_rate } = self.iotlb;
+        line(
+            "IOTLB hit rate",
+            format!("{:.2} % ({} of {})", 100.0 * hit_rate, grouped(hits), grouped(lookups)),
+        )?;
+        line("walks", grouped(self.walks))?;
+        line("memory reads", grouped(self.memory_reads))?;
+        let Latencies { min, p50, p99, max } = self.latency;
+        line("latency", format!("min {min}, median {p50}, p99 {p99}, max {max} cycles"))?;
+        line("cycles", grouped(self.cycles))?;
+        line("translations per cycle", format!("{:.3}", self.translations_per_cycle))?;
+        line("simulated cycles/s", grouped(self.sim_cycles_per_second as u64))?;
+        for check in &self.isolation {
+            let verdict = if check.passed { "ok" } else { "FAILED" };
+            writeln!(f, "isolation: {verdict}: {} ({})", check.check, check.detail)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,306 @@
+//! Isolation, shown: what one address space must never see of another, of the past, or of what it may not do.
+//!
+//! Each check makes devices try it on the hardware and looks at the response, the fault record that the driver
+//! fetched, and memory.
+
+use super::{RunError, System};
+use crate::machine::memory::PAGE;
+use crate::machine::{Channel, Outcome, Permissions, Random, Request};
+use crate::report::Check;
+use pasidon_driver::{Cause, Change, FaultRecord};
+use std::sync::Arc;
+
+/// Pages that the checks map, in both processes: above what programs use in practice, below the end of Sv39's user half.
+const PLACE: u64 = 0x3f_c000_0000;
+/// Rounds of the munmap check, each with another alignment between walks and the invalidation.
+const ROUNDS: u64 = 64;
+/// Pages that keep walkers busy meanwhile.
+const STORM: u64 = 24;
+
+/// Makes all checks on the first two processes and devices of `system`.
+///
+/// # Errors
+/// [`RunError`] if the machine fails; a check that finds something is not an error but in the result.
+pub fn check(system: &mut System) -> Result<Vec<Check>, RunError> {
+    let mut checks = Vec::new();
+    for process in 0..2 {
+        let mut machine = system.platform.machine();
+        let process = &mut system.processes[process].process;
+        for page in 0..STORM + 2 {
+            process.map(&mut machine, PLACE + page * PAGE, PAGE, Permissions::READ_WRITE)?;
+        }
+    }
+    system.iommu.service_faults();
+    checks.push(same_address(system)?);
+    checks.push(refused_pasid(system, "a PASID that was never bound faults", unused_pasid(system))?);
+    checks.push(unbound(system)?);
+    checks.push(read_only(system)?);
+    checks.push(unmapped(system)?);
+    checks.push(unknown_device(system)?);
+    Ok(checks)
+}
+
+/// A PASID of the design's width that nothing is bound to.
+fn unused_pasid(system: &System) -> u32 {
+    let used: Vec<u32> = system.bonds().map(|(_, _, pasid)| pasid).collect();
+    let top = (1u32 << system.design.process_id_width) - 1;
+    (1..=top).rev().find(|pasid| !used.contains(pasid)).unwrap_or(0)
+}
+
+fn observe(
+    system: &System,
+    device_id: u32,
+    port: usize,
+    pasid: u32,
+    request: Request,
+) -> Result<Outcome, RunError> {
+    let mut machine = system.platform.machine();
+    let channel = Channel::new(device_id, Some(pasid), port, None, Arc::from([request]));
+    let mut outcomes = machine.observe(channel)?;
+    outcomes.pop().ok_or_else(|| RunError::Unsuitable("a request had no outcome".into()))
+}
+
+fn access(system: &System, device: usize, pasid: u32, va: u64, write: bool) -> Result<Outcome, RunError> {
+    let request = Request { va, page: 0, length: 64, write, exec: false };
+    let device = system.devices[device];
+    observe(system, device.id, device.port, pasid, request)
+}
+
+/// The records that the driver has for us now. The record is written after the response, so wait for it a little.
+fn records(system: &System) -> Vec<FaultRecord> {
+    let mut found = Vec::new();
+    for _ in 0..40 {
+        found.extend(system.iommu.service_faults().records);
+        if !found.is_empty() {
+            break;
+        }
+        (0..50).for_each(|_| system.platform.machine().step());
+    }
+    found
+}
+
+/// Describes what differs from "aborted with this cause, and so recorded"; empty if nothing does.
+fn expect_fault(system: &System, outcome: &Outcome, cause: Cause, device_id: u32, pasid: u32) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if outcome.is_success() || outcome.cause != u64::from(cause.code()) {
+        let (status, got) = (outcome.status, outcome.cause);
+        wrong.push(format!(
+            "response has status {status}, cause {got}, not {} ({})",
+            cause.code(),
+            cause.name()
+        ));
+    }
+    let records = records(system);
+    let fits = |r: &FaultRecord| {
+        r.cause == cause.code()
+            && r.did == device_id
+            && r.pv
+            && r.pid == pasid
+            && r.iotval == outcome.request.va
+    };
+    if records.len() != 1 || !records.iter().all(fits) {
+        wrong.push(format!("fault records: {records:x?}"));
+    }
+    wrong
+}
+
+fn verdict(name: &str, good: String, wrong: Vec<String>) -> Check {
+    let passed = wrong.is_empty();
+    Check { check: name.into(), passed, detail: if passed { good } else { wrong.join("; ") } }
+}
+
+fn frame(system: &System, process: usize, va: u64) -> u64 {
+    system.processes[process].process.translate(va).unwrap_or(u64::MAX)
+}
+
+fn memory(system: &System, address: u64) -> Vec<u8> {
+    system.platform.machine().memory.slice(address, 64).unwrap_or(&[]).to_vec()
+}
+
+fn same_address(system: &System) -> Result<Check, RunError> {
+    let mut wrong = Vec::new();
+    let mut seen = Vec::new();
+    for process in 0..2 {
+        let outcome = access(system, 0, system.pasid(0, process), PLACE, false)?;
+        let frame = frame(system, process, PLACE);
+        if !outcome.is_success() || outcome.spa != frame || outcome.data != memory(system, frame) {
+            wrong.push(format!("process {process}: {outcome:x?} instead of the page at {frame:#x}"));
+        }
+        seen.push(outcome);
+    }
+    if seen[0].data == seen[1].data {
+        wrong.push("both read the same".into());
+    }
+    let (a, b) = (system.pasid(0, 0), system.pasid(0, 1));
+    let good = format!("{PLACE:#x} is {:#x} for PASID {a} and {:#x} for PASID {b}", seen[0].spa, seen[1].spa);
+    Ok(verdict("one address in two PASIDs is two pages", good, wrong))
+}
+
+/// Reads and writes with a PASID that must be refused for want of a process context.
+fn refused_pasid(system: &System, name: &str, pasid: u32) -> Result<Check, RunError> {
+    let mut wrong = Vec::new();
+    let before: Vec<_> = (0..2).map(|process| memory(system, frame(system, process, PLACE))).collect();
+    for write in [false, true] {
+        let outcome = access(system, 0, pasid, PLACE, write)?;
+        wrong.extend(expect_fault(system, &outcome, Cause::PdtEntryNotValid, system.devices[0].id, pasid));
+        if !outcome.data.is_empty() {
+            wrong.push("data was moved".into());
+        }
+    }
+    let after: Vec<_> = (0..2).map(|process| memory(system, frame(system, process, PLACE))).collect();
+    if before != after {
+        wrong.push("memory has changed".into());
+    }
+    let cause = Cause::PdtEntryNotValid;
+    Ok(verdict(
+        name,
+        format!("PASID {pasid}: cause {} ({}), no data moved", cause.code(), cause.name()),
+        wrong,
+    ))
+}
+
+fn unbound(system: &mut System) -> Result<Check, RunError> {
+    let pasid = system.pasid(0, 1);
+    // Warm caches: what was cached of the bond must go with it.
+    let warm = access(system, 0, pasid, PLACE, false)?;
+    system.unbind(0, 1);
+    let mut check = refused_pasid(system, "a PASID that was unbound faults", pasid)?;
+    let other = access(system, 1, system.pasid(1, 1), PLACE, false)?;
+    let neighbour = access(system, 0, system.pasid(0, 0), PLACE, false)?;
+    for (what, outcome) in
+        [("before", &warm), ("on the other device", &other), ("of the other process", &neighbour)]
+    {
+        if !outcome.is_success() {
+            check.passed = false;
+            check.detail = format!("{}; the access {what} failed: {outcome:x?}", check.detail);
+        }
+    }
+    system.bind(0, 1)?;
+    if !access(system, 0, system.pasid(0, 1), PLACE, false)?.is_success() {
+        check.passed = false;
+        check.detail.push_str("; bound again, it is still refused");
+    }
+    Ok(check)
+}
+
+fn read_only(system: &mut System) -> Result<Check, RunError> {
+    let va = PLACE + PAGE;
+    let pasid = system.pasid(0, 0);
+    let mut wrong = Vec::new();
+    // The page is cached as writable first.
+    if !access(system, 0, pasid, va, true)?.is_success() {
+        wrong.push("the page could not be written before".into());
+    }
+    system.processes[0].process.protect(&mut system.platform.machine(), va, Permissions::READ)?;
+    invalidate(system, 0, va)?;
+    let frame = frame(system, 0, va);
+    let before = memory(system, frame);
+    let read = access(system, 0, pasid, va, false)?;
+    if !read.is_success() || read.data != before {
+        wrong.push(format!("reading: {read:x?}"));
+    }
+    let write = access(system, 0, pasid, va, true)?;
+    wrong.extend(expect_fault(system, &write, Cause::WriteAmoPageFault, system.devices[0].id, pasid));
+    if memory(system, frame) != before {
+        wrong.push("memory has changed".into());
+    }
+    let cause = Cause::WriteAmoPageFault;
+    let good = format!("cause {} ({}), the page is as before, and can be read", cause.code(), cause.name());
+    Ok(verdict("a read-only page refuses a write", good, wrong))
+}
+
+fn invalidate(system: &System, process: usize, va: u64) -> Result<(), RunError> {
+    let mm = &system.processes[process].process.mm;
+    let done = system.iommu.invalidate_range(&**mm, va..va + PAGE, Change::Leaves);
+    done.map_err(|e| RunError::driver("invalidate a page", e))
+}
+
+/// Devices read pages of a process all the time, on memory whose answers overtake each other, while one of the pages is
+/// unmapped: after the invalidation nothing may reach its frame, whatever was in flight.
+fn unmapped(system: &mut System) -> Result<Check, RunError> {
+    let victim = PLACE + 2 * PAGE;
+    let mut wrong = Vec::new();
+    let mut random = Random::new(7);
+    let (pasid, mut busiest) = (system.pasid(0, 0), 0);
+    let timing = system.platform.machine().dram.timing();
+    for round in 0..ROUNDS {
+        let mut machine = system.platform.machine();
+        let mut slow = timing;
+        slow.jitter = 8 * timing.latency;
+        machine.dram.set_timing(slow);
+        machine.reset_counters();
+        for (d, device) in system.devices.iter().enumerate() {
+            // The victim is every other request.
+            let process = &system.processes[0].process;
+            let pages = (0..STORM).flat_map(|page| [victim, PLACE + (2 + page) * PAGE]);
+            let requests = pages
+                .map(|va| process.request(va + 64 * d as u64, 64, false))
+                .collect::<Result<Arc<_>, _>>()?;
+            let mut storm = Channel::new(device.id, Some(pasid), device.port, Some(process.space), requests);
+            storm.remaining = u64::MAX;
+            machine.dma.add(storm);
+        }
+        for _ in 0..random.below(8 * u64::from(timing.latency)) {
+            machine.step();
+        }
+        let gone = system.processes[0].process.unmap(&mut machine, victim)?;
+        drop(machine);
+        invalidate(system, 0, victim)?;
+        let mut machine = system.platform.machine();
+        busiest = busiest.max(machine.counters.walks);
+        machine.dma.forbidden.push(gone.frame..gone.frame + PAGE);
+        (0..2000).for_each(|_| machine.step());
+        machine.dma.stop();
+        machine.dram.set_timing(timing);
+        while !machine.run(100_000)? {
+            drop(machine);
+            system.iommu.service_faults();
+            machine = system.platform.machine();
+        }
+        if machine.counters.mismatches != 0 {
+            wrong.push(format!("round {round}: {} wrong bytes", machine.counters.mismatches));
+        }
+        if std::mem::take(&mut machine.dma.trespasses) != 0 {
+            wrong.push(format!("round {round}: the old page was reached after the fence"));
+        }
+        machine.dma.clear();
+        machine.dma.forbidden.clear();
+        drop(machine);
+        // All records of the storm are faults on the victim; then exactly one more.
+        drain_records(system);
+        let outcome = access(system, 0, pasid, victim, false)?;
+        wrong.extend(expect_fault(system, &outcome, Cause::ReadPageFault, system.devices[0].id, pasid));
+        let mut machine = system.platform.machine();
+        gone.free(&mut machine.memory);
+        system.processes[0].process.map(&mut machine, victim, PAGE, Permissions::READ_WRITE)?;
+        machine.dma.clear();
+    }
+    let good =
+        format!("{ROUNDS} rounds with up to {busiest} walks meanwhile: the old page was never reached again");
+    wrong.truncate(4);
+    Ok(verdict("after munmap and fence the old page is gone", good, wrong))
+}
+
+fn drain_records(system: &System) {
+    loop {
+        (0..500).for_each(|_| system.platform.machine().step());
+        let report = system.iommu.service_faults();
+        if report.records.is_empty() && !report.more && !report.overflow {
+            return;
+        }
+    }
+}
+
+fn unknown_device(system: &System) -> Result<Check, RunError> {
+    let top = (1u32 << system.design.device_id_width) - 1;
+    let known: Vec<u32> = system.devices.iter().map(|device| device.id).collect();
+    let name = "a device that was never enabled faults";
+    let Some(id) = (0..=top).rev().find(|id| !known.contains(id)) else {
+        return Ok(verdict(name, "the design has no device_id left to try".into(), Vec::new()));
+    };
+    let (pasid, cause) = (system.pasid(0, 0), Cause::DdtEntryNotValid);
+    let request = Request { va: PLACE, page: 0, length: 64, write: false, exec: false };
+    let outcome = observe(system, id, 0, pasid, request)?;
+    let wrong = expect_fault(system, &outcome, cause, id, pasid);
+    Ok(verdict(name, format!("device {id:#x}: cause {} ({})", cause.code(), cause.name()), wrong))
+}
