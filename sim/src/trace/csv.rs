@@ -1,7 +1,7 @@
 //! The plain form: `pasid,op,address,size`, one access per line.
 //!
-//! `op` is `R`, `W`, `M` (read and write) or `X` (fetch); numbers are decimal or `0x` hexadecimal; the first line may
-//! be the column names; empty lines and lines that begin with `#` are skipped.
+//! `op` is `R`, `W`, `M` (read and write) or `X` (fetch); numbers are decimal or `0x` hexadecimal; empty lines and lines
+//! that begin with `#` are skipped, and the first of the others may be the column names.
 
 use super::{Access, Op, Selection, Trace, TraceError, check_access};
 use std::io::BufRead;
@@ -22,6 +22,7 @@ pub fn read(
     let mut trace = Trace { source: source.to_string(), accesses: Vec::new() };
     let mut seen = 0;
     let mut last = 0;
+    let mut begun = false;
     for (index, line) in input.lines().enumerate() {
         last = index + 1;
         let line = match line {
@@ -32,8 +33,12 @@ pub fn read(
             Err(cause) => return Err(TraceError::Io { file: name.to_path_buf(), cause }),
         };
         let text = line.trim();
-        let header = index == 0 && text.replace(' ', "").eq_ignore_ascii_case("pasid,op,address,size");
-        if text.is_empty() || text.starts_with('#') || header {
+        let header = !begun && text.replace(' ', "").eq_ignore_ascii_case("pasid,op,address,size");
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        begun = true;
+        if header {
             continue;
         }
         let access = parse(text)
@@ -99,6 +104,7 @@ mod tests {
 
     #[test]
     fn round_trip() {
+        assert_eq!(import("# remark\n\npasid, op, address, size\n0,R,16,1\n").unwrap().accesses.len(), 1);
         let text = "pasid,op,address,size\n0,R,0x1000,8\n1,W,0x2ffe,4\n1,M,0x10,1\n0,X,0x40,2\n";
         let trace = import(text).unwrap();
         let mut out = Vec::new();
