@@ -1,7 +1,8 @@
-//! Caches: the IOTLB of each port, and the directory caches (DDTC, PDTC).
+//! Caches: the IOTLB (an L1 for each port, an L2 for all), and the directory caches (DDTC, PDTC).
 
 pub mod context_cache;
 pub mod l1_tlb;
+pub mod l2_tlb;
 
 use crate::hdl::{E, Module, all_of, cat, hi, lowest};
 

@@ -5,13 +5,14 @@
 
 use crate::cache::context_cache::{Tag, context_cache};
 use crate::cache::l1_tlb::l1_tlb;
+use crate::cache::l2_tlb::l2_tlb;
 use crate::design::Design;
 use crate::hdl::{E, Instance, Module, all_of, any_of, cat, hi, lit};
 use crate::port::axi_master::{AXI_ID_WIDTH, axi_master};
 use crate::queue::{InvalidationKind, barrier, command_queue, fault_queue};
 use crate::regs::{axi_lite, registers};
 use crate::translate::completion::{completion, result_fields};
-use crate::translate::dispatch::dispatch;
+use crate::translate::dispatch::{dispatch, has_l2};
 use crate::translate::miss_table::miss_table;
 use crate::translate::request::{Request, Translation};
 use crate::walk::context::{device_context_width, process_context_width};
@@ -42,6 +43,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let pdtc = m.instance("pdtc", &context_cache(d, Tag::Process, d.pdtc_entries, process_context_width(d)));
     let walks: Vec<Instance> = (0..walkers).map(|i| m.instance(&format!("walker_{i}"), &walk)).collect();
     let completer = m.instance("completion", &completion(d));
+    let l2 = has_l2(d).then(|| m.instance("l2_tlb", &l2_tlb(d)));
     // Readers: walkers, then the command queue. Writers: command queue (fences), fault queue.
     let axi = m.instance("axi_master", &axi_master(d.walkers + 1, 2));
 
@@ -84,7 +86,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     // ---- Invalidation: first mark what is in flight, then pass through every L1 ------------------------------------
     let inval_valid = commands.out("inval_valid");
     let marked = m.reg("inval_marked", 1, 0);
-    let inval_ready = marked & all_of(tlbs.iter().map(|t| t.out("inval_done")));
+    let inval_ready = marked & all_of(tlbs.iter().chain(&l2).map(|t| t.out("inval_done")));
     m.set(marked, inval_valid & !inval_ready);
     commands.connect(&mut m, "inval_ready", inval_ready);
     let directory_seen = m.reg("directory_seen", 1, 0);
@@ -133,11 +135,6 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
             m.output(&format!("rsp{i}_{name}"), tlb.out(&format!("rsp_{name}")));
         }
         tlb.connect(&mut m, "enable", enable);
-        tlb.connect(&mut m, "inval_valid", inval_valid & marked);
-        for name in INVALIDATION {
-            let name = format!("inval_{name}");
-            tlb.connect(&mut m, &name, commands.out(&name));
-        }
         // Misses and completions.
         misses.connect(&mut m, &format!("miss{i}_valid"), tlb.out("miss_valid"));
         Request::of(d, tlb, "miss").connect(&mut m, &misses, &format!("miss{i}"));
@@ -150,6 +147,14 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         }
         for (name, e) in Translation::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields() {
             tlb.connect(&mut m, &format!("c_{name}"), e);
+        }
+    }
+
+    for tlb in tlbs.iter().chain(&l2) {
+        tlb.connect(&mut m, "inval_valid", inval_valid & marked);
+        for name in INVALIDATION {
+            let name = format!("inval_{name}");
+            tlb.connect(&mut m, &name, commands.out(&name));
         }
     }
 
@@ -176,6 +181,18 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     pdtc.connect(&mut m, "process_id", dispatcher.out("lookup_process_id"));
     pdtc.connect(&mut m, "fill_process_id", completer.out("fill_process_id"));
 
+    if let Some(l2) = &l2 {
+        Request::of(d, &dispatcher, "lookup").connect(&mut m, l2, "lookup");
+        l2.connect(&mut m, "lookup_valid", dispatcher.out("lookup_valid"));
+        l2.connect(&mut m, "lookup_usable", dispatcher.out("lookup_usable") & enable);
+        dispatcher.connect(&mut m, "l2_hit", l2.out("hit"));
+        l2.connect(&mut m, "fill_valid", completer.out("l2_fill"));
+        Request::of(d, &misses, "c").connect(&mut m, l2, "fill");
+        for (name, e) in Translation::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields() {
+            l2.connect(&mut m, &format!("fill_{name}"), e);
+        }
+    }
+
     // ---- Walkers ---------------------------------------------------------------------------------------------------
     let started = Request::of(d, &dispatcher, "s");
     for (i, w) in walks.iter().enumerate() {
@@ -196,6 +213,12 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
             ],
         );
         started.connect(&mut m, w, "s");
+        if let Some(l2) = &l2 {
+            w.connect(&mut m, "s_l2_hit", l2.out("hit"));
+            for (name, e) in Translation::from_fn(d, |name, _| l2.out(&format!("found_{name}"))).fields() {
+                w.connect(&mut m, &format!("s_l2_{name}"), e);
+            }
+        }
         dispatcher.connect(&mut m, &format!("idle{i}"), w.out("idle"));
         dispatcher.connect(&mut m, &format!("busy{i}"), !w.out("idle") & !release);
         dispatcher.connect(&mut m, &format!("tag{i}"), w.out("tag"));
@@ -247,7 +270,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         |list: &[Instance], name: &str| cat(&list.iter().rev().map(|t| t.out(name)).collect::<Vec<_>>());
     m.output("ev_lookup", strobes(&tlbs, "ev_lookup"));
     m.output("ev_hit", strobes(&tlbs, "ev_hit"));
-    let starts: Vec<E> = (0..walkers).rev().map(|i| dispatcher.out(&format!("start{i}"))).collect();
+    let starts: Vec<E> = (0..walkers).rev().map(|i| dispatcher.out(&format!("ev_walk{i}"))).collect();
     m.output("ev_walk", cat(&starts));
     m.output("ev_fault", completer.out("fault_valid") & faults.out("fault_ready"));
     m.build()

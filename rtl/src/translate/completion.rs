@@ -5,6 +5,7 @@
 //! access the translation does not grant, and every waiter of a fault, walks for itself: each fault is its own. Never: a
 //! translation that an invalidation made stale is delivered or kept; its requests walk again.
 
+use super::dispatch::has_l2;
 use super::miss_table::{entry_width, port_width, round_robin, walker_width};
 use super::request::{Request, Translation, is_canonical};
 use crate::design::Design;
@@ -121,6 +122,11 @@ pub fn completion(d: &Design) -> Rc<Module> {
     for (name, e) in translation.fields() {
         m.output(&format!("c_{name}"), e);
     }
+    if has_l2(d) {
+        m.section("To the L2 TLB: keep what a walk found");
+        let cacheable = ok & get("refill") & is_canonical(d, request.iova);
+        m.output("l2_fill", delivered & primary & cacheable & !get("known") & !stale & !mark);
+    }
     let refused = !primary & !granted;
     let retry =
         m.wire("retry", (state.is(DELIVER) & !delivered & (stale | refused)) | (state.is(REPORT) & stale));
@@ -159,6 +165,7 @@ pub fn result_fields(d: &Design) -> Vec<(String, u32)> {
         ("cause", 12),
         ("report", 1),
         ("refill", 1),
+        ("known", 1),
         ("device_id", d.device_id_width),
         ("process_id", d.process_id_width),
         ("dc_loaded", 1),

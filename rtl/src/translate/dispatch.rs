@@ -1,13 +1,14 @@
 //! Dispatch: takes pending misses in turn, looks up their contexts and starts a walker, or lets them wait for a walk of the
 //! same page that is under way.
 //!
-//! Latency: a pending miss is latched, looked up in the DDTC and PDTC, and issued: 3 cycles when a walker is free. Never: a
+//! Latency: a pending miss is latched, looked up in the DDTC, PDTC and L2 TLB, and issued: 3 cycles when a walker is free, 4
+//! with an L2 TLB. Never: a
 //! walker starts with a context that was looked up before an invalidation.
 
 use super::miss_table::{entry_width, walker_width};
-use super::request::Request;
+use super::request::{Request, is_canonical};
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, encode, lit, lowest};
+use crate::hdl::{E, Module, any_of, cat, encode, lit, lo, lowest};
 use crate::walk::context::{device_context_width, process_context_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
@@ -15,6 +16,8 @@ use std::rc::Rc;
 const IDLE: u64 = 0;
 const LOOKUP: u64 = 1;
 const ISSUE: u64 = 2;
+/// The L2 TLB takes a cycle more than the context caches.
+const WAIT: u64 = 3;
 
 /// What two requests must share for one walk to answer both, as one word.
 pub fn page_tag(request: &Request) -> E {
@@ -31,6 +34,11 @@ pub fn page_tag(request: &Request) -> E {
 /// Bits of [`page_tag`].
 pub fn page_tag_width(d: &Design) -> u32 {
     d.device_id_width + 1 + d.process_id_width + 2 + 64 - u32::from(PAGE_SHIFT)
+}
+
+/// Whether a design has an L2 TLB.
+pub fn has_l2(d: &Design) -> bool {
+    d.l2_sets > 0
 }
 
 /// The dispatcher.
@@ -50,6 +58,12 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     let dc = m.input("dc", device_context_width(d));
     let pc_hit = m.input("pc_hit", 1);
     let pc = m.input("pc", process_context_width(d));
+    let l2_hit = if has_l2(d) {
+        m.section("Answer of the L2 TLB, two cycles after the lookup");
+        m.input("l2_hit", 1)
+    } else {
+        lo()
+    };
     let mut busy = vec![];
     let mut tags = vec![];
     for i in 0..n {
@@ -63,9 +77,12 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     let held = Request::registers(&mut m, d, "held");
     let held_entry = m.reg_data("held_entry", entry_width(d));
     let same: Vec<E> = (0..n).map(|i| m.reg_data(&format!("same_{i}"), 1)).collect();
-    m.section("Context lookup");
-    m.output("lookup_device_id", held.device_id);
-    m.output("lookup_process_id", held.process_id);
+    m.section("Context lookup, and that of the L2 TLB where there is one");
+    held.outputs(&mut m, "lookup");
+    if has_l2(d) {
+        m.output("lookup_valid", state.is(LOOKUP));
+        m.output("lookup_usable", held.at.is(0) & is_canonical(d, held.iova));
+    }
 
     // A walker whose completion starts in this very cycle no longer wakes new waiters: `busy` excludes it.
     let joins: Vec<E> = same.iter().zip(&busy).map(|(s, b)| *s & *b).collect();
@@ -82,8 +99,9 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
             for (s, t) in same.iter().zip(&tags) {
                 m.set(*s, page_tag(&held).eq(*t));
             }
-            m.set(state, lit(ISSUE, 2));
+            m.set(state, lit(if has_l2(d) { WAIT } else { ISSUE }, 2));
         });
+        s.case(m, WAIT, |m| m.set(state, lit(ISSUE, 2)));
         s.default(m, |m| {
             m.when_else(
                 mark,
@@ -93,7 +111,7 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
         });
     });
     // An invalidation during the lookup reaches its result: look up again.
-    m.when(state.is(LOOKUP) & mark, |m| m.set(state, lit(LOOKUP, 2)));
+    m.when((state.is(LOOKUP) | state.is(WAIT)) & mark, |m| m.set(state, lit(LOOKUP, 2)));
 
     m.section("To the miss table: the entry walks, or waits for a walker");
     m.output("t_valid", issue);
@@ -102,7 +120,8 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     m.output("t_walker", encode(&joins, walker_width(d)));
     m.section("To the walkers");
     for (i, c) in chosen.iter().enumerate() {
-        m.output(&format!("start{i}"), issue & !merge & *c);
+        let start = m.output(&format!("start{i}"), issue & !merge & *c);
+        m.output(&format!("ev_walk{i}"), start & !l2_hit);
     }
     m.output("s_entry", held_entry);
     held.outputs(&mut m, "s");

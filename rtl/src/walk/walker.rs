@@ -9,7 +9,7 @@
 use super::context::*;
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
-use crate::translate::dispatch::page_tag;
+use crate::translate::dispatch::{has_l2, page_tag};
 use crate::translate::miss_table::entry_width;
 use crate::translate::request::{
     Request, Translation, geometries, levels, mask_width, ppn_width, sign_extends,
@@ -57,6 +57,11 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let s_dc = DeviceContext::unpack(d, m.input("s_dc", device_context_width(d)));
     let s_pc_hit = m.input("s_pc_hit", 1);
     let s_pc = ProcessContext::unpack(d, m.input("s_pc", process_context_width(d)));
+    let l2 = has_l2(d).then(|| {
+        m.section("The answer of the L2 TLB, which makes the walk unnecessary");
+        let hit = m.input("s_l2_hit", 1);
+        (hit, Translation::from_fn(d, |name, width| m.input(&format!("s_l2_{name}"), width)))
+    });
     m.section("ddtp");
     let ddtp_mode = m.input("ddtp_mode", 3);
     let ddtp_root = m.input("ddtp_root", 44);
@@ -98,6 +103,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let fault = m.reg_data("fault", 12);
     let refill = m.reg_data("refill", 1);
     let result = Translation::from_fn(d, |name, width| m.reg_data(&format!("result_{name}"), width));
+    let known = if has_l2(d) { m.reg_data("known", 1) } else { lo() };
 
     // ---- Causes by kind of access ----------------------------------------------------------------------------------
     let by_access = |exec: Cause, read: Cause, write: Cause| {
@@ -229,19 +235,26 @@ pub fn walker(d: &Design) -> Rc<Module> {
             m.set(pc_known, s_pc_hit);
             m.set(dc_loaded, lo());
             m.set(pc_loaded, lo());
+            if let Some((hit, t)) = &l2 {
+                m.set(known, *hit);
+                for ((_, register), (_, value)) in result.fields().into_iter().zip(t.fields()) {
+                    m.set(register, value);
+                }
+            }
             m.when(start, |m| goto(m, START));
         });
         s.case(m, START, |m| {
             let bare = ddtp_mode.is(iommu_mode::BARE);
             let root = ddtp_root.bits(0, ppn_width(d));
             let three = ddtp_mode.is(iommu_mode::LVL3);
-            m.set(result.global, lo());
+            m.when(!known, |m| m.set(result.global, lo()));
             // The DC decides whether faults are reported; until it is found, they are.
             m.when(!dc_known, |m| m.set(device.dtf, lo()));
             chain!(m;
                 ddtp_mode.is(iommu_mode::OFF) => fail(m, cause(Cause::AllInboundTransactionsDisallowed));
                 (bare & q.at.any()) | (!bare & wide_did) => fail(m, cause(Cause::TransactionTypeDisallowed));
                 bare => pass_through(m, lo());
+                known => succeed(m, &result, hi());
                 dc_known => goto(m, HAVE_DC);
                 too_wide(d, ddtp_root) => fail(m, cause(Cause::DdtEntryLoadAccessFault));
                 ddtp_mode.is(iommu_mode::LVL1) => read(m, DC, lit(0, 3), root, dc_offset);
@@ -400,6 +413,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     m.output("r_cause", fault);
     m.output("r_report", !device.dtf);
     m.output("r_refill", refill);
+    m.output("r_known", known);
     for (name, e) in result.fields() {
         m.output(&format!("r_{name}"), e);
     }

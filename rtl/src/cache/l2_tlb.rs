@@ -1,0 +1,177 @@
+//! L2 TLB: shared by all ports, set-associative, in block RAM. It holds what walks found, of every page size, under the 4 KiB
+//! page that was asked for; dispatch asks it before a walk.
+//!
+//! Latency: an answer follows its lookup by 2 cycles. An invalidation sweeps all sets, one a cycle; so does reset. During a
+//! sweep lookups miss and fills are dropped. An entry that matches without granting the access is cleared: the walk that
+//! follows brings a new one. Never: two valid entries for one page.
+
+use crate::design::Design;
+use crate::hdl::{E, MemoryKind, Module, all_of, any_of, cat, first, hi, index_width, lit, lo};
+use crate::queue::InvalidationKind;
+use crate::translate::request::{Request, Translation, segments, vpn_width};
+use pasidon_spec::page_table::PAGE_SHIFT;
+use std::rc::Rc;
+
+/// An entry as it lies in a word of the RAM.
+struct Entry {
+    valid: E,
+    device_id: E,
+    pid_valid: E,
+    process_id: E,
+    vpn: E,
+    data: Translation,
+}
+
+impl Entry {
+    fn pack(&self) -> E {
+        let mut parts = vec![self.valid, self.device_id, self.pid_valid, self.process_id, self.vpn];
+        parts.extend(self.data.fields().map(|(_, e)| e));
+        cat(&parts)
+    }
+
+    fn unpack(d: &Design, word: E) -> Entry {
+        let mut top = word.width();
+        let mut next = |width: u32| {
+            top -= width;
+            word.bits(top, width)
+        };
+        Entry {
+            valid: next(1),
+            device_id: next(d.device_id_width),
+            pid_valid: next(1),
+            process_id: next(d.process_id_width),
+            vpn: next(vpn_width(d)),
+            data: Translation::from_fn(d, |_, width| next(width)),
+        }
+    }
+}
+
+/// The L2 TLB of a design that has one.
+pub fn l2_tlb(d: &Design) -> Rc<Module> {
+    let sets = d.l2_sets as usize;
+    let set_bits = index_width(sets);
+    let mut m = Module::new("l2_tlb", "L2 TLB: shared, set-associative, in block RAM.");
+    let page = |iova: E| iova.bits(PAGE_SHIFT.into(), vpn_width(d));
+    // One set needs no index; the memory still has an address bit.
+    let set_of = |vpn: E| if sets == 1 { lit(0, 1) } else { vpn.bits(0, set_bits) };
+
+    m.section("Lookup, to hold for two cycles; the answer follows in the cycle after the next. usable: it may hit at all");
+    let asked = Request::inputs(&mut m, d, "lookup");
+    let lookup = m.input("lookup_valid", 1);
+    let usable = m.input("lookup_usable", 1);
+    m.section("Fill");
+    let fill = m.input("fill_valid", 1);
+    let filled = Request::inputs(&mut m, d, "fill");
+    let data = Translation::from_fn(d, |name, width| m.input(&format!("fill_{name}"), width));
+    m.section("Invalidations: held until done");
+    let inval_valid = m.input("inval_valid", 1);
+    let kind = m.input("inval_kind", 2);
+    let gv = m.input("inval_gv", 1);
+    let av = m.input("inval_av", 1);
+    let pscv = m.input("inval_pscv", 1);
+    let pscid = m.input("inval_pscid", 20);
+    let addr = m.input("inval_addr", 52);
+    let dv = m.input("inval_dv", 1);
+    let did = m.input("inval_did", d.device_id_width);
+    let pid = m.input("inval_pid", d.process_id_width);
+
+    // ---- Sweep: set after set, read in one cycle, cleared in the next ----------------------------------------------
+    let sweeping = m.reg("sweeping", 1, 1);
+    let everything = m.reg("sweep_everything", 1, 1);
+    let set = m.reg("sweep_set", set_bits, 0);
+    let clearing = m.reg("clearing", 1, 0);
+    let clear_set = m.reg_data("clear_set", set_bits);
+    let swept = m.reg("swept", 1, 0);
+    m.when_else(
+        sweeping,
+        |m| {
+            m.set(set, set.inc());
+            m.when(set.is(sets as u64 - 1), |m| {
+                m.set(sweeping, lo());
+                m.set(set, lit(0, set_bits));
+                m.set(swept, inval_valid & !everything);
+            });
+        },
+        |m| {
+            m.when(!clearing, |m| m.set(everything, lo()));
+            m.when(inval_valid & !swept & !clearing, |m| m.set(sweeping, hi()));
+        },
+    );
+    m.when(!inval_valid, |m| m.set(swept, lo()));
+    m.set(clearing, sweeping);
+    m.set(clear_set, set);
+    let busy = sweeping | clearing;
+    m.section("Answer to an invalidation");
+    m.output("inval_done", swept & !clearing);
+
+    // ---- Lookup ----------------------------------------------------------------------------------------------------
+    let compare = m.reg("compare", 1, 0);
+    m.set(compare, lookup & usable & !busy);
+    let vpn = page(asked.iova);
+    let compared_set = m.reg_data("compared_set", set_bits);
+    m.set(compared_set, set_of(vpn));
+
+    let ways = d.l2_ways as usize;
+    let turn = m.reg("turn", index_width(ways), 0);
+    m.when(fill, |m| {
+        let last = turn.is(ways as u64 - 1);
+        m.set(turn, last.mux(lit(0, turn.width()), turn.inc()));
+    });
+    let fill_word = Entry {
+        valid: hi(),
+        device_id: filled.device_id,
+        pid_valid: filled.pid_valid,
+        process_id: filled.process_id,
+        vpn: page(filled.iova),
+        data,
+    }
+    .pack();
+    let vma = kind.is(InvalidationKind::Vma as u64);
+    let ddt = kind.is(InvalidationKind::Ddt as u64);
+    let pdt = kind.is(InvalidationKind::Pdt as u64);
+    let inval_vpn = addr.bits(0, vpn_width(d));
+    let mut answers = vec![];
+    for way in 0..ways {
+        let read = m.wire_later(&format!("way_{way}"), fill_word.width());
+        let e = Entry::unpack(d, read);
+        let same_page = all_of(segments(d, vpn_width(d)).into_iter().map(|(mask, lo_bit, width)| {
+            let equal = e.vpn.bits(lo_bit, width).eq(inval_vpn.bits(lo_bit, width));
+            mask.map_or(equal, |b| equal | e.data.mask.bit(b))
+        }));
+        let doomed = (vma & !gv & (!av | same_page) & (!pscv | (e.data.pscid.eq(pscid) & !e.data.global)))
+            | (ddt & (!dv | e.device_id.eq(did)))
+            | (pdt & e.device_id.eq(did) & e.process_id.eq(pid));
+        let same = m.wire(
+            &format!("same_{way}"),
+            e.valid
+                & e.device_id.eq(asked.device_id)
+                & e.pid_valid.eq(asked.pid_valid)
+                & e.process_id.eq(asked.process_id)
+                & e.vpn.eq(vpn),
+        );
+        let granted = (e.data.permissions & asked.needs()).any();
+        answers.push((same & granted, e.data));
+        let filling = fill & !busy & (if ways == 1 { hi() } else { turn.is(way as u64) });
+        let refused = compare & same & !granted;
+        let clear = (clearing & (everything | doomed)) | (refused & !fill);
+        let write_set = clearing.mux(clear_set, filling.mux(set_of(page(filled.iova)), compared_set));
+        let memory = m.memory(&format!("ram_{way}"), sets.max(2), fill_word.width(), MemoryKind::Block);
+        let word = filling.repeat(fill_word.width()) & fill_word;
+        let read_set = sweeping.mux(set, set_of(vpn));
+        let value = memory.connect(&mut m, filling | clear, write_set, word, read_set);
+        m.assign(read, value);
+    }
+    let hit = m.reg("hit_q", 1, 0);
+    m.when(lookup, |m| m.set(hit, lo()));
+    m.when(compare, |m| m.set(hit, any_of(answers.iter().map(|(h, _)| *h))));
+    m.section("Answer to a lookup, until the next");
+    m.output("hit", hit);
+    let fields: Vec<(&str, u32)> = answers[0].1.fields().iter().map(|(n, e)| (*n, e.width())).collect();
+    for (i, (name, width)) in fields.into_iter().enumerate() {
+        let choices: Vec<(E, E)> = answers.iter().map(|(h, t)| (*h, t.fields()[i].1)).collect();
+        let register = m.reg_data(&format!("{name}_q"), width);
+        m.when(compare, |m| m.set(register, first(&choices[..ways - 1], choices[ways - 1].1)));
+        m.output(&format!("found_{name}"), register);
+    }
+    m.build()
+}
