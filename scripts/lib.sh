@@ -4,6 +4,7 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+export PASIDON_TARGET=${PASIDON_TARGET:-$TARGET} # compiled models lie beside compiled Rust
 SETUP=$TARGET/setup
 VENV=$TARGET/venv
 
