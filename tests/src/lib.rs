@@ -1,1 +1,27 @@
-//! pasidon-tests
+//! Co-simulation of the generated hardware: what the tests of this package share.
+//!
+//! - [`rig`]: a verilated design with registers, memory and translation ports driven by hand, cycle by cycle.
+//! - [`memory_port`]: memory behind the design's AXI4 port, with back-pressure and a check of the protocol in every cycle.
+//! - [`queues`]: the software side of command queue and fault queue.
+//! - [`tables`]: directories and page tables, built entry by entry, so that each can be wrong in one place.
+//! - [`oracle`]: what the specification says a request must come to, as a plain walk over the same memory.
+//! - [`designs`]: the few designs that the tests use.
+//!
+//! Everything random follows from a seed, which is printed; the environment variable `SEED` repeats a run.
+
+pub mod designs;
+pub mod memory_port;
+pub mod oracle;
+pub mod queues;
+pub mod rig;
+pub mod tables;
+
+pub use rig::{Answer, Pressure, Query, Rig};
+
+/// The seed of a test: `SEED` from the environment (decimal), or a fixed one. It is printed, and a failing test shows it.
+pub fn seed(test: &str) -> u64 {
+    let given = std::env::var("SEED").ok().and_then(|text| text.trim().parse().ok());
+    let seed = given.unwrap_or(20_240_601);
+    println!("{test}: SEED={seed}");
+    seed
+}

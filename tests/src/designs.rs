@@ -1,0 +1,66 @@
+//! The designs under test, each generated once per test program.
+
+use pasidon_rtl::Generated;
+use pasidon_rtl::design::Design;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// A design whose every number is odd, in both senses: counts that are no powers of two, widths between those of the shipped
+/// designs, no Sv57, no Svnapot, no PD20, queues of at most 8 entries, two interrupt wires.
+const ODD: &str = r#"
+name = "odd"
+[ports]
+count = 3
+id_width = 3
+[tlb]
+l1_entries = 3
+l2_sets = 0
+l2_ways = 1
+[walk]
+miss_entries = 5
+walkers = 3
+ddtc_entries = 3
+pdtc_entries = 3
+[translation]
+sv48 = true
+sv57 = false
+svnapot = false
+[address]
+pas = 41
+device_id_width = 17
+process_id_width = 17
+[process]
+pd8 = true
+pd17 = true
+pd20 = false
+[queues]
+command_log2_max = 3
+fault_log2_max = 3
+[interrupts]
+vectors = 2
+"#;
+
+/// A shipped design by name, or `odd`.
+///
+/// # Panics
+/// If there is none of this name.
+pub fn design(name: &str) -> Design {
+    match name {
+        "odd" => Design::from_toml(ODD, "odd.toml").expect("the odd design is valid"),
+        name => Design::shipped(name).unwrap_or_else(|| panic!("no design {name}")),
+    }
+}
+
+/// The Verilog of a design by name, generated once.
+///
+/// # Panics
+/// If it does not emit.
+pub fn generated(name: &str) -> Arc<Generated> {
+    type Cache = Mutex<HashMap<String, Arc<Generated>>>;
+    static CACHE: OnceLock<Cache> = OnceLock::new();
+    let mut cache = CACHE.get_or_init(Cache::default).lock().unwrap_or_else(PoisonError::into_inner);
+    cache
+        .entry(name.to_string())
+        .or_insert_with(|| Arc::new(pasidon_rtl::generate(&design(name)).expect("emits")))
+        .clone()
+}

@@ -1,0 +1,3 @@
+//! The emitted hardware, verilated, against the specification. One program, so that each design is compiled and loaded once.
+
+mod random;
