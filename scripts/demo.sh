@@ -3,7 +3,8 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 "$ROOT/scripts/setup.sh" core
+build_pasidon
 mkdir -p "$TARGET/demo"
-pasidon run --design "${1:-default}" --json "$TARGET/demo/report.json" \
+"$PASIDON" run --design "${1:-default}" --json "$TARGET/demo/report.json" \
     --trace "$ROOT/traces/sort.trace.gz" --trace "$ROOT/traces/sqlite.trace.gz"
 note "the same as JSON: $TARGET/demo/report.json"

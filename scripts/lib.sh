@@ -7,6 +7,7 @@ TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 export PASIDON_TARGET=${PASIDON_TARGET:-$TARGET} # compiled models lie beside compiled Rust
 SETUP=$TARGET/setup
 VENV=$TARGET/venv
+PASIDON=$TARGET/release/pasidon
 
 say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
 note() { printf '  %s\n' "$*" >&2; }
@@ -95,9 +96,9 @@ apt_need() {
         die "could not install ${missing[*]}: no network, or no rights; install them by hand, then run this again"
 }
 
-# The command of this repository, built if need be.
-pasidon() {
+# build_pasidon   Builds the command of this repository; cargo shows its own progress. Afterwards it is $PASIDON.
+build_pasidon() {
     need_cargo
-    (cd "$ROOT" && cargo build --release --quiet -p pasidon-sim --bin pasidon) || die "pasidon does not build"
-    "$TARGET/release/pasidon" "$@"
+    [ -x "$PASIDON" ] || say "Building the pasidon command: some minutes the first time"
+    (cd "$ROOT" && cargo build --release -p pasidon-sim --bin pasidon) || die "the pasidon command does not build"
 }

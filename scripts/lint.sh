@@ -6,6 +6,7 @@ set -euo pipefail
 "$ROOT/scripts/setup.sh" core
 "$ROOT/scripts/setup.sh" lint || note "going on without iverilog"
 
+build_pasidon
 designs=("$@")
 if [ ${#designs[@]} -eq 0 ]; then
     for file in "$ROOT"/rtl/designs/*.toml; do designs+=("$(basename "$file" .toml)"); done
@@ -17,14 +18,14 @@ check() {
     if step "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 }
 twice() {
-    pasidon generate --design "$1" --out "$work/again" && cmp "$work/pasidon.v" "$work/again/pasidon.v"
+    "$PASIDON" generate --design "$1" --out "$work/again" && cmp "$work/pasidon.v" "$work/again/pasidon.v"
 }
 
 say "Verilog of ${designs[*]}"
 for design in "${designs[@]}"; do
     work=$TARGET/lint/$(basename "$design" .toml)
     mkdir -p "$work"
-    if ! step "emit $design" pasidon generate --design "$design" --out "$work"; then
+    if ! step "emit $design" "$PASIDON" generate --design "$design" --out "$work"; then
         failed=$((failed + 1))
         continue
     fi

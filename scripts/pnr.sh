@@ -11,9 +11,10 @@ files=$ROOT/constraints/$board
 "$ROOT/scripts/setup.sh" core
 "$ROOT/scripts/setup.sh" fpga
 
+build_pasidon
 work=$TARGET/pnr/$board
 mkdir -p "$work"
-pasidon generate --design "$files/design.toml" --out "$work" >/dev/null
+"$PASIDON" generate --design "$files/design.toml" --out "$work" >/dev/null
 cp "$files/pins.lpf" "$work/pins.lpf"
 cd "$work" # the tools see relative paths only
 "$ROOT/scripts/pin_wrapper.py" design.json >pins.v

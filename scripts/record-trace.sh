@@ -11,6 +11,7 @@ shift 4
 command -v "$1" >/dev/null || die "no such program: $1"
 need_target
 mkdir -p "$(dirname "$out")"
+build_pasidon
 scratch=$(mktemp -d "$TARGET/trace.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 
@@ -29,4 +30,4 @@ step "record $take data accesses after the first $skip of: $(basename "$1")" win
 got=$(wc -l <"$scratch/window")
 [ "$got" -gt 0 ] || die "$1 ended before its data access number $skip; use a smaller SKIP"
 [ "$got" = "$take" ] || note "$1 ended early: $got accesses recorded"
-pasidon trace import "$scratch/window" --format lackey --out "$out" --source "$(basename "$1") ${*:2}"
+"$PASIDON" trace import "$scratch/window" --format lackey --out "$out" --source "$(basename "$1") ${*:2}"

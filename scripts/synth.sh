@@ -5,10 +5,11 @@ set -euo pipefail
 "$ROOT/scripts/setup.sh" core
 "$ROOT/scripts/setup.sh" fpga
 
+build_pasidon
 for design in "$@"; do
     work=$TARGET/synth/$(basename "$design" .toml)
     mkdir -p "$work"
-    pasidon generate --design "$design" --out "$work" >/dev/null
+    "$PASIDON" generate --design "$design" --out "$work" >/dev/null
     cd "$work" # the tools see relative paths only
     for kind in hierarchical flat; do
         flag=$([ "$kind" = flat ] || echo -noflatten)

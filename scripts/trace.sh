@@ -6,10 +6,11 @@ prog=${1-} name=${2-} skip=${3:-100000} take=${4:-300000}
 [ -n "$prog" ] || die 'say what to trace: make trace PROG="gzip -9 -c /etc/services" [NAME=n] [TRACE_SKIP=100000] [TRACE_TAKE=300000]'
 "$ROOT/scripts/setup.sh" core
 "$ROOT/scripts/setup.sh" trace
+build_pasidon
 # The caller's own command line, quotes and all.
 eval "set -- $prog"
 name=${name:-$(basename "$1")}
 out=$TARGET/traces/$name.trace.gz
 "$ROOT/scripts/record-trace.sh" "$skip" "$take" "$out" -- "$@"
-pasidon trace info "$out"
+"$PASIDON" trace info "$out"
 say "Replay it: pasidon run --trace $out"
