@@ -216,7 +216,10 @@ impl Dma {
     /// Forgets all channels. Only when [`is_idle`](Self::is_idle).
     pub fn clear(&mut self) {
         self.channels.clear();
-        self.ports.iter_mut().for_each(|port| port.channels.clear());
+        for port in &mut self.ports {
+            port.channels.clear();
+            port.next = 0;
+        }
     }
 
     /// Tells all channels to send nothing more; what is under way goes on.
@@ -228,7 +231,7 @@ impl Dma {
 
     /// Nothing to send, nothing under way.
     pub fn is_idle(&self) -> bool {
-        self.channels.iter().all(|c| c.remaining == 0 && c.outstanding == 0)
+        self.data.is_empty() && self.channels.iter().all(|c| c.remaining == 0 && c.outstanding == 0)
     }
 
     /// Takes the outcomes of observed channels, oldest first.
@@ -251,9 +254,9 @@ impl Dma {
                 self.access(access, memory, counters);
             }
         }
-        for port in 0..self.ports.len() {
-            self.response(now, port, &out.req[port], &mut input[port], counters);
-            self.request(now, port, &out.req[port], &mut input[port]);
+        for (port, (out, input)) in out.req.iter().zip(input).enumerate().take(self.ports.len()) {
+            self.response(now, port, out, input, counters);
+            self.request(now, port, out, input);
         }
     }
 

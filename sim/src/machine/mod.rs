@@ -107,7 +107,7 @@ impl Machine {
             axil: AxiLite::default(),
             dram: Dram::new(config.timing),
             memory,
-            dma: Dma::new(design.ports, design.id_width, config.data_latency, random.next()),
+            dma: Dma::new(design.ports, design.id_width, config.data_latency, random.word()),
             counters: Counters::default(),
             counted_reads: 0,
             counted_writes: 0,

@@ -32,16 +32,26 @@ words! {
     /// AXI4-Lite register port, driven by the machine.
     AxilIn {
         /// Write address, 12 bits.
-        awaddr = "awaddr", /// Protection, ignored.
-        awprot = "awprot", /// Write address valid.
-        awvalid = "awvalid", /// Write data.
-        wdata = "wdata", /// Byte strobes, 8 bits.
-        wstrb = "wstrb", /// Write data valid.
-        wvalid = "wvalid", /// Ready for the write response.
-        bready = "bready", /// Read address, 12 bits.
-        araddr = "araddr", /// Protection, ignored.
-        arprot = "arprot", /// Read address valid.
-        arvalid = "arvalid", /// Ready for read data.
+        awaddr = "awaddr",
+        /// Protection, ignored.
+        awprot = "awprot",
+        /// Write address valid.
+        awvalid = "awvalid",
+        /// Write data.
+        wdata = "wdata",
+        /// Byte strobes, 8 bits.
+        wstrb = "wstrb",
+        /// Write data valid.
+        wvalid = "wvalid",
+        /// Ready for the write response.
+        bready = "bready",
+        /// Read address, 12 bits.
+        araddr = "araddr",
+        /// Protection, ignored.
+        arprot = "arprot",
+        /// Read address valid.
+        arvalid = "arvalid",
+        /// Ready for read data.
         rready = "rready",
     }
 }
@@ -50,13 +60,20 @@ words! {
     /// AXI4-Lite register port, driven by the model.
     AxilOut {
         /// Ready for a write address.
-        awready = "awready", /// Ready for write data.
-        wready = "wready", /// Write response: 0 okay, 2 and 3 errors.
-        bresp = "bresp", /// Write response valid.
-        bvalid = "bvalid", /// Ready for a read address.
-        arready = "arready", /// Read data.
-        rdata = "rdata", /// Read response: 0 okay, 2 and 3 errors.
-        rresp = "rresp", /// Read data valid.
+        awready = "awready",
+        /// Ready for write data.
+        wready = "wready",
+        /// Write response: 0 okay, 2 and 3 errors.
+        bresp = "bresp",
+        /// Write response valid.
+        bvalid = "bvalid",
+        /// Ready for a read address.
+        arready = "arready",
+        /// Read data.
+        rdata = "rdata",
+        /// Read response: 0 okay, 2 and 3 errors.
+        rresp = "rresp",
+        /// Read data valid.
         rvalid = "rvalid",
     }
 }
@@ -65,17 +82,28 @@ words! {
     /// AXI4 memory port, driven by the machine.
     AxiIn {
         /// Ready for a write address.
-        awready = "awready", /// Ready for write data.
-        wready = "wready", /// Id of the write response.
-        bid = "bid", /// Write response: 0 okay, 2 and 3 errors.
-        bresp = "bresp", /// Write response valid.
-        bvalid = "bvalid", /// Ready for a read address.
-        arready = "arready", /// Id of the read data.
-        rid = "rid", /// Read data.
-        rdata = "rdata", /// Read response: 0 okay, 2 and 3 errors.
-        rresp = "rresp", /// Last beat of the burst.
-        rlast = "rlast", /// Read data valid.
-        rvalid = "rvalid", /// The beat's data is corrupt.
+        awready = "awready",
+        /// Ready for write data.
+        wready = "wready",
+        /// Id of the write response.
+        bid = "bid",
+        /// Write response: 0 okay, 2 and 3 errors.
+        bresp = "bresp",
+        /// Write response valid.
+        bvalid = "bvalid",
+        /// Ready for a read address.
+        arready = "arready",
+        /// Id of the read data.
+        rid = "rid",
+        /// Read data.
+        rdata = "rdata",
+        /// Read response: 0 okay, 2 and 3 errors.
+        rresp = "rresp",
+        /// Last beat of the burst.
+        rlast = "rlast",
+        /// Read data valid.
+        rvalid = "rvalid",
+        /// The beat's data is corrupt.
         rpoison = "rpoison",
     }
 }
@@ -84,23 +112,40 @@ words! {
     /// AXI4 memory port, driven by the model.
     AxiOut {
         /// Write id.
-        awid = "awid", /// Write address.
-        awaddr = "awaddr", /// Beats less one.
-        awlen = "awlen", /// log2 of the bytes of a beat.
-        awsize = "awsize", /// Burst type, 1 = INCR.
-        awburst = "awburst", /// Write address valid.
-        awvalid = "awvalid", /// Write data.
-        wdata = "wdata", /// Byte strobes, 8 bits.
-        wstrb = "wstrb", /// Last beat of the burst.
-        wlast = "wlast", /// Write data valid.
-        wvalid = "wvalid", /// Ready for the write response.
-        bready = "bready", /// Read id.
-        arid = "arid", /// Read address.
-        araddr = "araddr", /// Beats less one.
-        arlen = "arlen", /// log2 of the bytes of a beat.
-        arsize = "arsize", /// Burst type, 1 = INCR.
-        arburst = "arburst", /// Read address valid.
-        arvalid = "arvalid", /// Ready for read data.
+        awid = "awid",
+        /// Write address.
+        awaddr = "awaddr",
+        /// Beats less one.
+        awlen = "awlen",
+        /// log2 of the bytes of a beat.
+        awsize = "awsize",
+        /// Burst type, 1 = INCR.
+        awburst = "awburst",
+        /// Write address valid.
+        awvalid = "awvalid",
+        /// Write data.
+        wdata = "wdata",
+        /// Byte strobes, 8 bits.
+        wstrb = "wstrb",
+        /// Last beat of the burst.
+        wlast = "wlast",
+        /// Write data valid.
+        wvalid = "wvalid",
+        /// Ready for the write response.
+        bready = "bready",
+        /// Read id.
+        arid = "arid",
+        /// Read address.
+        araddr = "araddr",
+        /// Beats less one.
+        arlen = "arlen",
+        /// log2 of the bytes of a beat.
+        arsize = "arsize",
+        /// Burst type, 1 = INCR.
+        arburst = "arburst",
+        /// Read address valid.
+        arvalid = "arvalid",
+        /// Ready for read data.
         rready = "rready",
     }
 }
@@ -109,16 +154,26 @@ words! {
     /// Translation port, driven by the device.
     ReqIn {
         /// A request is offered.
-        valid = "req#_valid", /// Id that the response will carry; distinct among those outstanding on a port.
-        id = "req#_id", /// Who asks.
-        device_id = "req#_device_id", /// `process_id` means something.
-        pid_valid = "req#_pid_valid", /// PASID.
-        process_id = "req#_process_id", /// Supervisor privilege is requested.
-        privileged = "req#_priv", /// Instruction fetch.
-        exec = "req#_exec", /// Write access.
-        write = "req#_write", /// 0 untranslated, 1 ATS translation request, 2 translated.
-        at = "req#_at", /// Address to translate.
-        iova = "req#_iova", /// The device takes a response.
+        valid = "req#_valid",
+        /// Id that the response will carry; distinct among those outstanding on a port.
+        id = "req#_id",
+        /// Who asks.
+        device_id = "req#_device_id",
+        /// `process_id` means something.
+        pid_valid = "req#_pid_valid",
+        /// PASID.
+        process_id = "req#_process_id",
+        /// Supervisor privilege is requested.
+        privileged = "req#_priv",
+        /// Instruction fetch.
+        exec = "req#_exec",
+        /// Write access.
+        write = "req#_write",
+        /// 0 untranslated, 1 ATS translation request, 2 translated.
+        at = "req#_at",
+        /// Address to translate.
+        iova = "req#_iova",
+        /// The device takes a response.
         rsp_ready = "rsp#_ready",
     }
 }
@@ -127,15 +182,24 @@ words! {
     /// Translation port, driven by the model.
     ReqOut {
         /// The request is taken.
-        ready = "req#_ready", /// A response is offered.
-        rsp_valid = "rsp#_valid", /// The id of its request.
-        rsp_id = "rsp#_id", /// 0 success, 1 unsupported request or abort.
-        rsp_status = "rsp#_status", /// Cause of the fault, 0 if none.
-        rsp_cause = "rsp#_cause", /// Full translated address.
-        rsp_spa = "rsp#_spa", /// Reading is allowed.
-        rsp_r = "rsp#_r", /// Writing is allowed.
-        rsp_w = "rsp#_w", /// Fetching is allowed.
-        rsp_x = "rsp#_x", /// log2 of the page's bytes.
+        ready = "req#_ready",
+        /// A response is offered.
+        rsp_valid = "rsp#_valid",
+        /// The id of its request.
+        rsp_id = "rsp#_id",
+        /// 0 success, 1 unsupported request or abort.
+        rsp_status = "rsp#_status",
+        /// Cause of the fault, 0 if none.
+        rsp_cause = "rsp#_cause",
+        /// Full translated address.
+        rsp_spa = "rsp#_spa",
+        /// Reading is allowed.
+        rsp_r = "rsp#_r",
+        /// Writing is allowed.
+        rsp_w = "rsp#_w",
+        /// Fetching is allowed.
+        rsp_x = "rsp#_x",
+        /// log2 of the page's bytes.
         rsp_size = "rsp#_size",
     }
 }

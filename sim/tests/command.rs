@@ -1,0 +1,159 @@
+//! The `pasidon` command as a user meets it: what it does on simulated hardware, and what it says about bad input.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn pasidon(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pasidon"));
+    command.args(arguments);
+    command
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("pasidon-command-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&path).expect("a temporary directory");
+    path
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+/// Two programs that use the same addresses, cross pages, and overwrite what they read.
+fn trace(dir: &Path) -> PathBuf {
+    let mut csv = String::from("pasid,op,address,size\n");
+    for i in 0..400u64 {
+        let address = 0x10_0000 + i * 1733 % 0x9000;
+        let op = ["R", "W", "M", "R", "X"][i as usize % 5];
+        csv.push_str(&format!("{},{op},{address:#x},{}\n", i % 2, [1, 2, 4, 8, 16, 64][i as usize % 6]));
+    }
+    let path = dir.join("two.csv");
+    std::fs::write(&path, csv).expect("a file");
+    path
+}
+
+/// Runs to the end without success, and says one thing that contains all of `parts`.
+fn fails(command: &mut Command, parts: &[&str]) {
+    let output = command.output().expect("the command starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.starts_with("error: ") && !said.contains("panicked"), "{said}");
+    for part in parts {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+}
+
+fn succeeds(command: &mut Command) -> Output {
+    let output = command.output().expect("the command starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+#[test]
+fn every_byte_is_right_and_isolation_holds() {
+    let dir = scratch("run");
+    let trace = trace(&dir);
+    let run = |json: &str, more: &[&str]| {
+        let file = dir.join(json);
+        succeeds(
+            pasidon(&["run", "--design", "tiny", "--trace", text(&trace), "--json", text(&file)]).args(more),
+        );
+        let json = std::fs::read_to_string(&file).expect("a report");
+        serde_json::from_str::<serde_json::Value>(&json).expect("JSON")
+    };
+    let report = run("a.json", &["--requests", "3000"]);
+    assert_eq!(report["requests"], 3000);
+    assert_eq!((&report["mismatches"], &report["faults"]), (&0.into(), &0.into()));
+    assert_eq!(report["binds"].as_array().map(Vec::len), Some(4));
+    for key in ["cycles", "translations_per_cycle", "walks", "memory_reads", "sim_cycles_per_second"] {
+        assert!(report[key].as_f64().is_some_and(|n| n > 0.0), "{key}");
+    }
+    assert_eq!(report["iotlb"]["lookups"].as_u64().map(|n| n >= 3000), Some(true));
+    assert!(report["latency"]["min"].as_u64() <= report["latency"]["p50"].as_u64());
+    assert!(report["latency"]["p99"].as_u64() <= report["latency"]["max"].as_u64());
+    let checks = report["isolation"].as_array().expect("checks");
+    assert!(checks.len() >= 5 && checks.iter().all(|check| check["passed"] == true), "{checks:?}");
+
+    // Reproducible; the speed of the host is the one thing that is not.
+    let mut again = run("b.json", &["--requests", "3000"]);
+    again["sim_cycles_per_second"] = report["sim_cycles_per_second"].clone();
+    assert_eq!(again, report);
+
+    // Overtaking answers, other frames, long latency, big pages: other cycles, and still all is right.
+    let more = ["--jitter", "90", "--latency", "60", "--seed", "5", "--huge-pages", "--depth", "2"];
+    let other = run("c.json", &more);
+    assert!(other["cycles"] != report["cycles"] && other["mismatches"] == 0);
+    std::fs::remove_dir_all(dir).expect("removal");
+}
+
+#[test]
+fn bad_traces_are_named() {
+    let dir = scratch("traces");
+    let packed = dir.join("p.trace.gz");
+    succeeds(&mut pasidon(&[
+        "trace",
+        "import",
+        text(&trace(&dir)),
+        "--out",
+        text(&packed),
+        "--instructions",
+    ]));
+    let info = succeeds(&mut pasidon(&["trace", "info", text(&packed)]));
+    assert!(String::from_utf8_lossy(&info.stdout).contains("accesses  400"));
+
+    let cut = dir.join("cut.trace.gz");
+    let whole = std::fs::read(&packed).expect("a trace");
+    std::fs::write(&cut, &whole[..whole.len() / 2]).expect("a file");
+    fails(
+        &mut pasidon(&["run", "--design", "tiny", "--trace", text(&cut)]),
+        &["cut.trace.gz: byte ", "cut short"],
+    );
+    let foreign = dir.join("foreign.trace.gz");
+    std::fs::write(&foreign, "PNG?").expect("a file");
+    fails(
+        &mut pasidon(&["trace", "info", text(&foreign)]),
+        &["byte 0", "not a Pasidon trace", "trace import"],
+    );
+    fails(&mut pasidon(&["trace", "info", "nowhere.trace.gz"]), &["nowhere.trace.gz"]);
+    let log = dir.join("x.log");
+    std::fs::write(&log, " L 10,4\nhello\n").expect("a file");
+    fails(
+        &mut pasidon(&["trace", "import", text(&log), "--out", text(&cut)]),
+        &["x.log: line 2", "log-file"],
+    );
+    std::fs::remove_dir_all(dir).expect("removal");
+}
+
+#[test]
+fn missing_tools_and_rights_are_told_with_the_mend() {
+    let dir = scratch("tools");
+    let trace = trace(&dir);
+    let run = ["run", "--design", "tiny", "--trace", text(&trace)];
+    fails(
+        pasidon(&run).env("VERILATOR", "no-such-verilator"),
+        &["no-such-verilator is not installed", "apt-get"],
+    );
+    // A file in the way refuses root too, as rights would not.
+    fails(pasidon(&run).env("PASIDON_TARGET", &trace), &["two.csv", "PASIDON_TARGET"]);
+    fails(&mut pasidon(&["generate", "--design", "tiny", "--out", text(&trace)]), &["two.csv"]);
+    fails(
+        &mut pasidon(&["generate", "--design", "no-such-design", "--out", text(&dir)]),
+        &["no-such-design"],
+    );
+    let toml = dir.join("bad.toml");
+    std::fs::write(&toml, "base = \"tiny\"\nname = \"bad\"\n[walk]\nwalkers = 0\n").expect("a file");
+    fails(&mut pasidon(&["generate", "--design", text(&toml), "--out", text(&dir)]), &["walkers", "0"]);
+    std::fs::remove_dir_all(dir).expect("removal");
+}
+
+#[test]
+fn generation_is_deterministic() {
+    let dir = scratch("generate");
+    let files = ["a", "b"].map(|name| {
+        let out = dir.join(name);
+        succeeds(&mut pasidon(&["generate", "--design", "tiny", "--out", text(&out)]));
+        ["pasidon.v", "design.json"].map(|file| std::fs::read(out.join(file)).expect("a file"))
+    });
+    assert!(files[0] == files[1] && files[0][0].len() > 10_000);
+    std::fs::remove_dir_all(dir).expect("removal");
+}
