@@ -1,3 +1,5 @@
 //! The emitted hardware, verilated, against the specification. One program, so that each design is compiled and loaded once.
 
+mod contexts;
 mod random;
+mod scene;
