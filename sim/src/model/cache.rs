@@ -34,7 +34,16 @@ impl Flavour {
     fn verilator(self) -> &'static [&'static str] {
         match self {
             Flavour::Fast => &["--x-assign", "fast", "--x-initial", "fast", "--noassert"],
-            Flavour::Checked => &["--assert", "--coverage", "--trace-fst"],
+            // Not toggle coverage: its code for every bit of every signal is ten times the model, and takes minutes to compile.
+            Flavour::Checked => &["--assert", "--coverage-line", "--coverage-user", "--trace-fst"],
+        }
+    }
+
+    /// Flags of the C++ compiler for the code that runs every cycle.
+    fn compiler(self) -> &'static [&'static str] {
+        match self {
+            Flavour::Fast => HOT,
+            Flavour::Checked => COLD,
         }
     }
 
@@ -62,7 +71,7 @@ pub struct Cache {
 /// Flags of the C++ compiler for the code that runs every cycle. The model is one translation unit of internal
 /// functions, which is what lets the compiler inline across Verilator's many small ones.
 const HOT: &[&str] = &["-O3", "-fno-semantic-interposition", "-fno-strict-aliasing", "-fno-plt"];
-/// The same for constructors and initialisation, which run once.
+/// The same for constructors and initialisation, which run once, and for models whose speed is not the point.
 const COLD: &[&str] = &["-O1"];
 const COMMON: &[&str] = &[
     "-std=gnu++17",
@@ -250,7 +259,7 @@ impl Cache {
         };
         std::thread::scope(|scope| {
             let other = scope.spawn(|| compile("runtime.cpp", COLD).and_then(|()| compile("cold.cpp", COLD)));
-            let result = compile("hot.cpp", HOT);
+            let result = compile("hot.cpp", flavour.compiler());
             result.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
         let mut link = Command::new(&self.compiler);
@@ -312,7 +321,7 @@ fn key(source: &Source<'_>, layout: &Layout, flavour: Flavour, tools: &[&str]) -
     for PortShape { name, width, output } in source.ports {
         add(&format!("{name} {width} {output}"));
     }
-    for part in [HOT, COLD, COMMON, flavour.verilator()].concat() {
+    for part in [flavour.compiler(), COLD, COMMON, flavour.verilator()].concat() {
         add(part);
     }
     tools.iter().for_each(|tool| add(tool));
