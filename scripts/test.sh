@@ -23,8 +23,11 @@ cargo test --no-fail-fast --workspace --release "${extra[@]}" 2>&1 | tee -a "$lo
 "$ROOT/scripts/lint.sh" 2>&1 | tee -a "$log" || status=1
 
 # One line for all of it, from the closing line of each test program.
-awk -v seconds=$((SECONDS - start)) '
+awk -v seconds=$((SECONDS - start)) -v status=$status '
     /^test result:/ { passed += $4; failed += $6; ignored += $8 }
     /^Verilog checks:/ { passed += $3; failed += $5 }
-    END { printf "\n%d s; ignored (see make test-long): %d\n%d passed, %d failed\n", seconds, ignored, passed, failed }' "$log"
+    END {
+        if (status && !failed) failed = 1 # something did not even build
+        printf "\n%d s; ignored (see make test-long): %d\n%d passed, %d failed\n", seconds, ignored, passed, failed
+    }' "$log"
 exit $status
