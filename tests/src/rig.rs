@@ -167,6 +167,8 @@ pub struct Rig {
     pub drain_ready: bool,
     /// Drains answered: (reads asked for, writes asked for).
     pub drains: Vec<(bool, bool)>,
+    /// The port of single checks; a random one if `None`.
+    pub home: Option<usize>,
     /// Most requests outstanding on a port; the id width bounds it too.
     pub depth: usize,
     /// Sums of the event strobes: lookups, hits, walks, faults.
@@ -206,6 +208,7 @@ impl Rig {
             directory: (0, 0),
             drain_ready: true,
             drains: Vec::new(),
+            home: None,
             depth: 64.min(1 << design.id_width),
             events: [0; 4],
             answers: Vec::new(),

@@ -110,7 +110,7 @@ pub fn check(rig: &mut Rig, what: &str, query: Query, cause: Option<Cause>) -> A
         cause,
         "{what}: the oracle disagrees with the test about {query:x?}"
     );
-    let port = rig.random.below(rig.design.ports.into()) as usize;
+    let port = rig.home.unwrap_or(rig.random.below(rig.design.ports.into()) as usize);
     let answer = rig.ask(port, query);
     rig.settle();
     let records = rig.records();
