@@ -25,7 +25,7 @@ fn top() -> Rc<Module> {
     a.connect_all(&mut m, &[("enable", go), ("clear", which.is(3))]);
     b.connect_all(&mut m, &[("enable", go & which.bit(0)), ("clear", lit(0, 1))]);
     let words = m.memory("words", 16, 8, MemoryKind::Block);
-    let data = words.connect(&mut m, go, a.out("value").bits(0, 4), b.out("value"), which.resize(4));
+    let data = words.connect(&mut m, (go, a.out("value").bits(0, 4), b.out("value")), (go, which.resize(4)));
     let state = m.reg("state", 2, 0);
     m.switch(state, |m, s| {
         s.case(m, 0, |m| m.when(go, |m| m.set(state, lit(1, 2))));

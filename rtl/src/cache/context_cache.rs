@@ -3,9 +3,9 @@
 //! Latency: `hit` and `data` follow the lookup tag by one cycle. A fill may repeat an entry that is there already; the
 //! first match answers. Never: a fill in the cycle of an invalidation survives it (the walker that brought it is stale).
 
-use super::victims;
+use super::victim;
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, first, hi, lit, lo};
+use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo};
 use std::rc::Rc;
 
 /// What tags an entry.
@@ -17,8 +17,8 @@ pub enum Tag {
     Process,
 }
 
-/// A context cache of `entries` entries of `width` bits.
-pub fn context_cache(d: &Design, tag: Tag, entries: u32, width: u32) -> Rc<Module> {
+/// A context cache of `entries` entries of two words.
+pub fn context_cache(d: &Design, tag: Tag, entries: u32, widths: [u32; 2]) -> Rc<Module> {
     let (kind, doc) = match tag {
         Tag::Device => ("ddtc", "DDTC: device contexts by device_id."),
         Tag::Process => ("pdtc", "PDTC: process contexts by device_id and process_id."),
@@ -35,7 +35,7 @@ pub fn context_cache(d: &Design, tag: Tag, entries: u32, width: u32) -> Rc<Modul
     let fill = m.input("fill", 1);
     let fill_did = m.input("fill_device_id", d.device_id_width);
     let fill_pid = pid(&mut m, "fill_process_id");
-    let fill_data = m.input("fill_data", width);
+    let fill_data = [0, 1].map(|w| m.input(&format!("fill_data{w}"), widths[w]));
     m.section("Invalidation: every entry, or those of device_id, or of device_id and process_id");
     let kill = m.input("kill", 1);
     let kill_device = m.input("kill_device", 1);
@@ -47,34 +47,50 @@ pub fn context_cache(d: &Design, tag: Tag, entries: u32, width: u32) -> Rc<Modul
     };
 
     let n = entries as usize;
-    let valid: Vec<E> = (0..n).map(|i| m.reg(&format!("valid_{i}"), 1, 0)).collect();
-    let victims = victims(&mut m, &valid, fill);
-    let mut hits = vec![];
-    for (i, v) in valid.iter().enumerate() {
+    let valid = m.reg("valid", entries, 0);
+    let victim = victim(&mut m, valid, fill);
+    let entry = |m: &mut Module, i: usize| {
         let device = m.reg_data(&format!("device_id_{i}"), d.device_id_width);
-        let data = m.reg_data(&format!("data_{i}"), width);
-        let tag_pid =
-            if process { m.reg_data(&format!("process_id_{i}"), d.process_id_width) } else { fill_pid };
-        let same_pid = |other: E| if process { tag_pid.eq(other) } else { hi() };
-        hits.push((*v & device.eq(did) & same_pid(process_id), data));
-        let victim = fill & victims[i];
-        m.when(victim, |m| {
-            m.set(*v, hi());
-            m.set(device, fill_did);
-            m.set(data, fill_data);
-            if process {
-                m.set(tag_pid, fill_pid);
-            }
-        });
-        let doomed = (!kill_device | device.eq(kill_did)) & (!kill_process | same_pid(kill_pid));
-        m.when(kill & doomed, |m| m.set(*v, lo()));
-    }
+        let pid =
+            if process { m.reg_data(&format!("process_id_{i}"), d.process_id_width) } else { process_id };
+        (device, pid, [0, 1].map(|w| m.reg_data(&format!("data{w}_{i}"), widths[w])))
+    };
+    let all: Vec<_> = (0..n).map(|i| entry(&mut m, i)).collect();
+    m.when(fill, |m| {
+        m.set(valid, valid | victim);
+        for (i, (device, pid, data)) in all.iter().enumerate() {
+            m.when(victim.bit(i as u32), |m| {
+                m.set(*device, fill_did);
+                m.set(data[0], fill_data[0]);
+                m.set(data[1], fill_data[1]);
+                if process {
+                    m.set(*pid, fill_pid);
+                }
+            });
+        }
+    });
+    let same_pid = |own: E, other: E| if process { own.eq(other) } else { hi() };
+    let doomed = |(device, pid, _): &(E, E, [E; 2])| {
+        (!kill_device | (*device).eq(kill_did)) & (!kill_process | same_pid(*pid, kill_pid))
+    };
+    let survivors: Vec<E> = all.iter().rev().map(|entry| !doomed(entry)).collect();
+    m.when(kill, |m| m.set(valid, valid & cat(&survivors)));
+    let hits: Vec<(E, [E; 2])> = all
+        .iter()
+        .enumerate()
+        .map(|(i, (device, pid, data))| {
+            (valid.bit(i as u32) & (*device).eq(did) & same_pid(*pid, process_id), *data)
+        })
+        .collect();
     let hit = m.reg_data("hit_q", 1);
-    let data = m.reg_data("data_q", width);
     m.set(hit, any_of(hits.iter().map(|(h, _)| *h)));
-    m.set(data, first(&hits[..n - 1], hits[n - 1].1));
     m.section("The answer");
     m.output("hit", hit);
-    m.output("data", data);
+    for w in [0, 1] {
+        let data = m.reg_data(&format!("data{w}_q"), widths[w]);
+        let choices: Vec<(E, E)> = hits.iter().map(|(h, words)| (*h, words[w])).collect();
+        m.set(data, first(&choices[..n - 1], choices[n - 1].1));
+        m.output(&format!("data{w}"), data);
+    }
     m.build()
 }

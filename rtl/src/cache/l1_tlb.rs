@@ -9,7 +9,7 @@
 //! Never: a hit waits for a miss (until the miss table and two requests are stuck), or a response that an invalidation
 //! forbids leaves after `inval_done`, unless it was valid before.
 
-use super::victims;
+use super::victim;
 use crate::design::Design;
 use crate::hdl::{E, Module, all_of, any_of, cat, hi, lit, lo, onehot};
 use crate::queue::InvalidationKind;
@@ -23,7 +23,6 @@ const INVALIDATE: u64 = 2;
 
 /// An entry's registers.
 struct Entry {
-    valid: E,
     device_id: E,
     pid_valid: E,
     process_id: E,
@@ -94,28 +93,38 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         iova: cat(&[inval_addr, lit(0, PAGE_SHIFT.into())]),
         ..c_request
     };
-    let next = Request::mux(take_inval, &inval_request, &Request::mux(take_completion, &c_request, &req));
     let vma = inval_kind.is(InvalidationKind::Vma as u64);
     let ddt = inval_kind.is(InvalidationKind::Ddt as u64);
     let pdt = inval_kind.is(InvalidationKind::Pdt as u64);
     let inval_checks = [(ddt & inval_dv) | pdt, pdt, lo(), vma & inval_av, vma & inval_pscv];
     let tag_checks = [hi(), hi(), hi(), hi(), lo()];
+    let load = |m: &mut Module, kind: u64, request: &Request, flags: [E; 5]| {
+        m.set(op, lit(kind, 2));
+        stage.set(m, request);
+        checks.iter().zip(flags).for_each(|(check, flag)| m.set(*check, flag));
+    };
     m.when(free, |m| {
         m.set(valid, take_inval | take_completion | (req_valid & req_ready));
-        m.set(op, take_inval.mux(lit(INVALIDATE, 2), take_completion.mux(lit(COMPLETE, 2), lit(LOOKUP, 2))));
-        stage.set(m, &next);
-        for ((check, i), t) in checks.iter().zip(inval_checks).zip(tag_checks) {
-            m.set(*check, take_inval.mux(i, t));
-        }
+        m.when_else(
+            take_inval,
+            |m| load(m, INVALIDATE, &inval_request, inval_checks),
+            |m| {
+                m.when_else(
+                    take_completion,
+                    |m| load(m, COMPLETE, &c_request, tag_checks),
+                    |m| m.when(req_valid, |m| load(m, LOOKUP, &req, tag_checks)),
+                );
+            },
+        );
     });
     m.set(inval_taken, inval_valid & (inval_taken | (take_inval & free)));
     m.section("Answers to invalidations");
     m.output("inval_done", inval_taken & !is(INVALIDATE));
 
     // ---- Entries and their comparison ------------------------------------------------------------------------------
+    let entries_valid = m.reg("valid", d.l1_entries, 0);
     let entries: Vec<Entry> = (0..d.l1_entries)
         .map(|i| Entry {
-            valid: m.reg(&format!("valid_{i}"), 1, 0),
             device_id: m.reg_data(&format!("device_id_{i}"), d.device_id_width),
             pid_valid: m.reg_data(&format!("pid_valid_{i}"), 1),
             process_id: m.reg_data(&format!("process_id_{i}"), d.process_id_width),
@@ -133,7 +142,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
             let equal = e.vpn.bits(lo_bit, width).eq(vpn.bits(lo_bit, width));
             mask_bit.map_or(equal, |b| equal | e.data.mask.bit(b) | stage_mask.bit(b))
         }));
-        let hit = e.valid
+        let hit = entries_valid.bit(i as u32)
             & (!check_device | e.device_id.eq(stage.device_id))
             & (!check_process | e.process_id.eq(stage.process_id))
             & (!check_pid_valid | e.pid_valid.eq(stage.pid_valid))
@@ -194,22 +203,22 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     // ---- Refill and invalidation -----------------------------------------------------------------------------------
     let fill = m.wire("fill", go & is(COMPLETE) & c_refill);
     let clear = m.wire("clear", fill | (go & is(INVALIDATE) & !(vma & inval_gv)));
-    let valids: Vec<E> = entries.iter().map(|e| e.valid).collect();
-    let victims = victims(&mut m, &valids, fill);
-    for (i, e) in entries.iter().enumerate() {
-        let victim = m.wire(&format!("victim_{i}"), fill & victims[i]);
-        m.when(clear & matches[i], |m| m.set(e.valid, lo()));
-        m.when(victim, |m| {
-            m.set(e.valid, hi());
-            m.set(e.device_id, stage.device_id);
-            m.set(e.pid_valid, stage.pid_valid);
-            m.set(e.process_id, stage.process_id);
-            m.set(e.vpn, vpn);
-            for ((_, register), (_, value)) in e.data.fields().into_iter().zip(c.fields()) {
-                m.set(register, value);
-            }
-        });
-    }
+    let victim = victim(&mut m, entries_valid, fill);
+    let matched: Vec<E> = matches.iter().rev().copied().collect();
+    m.when(clear, |m| m.set(entries_valid, (entries_valid & !cat(&matched)) | fill.gate(victim)));
+    m.when(fill, |m| {
+        for (i, e) in entries.iter().enumerate() {
+            m.when(victim.bit(i as u32), |m| {
+                m.set(e.device_id, stage.device_id);
+                m.set(e.pid_valid, stage.pid_valid);
+                m.set(e.process_id, stage.process_id);
+                m.set(e.vpn, vpn);
+                for ((_, register), (_, value)) in e.data.fields().into_iter().zip(c.fields()) {
+                    m.set(register, value);
+                }
+            });
+        }
+    });
 
     // ---- Miss buffer: two requests, oldest at the front ------------------------------------------------------------
     let front = Request::registers(&mut m, d, "miss_front");

@@ -8,7 +8,7 @@
 use crate::design::Design;
 use crate::hdl::{E, MemoryKind, Module, all_of, any_of, cat, first, hi, index_width, lit, lo};
 use crate::queue::InvalidationKind;
-use crate::translate::request::{Request, Translation, segments, vpn_width};
+use crate::translate::request::{Request, Translation, mask_width, ppn_width, segments, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 
@@ -22,26 +22,44 @@ struct Entry {
     data: Translation,
 }
 
+/// Words of an entry, each of at most 64 bits.
+const WORDS: usize = 3;
+
 impl Entry {
-    fn pack(&self) -> E {
-        let mut parts = vec![self.valid, self.device_id, self.pid_valid, self.process_id, self.vpn];
-        parts.extend(self.data.fields().map(|(_, e)| e));
-        cat(&parts)
+    fn pack(&self) -> [E; WORDS] {
+        let t = &self.data;
+        [
+            cat(&[self.valid, self.device_id, self.pid_valid, self.process_id]),
+            cat(&[self.vpn, t.mask, t.permissions, t.global]),
+            cat(&[t.ppn, t.pscid]),
+        ]
     }
 
-    fn unpack(d: &Design, word: E) -> Entry {
-        let mut top = word.width();
-        let mut next = |width: u32| {
-            top -= width;
-            word.bits(top, width)
+    fn unpack(d: &Design, [ids, page, target]: [E; WORDS]) -> Entry {
+        let fields = |word: E, widths: &[u32]| -> Vec<E> {
+            let mut top = word.width();
+            let cut = |width: &u32| {
+                top -= width;
+                word.bits(top, *width)
+            };
+            widths.iter().map(cut).collect()
         };
+        let ids = fields(ids, &[1, d.device_id_width, 1, d.process_id_width]);
+        let page = fields(page, &[vpn_width(d), mask_width(d), 6, 1]);
+        let target = fields(target, &[ppn_width(d), 20]);
         Entry {
-            valid: next(1),
-            device_id: next(d.device_id_width),
-            pid_valid: next(1),
-            process_id: next(d.process_id_width),
-            vpn: next(vpn_width(d)),
-            data: Translation::from_fn(d, |_, width| next(width)),
+            valid: ids[0],
+            device_id: ids[1],
+            pid_valid: ids[2],
+            process_id: ids[3],
+            vpn: page[0],
+            data: Translation {
+                ppn: target[0],
+                mask: page[1],
+                permissions: page[2],
+                global: page[3],
+                pscid: target[1],
+            },
         }
     }
 }
@@ -100,7 +118,7 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
     m.when(!inval_valid, |m| m.set(swept, lo()));
     m.set(clearing, sweeping);
     m.set(clear_set, set);
-    let busy = sweeping | clearing;
+    let busy = m.wire("busy", sweeping | clearing | (inval_valid & !swept));
     m.section("Answer to an invalidation");
     m.output("inval_done", swept & !clearing);
 
@@ -117,7 +135,7 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
         let last = turn.is(ways as u64 - 1);
         m.set(turn, last.mux(lit(0, turn.width()), turn.inc()));
     });
-    let fill_word = Entry {
+    let fill_words = Entry {
         valid: hi(),
         device_id: filled.device_id,
         pid_valid: filled.pid_valid,
@@ -132,8 +150,9 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
     let inval_vpn = addr.bits(0, vpn_width(d));
     let mut answers = vec![];
     for way in 0..ways {
-        let read = m.wire_later(&format!("way_{way}"), fill_word.width());
-        let e = Entry::unpack(d, read);
+        let read: Vec<E> =
+            (0..WORDS).map(|w| m.wire_later(&format!("way_{way}_{w}"), fill_words[w].width())).collect();
+        let e = Entry::unpack(d, [read[0], read[1], read[2]]);
         let same_page = all_of(segments(d, vpn_width(d)).into_iter().map(|(mask, lo_bit, width)| {
             let equal = e.vpn.bits(lo_bit, width).eq(inval_vpn.bits(lo_bit, width));
             mask.map_or(equal, |b| equal | e.data.mask.bit(b))
@@ -155,11 +174,16 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
         let refused = compare & same & !granted;
         let clear = (clearing & (everything | doomed)) | (refused & !fill);
         let write_set = clearing.mux(clear_set, filling.mux(set_of(page(filled.iova)), compared_set));
-        let memory = m.memory(&format!("ram_{way}"), sets.max(2), fill_word.width(), MemoryKind::Block);
-        let word = filling.repeat(fill_word.width()) & fill_word;
         let read_set = sweeping.mux(set, set_of(vpn));
-        let value = memory.connect(&mut m, filling | clear, write_set, word, read_set);
-        m.assign(read, value);
+        for (w, word) in fill_words.into_iter().enumerate() {
+            let memory = m.memory(&format!("ram_{way}_{w}"), sets.max(2), word.width(), MemoryKind::Block);
+            // Only the first word says whether an entry is valid.
+            let write = if w == 0 { filling | clear } else { filling };
+            let set = if w == 0 { write_set } else { set_of(page(filled.iova)) };
+            let value =
+                memory.connect(&mut m, (write, set, filling.gate(word)), (sweeping | lookup, read_set));
+            m.assign(read[w], value);
+        }
     }
     let hit = m.reg("hit_q", 1, 0);
     m.when(lookup, |m| m.set(hit, lo()));

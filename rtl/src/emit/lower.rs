@@ -346,7 +346,10 @@ impl Lower<'_> {
                     names.insert(format!("{n}$q"), (*width, Role::Read));
                     names.insert(format!("{n}$d"), (*width, Role::Register));
                 }
-                StorageDef::Memory { depth, width, .. } => {
+                StorageDef::Memory { depth, width, kind } => {
+                    if *kind == MemoryKind::Block {
+                        names.insert(format!("{n}$read"), (1, Role::Assign));
+                    }
                     let address = crate::hdl::index_width(*depth);
                     for (port, w) in [
                         ("write", 1),

@@ -54,7 +54,7 @@ fn drop_dead(m: &mut Mod, all: &[Mod]) {
             }
         }
         if let Some(memory) = name.strip_suffix("$read_data") {
-            for port in ["write", "write_address", "write_data", "read_address"] {
+            for port in ["write", "read", "write_address", "write_data", "read_address"] {
                 reach(&format!("{memory}${port}"));
             }
         }
@@ -197,6 +197,9 @@ impl Writer<'_> {
                     self.line(format!("  reg  {}{} [0:{}];", range(*width), plain(n), depth - 1));
                     let address = range(index_width(*depth));
                     self.line(format!("  wire {}_write;", plain(n)));
+                    if *kind == MemoryKind::Block {
+                        self.line(format!("  wire {}_read;", plain(n)));
+                    }
                     self.line(format!("  wire {}{}_write_data;", range(*width), plain(n)));
                     self.line(format!("  wire {address}{}_write_address;", plain(n)));
                     self.line(format!("  wire {address}{}_read_address;", plain(n)));
@@ -267,7 +270,7 @@ impl Writer<'_> {
                 self.line("  always @(posedge clk) begin");
                 self.line(format!("    if ({n}_write) {n}[{n}_write_address] <= {n}_write_data;"));
                 if *kind == MemoryKind::Block {
-                    self.line(format!("    {n}_read_data <= {n}[{n}_read_address];"));
+                    self.line(format!("    if ({n}_read) {n}_read_data <= {n}[{n}_read_address];"));
                 }
                 self.line("  end");
                 if *kind == MemoryKind::Distributed {

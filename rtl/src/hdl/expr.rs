@@ -420,6 +420,16 @@ impl E {
         make(Op::Shr, vec![self, amount], self.width())
     }
 
+    /// Only the lowest of the bits that are 1.
+    pub fn lowest_bit(self) -> E {
+        self & (!self).inc()
+    }
+
+    /// `2^self` in `width` bits: bit number `self` alone.
+    pub fn decode(self, width: u32) -> E {
+        lit(1, width).shl(self)
+    }
+
     /// `self + 1`, wrapping.
     pub fn inc(self) -> E {
         self + lit(1, self.width())

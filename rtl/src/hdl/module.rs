@@ -40,6 +40,7 @@ pub struct Memory {
     name: String,
     depth: usize,
     width: u32,
+    kind: MemoryKind,
 }
 
 /// The cases of a [`Module::switch`].
@@ -144,7 +145,7 @@ impl Module {
     /// A memory with one write port and one read port.
     pub fn memory(&mut self, name: &str, depth: usize, width: u32, kind: MemoryKind) -> Memory {
         self.storage.push((name.into(), Storage::Memory { depth, width, kind }));
-        Memory { name: name.into(), depth, width }
+        Memory { name: name.into(), depth, width, kind }
     }
 
     /// Sets a register at the coming clock edge; the last statement that applies wins.
@@ -266,8 +267,11 @@ impl Instance {
 }
 
 impl Memory {
-    /// Connects the write port and the read address; returns the data (a cycle later for block memories).
-    pub fn connect(&self, m: &mut Module, write: E, write_address: E, data: E, read_address: E) -> E {
+    /// Connects the write port and the read port; returns the data. A block memory reads when `read` is 1, and its data
+    /// stay from the next cycle on; a distributed memory always reads.
+    pub fn connect(&self, m: &mut Module, write: (E, E, E), read: (E, E)) -> E {
+        let (write, write_address, data) = write;
+        let (read, read_address) = read;
         let address = super::index_width(self.depth);
         for (port, width, value) in [
             ("write", 1, write),
@@ -276,6 +280,9 @@ impl Memory {
             ("read_address", address, read_address),
         ] {
             m.assign(E::signal(&format!("{}${port}", self.name), width), value);
+        }
+        if self.kind == MemoryKind::Block {
+            m.assign(E::signal(&format!("{}$read", self.name), 1), read);
         }
         E::signal(&format!("{}$read_data", self.name), self.width)
     }

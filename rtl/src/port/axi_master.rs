@@ -18,6 +18,14 @@ const WRITE_IDLE: u64 = 0;
 const WRITE_DATA: u64 = 1;
 const WRITE_RESPONSE: u64 = 2;
 
+/// What a writer says of its write.
+const ADDRESS: [(&str, u32); 3] = [("addr", 64), ("len", 8), ("size", 3)];
+
+/// Signal `index` of the one whose grant bit is 1.
+fn chosen<const N: usize>(grant: &[E], signals: &[[E; N]], index: usize) -> E {
+    onehot(&grant.iter().zip(signals).map(|(g, s)| (*g, s[index])).collect::<Vec<_>>())
+}
+
 /// The AXI4 master for `readers` readers and `writers` writers.
 pub fn axi_master(readers: u32, writers: u32) -> Rc<Module> {
     let mut m = Module::new("axi_master", "One AXI4 port for all readers and writers of tables and queues.");
@@ -28,7 +36,7 @@ pub fn axi_master(readers: u32, writers: u32) -> Rc<Module> {
     for i in 0..readers {
         m.section(&format!("Reader {i}: address, beats - 1"));
         valid.push(m.input(&format!("rd{i}_valid"), 1));
-        address.push(cat(&[m.input(&format!("rd{i}_addr"), 64), m.input(&format!("rd{i}_len"), 8)]));
+        address.push([("addr", 64), ("len", 8)].map(|(n, w)| m.input(&format!("rd{i}_{n}"), w)));
     }
     m.section("AXI4 read address");
     let arready = m.input("arready", 1);
@@ -41,10 +49,9 @@ pub fn axi_master(readers: u32, writers: u32) -> Rc<Module> {
     let bits: Vec<E> = grant.iter().rev().copied().collect();
     m.set(offered, any & !arready);
     m.set(locked, cat(&bits));
-    let chosen = onehot(&grant.iter().copied().zip(address).collect::<Vec<_>>());
     m.output("arvalid", any);
-    m.output("araddr", chosen.bits(8, 64));
-    m.output("arlen", chosen.bits(0, 8));
+    m.output("araddr", chosen(&grant, &address, 0));
+    m.output("arlen", chosen(&grant, &address, 1));
     m.output("arid", encode(&grant, index_width(readers as usize)).resize(AXI_ID_WIDTH));
     m.section("AXI4 read data");
     let rvalid = m.input("rvalid", 1);
@@ -64,11 +71,9 @@ pub fn axi_master(readers: u32, writers: u32) -> Rc<Module> {
     for i in 0..writers {
         m.section(&format!("Writer {i}: address, beats - 1, log2 of bytes per beat; data"));
         valid.push(m.input(&format!("wr{i}_valid"), 1));
-        let parts = [("addr", 64), ("len", 8), ("size", 3)].map(|(n, w)| m.input(&format!("wr{i}_{n}"), w));
-        address.push(cat(&parts));
-        let parts = [("valid", 1), ("data", 64), ("strb", 8), ("last", 1)]
-            .map(|(n, w)| m.input(&format!("wd{i}_{n}"), w));
-        beats.push(cat(&parts));
+        address.push(ADDRESS.map(|(n, w)| m.input(&format!("wr{i}_{n}"), w)));
+        let parts = [("valid", 1), ("data", 64), ("strb", 8), ("last", 1)];
+        beats.push(parts.map(|(n, w)| m.input(&format!("wd{i}_{n}"), w)));
     }
     m.section("AXI4 write channels");
     let awready = m.input("awready", 1);
@@ -78,34 +83,34 @@ pub fn axi_master(readers: u32, writers: u32) -> Rc<Module> {
     let state = m.reg("write_state", 2, WRITE_IDLE);
     let owner = m.reg_data("writer", writers);
     let awvalid = m.reg("awvalid_q", 1, 0);
-    let aw = m.reg_data("aw_q", 64 + 8 + 3);
+    let aw = ADDRESS.map(|(n, w)| m.reg_data(&format!("aw{n}_q"), w));
     let idle = state.is(WRITE_IDLE);
     let any = any_of(valid.iter().copied());
     let grant = round_robin(&mut m, "writer", &valid, idle);
     let bits: Vec<E> = grant.iter().rev().copied().collect();
     let owns: Vec<E> = owner.split();
-    let beat = onehot(&owns.iter().copied().zip(beats).collect::<Vec<_>>());
-    let wvalid = state.is(WRITE_DATA) & beat.bit(73);
+    let [beat_valid, data, strobes, last] = [0, 1, 2, 3].map(|i| chosen(&owns, &beats, i));
+    let wvalid = state.is(WRITE_DATA) & beat_valid;
     m.when(idle & any, |m| {
         m.set(owner, cat(&bits));
-        m.set(aw, onehot(&grant.iter().copied().zip(address).collect::<Vec<_>>()));
+        aw.iter().enumerate().for_each(|(i, register)| m.set(*register, chosen(&grant, &address, i)));
     });
     m.when_else(idle & any, |m| m.set(awvalid, hi()), |m| m.when(awready, |m| m.set(awvalid, lo())));
     m.switch(state, |m, s| {
         s.case(m, WRITE_IDLE, |m| m.when(any, |m| m.set(state, lit(WRITE_DATA, 2))));
         s.case(m, WRITE_DATA, |m| {
-            m.when(wvalid & wready & beat.bit(0), |m| m.set(state, lit(WRITE_RESPONSE, 2)));
+            m.when(wvalid & wready & last, |m| m.set(state, lit(WRITE_RESPONSE, 2)));
         });
         s.default(m, |m| m.when(bvalid, |m| m.set(state, lit(WRITE_IDLE, 2))));
     });
     m.output("awvalid", awvalid);
-    m.output("awaddr", aw.bits(11, 64));
-    m.output("awlen", aw.bits(3, 8));
-    m.output("awsize", aw.bits(0, 3));
+    for ((name, _), register) in ADDRESS.into_iter().zip(aw) {
+        m.output(&format!("aw{name}"), register);
+    }
     m.output("wvalid", wvalid);
-    m.output("wdata", beat.bits(9, 64));
-    m.output("wstrb", beat.bits(1, 8));
-    m.output("wlast", beat.bit(0));
+    m.output("wdata", data);
+    m.output("wstrb", strobes);
+    m.output("wlast", last);
     m.output("bready", state.is(WRITE_RESPONSE));
     m.section("Writes accepted, beats taken, responses");
     for i in 0..writers as usize {

@@ -15,7 +15,7 @@ use crate::translate::completion::{completion, result_fields};
 use crate::translate::dispatch::{dispatch, has_l2};
 use crate::translate::miss_table::miss_table;
 use crate::translate::request::{Request, Translation};
-use crate::walk::context::{device_context_width, process_context_width};
+use crate::walk::context::{device_context_widths, process_context_widths};
 use crate::walk::walker::walker;
 use pasidon_spec::ddt::iommu_mode;
 use std::rc::Rc;
@@ -39,8 +39,8 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let tlbs: Vec<Instance> = (0..ports).map(|i| m.instance(&format!("l1_tlb_{i}"), &tlb)).collect();
     let misses = m.instance("miss_table", &miss_table(d));
     let dispatcher = m.instance("dispatch", &dispatch(d));
-    let ddtc = m.instance("ddtc", &context_cache(d, Tag::Device, d.ddtc_entries, device_context_width(d)));
-    let pdtc = m.instance("pdtc", &context_cache(d, Tag::Process, d.pdtc_entries, process_context_width(d)));
+    let ddtc = m.instance("ddtc", &context_cache(d, Tag::Device, d.ddtc_entries, device_context_widths(d)));
+    let pdtc = m.instance("pdtc", &context_cache(d, Tag::Process, d.pdtc_entries, process_context_widths(d)));
     let walks: Vec<Instance> = (0..walkers).map(|i| m.instance(&format!("walker_{i}"), &walk)).collect();
     let completer = m.instance("completion", &completion(d));
     let l2 = has_l2(d).then(|| m.instance("l2_tlb", &l2_tlb(d)));
@@ -150,8 +150,14 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         }
     }
 
-    for tlb in tlbs.iter().chain(&l2) {
+    // The L2 TLB stops answering at once: what is looked up again after the mark must not hit an old entry.
+    for tlb in &l2 {
+        tlb.connect(&mut m, "inval_valid", inval_valid);
+    }
+    for tlb in &tlbs {
         tlb.connect(&mut m, "inval_valid", inval_valid & marked);
+    }
+    for tlb in tlbs.iter().chain(&l2) {
         for name in INVALIDATION {
             let name = format!("inval_{name}");
             tlb.connect(&mut m, &name, commands.out(&name));
@@ -166,17 +172,15 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         misses.connect(&mut m, name, dispatcher.out(name));
     }
     dispatcher.connect(&mut m, "mark", mark);
-    for (cache, hit, data) in [(&ddtc, "dc_hit", "dc"), (&pdtc, "pc_hit", "pc")] {
-        dispatcher.connect(&mut m, hit, cache.out("hit"));
-        dispatcher.connect(&mut m, data, cache.out("data"));
+    for (cache, context) in [(&ddtc, "dc"), (&pdtc, "pc")] {
+        dispatcher.connect(&mut m, &format!("{context}_hit"), cache.out("hit"));
         cache.connect(&mut m, "device_id", dispatcher.out("lookup_device_id"));
         cache.connect(&mut m, "fill_device_id", completer.out("fill_device_id"));
-        cache.connect(&mut m, "fill", completer.out(if hit == "dc_hit" { "dc_fill" } else { "pc_fill" }));
-        cache.connect(
-            &mut m,
-            "fill_data",
-            completer.out(if hit == "dc_hit" { "fill_dc" } else { "fill_pc" }),
-        );
+        cache.connect(&mut m, "fill", completer.out(&format!("{context}_fill")));
+        for w in [0, 1] {
+            dispatcher.connect(&mut m, &format!("{context}{w}"), cache.out(&format!("data{w}")));
+            cache.connect(&mut m, &format!("fill_data{w}"), completer.out(&format!("fill_{context}{w}")));
+        }
     }
     pdtc.connect(&mut m, "process_id", dispatcher.out("lookup_process_id"));
     pdtc.connect(&mut m, "fill_process_id", completer.out("fill_process_id"));
@@ -203,9 +207,11 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
                 ("start", dispatcher.out(&format!("start{i}"))),
                 ("s_entry", dispatcher.out("s_entry")),
                 ("s_dc_hit", dispatcher.out("s_dc_hit")),
-                ("s_dc", dispatcher.out("s_dc")),
+                ("s_dc0", dispatcher.out("s_dc0")),
+                ("s_dc1", dispatcher.out("s_dc1")),
                 ("s_pc_hit", dispatcher.out("s_pc_hit")),
-                ("s_pc", dispatcher.out("s_pc")),
+                ("s_pc0", dispatcher.out("s_pc0")),
+                ("s_pc1", dispatcher.out("s_pc1")),
                 ("ddtp_mode", mode),
                 ("ddtp_root", regs.out("ddtp_root")),
                 ("mark", mark),
@@ -221,7 +227,9 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         }
         dispatcher.connect(&mut m, &format!("idle{i}"), w.out("idle"));
         dispatcher.connect(&mut m, &format!("busy{i}"), !w.out("idle") & !release);
-        dispatcher.connect(&mut m, &format!("tag{i}"), w.out("tag"));
+        for word in [0, 1] {
+            dispatcher.connect(&mut m, &format!("tag{i}_{word}"), w.out(&format!("tag{word}")));
+        }
         completer.connect(&mut m, &format!("done{i}"), w.out("done"));
         for (name, _) in result_fields(d) {
             completer.connect(&mut m, &format!("r{i}_{name}"), w.out(&format!("r_{name}")));

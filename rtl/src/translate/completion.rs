@@ -10,7 +10,7 @@ use super::miss_table::{entry_width, port_width, round_robin, walker_width};
 use super::request::{Request, Translation, is_canonical};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, encode, hi, lit, lo, onehot};
-use crate::walk::context::{device_context_width, process_context_width};
+use crate::walk::context::{device_context_widths, process_context_widths};
 use std::rc::Rc;
 
 const IDLE: u64 = 0;
@@ -71,8 +71,9 @@ pub fn completion(d: &Design) -> Rc<Module> {
     m.output("pc_fill", keep & get("pc_loaded"));
     m.output("fill_device_id", get("device_id"));
     m.output("fill_process_id", get("process_id"));
-    m.output("fill_dc", get("dc"));
-    m.output("fill_pc", get("pc"));
+    for word in ["dc0", "dc1", "pc0", "pc1"] {
+        m.output(&format!("fill_{word}"), get(word));
+    }
 
     // ---- The miss table --------------------------------------------------------------------------------------------
     m.section("The miss table: the request of c_entry, and the first that was woken");
@@ -169,9 +170,11 @@ pub fn result_fields(d: &Design) -> Vec<(String, u32)> {
         ("device_id", d.device_id_width),
         ("process_id", d.process_id_width),
         ("dc_loaded", 1),
-        ("dc", device_context_width(d)),
+        ("dc0", device_context_widths(d)[0]),
+        ("dc1", device_context_widths(d)[1]),
         ("pc_loaded", 1),
-        ("pc", process_context_width(d)),
+        ("pc0", process_context_widths(d)[0]),
+        ("pc1", process_context_widths(d)[1]),
     ]
     .map(|(n, w)| (n.to_string(), w))
     .into();

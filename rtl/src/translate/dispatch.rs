@@ -9,7 +9,7 @@ use super::miss_table::{entry_width, walker_width};
 use super::request::{Request, is_canonical};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, encode, lit, lo, lowest};
-use crate::walk::context::{device_context_width, process_context_width};
+use crate::walk::context::{device_context_widths, process_context_widths};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 
@@ -19,21 +19,18 @@ const ISSUE: u64 = 2;
 /// The L2 TLB takes a cycle more than the context caches.
 const WAIT: u64 = 3;
 
-/// What two requests must share for one walk to answer both, as one word.
-pub fn page_tag(request: &Request) -> E {
+/// What two requests must share for one walk to answer both, as words of at most 64 bits.
+pub fn page_tag(request: &Request) -> [E; 2] {
     let shift = u32::from(PAGE_SHIFT);
-    cat(&[
-        request.device_id,
-        request.pid_valid,
-        request.process_id,
-        request.at,
+    [
+        cat(&[request.device_id, request.pid_valid, request.process_id, request.at]),
         request.iova.bits(shift, 64 - shift),
-    ])
+    ]
 }
 
-/// Bits of [`page_tag`].
-pub fn page_tag_width(d: &Design) -> u32 {
-    d.device_id_width + 1 + d.process_id_width + 2 + 64 - u32::from(PAGE_SHIFT)
+/// Widths of the words of [`page_tag`].
+pub fn page_tag_widths(d: &Design) -> [u32; 2] {
+    [d.device_id_width + 1 + d.process_id_width + 2, 64 - u32::from(PAGE_SHIFT)]
 }
 
 /// Whether a design has an L2 TLB.
@@ -55,9 +52,9 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     let mark = m.input("mark", 1);
     m.section("Answers of the context caches, a cycle after the lookup");
     let dc_hit = m.input("dc_hit", 1);
-    let dc = m.input("dc", device_context_width(d));
+    let dc = [0, 1].map(|w| m.input(&format!("dc{w}"), device_context_widths(d)[w]));
     let pc_hit = m.input("pc_hit", 1);
-    let pc = m.input("pc", process_context_width(d));
+    let pc = [0, 1].map(|w| m.input(&format!("pc{w}"), process_context_widths(d)[w]));
     let l2_hit = if has_l2(d) {
         m.section("Answer of the L2 TLB, two cycles after the lookup");
         m.input("l2_hit", 1)
@@ -69,7 +66,7 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     for i in 0..n {
         m.section(&format!("Walker {i}: whether it has a walk that will still complete, and of what page"));
         busy.push(m.input(&format!("busy{i}"), 1));
-        tags.push(m.input(&format!("tag{i}"), page_tag_width(d)));
+        tags.push([0, 1].map(|w| m.input(&format!("tag{i}_{w}"), page_tag_widths(d)[w])));
     }
     m.section("Walkers that can take a walk");
     let idle: Vec<E> = (0..n).map(|i| m.input(&format!("idle{i}"), 1)).collect();
@@ -91,13 +88,16 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     let issue = m.wire("issue", state.is(ISSUE) & !mark & (merge | any_of(idle.iter().copied())));
     m.switch(state, |m, s| {
         s.case(m, IDLE, |m| {
-            held.set(m, &request);
-            m.set(held_entry, entry);
-            m.when(valid, |m| m.set(state, lit(LOOKUP, 2)));
+            m.when(valid, |m| {
+                held.set(m, &request);
+                m.set(held_entry, entry);
+                m.set(state, lit(LOOKUP, 2));
+            });
         });
         s.case(m, LOOKUP, |m| {
             for (s, t) in same.iter().zip(&tags) {
-                m.set(*s, page_tag(&held).eq(*t));
+                let [ids, page] = page_tag(&held);
+                m.set(*s, ids.eq(t[0]) & page.eq(t[1]));
             }
             m.set(state, lit(if has_l2(d) { WAIT } else { ISSUE }, 2));
         });
@@ -126,8 +126,8 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     m.output("s_entry", held_entry);
     held.outputs(&mut m, "s");
     m.output("s_dc_hit", dc_hit);
-    m.output("s_dc", dc);
+    dc.iter().enumerate().for_each(|(w, e)| drop(m.output(&format!("s_dc{w}"), *e)));
     m.output("s_pc_hit", pc_hit);
-    m.output("s_pc", pc);
+    pc.iter().enumerate().for_each(|(w, e)| drop(m.output(&format!("s_pc{w}"), *e)));
     m.build()
 }

@@ -6,7 +6,7 @@
 //! Latency: a miss accepted in cycle n is offered to dispatch in n + 1. One miss is accepted per cycle, in turn between ports.
 
 use crate::design::Design;
-use crate::hdl::{E, MemoryKind, Module, all_of, any_of, cat, encode, index_width, lit, lowest, onehot};
+use crate::hdl::{E, MemoryKind, Module, any_of, cat, encode, hi, index_width, lit, lowest, onehot};
 use crate::translate::request::Request;
 use std::rc::Rc;
 
@@ -49,15 +49,11 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
     let (entry_bits, port_bits, walker_bits) = (entry_width(d), port_width(d), walker_width(d));
     let mut m = Module::new("miss_table", "Requests that missed, until their completion has left.");
 
-    // ---- State -----------------------------------------------------------------------------------------------------
-    let state =
-        |m: &mut Module, name: &str| (0..n).map(|i| m.reg(&format!("{name}_{i}"), 1, 0)).collect::<Vec<E>>();
-    let used = state(&mut m, "used");
-    let pending = state(&mut m, "pending");
-    let waiting = state(&mut m, "waiting");
-    let woken = state(&mut m, "woken");
+    // ---- State: a bit for each entry -------------------------------------------------------------------------------
+    let all = d.miss_entries;
+    let [used, pending, waiting, woken] =
+        ["used", "pending", "waiting", "woken"].map(|name| m.reg(name, all, 0));
     let waits_for: Vec<E> = (0..n).map(|i| m.reg_data(&format!("waits_for_{i}"), walker_bits)).collect();
-    let hot = |index: E| -> Vec<E> { (0..n).map(|i| index.is(i as u64)).collect() };
 
     // ---- Allocation ------------------------------------------------------------------------------------------------
     let mut valids = vec![];
@@ -66,14 +62,16 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
         m.section(&format!("Misses of port {p}"));
         valids.push(m.input(&format!("miss{p}_valid"), 1));
         let request = Request::inputs(&mut m, d, &format!("miss{p}"));
-        words.push(cat(&[lit(p.into(), port_bits), request.pack()]));
+        let [ids, iova] = request.pack();
+        words.push([cat(&[lit(p.into(), port_bits), ids]), iova]);
     }
-    let space = m.wire("space", !all_of(used.iter().copied()));
+    let space = m.wire("space", !used.all());
     let grant = round_robin(&mut m, "port", &valids, space);
     let allocate = m.wire("allocate", space & any_of(valids.iter().copied()));
-    let word = onehot(&grant.iter().copied().zip(words.iter().copied()).collect::<Vec<_>>());
-    let free = lowest(&used.iter().map(|u| !*u).collect::<Vec<_>>());
-    let slot = m.wire("slot", encode(&free, entry_bits));
+    let word = [0, 1]
+        .map(|w| onehot(&grant.iter().copied().zip(words.iter().map(|word| word[w])).collect::<Vec<_>>()));
+    let free = m.wire("free", (!used).lowest_bit());
+    let slot = m.wire("slot", encode(&free.split(), entry_bits));
     m.section("Acceptance of misses");
     for (p, g) in grant.iter().enumerate() {
         m.output(&format!("miss{p}_ready"), space & *g);
@@ -81,8 +79,8 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
 
     // ---- Dispatch --------------------------------------------------------------------------------------------------
     m.section("To dispatch: the next pending entry");
-    let next = m.wire("next", encode(&lowest(&pending), entry_bits));
-    m.output("d_valid", any_of(pending.iter().copied()));
+    let next = m.wire("next", encode(&pending.lowest_bit().split(), entry_bits));
+    m.output("d_valid", pending.any());
     m.output("d_entry", next);
     m.section("From dispatch: entry `t_entry` walks, or waits for walker `t_walker`");
     let take = m.input("t_valid", 1);
@@ -98,36 +96,42 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
     let wake = m.input("c_wake", 1);
     let wake_walker = m.input("c_wake_walker", walker_bits);
     m.section("To completion: the first woken entry");
-    m.output("woken_valid", any_of(woken.iter().copied()));
-    m.output("woken_entry", encode(&lowest(&woken), entry_bits));
+    m.output("woken_valid", woken.any());
+    m.output("woken_entry", encode(&woken.lowest_bit().split(), entry_bits));
 
     // ---- Requests --------------------------------------------------------------------------------------------------
-    let width = word.width();
     let depth = n.next_power_of_two().max(2);
-    let for_dispatch = m.memory("requests_d", depth, width, MemoryKind::Distributed);
-    let d_word = for_dispatch.connect(&mut m, allocate, slot, word, next);
-    let for_completion = m.memory("requests_c", depth, width, MemoryKind::Distributed);
-    let c_word = for_completion.connect(&mut m, allocate, slot, word, read);
-    let request_bits = Request::width(d);
+    let copy = |m: &mut Module, name: &str, read: E| {
+        [0, 1].map(|w| {
+            let ram = m.memory(&format!("{name}_{w}"), depth, word[w].width(), MemoryKind::Distributed);
+            ram.connect(m, (allocate, slot, word[w]), (hi(), read))
+        })
+    };
+    let [d_ids, d_iova] = copy(&mut m, "for_dispatch", next);
+    let [c_ids, c_iova] = copy(&mut m, "for_completion", read);
+    let id_bits = Request::width(d);
     m.section("The request of d_entry");
-    Request::unpack(d, d_word.bits(0, request_bits)).outputs(&mut m, "d");
+    Request::unpack(d, [d_ids.bits(0, id_bits), d_iova]).outputs(&mut m, "d");
     m.section("The request of c_entry and its port");
-    Request::unpack(d, c_word.bits(0, request_bits)).outputs(&mut m, "c");
-    m.output("c_port", c_word.bits(request_bits, port_bits));
+    Request::unpack(d, [c_ids.bits(0, id_bits), c_iova]).outputs(&mut m, "c");
+    m.output("c_port", c_ids.bits(id_bits, port_bits));
 
     // ---- Transitions -----------------------------------------------------------------------------------------------
-    let (taken, chosen) = (hot(take_entry), hot(read));
-    for i in 0..n {
-        let allocated = allocate & free[i];
-        let dispatched = take & taken[i];
-        let freed = release & chosen[i];
-        let retried = retry & chosen[i];
-        let waked = wake & waiting[i] & waits_for[i].eq(wake_walker);
-        m.set(used[i], (used[i] | allocated) & !freed);
-        m.set(pending[i], (pending[i] & !dispatched) | allocated | retried);
-        m.set(waiting[i], (waiting[i] & !waked) | (dispatched & take_wait));
-        m.set(woken[i], (woken[i] & !freed & !retried) | waked);
-        m.when(dispatched, |m| m.set(waits_for[i], take_walker));
-    }
+    let allocated = allocate.gate(free);
+    let dispatched = m.wire("dispatched", take.gate(take_entry.decode(all)));
+    let chosen = read.decode(all);
+    let freed = m.wire("freed", release.gate(chosen));
+    let retried = m.wire("retried", retry.gate(chosen));
+    let walked: Vec<E> = waits_for.iter().rev().map(|w| (*w).eq(wake_walker)).collect();
+    let waked = m.wire("waked", wake.gate(waiting & cat(&walked)));
+    m.set(used, (used | allocated) & !freed);
+    m.set(pending, (pending & !dispatched) | allocated | retried);
+    m.set(waiting, (waiting & !waked) | take_wait.gate(dispatched));
+    m.set(woken, (woken & !freed & !retried) | waked);
+    m.when(take, |m| {
+        for (i, walker) in waits_for.iter().enumerate() {
+            m.when(dispatched.bit(i as u32), |m| m.set(*walker, take_walker));
+        }
+    });
     m.build()
 }

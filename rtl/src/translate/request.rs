@@ -94,46 +94,32 @@ impl Request {
         }
     }
 
-    /// All signals as one word.
-    pub fn pack(&self) -> E {
-        cat(&self.fields().map(|(_, e)| e))
+    /// As two words: everything but the address, and the address.
+    pub fn pack(&self) -> [E; 2] {
+        let fields = self.fields().map(|(_, e)| e);
+        [cat(&fields[..fields.len() - 1]), self.iova]
     }
 
-    /// Bits of [`pack`](Self::pack).
+    /// Bits of the first word of [`pack`](Self::pack).
     pub fn width(d: &Design) -> u32 {
         let mut total = 0;
-        Request::from_fn(d, |_, width| {
+        let all = Request::from_fn(d, |_, width| {
             total += width;
             lit(0, width)
         });
-        total
+        total - all.iova.width()
     }
 
-    /// The signals of a packed word.
-    pub fn unpack(d: &Design, word: E) -> Request {
+    /// From two words.
+    pub fn unpack(d: &Design, [ids, iova]: [E; 2]) -> Request {
         let mut top = Request::width(d);
-        Request::from_fn(d, |_, width| {
+        Request::from_fn(d, |name, width| {
+            if name == "iova" {
+                return iova;
+            }
             top -= width;
-            word.bits(top, width)
+            ids.bits(top, width)
         })
-    }
-
-    /// `yes` where `test` is 1, else `no`.
-    pub fn mux(test: E, yes: &Request, no: &Request) -> Request {
-        let (yes, no) = (yes.fields(), no.fields());
-        let mut next = yes.iter().zip(no).map(|((_, y), (_, n))| test.mux(*y, n));
-        let mut fields = || next.next().unwrap_or_else(lo);
-        Request {
-            id: fields(),
-            device_id: fields(),
-            pid_valid: fields(),
-            process_id: fields(),
-            privileged: fields(),
-            exec: fields(),
-            write: fields(),
-            at: fields(),
-            iova: fields(),
-        }
     }
 
     /// Without a process_id, process_id and privilege are 0, whatever the device drives. (Section "IOMMU Translation

@@ -55,20 +55,17 @@ pub struct ProcessContext {
     pub fsc: Pointer,
 }
 
-/// Bits of a packed [`DeviceContext`].
-pub fn device_context_width(d: &Design) -> u32 {
-    3 + 20 + 4 + ppn_width(d)
+/// A context as words of at most 64 bits: wider signals are slow to simulate and gain nothing in hardware.
+pub type Words = [E; 2];
+
+/// Widths of the words of a [`DeviceContext`].
+pub fn device_context_widths(d: &Design) -> [u32; 2] {
+    [3 + 20 + 4, ppn_width(d)]
 }
 
-/// Bits of a packed [`ProcessContext`].
-pub fn process_context_width(d: &Design) -> u32 {
-    2 + 20 + 4 + ppn_width(d)
-}
-
-impl Pointer {
-    fn unpack(d: &Design, word: E) -> Pointer {
-        Pointer { mode: word.bits(ppn_width(d), 4), ppn: word.bits(0, ppn_width(d)) }
-    }
+/// Widths of the words of a [`ProcessContext`].
+pub fn process_context_widths(d: &Design) -> [u32; 2] {
+    [2 + 20 + 4, ppn_width(d)]
 }
 
 impl DeviceContext {
@@ -83,20 +80,19 @@ impl DeviceContext {
         }
     }
 
-    /// As one word.
-    pub fn pack(&self) -> E {
-        cat(&[self.dtf, self.pdtv, self.dpe, self.pscid, self.fsc.mode, self.fsc.ppn])
+    /// As words.
+    pub fn pack(&self) -> Words {
+        [cat(&[self.dtf, self.pdtv, self.dpe, self.pscid, self.fsc.mode]), self.fsc.ppn]
     }
 
-    /// From one word.
-    pub fn unpack(d: &Design, word: E) -> DeviceContext {
-        let low = 4 + ppn_width(d);
+    /// From words.
+    pub fn unpack([word, ppn]: Words) -> DeviceContext {
         DeviceContext {
-            dtf: word.bit(low + 22),
-            pdtv: word.bit(low + 21),
-            dpe: word.bit(low + 20),
-            pscid: word.bits(low, 20),
-            fsc: Pointer::unpack(d, word),
+            dtf: word.bit(26),
+            pdtv: word.bit(25),
+            dpe: word.bit(24),
+            pscid: word.bits(4, 20),
+            fsc: Pointer { mode: word.bits(0, 4), ppn },
         }
     }
 
@@ -126,19 +122,18 @@ impl ProcessContext {
         }
     }
 
-    /// As one word.
-    pub fn pack(&self) -> E {
-        cat(&[self.ens, self.sum, self.pscid, self.fsc.mode, self.fsc.ppn])
+    /// As words.
+    pub fn pack(&self) -> Words {
+        [cat(&[self.ens, self.sum, self.pscid, self.fsc.mode]), self.fsc.ppn]
     }
 
-    /// From one word.
-    pub fn unpack(d: &Design, word: E) -> ProcessContext {
-        let low = 4 + ppn_width(d);
+    /// From words.
+    pub fn unpack([word, ppn]: Words) -> ProcessContext {
         ProcessContext {
-            ens: word.bit(low + 21),
-            sum: word.bit(low + 20),
-            pscid: word.bits(low, 20),
-            fsc: Pointer::unpack(d, word),
+            ens: word.bit(25),
+            sum: word.bit(24),
+            pscid: word.bits(4, 20),
+            fsc: Pointer { mode: word.bits(0, 4), ppn },
         }
     }
 

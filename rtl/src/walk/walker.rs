@@ -54,9 +54,11 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let s_entry = m.input("s_entry", entry_width(d));
     let s_request = Request::inputs(&mut m, d, "s");
     let s_dc_hit = m.input("s_dc_hit", 1);
-    let s_dc = DeviceContext::unpack(d, m.input("s_dc", device_context_width(d)));
+    let s_dc =
+        DeviceContext::unpack([0, 1].map(|w| m.input(&format!("s_dc{w}"), device_context_widths(d)[w])));
     let s_pc_hit = m.input("s_pc_hit", 1);
-    let s_pc = ProcessContext::unpack(d, m.input("s_pc", process_context_width(d)));
+    let s_pc =
+        ProcessContext::unpack([0, 1].map(|w| m.input(&format!("s_pc{w}"), process_context_widths(d)[w])));
     let l2 = has_l2(d).then(|| {
         m.section("The answer of the L2 TLB, which makes the walk unnecessary");
         let hit = m.input("s_l2_hit", 1);
@@ -133,8 +135,8 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let iova_too_wide = q.iova.bits(d.pas, 64 - d.pas).any();
     let (any_error, any_poison) = (error | rd_error, poison | rd_poison);
     let two_or_one = |three: E| three.mux(lit(2, 3), lit(1, 3));
-    let pass_through = |m: &mut Module, cacheable: E| {
-        let t = Translation { pscid: result.pscid, ..Translation::identity(d, q.iova) };
+    let pass_through = |m: &mut Module, permissions: E, cacheable: E| {
+        let t = Translation { pscid: result.pscid, permissions, ..Translation::identity(d, q.iova) };
         chain!(m;
             iova_too_wide => fail(m, access_fault);
             else => succeed(m, &t, cacheable);
@@ -227,21 +229,23 @@ pub fn walker(d: &Design) -> Rc<Module> {
     // ---- State machine ---------------------------------------------------------------------------------------------
     m.switch(state, |m, s| {
         s.case(m, IDLE, |m| {
-            q.set(m, &s_request);
-            m.set(entry, s_entry);
-            device.set(m, &s_dc);
-            process.set(m, &s_pc);
-            m.set(dc_known, s_dc_hit);
-            m.set(pc_known, s_pc_hit);
-            m.set(dc_loaded, lo());
-            m.set(pc_loaded, lo());
-            if let Some((hit, t)) = &l2 {
-                m.set(known, *hit);
-                for ((_, register), (_, value)) in result.fields().into_iter().zip(t.fields()) {
-                    m.set(register, value);
+            m.when(start, |m| {
+                q.set(m, &s_request);
+                m.set(entry, s_entry);
+                device.set(m, &s_dc);
+                process.set(m, &s_pc);
+                m.set(dc_known, s_dc_hit);
+                m.set(pc_known, s_pc_hit);
+                m.set(dc_loaded, lo());
+                m.set(pc_loaded, lo());
+                if let Some((hit, t)) = &l2 {
+                    m.set(known, *hit);
+                    for ((_, register), (_, value)) in result.fields().into_iter().zip(t.fields()) {
+                        m.set(register, value);
+                    }
                 }
-            }
-            m.when(start, |m| goto(m, START));
+                goto(m, START);
+            });
         });
         s.case(m, START, |m| {
             let bare = ddtp_mode.is(iommu_mode::BARE);
@@ -253,7 +257,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
             chain!(m;
                 ddtp_mode.is(iommu_mode::OFF) => fail(m, cause(Cause::AllInboundTransactionsDisallowed));
                 (bare & q.at.any()) | (!bare & wide_did) => fail(m, cause(Cause::TransactionTypeDisallowed));
-                bare => pass_through(m, lo());
+                bare => pass_through(m, hi().repeat(6), lo());
                 known => succeed(m, &result, hi());
                 dc_known => goto(m, HAVE_DC);
                 too_wide(d, ddtp_root) => fail(m, cause(Cause::DdtEntryLoadAccessFault));
@@ -282,7 +286,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
         });
         s.case(m, ROOT, |m| {
             chain!(m;
-                root_mode.is(iosatp_mode::BARE) => pass_through(m, hi());
+                root_mode.is(iosatp_mode::BARE) => pass_through(m, cat(&[ens.repeat(3), hi().repeat(3)]), hi());
                 canonical => read(m, PTE, root_level, root_ppn, select(root_level, &vpn));
                 else => fail(m, page_fault);
             );
@@ -404,7 +408,9 @@ pub fn walker(d: &Design) -> Rc<Module> {
     // ---- Outputs ---------------------------------------------------------------------------------------------------
     m.section("The walk under way");
     m.output("idle", state.is(IDLE));
-    m.output("tag", page_tag(&q));
+    for (w, tag) in page_tag(&q).into_iter().enumerate() {
+        m.output(&format!("tag{w}"), tag);
+    }
     m.output("done", state.is(DONE));
     m.section("The result: held from done to taken");
     m.output("r_stale", stale);
@@ -421,9 +427,13 @@ pub fn walker(d: &Design) -> Rc<Module> {
     m.output("r_device_id", q.device_id);
     m.output("r_process_id", q.process_id);
     m.output("r_dc_loaded", dc_loaded);
-    m.output("r_dc", device.pack());
+    for (w, word) in device.pack().into_iter().enumerate() {
+        m.output(&format!("r_dc{w}"), word);
+    }
     m.output("r_pc_loaded", pc_loaded);
-    m.output("r_pc", process.pack());
+    for (w, word) in process.pack().into_iter().enumerate() {
+        m.output(&format!("r_pc{w}"), word);
+    }
     m.section("Memory read address");
     m.output("rd_valid", state.is(READ));
     m.output("rd_addr", cat(&[page, offset, lit(0, 3)]).resize(64));
