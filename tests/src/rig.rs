@@ -167,6 +167,8 @@ pub struct Rig {
     pub drain_ready: bool,
     /// Drains answered: (reads asked for, writes asked for).
     pub drains: Vec<(bool, bool)>,
+    /// No device takes a response.
+    pub hold: bool,
     /// The port of single checks; a random one if `None`.
     pub home: Option<usize>,
     /// Most requests outstanding on a port; the id width bounds it too.
@@ -208,6 +210,7 @@ impl Rig {
             directory: (0, 0),
             drain_ready: true,
             drains: Vec::new(),
+            hold: false,
             home: None,
             depth: 64.min(1 << design.id_width),
             events: [0; 4],
@@ -301,8 +304,8 @@ impl Rig {
     fn response(&mut self, number: usize, out: &ReqOut) {
         let now = self.now;
         let port = &mut self.ports[number];
-        let ready = !(self.pressure.response_stall != 0
-            && self.random.below(256) < u64::from(self.pressure.response_stall));
+        let stall = self.pressure.response_stall;
+        let ready = !self.hold && (stall == 0 || self.random.below(256) >= u64::from(stall));
         self.model.input.req[number].rsp_ready = u64::from(ready);
         // `ready` belongs to the other handshake of the port.
         let out = ReqOut { ready: 0, ..*out };
@@ -399,6 +402,11 @@ impl Rig {
     /// Requests without an answer.
     pub fn unanswered(&self) -> usize {
         self.open
+    }
+
+    /// Requests that the design has not accepted yet.
+    pub fn waiting(&self) -> usize {
+        self.ports.iter().map(|port| port.waiting.len() + usize::from(port.offer.is_some())).sum()
     }
 
     /// Steps until every request has its answer.

@@ -1,7 +1,12 @@
 //! The emitted hardware, verilated, against the specification. One program, so that each design is compiled and loaded once.
 
+mod commands;
 mod contexts;
+mod fault_queue;
 mod invalidation;
+mod isolation;
 mod page_tables;
+mod protocol;
 mod random;
 mod scene;
+mod structure;

@@ -1,0 +1,329 @@
+//! Isolation under load: address spaces are kept apart, and what was taken away is never reached again, with walks in flight
+//! and devices that do not take their responses.
+
+use pasidon_sim::machine::{Random, Timing};
+use pasidon_spec::command::Command;
+use pasidon_spec::page_table::{SV39, pte};
+use pasidon_spec::pdt::pdtp_mode;
+use pasidon_spec::registers::cqh;
+use pasidon_tests::queues::vma;
+use pasidon_tests::tables::{bits, entry, plain_dc, pointer, process_dc, user_pc};
+use pasidon_tests::{Answer, Pressure, Query, Rig, seed};
+use std::collections::{BTreeMap, VecDeque};
+
+const PAGES: u64 = 12;
+const VA: u64 = 0x1f_ffff_a000;
+
+#[test]
+fn the_same_address_in_two_processes_is_two_pages() {
+    for name in ["tiny", "default", "odd"] {
+        let mut rig = Rig::ready(name, 20, 1);
+        rig.pressure = Pressure::SOME;
+        rig.new_directory(1);
+        let pdtp = pointer(pdtp_mode::PD8, rig.page());
+        rig.set_dc(1, process_dc(pdtp));
+        let frames: Vec<u64> = (1..5)
+            .map(|pid| {
+                let (root, frame) = (rig.page(), rig.page());
+                // One of them for reading only.
+                let flags = if pid == 4 { bits::ALL & !bits::W } else { bits::ALL };
+                rig.map(&SV39, root, VA, 0, entry(frame, flags));
+                rig.set_pc(pdtp, pid, user_pc(pointer(SV39.mode, root), pid));
+                frame
+            })
+            .collect();
+        let tickets: Vec<(u64, usize, bool)> = (0..400)
+            .map(|i| {
+                let pid = 1 + rig.random.below(5);
+                let mut query = Query::read(1, Some(pid as u32), VA + i * 8);
+                query.write = rig.random.below(2) == 1;
+                let port = rig.random.below(4) as usize;
+                (pid, rig.submit(port, query), query.write)
+            })
+            .collect();
+        rig.finish();
+        for (pid, ticket, write) in tickets {
+            let answer = rig.answer(ticket).expect("finished");
+            match (pid, write) {
+                // Never bound.
+                (5, _) => assert_eq!(answer.cause, 266),
+                (4, true) => assert_eq!(answer.cause, 15),
+                _ => assert_eq!(answer.spa, frames[pid as usize - 1] + (answer.query.iova & 0xfff)),
+            }
+        }
+    }
+}
+
+/// What a page or a process has meant, and since when the present meaning is the only one that may be seen.
+#[derive(Default)]
+struct History {
+    /// Meanings: cycle of the change in memory, what a request comes to.
+    meanings: Vec<(u64, u64)>,
+    /// Responses taken after this cycle must not show a meaning older than the index.
+    floors: Vec<(u64, usize)>,
+}
+
+impl History {
+    /// Whether a response that was taken in `cycle` may have come to `outcome`.
+    fn allows(&self, answer: &Answer, outcome: u64) -> bool {
+        let floor = self.floors.iter().rev().find(|(since, _)| *since < answer.taken).map_or(0, |(_, i)| *i);
+        self.meanings[floor..].iter().any(|(since, meaning)| *since <= answer.taken && *meaning == outcome)
+    }
+}
+
+/// An address space that changes all the time.
+struct Space {
+    device_id: u32,
+    process_id: Option<u32>,
+    pscid: u32,
+    root: u64,
+    pages: Vec<History>,
+    /// Bound or not: only for spaces of processes.
+    bound: History,
+}
+
+const FAULT: u64 = u64::MAX;
+const UNBOUND: u64 = u64::MAX - 1;
+
+struct Stress {
+    rig: Rig,
+    random: Random,
+    pdtp: u64,
+    spaces: Vec<Space>,
+    frame: u64,
+    /// Fences under way: the queue index behind each, and what is settled once it completes.
+    fences: VecDeque<(u64, Vec<(usize, Option<usize>, usize)>)>,
+    changes: Vec<(usize, Option<usize>, usize)>,
+}
+
+impl Stress {
+    fn new(name: &str, seed: u64) -> Stress {
+        let mut rig = Rig::new(name, 1, seed);
+        rig.start_queues(5, 1);
+        rig.new_directory(1);
+        let pdtp = pointer(pdtp_mode::PD8, rig.page());
+        rig.set_dc(2, process_dc(pdtp));
+        let mut spaces = vec![];
+        for (i, process_id) in [Some(0), Some(9), Some(0xff), None].into_iter().enumerate() {
+            let (root, pscid) = (rig.page(), 0x700 + i as u32);
+            let device_id = if process_id.is_some() { 2 } else { 0x7f };
+            let fsc = pointer(SV39.mode, root);
+            match process_id {
+                Some(pid) => rig.set_pc(pdtp, pid, user_pc(fsc, pscid)),
+                None => rig.set_dc(device_id, plain_dc(fsc, pscid)),
+            }
+            let pages = (0..PAGES).map(|_| History { meanings: vec![(0, FAULT)], floors: vec![] }).collect();
+            let bound = History { meanings: vec![(0, 0)], floors: vec![] };
+            spaces.push(Space { device_id, process_id, pscid, root, pages, bound });
+        }
+        let (fences, changes) = Default::default();
+        Stress { rig, random: Random::new(seed), pdtp, spaces, frame: 1, fences, changes }
+    }
+
+    /// Maps, unmaps or moves a page, as an operating system does: the entry first, then the invalidation.
+    fn change_page(&mut self) {
+        let s = self.random.below(self.spaces.len() as u64) as usize;
+        let p = self.random.below(PAGES) as usize;
+        let space = &mut self.spaces[s];
+        // Every mapping gets a frame that no other ever had.
+        self.frame += 1;
+        let frame = self.frame << 12;
+        let unmap = self.random.below(3) == 0;
+        let (word, meaning) = if unmap { (0, FAULT) } else { (entry(frame, bits::ALL), frame) };
+        space.pages[p].meanings.push((self.rig.now(), meaning));
+        let index = space.pages[p].meanings.len() - 1;
+        let address = VA + p as u64 * 4096;
+        let (root, pscid) = (space.root, space.pscid);
+        self.rig.map(&SV39, root, address, 0, word);
+        self.changes.push((s, Some(p), index));
+        let command = match self.random.below(4) {
+            0 => vma(Some(pscid), None),
+            1 => vma(None, Some(address)),
+            _ => vma(Some(pscid), Some(address)),
+        };
+        self.rig.push(command);
+    }
+
+    /// Binds or unbinds a process.
+    fn change_process(&mut self) {
+        let s = self.random.below(3) as usize;
+        let space = &mut self.spaces[s];
+        let Some(pid) = space.process_id else { return };
+        let unbind = space.bound.meanings.last().is_some_and(|m| m.1 == 0);
+        space.bound.meanings.push((self.rig.now(), if unbind { UNBOUND } else { 0 }));
+        let index = space.bound.meanings.len() - 1;
+        let (fsc, pscid) = (pointer(SV39.mode, space.root), space.pscid);
+        let context = if unbind { Default::default() } else { user_pc(fsc, pscid) };
+        self.rig.set_pc(self.pdtp, pid, context);
+        self.changes.push((s, None, index));
+        let command = if self.random.below(2) == 0 {
+            Command::IodirInvalPdt { did: 2, pid }
+        } else {
+            Command::IodirInvalDdt { did: Some(2) }
+        };
+        self.rig.push(command);
+        self.rig.push(vma(Some(pscid), None));
+    }
+
+    fn fence(&mut self) {
+        let (pr, pw) = (self.random.below(2) == 1, self.random.below(2) == 1);
+        self.rig.push(Command::IofenceC { pr, pw, wsi: false, store: None });
+        let changes = std::mem::take(&mut self.changes);
+        self.fences.push_back((self.rig.commands.index, changes));
+    }
+
+    /// Looks whether fences have completed; from then on their changes count.
+    fn look(&mut self) {
+        let head = self.rig.read(&cqh::REG);
+        let (entries, tail) = (self.rig.commands.entries(), self.rig.commands.index);
+        let behind = |index: u64| (tail + entries - index) % entries;
+        let now = self.rig.now();
+        while let Some((index, _)) = self.fences.front() {
+            if behind(head) > behind(*index) {
+                break;
+            }
+            let Some((_, changes)) = self.fences.pop_front() else { break };
+            for (s, p, index) in changes {
+                let space = &mut self.spaces[s];
+                let history = p.map_or(&mut space.bound, |p| &mut space.pages[p]);
+                let floor = history.floors.last().map_or(0, |f| f.1).max(index);
+                history.floors.push((now, floor));
+            }
+        }
+    }
+
+    fn check(&self, s: usize, p: usize, answer: &Answer) {
+        let space = &self.spaces[s];
+        let page = &space.pages[p];
+        let outcome = match answer.cause {
+            0 => answer.spa & !0xfff,
+            13 | 15 => FAULT,
+            266 => UNBOUND,
+            other => panic!("cause {other}: {answer:x?}"),
+        };
+        let allowed = match outcome {
+            UNBOUND => space.bound.allows(answer, UNBOUND),
+            outcome => space.bound.allows(answer, 0) && page.allows(answer, outcome),
+        };
+        assert!(
+            allowed,
+            "stale: {answer:x?}\n outcome {outcome:x} of page {p} in space {s}; its meanings {:x?}, settled {:?}; bound {:x?}, settled {:?}",
+            page.meanings, page.floors, space.bound.meanings, space.bound.floors
+        );
+    }
+
+    fn run(&mut self, rounds: u64) {
+        let mut asked: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+        let (mut answered, mut translated) = (0, 0);
+        for round in 0..rounds {
+            if round % 64 == 0 {
+                let latency = [1, 20, 200][self.random.below(3) as usize];
+                let jitter = [0, latency][self.random.below(2) as usize];
+                self.rig.bus.set_timing(Timing { latency, jitter, outstanding: 16, write_latency: 3 });
+                self.rig.pressure =
+                    [Pressure::NONE, Pressure::SOME, Pressure::STUCK][self.random.below(3) as usize];
+                // At once, or with several changes behind one fence.
+                self.rig.depth = 1 + self.random.below(1 << self.rig.design.id_width.min(5)) as usize;
+            }
+            match self.random.below(12) {
+                0..5 => self.change_page(),
+                5 => self.change_process(),
+                6 | 7 => self.fence(),
+                _ => {
+                    let cycles = 1 + self.random.below(200);
+                    self.rig.wait(cycles);
+                }
+            }
+            while self.rig.unanswered() < 40 {
+                let s = self.random.below(self.spaces.len() as u64) as usize;
+                // Some pages are asked for much more often than others.
+                let p = self.random.below(PAGES).min(self.random.below(PAGES)) as usize;
+                let space = &self.spaces[s];
+                let iova = VA + p as u64 * 4096 + self.random.below(4096);
+                let mut query = Query::read(space.device_id, space.process_id, iova);
+                query.write = self.random.below(2) == 1;
+                let port = self.random.below(4) as usize;
+                asked.insert(self.rig.submit(port, query), (s, p));
+            }
+            self.look();
+            asked.retain(|ticket, (s, p)| {
+                let Some(answer) = self.rig.answer(*ticket) else { return true };
+                answered += 1;
+                translated += u64::from(answer.is_success());
+                self.check(*s, *p, &answer);
+                false
+            });
+        }
+        self.rig.pressure = Pressure::NONE;
+        self.rig.finish();
+        for (ticket, (s, p)) in asked {
+            let answer = self.rig.answer(ticket).expect("finished");
+            self.check(s, p, &answer);
+        }
+        println!("{answered} responses, {translated} translations, {} frames", self.frame);
+        assert!(translated > answered / 8);
+    }
+}
+
+fn stress(name: &str, rounds: u64) {
+    let seed = seed(&format!("stale translations on {name}"));
+    let mut stress = Stress::new(name, seed);
+    // Overlapping with the highest frame number of the smallest design.
+    assert!(pte::PPN.max() > rounds);
+    stress.run(rounds);
+}
+
+#[test]
+fn nothing_stale_is_delivered_on_tiny() {
+    stress("tiny", 6_000);
+}
+
+#[test]
+fn nothing_stale_is_delivered_on_default() {
+    stress("default", 20_000);
+}
+
+#[test]
+fn nothing_stale_is_delivered_on_odd() {
+    stress("odd", 10_000);
+}
+
+/// One walk, an invalidation at every cycle of it: the old page is neither delivered after the fence nor kept.
+#[test]
+fn an_invalidation_at_every_moment_of_a_walk() {
+    for name in ["tiny", "default"] {
+        let mut rig = Rig::ready(name, 7, 1);
+        rig.new_directory(1);
+        let pdtp = pointer(pdtp_mode::PD8, rig.page());
+        rig.set_dc(1, process_dc(pdtp));
+        let root = rig.page();
+        rig.set_pc(pdtp, 1, user_pc(pointer(SV39.mode, root), 5));
+        let query = Query::read(1, Some(1), VA);
+        let slot = rig.pte_slot(&SV39, root, VA, 0);
+        let (old, new) = (0x7_0000, 0x9_0000);
+        for warm in [false, true] {
+            for moment in 0..120 {
+                rig.store(slot, entry(old, bits::ALL));
+                rig.invalidate_all();
+                if warm {
+                    // The contexts are cached.
+                    let other = Query { iova: VA ^ 0x4000_0000, ..query };
+                    rig.ask(0, other);
+                    rig.settle();
+                    rig.records();
+                }
+                let ticket = rig.submit(0, query);
+                rig.wait(moment);
+                rig.store(slot, entry(new, bits::ALL));
+                rig.carry_out(&[vma(Some(5), Some(VA))]);
+                let fenced = rig.now();
+                rig.finish();
+                let answer = rig.answer(ticket).expect("finished");
+                let what = format!("{name}, warm {warm}, invalidated {moment} cycles after the request");
+                assert!([old, new].contains(&answer.spa), "{what}: {answer:x?}");
+                assert!(answer.taken <= fenced || answer.spa == new, "{what}: delivered after the fence");
+                assert_eq!(rig.ask(0, query).spa, new, "{what}: kept");
+            }
+        }
+    }
+}
