@@ -24,7 +24,6 @@ pdtc_entries = 3
 [translation]
 sv48 = true
 sv57 = false
-svnapot = false
 [address]
 pas = 41
 device_id_width = 17
