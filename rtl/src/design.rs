@@ -50,8 +50,6 @@ pub struct Design {
     pub sv48: bool,
     /// Sv57 first-stage page tables.
     pub sv57: bool,
-    /// NAPOT page-table entries (Svnapot).
-    pub svnapot: bool,
     /// Physical address width in bits, 32 to 56 (`capabilities.PAS`).
     pub pas: u32,
     /// Width of a device_id in bits, 1 to 24.
@@ -188,7 +186,6 @@ pub const KEYS: &[Key] = keys! {
     walk.pdtc_entries => pdtc_entries: Legal::Range(1, 64), "cached process contexts";
     translation.sv48 => sv48: Legal::Bool, "Sv48 first-stage page tables (Sv39 is always there)";
     translation.sv57 => sv57: Legal::Bool, "Sv57 first-stage page tables";
-    translation.svnapot => svnapot: Legal::Bool, "64-KiB NAPOT pages";
     address.pas => pas: Legal::Range(32, 56), "bits of a physical address";
     address.device_id_width => device_id_width: Legal::Range(1, 24), "bits of a device_id";
     address.process_id_width => process_id_width: Legal::Range(1, 20), "bits of a process_id";
@@ -456,7 +453,6 @@ impl Design {
             pdtc_entries: 0,
             sv48: false,
             sv57: false,
-            svnapot: false,
             pas: 0,
             device_id_width: 0,
             process_id_width: 0,

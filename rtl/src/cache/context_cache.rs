@@ -5,7 +5,7 @@
 
 use super::victim;
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo};
+use crate::hdl::{E, Module, any_of, cat, hi, lit, lo, lowest, onehot};
 use std::rc::Rc;
 
 /// What tags an entry.
@@ -75,21 +75,20 @@ pub fn context_cache(d: &Design, tag: Tag, entries: u32, widths: [u32; 2]) -> Rc
     };
     let survivors: Vec<E> = all.iter().rev().map(|entry| !doomed(entry)).collect();
     m.when(kill, |m| m.set(valid, valid & cat(&survivors)));
-    let hits: Vec<(E, [E; 2])> = all
+    let matches: Vec<E> = all
         .iter()
         .enumerate()
-        .map(|(i, (device, pid, data))| {
-            (valid.bit(i as u32) & (*device).eq(did) & same_pid(*pid, process_id), *data)
-        })
+        .map(|(i, (device, pid, _))| valid.bit(i as u32) & (*device).eq(did) & same_pid(*pid, process_id))
         .collect();
     let hit = m.reg_data("hit_q", 1);
-    m.set(hit, any_of(hits.iter().map(|(h, _)| *h)));
+    m.set(hit, any_of(matches.iter().copied()));
+    let chosen = lowest(&matches);
     m.section("The answer");
     m.output("hit", hit);
     for w in [0, 1] {
         let data = m.reg_data(&format!("data{w}_q"), widths[w]);
-        let choices: Vec<(E, E)> = hits.iter().map(|(h, words)| (*h, words[w])).collect();
-        m.set(data, first(&choices[..n - 1], choices[n - 1].1));
+        let choices: Vec<(E, E)> = chosen.iter().zip(&all).map(|(c, (.., words))| (*c, words[w])).collect();
+        m.set(data, onehot(&choices));
         m.output(&format!("data{w}"), data);
     }
     m.build()

@@ -138,9 +138,12 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let needs = m.wire("needs", stage.needs());
     let mut matches = vec![];
     for (i, e) in entries.iter().enumerate() {
+        // One difference for all parts: cheaper to simulate than a comparison of each, and the same gates.
+        let differs = m.wire(&format!("differs_{i}"), e.vpn ^ vpn);
+        let ignore = m.wire(&format!("ignore_{i}"), e.data.mask | stage_mask);
         let page = all_of(segments(d, vpn_width(d)).into_iter().map(|(mask_bit, lo_bit, width)| {
-            let equal = e.vpn.bits(lo_bit, width).eq(vpn.bits(lo_bit, width));
-            mask_bit.map_or(equal, |b| equal | e.data.mask.bit(b) | stage_mask.bit(b))
+            let equal = differs.bits(lo_bit, width).none();
+            mask_bit.map_or(equal, |b| equal | ignore.bit(b))
         }));
         let hit = entries_valid.bit(i as u32)
             & (!check_device | e.device_id.eq(stage.device_id))
@@ -196,9 +199,11 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         m.when(!stuck, |m| m.set(register, spare_valid.mux(spare, value)));
         m.output(&format!("rsp_{name}"), register);
     }
-    m.section("Responses that wait for the device: none, one or two");
-    m.output("rsp_pending", cat(&[rsp_valid & spare_valid, rsp_valid & !spare_valid]));
+    m.section("Responses that are certain to come and were not taken yet, 0 to 3");
+    m.output("rsp_pending", rsp_valid.resize(2) + spare_valid.resize(2) + is(COMPLETE).resize(2));
     m.assign(c_done, go & is(COMPLETE));
+    m.section("A completion is in the stage: it can no longer be withdrawn");
+    m.output("c_taken", is(COMPLETE));
 
     // ---- Refill and invalidation -----------------------------------------------------------------------------------
     let fill = m.wire("fill", go & is(COMPLETE) & c_refill);

@@ -6,7 +6,7 @@
 //! follows brings a new one. Never: two valid entries for one page.
 
 use crate::design::Design;
-use crate::hdl::{E, MemoryKind, Module, all_of, any_of, cat, first, hi, index_width, lit, lo};
+use crate::hdl::{E, MemoryKind, Module, all_of, any_of, cat, hi, index_width, lit, lo, onehot};
 use crate::queue::InvalidationKind;
 use crate::translate::request::{Request, Translation, mask_width, ppn_width, segments, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
@@ -124,7 +124,9 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
 
     // ---- Lookup ----------------------------------------------------------------------------------------------------
     let compare = m.reg("compare", 1, 0);
-    m.set(compare, lookup & usable & !busy);
+    // What a RAM reads from the word that is being written is not defined: such a lookup misses.
+    let writing = m.wire_later("writing", 1);
+    m.set(compare, lookup & usable & !busy & !writing);
     let vpn = page(asked.iova);
     let compared_set = m.reg_data("compared_set", set_bits);
     m.set(compared_set, set_of(vpn));
@@ -149,6 +151,7 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
     let pdt = kind.is(InvalidationKind::Pdt as u64);
     let inval_vpn = addr.bits(0, vpn_width(d));
     let mut answers = vec![];
+    let mut refusals = vec![];
     for way in 0..ways {
         let read: Vec<E> =
             (0..WORDS).map(|w| m.wire_later(&format!("way_{way}_{w}"), fill_words[w].width())).collect();
@@ -171,7 +174,8 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
         let granted = (e.data.permissions & asked.needs()).any();
         answers.push((same & granted, e.data));
         let filling = fill & !busy & (if ways == 1 { hi() } else { turn.is(way as u64) });
-        let refused = compare & same & !granted;
+        let refused = m.wire(&format!("refused_{way}"), compare & same & !granted);
+        refusals.push(refused);
         let clear = (clearing & (everything | doomed)) | (refused & !fill);
         let write_set = clearing.mux(clear_set, filling.mux(set_of(page(filled.iova)), compared_set));
         let read_set = sweeping.mux(set, set_of(vpn));
@@ -185,6 +189,7 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
             m.assign(read[w], value);
         }
     }
+    m.assign(writing, fill | any_of(refusals));
     let hit = m.reg("hit_q", 1, 0);
     m.when(lookup, |m| m.set(hit, lo()));
     m.when(compare, |m| m.set(hit, any_of(answers.iter().map(|(h, _)| *h))));
@@ -194,7 +199,7 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
     for (i, (name, width)) in fields.into_iter().enumerate() {
         let choices: Vec<(E, E)> = answers.iter().map(|(h, t)| (*h, t.fields()[i].1)).collect();
         let register = m.reg_data(&format!("{name}_q"), width);
-        m.when(compare, |m| m.set(register, first(&choices[..ways - 1], choices[ways - 1].1)));
+        m.when(compare, |m| m.set(register, onehot(&choices)));
         m.output(&format!("found_{name}"), register);
     }
     m.build()

@@ -192,8 +192,13 @@ impl Writer<'_> {
                     self.line(format!("  reg  {}{};", range(*width), plain(n)))
                 }
                 StorageDef::Memory { depth, width, kind } => {
-                    let style = if *kind == MemoryKind::Block { "block" } else { "distributed" };
-                    self.line(format!("  (* ram_style = \"{style}\" *)"));
+                    // no_rw_check: no block reads a word while it writes it, or it ignores what it reads.
+                    let style = if *kind == MemoryKind::Block {
+                        "block\", no_rw_check *)"
+                    } else {
+                        "distributed\" *)"
+                    };
+                    self.line(format!("  (* ram_style = \"{style}"));
                     self.line(format!("  reg  {}{} [0:{}];", range(*width), plain(n), depth - 1));
                     let address = range(index_width(*depth));
                     self.line(format!("  wire {}_write;", plain(n)));

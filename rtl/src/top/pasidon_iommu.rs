@@ -141,6 +141,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         tlb.connect(&mut m, "miss_ready", misses.out(&format!("miss{i}_ready")));
         tlb.connect(&mut m, "c_valid", completer.out(&format!("c{i}_valid")));
         completer.connect(&mut m, &format!("c{i}_done"), tlb.out("c_done"));
+        completer.connect(&mut m, &format!("c{i}_taken"), tlb.out("c_taken"));
         Request::of(d, &misses, "c").connect(&mut m, tlb, "c");
         for name in ["c_ok", "c_cause", "c_refill"] {
             tlb.connect(&mut m, name, completer.out(name));

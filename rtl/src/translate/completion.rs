@@ -108,13 +108,16 @@ pub fn completion(d: &Design) -> Rc<Module> {
     let deliver = m.wire("deliver", state.is(DELIVER) & !stale & (primary | granted));
     m.section("To the ports: hold valid until done");
     let mut dones = vec![];
+    let mut takens = vec![];
     for p in 0..d.ports {
         let mine = if d.ports == 1 { hi() } else { port.is(p.into()) };
         m.output(&format!("c{p}_valid"), deliver & mine);
         dones.push(m.input(&format!("c{p}_done"), 1) & mine);
+        takens.push(m.input(&format!("c{p}_taken"), 1) & mine);
     }
-    // A port may have taken the completion just before the result became stale: then it is delivered, and the
-    // invalidation follows it through the port.
+    // A port that took the completion just before the result became stale delivers it; the invalidation follows it
+    // through the port, and a fence waits until the device has taken it.
+    let taken_by_port = m.wire("taken_by_port", any_of(takens));
     let delivered = m.wire("delivered", state.is(DELIVER) & any_of(dones));
     m.section("What is completed");
     m.output("c_ok", ok);
@@ -129,8 +132,8 @@ pub fn completion(d: &Design) -> Rc<Module> {
         m.output("l2_fill", delivered & primary & cacheable & !get("known") & !stale & !mark);
     }
     let refused = !primary & !granted;
-    let retry =
-        m.wire("retry", (state.is(DELIVER) & !delivered & (stale | refused)) | (state.is(REPORT) & stale));
+    let retry = m
+        .wire("retry", (state.is(DELIVER) & !taken_by_port & (stale | refused)) | (state.is(REPORT) & stale));
     m.section("Answers to the miss table");
     m.output("c_entry", entry);
     m.output("c_free", delivered);
