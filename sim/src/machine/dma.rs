@@ -194,6 +194,12 @@ impl Dma {
         }
     }
 
+    /// Changes how many cycles after its translation an access reaches memory; those under way keep their time. Returns
+    /// the old value.
+    pub fn set_data_latency(&mut self, cycles: u32) -> u32 {
+        std::mem::replace(&mut self.data_latency, u64::from(cycles.max(1))) as u32
+    }
+
     /// Number of translation ports.
     pub fn ports(&self) -> usize {
         self.ports.len()

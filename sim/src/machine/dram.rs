@@ -67,6 +67,7 @@ struct Response {
 pub struct Dram {
     timing: Timing,
     failures: Vec<(Range<u64>, Failure)>,
+    slow: Option<(Range<u64>, u32)>,
     reads: VecDeque<Burst>,
     writes: VecDeque<Burst>,
     responses: VecDeque<Response>,
@@ -87,6 +88,7 @@ impl Dram {
         Dram {
             timing,
             failures: Vec::new(),
+            slow: None,
             reads: VecDeque::with_capacity(64),
             writes: VecDeque::with_capacity(16),
             responses: VecDeque::with_capacity(16),
@@ -107,6 +109,11 @@ impl Dram {
     /// The timing.
     pub fn timing(&self) -> Timing {
         self.timing
+    }
+
+    /// Reads of `range` take this many cycles more, and others overtake them; `None` ends that.
+    pub fn set_slow(&mut self, slow: Option<(Range<u64>, u32)>) {
+        self.slow = slow;
     }
 
     /// Makes accesses to `range` fail from now on.
@@ -141,12 +148,17 @@ impl Dram {
             for (beat, data) in data.iter_mut().enumerate().take(beats as usize) {
                 *data = memory.load(beat_address(address, size, beat as u64) & !7);
             }
+            let slow = self
+                .slow
+                .as_ref()
+                .filter(|(range, _)| range.contains(&address))
+                .map_or(0, |(_, extra)| *extra);
             let late = if self.timing.jitter == 0 {
                 0
             } else {
                 self.random.below(u64::from(self.timing.jitter) + 1)
             };
-            let due = now + u64::from(self.timing.latency.max(1)) + late;
+            let due = now + u64::from(self.timing.latency.max(1)) + u64::from(slow) + late;
             self.reads.push_back(Burst { id: out.arid, address, beats, size, due, sent: 0, data });
         }
         self.write(now, out, input, memory);
@@ -187,10 +199,10 @@ impl Dram {
         input.rdata = if response == OKAY && poison == 0 { data.unwrap_or(0) } else { 0xdead_beef_dead_beef };
     }
 
-    /// The next read to answer: the first, or with jitter the first whose time has come and whose id no earlier one has.
+    /// The next read to answer: the first, or where reads overtake each other the first whose time has come and whose id no earlier one has.
     #[inline]
     fn choose(&self, now: u64) -> Option<usize> {
-        if self.timing.jitter == 0 {
+        if self.timing.jitter == 0 && self.slow.is_none() {
             return self.reads.front().filter(|burst| burst.due <= now).map(|_| 0);
         }
         let first_of_its_id =

@@ -235,6 +235,16 @@ impl Process {
         Ok(None)
     }
 
+    /// Physical address of the page-table entry that maps the page at `va`.
+    ///
+    /// # Errors
+    /// [`MapError::NotMapped`]
+    pub fn leaf_address(&self, machine: &mut Machine, va: u64) -> Result<u64, MapError> {
+        let (start, mapping) = self.find(va)?;
+        let level = usize::from(mapping.bytes == HUGE_PAGE);
+        self.entry(&mut machine.memory, start, level, false)?.ok_or(MapError::NotMapped(start))
+    }
+
     /// Number of mappings.
     pub fn mappings(&self) -> usize {
         self.mappings.len()

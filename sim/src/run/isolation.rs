@@ -5,7 +5,7 @@
 
 use super::{RunError, System};
 use crate::machine::memory::PAGE;
-use crate::machine::{Channel, Outcome, Permissions, Random, Request};
+use crate::machine::{Channel, Outcome, Permissions, Random, Request, Timing};
 use crate::report::Check;
 use pasidon_driver::{Cause, Change, FaultRecord};
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use std::sync::Arc;
 const PLACE: u64 = 0x3f_c000_0000;
 /// Rounds of the munmap check, each with another alignment between walks and the invalidation.
 const ROUNDS: u64 = 64;
+/// Cycles that memory is late, more than the driver takes for an invalidation.
+const SLOW: u32 = 1000;
 /// Pages that keep walkers busy meanwhile.
 const STORM: u64 = 24;
 
@@ -215,8 +217,10 @@ fn invalidate(system: &System, process: usize, va: u64) -> Result<(), RunError> 
     done.map_err(|e| RunError::driver("invalidate a page", e))
 }
 
-/// Devices read pages of a process all the time, on memory whose answers overtake each other, while one of the pages is
-/// unmapped: after the invalidation nothing may reach its frame, whatever was in flight.
+/// Devices read pages of a process all the time while one of the pages is unmapped: after the invalidation nothing may
+/// reach its frame, whatever was in flight. Memory is as unkind as it may be: reads of that page's entry return what it held
+/// long ago, after the commands have overtaken them; and data follows its translation so late that the fence
+/// would be over without the drain.
 fn unmapped(system: &mut System) -> Result<Check, RunError> {
     let victim = PLACE + 2 * PAGE;
     let mut wrong = Vec::new();
@@ -225,9 +229,10 @@ fn unmapped(system: &mut System) -> Result<Check, RunError> {
     let timing = system.platform.machine().dram.timing();
     for round in 0..ROUNDS {
         let mut machine = system.platform.machine();
-        let mut slow = timing;
-        slow.jitter = 8 * timing.latency;
-        machine.dram.set_timing(slow);
+        machine.dram.set_timing(Timing { jitter: 2 * timing.latency, ..timing });
+        let entry = system.processes[0].process.leaf_address(&mut machine, victim)?;
+        machine.dram.set_slow(Some((entry..entry + 8, SLOW)));
+        let data_latency = machine.dma.set_data_latency(SLOW);
         machine.reset_counters();
         for (d, device) in system.devices.iter().enumerate() {
             // The victim is every other request.
@@ -240,7 +245,7 @@ fn unmapped(system: &mut System) -> Result<Check, RunError> {
             storm.remaining = u64::MAX;
             machine.dma.add(storm);
         }
-        for _ in 0..random.below(8 * u64::from(timing.latency)) {
+        for _ in 0..random.below(2 * u64::from(SLOW)) {
             machine.step();
         }
         let gone = system.processes[0].process.unmap(&mut machine, victim)?;
@@ -249,9 +254,11 @@ fn unmapped(system: &mut System) -> Result<Check, RunError> {
         let mut machine = system.platform.machine();
         busiest = busiest.max(machine.counters.walks);
         machine.dma.forbidden.push(gone.frame..gone.frame + PAGE);
-        (0..2000).for_each(|_| machine.step());
+        (0..2 * SLOW).for_each(|_| machine.step());
         machine.dma.stop();
         machine.dram.set_timing(timing);
+        machine.dram.set_slow(None);
+        machine.dma.set_data_latency(data_latency);
         while !machine.run(100_000)? {
             drop(machine);
             system.iommu.service_faults();
