@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A design whose every number is odd, in both senses: counts that are no powers of two, widths between those of the shipped
-/// designs, no Sv57, no Svnapot, no PD20, queues of at most 8 entries, two interrupt wires.
+/// designs, no Sv57, no PD20, queues of at most 8 entries, two interrupt wires.
 const ODD: &str = r#"
 name = "odd"
 [ports]

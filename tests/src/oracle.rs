@@ -288,8 +288,8 @@ impl World<'_> {
             let bit = |n: u32| pte >> n & 1 == 1;
             let (v, r, w, x, u, a_bit, d) = (bit(0), bit(1), bit(2), bit(3), bit(4), bit(6), bit(7));
             let ppn = field(pte, 53, 10);
-            // Svpbmt and Svrsw60t59b are not there: bits 62:54 are reserved. So is N without Svnapot.
-            if !v || (!r && w) || field(pte, 62, 54) != 0 || (bit(63) && !self.design.svnapot) {
+            // Svpbmt and Svrsw60t59b are not there: bits 62:54 are reserved.
+            if !v || (!r && w) || field(pte, 62, 54) != 0 {
                 return Err(page_fault);
             }
             if !r && !x {

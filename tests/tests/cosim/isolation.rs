@@ -82,6 +82,9 @@ struct Space {
     bound: History,
 }
 
+/// A change that an invalidation was queued for: space, page (`None`: the space was bound or unbound), index of its meaning.
+type Change = (usize, Option<usize>, usize);
+
 const FAULT: u64 = u64::MAX;
 const UNBOUND: u64 = u64::MAX - 1;
 
@@ -92,8 +95,8 @@ struct Stress {
     spaces: Vec<Space>,
     frame: u64,
     /// Fences under way: the queue index behind each, and what is settled once it completes.
-    fences: VecDeque<(u64, Vec<(usize, Option<usize>, usize)>)>,
-    changes: Vec<(usize, Option<usize>, usize)>,
+    fences: VecDeque<(u64, Vec<Change>)>,
+    changes: Vec<Change>,
 }
 
 impl Stress {
