@@ -7,7 +7,7 @@
 //! ```
 //! use pasidon_rtl::design::Design;
 //! let design = Design::from_toml("base = \"default\"\nname = \"mine\"\n[tlb]\nl1_entries = 32\n", "mine.toml")?;
-//! assert_eq!((design.l1_entries, design.walkers), (32, 4));
+//! assert_eq!((design.l1_entries, design.walkers), (32, 2));
 //! # Ok::<(), pasidon_rtl::design::DesignError>(())
 //! ```
 

@@ -268,10 +268,11 @@ pub fn walker(d: &Design) -> Rc<Module> {
         s.case(m, HAVE_DC, |m| {
             let fsc = device.fsc;
             let three = fsc.mode.is(pdtp_mode::PD20);
+            // Without a process context there is no ENS to forbid supervisor privilege.
             let first_stage = device.pdtv.mux(lit(iosatp_mode::BARE, 4), fsc.mode);
             chain!(m;
                 disallowed => fail(m, cause(Cause::TransactionTypeDisallowed));
-                no_process => set_root(m, first_stage, fsc.ppn, device.pscid, lo(), lo());
+                no_process => set_root(m, first_stage, fsc.ppn, device.pscid, hi(), lo());
                 pc_known => goto(m, HAVE_PC);
                 fsc.mode.is(pdtp_mode::PD8) => read(m, PC, lit(0, 3), fsc.ppn, pc_offset);
                 else => read(m, PDTE, two_or_one(three), fsc.ppn, three.mux(pdi[2].resize(9), pdi[1]));
