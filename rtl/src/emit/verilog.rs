@@ -419,7 +419,8 @@ fn range(width: u32) -> String {
 
 /// Statements that share registers stand in one block, in their order.
 fn groups(statements: &[Seq]) -> Vec<(BTreeSet<String>, Vec<&Seq>)> {
-    let mut groups: Vec<(BTreeSet<String>, Vec<(usize, &Seq)>)> = vec![];
+    type Group<'a> = (BTreeSet<String>, Vec<(usize, &'a Seq)>);
+    let mut groups: Vec<Group> = vec![];
     for (i, s) in statements.iter().enumerate() {
         let mut targets = BTreeSet::new();
         s.targets(&mut |t| {

@@ -172,7 +172,7 @@ impl Lowering {
         m.wires.iter().for_each(|(_, e)| l.count(*e));
         m.clocked.iter().for_each(|s| l.count_statement(s));
         for (name, value) in &m.wires {
-            let block = l.into_target(name, *value);
+            let block = l.assign_to(name, *value);
             l.statements.extend(block);
         }
         for (child, _) in &m.children {
@@ -240,7 +240,7 @@ impl Lowering {
     }
 
     /// Statements that give `target` the value of `e`.
-    fn into_target(&mut self, target: &str, e: E) -> VerilogBlock {
+    fn assign_to(&mut self, target: &str, e: E) -> VerilogBlock {
         let node = e.node(|n| n.clone());
         let shared = self.uses.get(&e).is_some_and(|u| *u > 1);
         match node.op {
@@ -252,8 +252,8 @@ impl Lowering {
 
     fn mux(&mut self, target: &str, args: &[E]) -> VerilogBlock {
         let test = self.value(args[0]);
-        let then = self.into_target(target, args[1]);
-        let otherwise = VerilogBlockOrConditional::Block(self.into_target(target, args[2]));
+        let then = self.assign_to(target, args[1]);
+        let otherwise = VerilogBlockOrConditional::Block(self.assign_to(target, args[2]));
         vec![VerilogStatement::If(VerilogConditional { test, then, otherwise })]
     }
 
@@ -336,7 +336,6 @@ impl Lowering {
             Op::Add => binary(self, VerilogOp::Add),
             Op::Sub => binary(self, VerilogOp::Sub),
             Op::Shl => binary(self, VerilogOp::Shl),
-            Op::Shr => binary(self, VerilogOp::Shr),
             Op::Eq => binary(self, VerilogOp::Eq),
             Op::Ne => binary(self, VerilogOp::Ne),
             Op::Lt => binary(self, VerilogOp::Lt),

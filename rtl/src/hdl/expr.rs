@@ -26,7 +26,6 @@ pub(crate) enum Op {
     Add,
     Sub,
     Shl,
-    Shr,
     Eq,
     Ne,
     Lt,
@@ -411,13 +410,8 @@ impl E {
     }
 
     /// Logical shift left by a run-time amount.
-    pub fn shl(self, amount: E) -> E {
+    fn shift_left(self, amount: E) -> E {
         make(Op::Shl, vec![self, amount], self.width())
-    }
-
-    /// Logical shift right by a run-time amount.
-    pub fn shr(self, amount: E) -> E {
-        make(Op::Shr, vec![self, amount], self.width())
     }
 
     /// Only the lowest of the bits that are 1.
@@ -427,7 +421,7 @@ impl E {
 
     /// `2^self` in `width` bits: bit number `self` alone.
     pub fn decode(self, width: u32) -> E {
-        lit(1, width).shl(self)
+        lit(1, width).shift_left(self)
     }
 
     /// `self + 1`, wrapping.

@@ -152,7 +152,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     }
 
     // The L2 TLB stops answering at once: what is looked up again after the mark must not hit an old entry.
-    for tlb in &l2 {
+    if let Some(tlb) = &l2 {
         tlb.connect(&mut m, "inval_valid", inval_valid);
     }
     for tlb in &tlbs {

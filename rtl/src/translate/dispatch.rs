@@ -126,8 +126,12 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     m.output("s_entry", held_entry);
     held.outputs(&mut m, "s");
     m.output("s_dc_hit", dc_hit);
-    dc.iter().enumerate().for_each(|(w, e)| drop(m.output(&format!("s_dc{w}"), *e)));
+    for (w, word) in dc.into_iter().enumerate() {
+        m.output(&format!("s_dc{w}"), word);
+    }
     m.output("s_pc_hit", pc_hit);
-    pc.iter().enumerate().for_each(|(w, e)| drop(m.output(&format!("s_pc{w}"), *e)));
+    for (w, word) in pc.into_iter().enumerate() {
+        m.output(&format!("s_pc{w}"), word);
+    }
     m.build()
 }
