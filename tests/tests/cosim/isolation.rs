@@ -64,10 +64,26 @@ struct History {
 }
 
 impl History {
-    /// Whether a response that was taken in `cycle` may have come to `outcome`.
+    /// Whether the answer may have come to `outcome`. A translation must be fresh when it is taken. A fault gives nothing away: it
+    /// may be as old as the request, whose walk may have read memory before the invalidation.
     fn allows(&self, answer: &Answer, outcome: u64) -> bool {
-        let floor = self.floors.iter().rev().find(|(since, _)| *since < answer.taken).map_or(0, |(_, i)| *i);
+        let fresh = if answer.is_success() { answer.taken } else { answer.offered };
+        let floor = self.floors.iter().rev().find(|(since, _)| *since < fresh).map_or(0, |(_, i)| *i);
         self.meanings[floor..].iter().any(|(since, meaning)| *since <= answer.taken && *meaning == outcome)
+    }
+}
+
+impl std::fmt::Display for History {
+    /// The latest meanings and when they were settled.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let last = |length: usize| length.saturating_sub(6);
+        let (meanings, floors) =
+            (&self.meanings[last(self.meanings.len())..], &self.floors[last(self.floors.len())..]);
+        write!(
+            f,
+            "latest meanings {meanings:x?} (from number {:x}), settled {floors:x?}",
+            last(self.meanings.len())
+        )
     }
 }
 
@@ -195,6 +211,17 @@ impl Stress {
         }
     }
 
+    /// Space, page and cycle of the mapping that had this frame.
+    fn owner(&self, frame: u64) -> Option<(usize, usize, u64)> {
+        let of = |(s, space): (usize, &Space)| {
+            let pages = space.pages.iter().enumerate();
+            let mut found = pages
+                .filter_map(|(p, page)| page.meanings.iter().find(|m| m.1 == frame).map(|m| (s, p, m.0)));
+            found.next()
+        };
+        self.spaces.iter().enumerate().find_map(of)
+    }
+
     fn check(&self, s: usize, p: usize, answer: &Answer) {
         let space = &self.spaces[s];
         let page = &space.pages[p];
@@ -210,8 +237,9 @@ impl Stress {
         };
         assert!(
             allowed,
-            "stale: {answer:x?}\n outcome {outcome:x} of page {p} in space {s}; its meanings {:x?}, settled {:?}; bound {:x?}, settled {:?}",
-            page.meanings, page.floors, space.bound.meanings, space.bound.floors
+            "stale: {answer:x?}\n outcome {outcome:x} of page {p} in space {s}; {page}\n bound: {}\n who ever had it: {:?}",
+            space.bound,
+            self.owner(outcome)
         );
     }
 

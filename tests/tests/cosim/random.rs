@@ -76,13 +76,18 @@ fn page_table(rig: &mut Rig, random: &mut Random, built: &mut Built) {
             flags &= !pick(random, &[bits::A, bits::D, bits::R, bits::V]);
         }
         if level == 0 && chance(random, 25) {
-            // A naturally aligned group of 64 KiB: all its sixteen entries are the same.
-            flags |= bits::N;
-            target = (target & !0xffff) | 0x8000;
+            // A naturally aligned group of 64 KiB has sixteen equal entries; which of them is used is not specified, so nothing
+            // later breaks one of them.
             let group = iova & !0xffff;
-            for page in 0..16 {
-                put(rig, geometry, root, group + page * 4096, 0, entry(target, flags));
+            let word = entry((target & !0xffff) | 0x8000, flags | bits::N);
+            let pages = (0..16).map(|page| group + page * 4096);
+            if pages.clone().all(|page| is_free(rig, geometry, root, page)) {
+                pages.for_each(|page| {
+                    put(rig, geometry, root, page, 0, word);
+                });
+                addresses.push(iova);
             }
+            continue;
         }
         if chance(random, 4) {
             target |= 1 << (12 + random.below(12));
@@ -97,24 +102,34 @@ fn page_table(rig: &mut Rig, random: &mut Random, built: &mut Built) {
     built.roots.push((pointer(geometry.mode, root), addresses));
 }
 
-/// Writes an entry unless a leaf is in the way.
-fn put(rig: &mut Rig, g: &Geometry, root: u64, iova: u64, level: usize, value: u64) -> Option<u64> {
+/// The last table on the way to the entry at `level`, or `None` if a leaf is in the way.
+fn table_above(rig: &Rig, g: &Geometry, root: u64, iova: u64, level: usize) -> Option<(u64, usize)> {
     let mut table = root;
     for i in (level + 1..g.levels.len()).rev() {
         let word = rig.load(table + 8 * g.levels[i].of(iova));
         if word & bits::V == 0 {
-            break;
+            return Some((table, i));
         }
-        if word & (bits::R | bits::X | bits::W) != 0 {
+        // A pointer has none of these; a leaf that lost some still has others.
+        if word & (bits::R | bits::X | bits::W | bits::A | bits::D | bits::U) != 0 {
             return None;
         }
         table = page_table::pte::PPN.get(word) << 12;
-        rig.memory.load(table)?;
     }
+    Some((table, level))
+}
+
+/// Whether there is nothing yet where a page could be mapped.
+fn is_free(rig: &Rig, g: &Geometry, root: u64, iova: u64) -> bool {
+    table_above(rig, g, root, iova, 0)
+        .is_some_and(|(table, level)| level > 0 || rig.load(table + 8 * g.levels[0].of(iova)) == 0)
+}
+
+/// Writes an entry unless something is there already, or a leaf is in the way. Returns its address.
+fn put(rig: &mut Rig, g: &Geometry, root: u64, iova: u64, level: usize, value: u64) -> Option<u64> {
+    table_above(rig, g, root, iova, level)?;
     let slot = rig.pte_slot(g, root, iova, level);
-    let now = rig.load(slot);
-    // A table that is in use stays.
-    if now & bits::V != 0 && now & (bits::R | bits::X) == 0 {
+    if rig.load(slot) != 0 {
         return None;
     }
     rig.store(slot, value);
@@ -202,8 +217,11 @@ fn build(rig: &mut Rig, random: &mut Random) -> Built {
     for _ in 0..random.below(4) {
         let at = pick(random, &built.words);
         if chance(random, 70) {
-            let word = rig.load(at);
-            rig.store(at, word ^ (1 << random.below(64)));
+            let word = rig.load(at) ^ (1 << random.below(64));
+            // Not one entry of a group.
+            if word & bits::N == 0 || word >> 10 & 15 != 8 {
+                rig.store(at, word);
+            }
         } else {
             let kind = pick(random, &[Failure::Read, Failure::Poison]);
             rig.bus.inject(at..at + 8, kind);
