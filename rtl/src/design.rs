@@ -627,7 +627,7 @@ mod tests {
         );
         assert_names(&refusal("[tlb]", "[tlbs]"), &["tlbs", "did you mean 'tlb'"]);
         assert_names(
-            &refusal("walkers = 4", "vectors = 4"),
+            &refusal("walkers = 2", "vectors = 4"),
             &["walk.vectors", "belongs in section [interrupts]"],
         );
         assert_names(&refusal("[tlb]", "[[tlb]]"), &["tlb = [", "a table with l1_entries"]);
@@ -640,15 +640,15 @@ mod tests {
             &["tlb.l2_sets = 48", "power of two from 2 to 4096", "64"],
         );
         assert_names(
-            &refusal("walkers = 4", "walkers = 0"),
+            &refusal("walkers = 2", "walkers = 0"),
             &["walk.walkers = 0", "from 1 to 16", "nearest legal value is 1"],
         );
-        assert_names(&refusal("walkers = 4", "walkers = -1"), &["walk.walkers = -1", "from 1 to 16"]);
+        assert_names(&refusal("walkers = 2", "walkers = -1"), &["walk.walkers = -1", "from 1 to 16"]);
         assert_names(
-            &refusal("walkers = 4", "walkers = 99999999999"),
+            &refusal("walkers = 2", "walkers = 99999999999"),
             &["walk.walkers = 99999999999", "is 16"],
         );
-        assert_names(&refusal("walkers = 4", "walkers = \"4\""), &["walk.walkers = \"4\"", "from 1 to 16"]);
+        assert_names(&refusal("walkers = 2", "walkers = \"4\""), &["walk.walkers = \"4\"", "from 1 to 16"]);
         assert_names(
             &refusal("vectors = 4", "vectors = 3"),
             &["interrupts.vectors = 3", "power of two from 1 to 16"],
@@ -661,7 +661,7 @@ mod tests {
     fn values_that_exclude_each_other_are_refused() {
         assert_names(&refusal("sv48 = true", "sv48 = false"), &["translation.sv57 = true", "sv48"]);
         assert_names(
-            &refusal("walkers = 4", "walkers = 12"),
+            &refusal("walkers = 2", "walkers = 12"),
             &["walk.walkers = 12", "from 1 to walk.miss_entries"],
         );
         assert_names(
@@ -678,7 +678,7 @@ mod tests {
 
     #[test]
     fn missing_keys_bad_toml_and_missing_files_are_refused() {
-        assert_names(&refusal("walkers = 4", ""), &["walk.walkers", "not set", "from 1 to 16", "base"]);
+        assert_names(&refusal("walkers = 2", ""), &["walk.walkers", "not set", "from 1 to 16", "base"]);
         assert_names(&refusal("[tlb]", "[tlb"), &["x.toml", "TOML"]);
         assert_names(
             &refusal("name = \"default\"", "name = \"d\"\nbase = \"medium\""),

@@ -231,6 +231,11 @@ impl Rig {
         rig
     }
 
+    /// The hardware as it stands, without the bench: for measurements.
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+
     /// Clock cycles since reset.
     pub fn now(&self) -> u64 {
         self.now

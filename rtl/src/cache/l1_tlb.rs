@@ -11,7 +11,7 @@
 
 use super::victim;
 use crate::design::Design;
-use crate::hdl::{E, Module, all_of, any_of, cat, hi, lit, lo, onehot};
+use crate::hdl::{E, Module, any_of, cat, hi, lit, lo, onehot};
 use crate::queue::InvalidationKind;
 use crate::translate::request::{Request, Translation, is_canonical, page_size, segments, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
@@ -140,18 +140,19 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     for (i, e) in entries.iter().enumerate() {
         // One difference for all parts: cheaper to simulate than a comparison of each, and the same gates.
         let differs = m.wire(&format!("differs_{i}"), e.vpn ^ vpn);
-        let ignore = m.wire(&format!("ignore_{i}"), e.data.mask | stage_mask);
-        let page = all_of(segments(d, vpn_width(d)).into_iter().map(|(mask_bit, lo_bit, width)| {
-            let equal = differs.bits(lo_bit, width).none();
+        let ignore = e.data.mask | stage_mask;
+        let mut conditions = vec![entries_valid.bit(i as u32)];
+        conditions.extend(segments(d, vpn_width(d)).into_iter().map(|(mask_bit, lo_bit, width)| {
+            let equal = !check_page | differs.bits(lo_bit, width).none();
             mask_bit.map_or(equal, |b| equal | ignore.bit(b))
         }));
-        let hit = entries_valid.bit(i as u32)
-            & (!check_device | e.device_id.eq(stage.device_id))
-            & (!check_process | e.process_id.eq(stage.process_id))
-            & (!check_pid_valid | e.pid_valid.eq(stage.pid_valid))
-            & (!check_page | page)
-            & (!check_pscid | (e.data.pscid.eq(inval_pscid) & !e.data.global));
-        matches.push(m.wire(&format!("match_{i}"), hit));
+        conditions.extend([
+            !check_device | e.device_id.eq(stage.device_id),
+            !check_process | e.process_id.eq(stage.process_id),
+            !check_pid_valid | e.pid_valid.eq(stage.pid_valid),
+        ]);
+        let space = !check_pscid | (e.data.pscid.eq(inval_pscid) & !e.data.global);
+        matches.push(m.wire_if(&format!("match_{i}"), &conditions, space));
     }
 
     // ---- Lookup ----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 use super::ir::{Seq, X};
 use super::lower::{Mod, PortDef, StorageDef};
 use crate::hdl::{MemoryKind, index_width};
+use bitvec::vec::BitVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
@@ -124,18 +125,25 @@ fn fold_temporaries(m: &mut Mod) {
     m.clocked.iter_mut().for_each(|s| s.expressions_mut(&mut apply));
 }
 
-/// Which bits of every name are read, as a list of (lo, width).
-fn usage(m: &Mod, all: &[Mod]) -> HashMap<String, Vec<(u32, u32)>> {
-    let mut used: HashMap<String, Vec<(u32, u32)>> = HashMap::new();
-    let mut note = |x: &X| x.reads(&mut |n, lo, w, _| used.entry(n.to_string()).or_default().push((lo, w)));
+/// Which bits of every name are read.
+fn usage(m: &Mod, all: &[Mod]) -> HashMap<String, BitVec> {
+    let mut used: HashMap<String, BitVec> = HashMap::new();
+    let mut read = |n: &str, lo: u32, width: u32| {
+        let (bits, end) = (used.entry(n.to_string()).or_default(), (lo + width) as usize);
+        if bits.len() < end {
+            bits.resize(end, false);
+        }
+        bits[lo as usize..end].fill(true);
+    };
+    let mut note = |x: &X| x.reads(&mut |n, lo, w, _| read(n, lo, w));
     m.values.values().for_each(&mut note);
     m.clocked.iter().for_each(|s| s.expressions(&mut note));
     let clocked = !m.storage.is_empty() || m.children.iter().any(|(_, i)| all[*i].ports.len() > 1);
     if clocked {
-        used.entry("clk".into()).or_default().push((0, 1));
+        read("clk", 0, 1);
     }
     if m.storage.iter().any(|(_, s)| matches!(s, StorageDef::Register { reset: Some(_), .. })) {
-        used.entry("rst".into()).or_default().push((0, 1));
+        read("rst", 0, 1);
     }
     used
 }
@@ -143,7 +151,7 @@ fn usage(m: &Mod, all: &[Mod]) -> HashMap<String, Vec<(u32, u32)>> {
 struct Writer<'a> {
     all: &'a [Mod],
     m: &'a Mod,
-    used: HashMap<String, Vec<(u32, u32)>>,
+    used: HashMap<String, BitVec>,
     out: String,
 }
 
@@ -160,6 +168,7 @@ impl Writer<'_> {
         doc.iter().for_each(|l| self.line(l));
         self.ports();
         self.declarations();
+        self.child_wires();
         self.instances();
         self.assignments();
         self.always();
@@ -214,7 +223,21 @@ impl Writer<'_> {
             }
         }
         for (n, w) in &m.wires {
-            self.line(format!("  wire {}{};", range(*w), plain(n)));
+            let kind = if m.values.get(n).is_some_and(is_guarded) { "reg " } else { "wire" };
+            self.line(format!("  {kind} {}{};", range(*w), plain(n)));
+        }
+    }
+
+    /// The wires of all children stand before their first use: some tools take a later declaration for a second one.
+    fn child_wires(&mut self) {
+        let m = self.m;
+        for (instance, index) in &m.children {
+            for p in &self.all[*index].ports {
+                let name = format!("{instance}${}", p.name);
+                if !p.input || self.direct(&name).is_none() {
+                    self.line(format!("  wire {}{};", range(p.width), plain(&name)));
+                }
+            }
         }
     }
 
@@ -232,11 +255,6 @@ impl Writer<'_> {
             let child = &self.all[*index];
             self.line("");
             let name = |p: &PortDef| format!("{instance}${}", p.name);
-            for p in &child.ports {
-                if !p.input || self.direct(&name(p)).is_none() {
-                    self.line(format!("  wire {}{};", range(p.width), plain(&name(p))));
-                }
-            }
             self.line(format!("  {} {instance} (", child.kind));
             let last = child.ports.len() - 1;
             for (i, p) in child.ports.iter().enumerate() {
@@ -258,12 +276,29 @@ impl Writer<'_> {
                 continue;
             }
             let x = &m.values[name];
+            if is_guarded(x) {
+                self.guarded(&plain(name), x);
+                continue;
+            }
             let mut text = x.text(&plain, 4);
             if text.starts_with('(') && matches!(x, X::Binary(..) | X::Mux(..)) {
                 text = text[1..text.len() - 1].to_string();
             }
             self.line(format!("  assign {} = {text};", plain(name)));
         }
+    }
+
+    fn guarded(&mut self, name: &str, x: &X) {
+        self.line("  always @* begin");
+        self.line(format!("    {name} = 1'd0;"));
+        let (mut x, mut pad) = (x, String::from("    "));
+        while let X::Mux(test, then, _) = x {
+            self.line(format!("{pad}if ({})", strip(test.text(&plain, pad.len() + 2))));
+            pad += "  ";
+            x = then;
+        }
+        self.line(format!("{pad}{name} = {};", strip(x.text(&plain, pad.len() + 2))));
+        self.line("  end");
     }
 
     fn always(&mut self) {
@@ -363,16 +398,14 @@ impl Writer<'_> {
         }
         let mut parts = vec![];
         for (n, w) in names {
-            let spans = self.used.get(&n).cloned().unwrap_or_default();
+            let mut used = self.used.get(&n).cloned().unwrap_or_default();
+            used.resize(w as usize, false);
             let mut bit = 0;
-            while bit < w {
-                let free = |b: u32| !spans.iter().any(|(lo, width)| (*lo..lo + width).contains(&b));
-                if !free(bit) {
-                    bit += 1;
-                    continue;
-                }
-                let run = (bit..w).take_while(|b| free(*b)).count() as u32;
-                let x = if run == w { X::Signal(n.clone(), w) } else { X::Slice(n.clone(), bit, run) };
+            while let Some(skip) = used[bit..].first_zero() {
+                bit += skip;
+                let run = used[bit..].first_one().unwrap_or(used.len() - bit);
+                let (lo, width) = (bit as u32, run as u32);
+                let x = if width == w { X::Signal(n.clone(), w) } else { X::Slice(n.clone(), lo, width) };
                 parts.push(x.flat(&plain));
                 bit += run;
             }
@@ -383,6 +416,12 @@ impl Writer<'_> {
             self.line(format!("  wire unused = &{{1'b0,\n    {}}};", parts.join(",\n    ")));
         }
     }
+}
+
+/// Whether an expression is what [`Module::wire_if`](crate::hdl::Module::wire_if) describes: elsewhere the builder folds a
+/// multiplexer with a constant 0 into an AND.
+fn is_guarded(x: &X) -> bool {
+    matches!(x, X::Mux(_, _, zero) if **zero == X::Const(0, 1))
 }
 
 fn strip(text: String) -> String {

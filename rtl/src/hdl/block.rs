@@ -170,10 +170,23 @@ impl Lowering {
             ],
         };
         m.wires.iter().for_each(|(_, e)| l.count(*e));
+        m.guarded.iter().flat_map(|(_, c, v)| c.iter().chain([v])).for_each(|e| l.count(*e));
         m.clocked.iter().for_each(|s| l.count_statement(s));
         for (name, value) in &m.wires {
             let block = l.assign_to(name, *value);
             l.statements.extend(block);
+        }
+        for (name, conditions, value) in &m.guarded {
+            let zero = || assignment(name, VerilogExpression::Cast(Box::new(number(0)), 1));
+            let mut inner = assignment(name, l.value(*value));
+            for c in conditions.iter().rev() {
+                inner = VerilogStatement::If(VerilogConditional {
+                    test: l.value(*c),
+                    then: vec![inner],
+                    otherwise: VerilogBlockOrConditional::Block(vec![zero()]),
+                });
+            }
+            l.statements.push(inner);
         }
         for (child, _) in &m.children {
             for port in ["clk", "rst"] {

@@ -16,6 +16,8 @@ pub struct Module {
     pub(crate) storage: Vec<(String, Storage)>,
     pub(crate) children: Vec<(String, Rc<Module>)>,
     pub(crate) wires: Vec<(String, E)>,
+    /// Wires that are 0 unless all their conditions hold.
+    pub(crate) guarded: Vec<(String, Vec<E>, E)>,
     pub(crate) clocked: Vec<Statement>,
     nesting: Vec<Vec<Statement>>,
     section: String,
@@ -59,6 +61,7 @@ impl Module {
             storage: vec![],
             children: vec![],
             wires: vec![],
+            guarded: vec![],
             clocked: vec![],
             nesting: vec![],
             section: String::new(),
@@ -105,6 +108,15 @@ impl Module {
     pub fn wire(&mut self, name: &str, value: E) -> E {
         let wire = self.wire_later(name, value.width());
         self.assign(wire, value);
+        wire
+    }
+
+    /// A named wire of one bit: the AND of `conditions` and `value`. It is written as nested conditions, which a simulator
+    /// evaluates only as far as they hold: list those first that seldom do.
+    pub fn wire_if(&mut self, name: &str, conditions: &[E], value: E) -> E {
+        assert!(conditions.iter().chain([&value]).all(|e| e.width() == 1), "{name}: conditions have one bit");
+        let wire = self.wire_later(name, 1);
+        self.guarded.push((name.into(), conditions.to_vec(), value));
         wire
     }
 

@@ -79,7 +79,11 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
 
     // ---- Dispatch --------------------------------------------------------------------------------------------------
     m.section("To dispatch: the next pending entry");
-    let next = m.wire("next", encode(&pending.lowest_bit().split(), entry_bits));
+    // In turn: the entries above the one that was taken last come first, so that none waits for ever.
+    let above = m.reg("above_last", all, 0);
+    let late = pending & above;
+    let pick = late.any().mux(late, pending).lowest_bit();
+    let next = m.wire("next", encode(&pick.split(), entry_bits));
     m.output("d_valid", pending.any());
     m.output("d_entry", next);
     m.section("From dispatch: entry `t_entry` walks, or waits for walker `t_walker`");
@@ -129,6 +133,7 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
     m.set(waiting, (waiting & !waked) | take_wait.gate(dispatched));
     m.set(woken, (woken & !freed & !retried) | waked);
     m.when(take, |m| {
+        m.set(above, !(dispatched | (dispatched - lit(1, all))));
         for (i, walker) in waits_for.iter().enumerate() {
             m.when(dispatched.bit(i as u32), |m| m.set(*walker, take_walker));
         }

@@ -2,7 +2,7 @@
 //!
 //! Every port is one 64-bit word whatever its width, and ports that a design does not have (translation port 3 of a
 //! two-port design) are words that nothing reads: so the Rust side has one type and compile-time offsets for all
-//! designs, and the generated shim ([`super::shim`]) copies exactly the ports that exist. Names, widths and meaning
+//! designs, and the generated shim (`super::shim`) copies exactly the ports that exist. Names, widths and meaning
 //! are those of the Verilog ports; see the emitted `design.json`.
 
 use std::mem::{offset_of, size_of};

@@ -76,7 +76,7 @@ fn encode(trace: &Trace, out: &mut impl Write) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Reads a trace written by [`write`].
+/// Reads a trace written by [`write()`].
 ///
 /// # Errors
 /// A file that is something else, cut short or damaged, with the position and the mend.

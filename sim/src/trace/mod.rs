@@ -2,7 +2,7 @@
 //!
 //! A trace is an ordered list of [`Access`]es: who (a PASID label), what ([`Op`]), where (a virtual address) and
 //! how many bytes. It comes from `valgrind --tool=lackey --trace-mem=yes` ([`lackey`]) or from a plain CSV file
-//! ([`csv`]), and is kept on disk in a compressed form of our own ([`file`]).
+//! ([`csv`]), and is kept on disk in a compressed form of our own ([`mod@file`]).
 
 pub mod csv;
 pub mod file;
