@@ -3,10 +3,11 @@
 //!
 //! Latency: an answer follows its lookup by 2 cycles. An invalidation sweeps all sets, one a cycle; so does reset. During a
 //! sweep lookups miss and fills are dropped. An entry that matches without granting the access is cleared: the walk that
-//! follows brings a new one. Never: two valid entries for one page.
+//! follows brings a new one. Two walks of one page that overlap may leave two entries for it: the first way answers.
+//! Never: an answer mixed from two entries.
 
 use crate::design::Design;
-use crate::hdl::{E, MemoryKind, Module, all_of, any_of, cat, hi, index_width, lit, lo, onehot};
+use crate::hdl::{E, MemoryKind, Module, all_of, any_of, cat, hi, index_width, lit, lo, lowest, onehot};
 use crate::queue::InvalidationKind;
 use crate::translate::request::{Request, Translation, mask_width, ppn_width, segments, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
@@ -193,11 +194,13 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
     let hit = m.reg("hit_q", 1, 0);
     m.when(lookup, |m| m.set(hit, lo()));
     m.when(compare, |m| m.set(hit, any_of(answers.iter().map(|(h, _)| *h))));
+    let chosen = lowest(&answers.iter().map(|(h, _)| *h).collect::<Vec<_>>());
     m.section("Answer to a lookup, until the next");
     m.output("hit", hit);
     let fields: Vec<(&str, u32)> = answers[0].1.fields().iter().map(|(n, e)| (*n, e.width())).collect();
     for (i, (name, width)) in fields.into_iter().enumerate() {
-        let choices: Vec<(E, E)> = answers.iter().map(|(h, t)| (*h, t.fields()[i].1)).collect();
+        let choices: Vec<(E, E)> =
+            chosen.iter().zip(&answers).map(|(c, (_, t))| (*c, t.fields()[i].1)).collect();
         let register = m.reg_data(&format!("{name}_q"), width);
         m.when(compare, |m| m.set(register, onehot(&choices)));
         m.output(&format!("found_{name}"), register);

@@ -92,7 +92,11 @@ pub fn completion(d: &Design) -> Rc<Module> {
     let ok = get("ok");
     m.section("To the fault queue");
     let fault_ready = m.input("fault_ready", 1);
-    let fault = m.wire("fault", state.is(REPORT) & !stale);
+    // The fault queue writes the record from where it stands: once it is offered it stays, and its fault is delivered,
+    // stale or not (what it says was true before the invalidation).
+    let committed = m.reg("committed", 1, 0);
+    let withdrawn = m.wire("withdrawn", stale & !committed);
+    let fault = m.wire("fault", state.is(REPORT) & !withdrawn);
     m.output("fault_valid", fault);
     m.output("fault_cause", get("cause"));
     m.output("fault_pid", request.process_id.resize(20));
@@ -105,7 +109,7 @@ pub fn completion(d: &Design) -> Rc<Module> {
 
     // ---- Delivery --------------------------------------------------------------------------------------------------
     let granted = ok & (translation.permissions & request.needs()).any();
-    let deliver = m.wire("deliver", state.is(DELIVER) & !stale & (primary | granted));
+    let deliver = m.wire("deliver", state.is(DELIVER) & !withdrawn & (primary | granted));
     m.section("To the ports: hold valid until done");
     let mut dones = vec![];
     let mut takens = vec![];
@@ -132,8 +136,10 @@ pub fn completion(d: &Design) -> Rc<Module> {
         m.output("l2_fill", delivered & primary & cacheable & !get("known") & !stale & !mark);
     }
     let refused = !primary & !granted;
-    let retry = m
-        .wire("retry", (state.is(DELIVER) & !taken_by_port & (stale | refused)) | (state.is(REPORT) & stale));
+    let retry = m.wire(
+        "retry",
+        (state.is(DELIVER) & !taken_by_port & (withdrawn | refused)) | (state.is(REPORT) & withdrawn),
+    );
     m.section("Answers to the miss table");
     m.output("c_entry", entry);
     m.output("c_free", delivered);
@@ -147,13 +153,15 @@ pub fn completion(d: &Design) -> Rc<Module> {
             m.when(copy, |m| m.set(state, faulty.mux(lit(REPORT, 2), lit(DELIVER, 2))));
         });
         s.case(m, REPORT, |m| {
+            m.when(fault, |m| m.set(committed, hi()));
             m.when(fault & fault_ready, |m| goto(m, DELIVER));
-            m.when(stale, |m| goto(m, WAITERS));
+            m.when(withdrawn, |m| goto(m, WAITERS));
         });
         s.case(m, DELIVER, |m| m.when(delivered | retry, |m| goto(m, WAITERS)));
         s.default(m, |m| {
             m.set(entry, woken_entry);
             m.set(primary, lo());
+            m.set(committed, lo());
             m.set(state, woken.mux(lit(DELIVER, 2), lit(IDLE, 2)));
         });
     });
