@@ -1,6 +1,8 @@
 //! How fast the verilated model of `default` runs when it is busy: a hit on every port in every cycle. The machine around it
 //! does nothing, so that this is the model's own speed; `pasidon run` reports that of model and machine together.
 
+#![allow(missing_docs, reason = "criterion's macro makes a function that nobody calls by name")]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pasidon_sim::model::Model;
 use pasidon_spec::page_table::SV39;
