@@ -9,10 +9,10 @@
 //! Never: a hit waits for a miss (until the miss table and two requests are stuck), or a response that an invalidation
 //! forbids leaves after `inval_done`, unless it was valid before.
 
+use super::invalidation::Invalidation;
 use super::victim;
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, hi, lit, lo, onehot};
-use crate::queue::InvalidationKind;
 use crate::translate::request::{Request, Translation, is_canonical, page_size, segments, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
@@ -53,17 +53,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let c_cause = m.input("c_cause", 12);
     let c_refill = m.input("c_refill", 1);
     let c = Translation::from_fn(d, |name, width| m.input(&format!("c_{name}"), width));
-    m.section("Invalidations: held until done");
-    let inval_valid = m.input("inval_valid", 1);
-    let inval_kind = m.input("inval_kind", 2);
-    let inval_gv = m.input("inval_gv", 1);
-    let inval_av = m.input("inval_av", 1);
-    let inval_pscv = m.input("inval_pscv", 1);
-    let inval_pscid = m.input("inval_pscid", 20);
-    let inval_addr = m.input("inval_addr", 52);
-    let inval_dv = m.input("inval_dv", 1);
-    let inval_did = m.input("inval_did", d.device_id_width);
-    let inval_pid = m.input("inval_pid", d.process_id_width);
+    let inval = Invalidation::inputs(&mut m, d);
     m.section("Lookups may hit: ddtp.iommu_mode is a directory mode");
     let enable = m.input("enable", 1);
 
@@ -83,20 +73,18 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let free = !valid | go;
     // A lookup in the stage may still become a miss: it needs a place in the miss buffer for certain.
     let room = misses.is(0) | (misses.is(1) & !is(LOOKUP));
-    let take_inval = m.wire("take_inval", inval_valid & !inval_taken);
+    let take_inval = m.wire("take_inval", inval.valid & !inval_taken);
     let take_completion = m.wire("take_completion", c_valid & !is(COMPLETE) & !take_inval);
     m.assign(req_ready, free & room & !take_inval & !take_completion);
 
     let inval_request = Request {
-        device_id: inval_did,
-        process_id: inval_pid,
-        iova: cat(&[inval_addr, lit(0, PAGE_SHIFT.into())]),
+        device_id: inval.did,
+        process_id: inval.pid,
+        iova: cat(&[inval.addr, lit(0, PAGE_SHIFT.into())]),
         ..c_request
     };
-    let vma = inval_kind.is(InvalidationKind::Vma as u64);
-    let ddt = inval_kind.is(InvalidationKind::Ddt as u64);
-    let pdt = inval_kind.is(InvalidationKind::Pdt as u64);
-    let inval_checks = [(ddt & inval_dv) | pdt, pdt, lo(), vma & inval_av, vma & inval_pscv];
+    let inval_checks =
+        [(inval.ddt & inval.dv) | inval.pdt, inval.pdt, lo(), inval.vma & inval.av, inval.vma & inval.pscv];
     let tag_checks = [hi(), hi(), hi(), hi(), lo()];
     let load = |m: &mut Module, kind: u64, request: &Request, flags: [E; 5]| {
         m.set(op, lit(kind, 2));
@@ -117,7 +105,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
             },
         );
     });
-    m.set(inval_taken, inval_valid & (inval_taken | (take_inval & free)));
+    m.set(inval_taken, inval.valid & (inval_taken | (take_inval & free)));
     m.section("Answers to invalidations");
     m.output("inval_done", inval_taken & !is(INVALIDATE));
 
@@ -151,7 +139,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
             !check_process | e.process_id.eq(stage.process_id),
             !check_pid_valid | e.pid_valid.eq(stage.pid_valid),
         ]);
-        let space = !check_pscid | (e.data.pscid.eq(inval_pscid) & !e.data.global);
+        let space = !check_pscid | (e.data.pscid.eq(inval.pscid) & !e.data.global);
         matches.push(m.wire_if(&format!("match_{i}"), &conditions, space));
     }
 
@@ -208,7 +196,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
 
     // ---- Refill and invalidation -----------------------------------------------------------------------------------
     let fill = m.wire("fill", go & is(COMPLETE) & c_refill);
-    let clear = m.wire("clear", fill | (go & is(INVALIDATE) & !(vma & inval_gv)));
+    let clear = m.wire("clear", fill | (go & is(INVALIDATE) & !(inval.vma & inval.gv)));
     let victim = victim(&mut m, entries_valid, fill);
     let matched: Vec<E> = matches.iter().rev().copied().collect();
     m.when(clear, |m| m.set(entries_valid, (entries_valid & !cat(&matched)) | fill.gate(victim)));

@@ -6,9 +6,9 @@
 //! follows brings a new one. Two walks of one page that overlap may leave two entries for it: the first way answers.
 //! Never: an answer mixed from two entries.
 
+use super::invalidation::Invalidation;
 use crate::design::Design;
 use crate::hdl::{E, MemoryKind, Module, all_of, any_of, cat, hi, index_width, lit, lo, lowest, onehot};
-use crate::queue::InvalidationKind;
 use crate::translate::request::{Request, Translation, mask_width, ppn_width, segments, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
@@ -82,17 +82,7 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
     let fill = m.input("fill_valid", 1);
     let filled = Request::inputs(&mut m, d, "fill");
     let data = Translation::from_fn(d, |name, width| m.input(&format!("fill_{name}"), width));
-    m.section("Invalidations: held until done");
-    let inval_valid = m.input("inval_valid", 1);
-    let kind = m.input("inval_kind", 2);
-    let gv = m.input("inval_gv", 1);
-    let av = m.input("inval_av", 1);
-    let pscv = m.input("inval_pscv", 1);
-    let pscid = m.input("inval_pscid", 20);
-    let addr = m.input("inval_addr", 52);
-    let dv = m.input("inval_dv", 1);
-    let did = m.input("inval_did", d.device_id_width);
-    let pid = m.input("inval_pid", d.process_id_width);
+    let inval = Invalidation::inputs(&mut m, d);
 
     // ---- Sweep: set after set, read in one cycle, cleared in the next ----------------------------------------------
     let sweeping = m.reg("sweeping", 1, 1);
@@ -108,18 +98,18 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
             m.when(set.is(sets as u64 - 1), |m| {
                 m.set(sweeping, lo());
                 m.set(set, lit(0, set_bits));
-                m.set(swept, inval_valid & !everything);
+                m.set(swept, inval.valid & !everything);
             });
         },
         |m| {
             m.when(!clearing, |m| m.set(everything, lo()));
-            m.when(inval_valid & !swept & !clearing, |m| m.set(sweeping, hi()));
+            m.when(inval.valid & !swept & !clearing, |m| m.set(sweeping, hi()));
         },
     );
-    m.when(!inval_valid, |m| m.set(swept, lo()));
+    m.when(!inval.valid, |m| m.set(swept, lo()));
     m.set(clearing, sweeping);
     m.set(clear_set, set);
-    let busy = m.wire("busy", sweeping | clearing | (inval_valid & !swept));
+    let busy = m.wire("busy", sweeping | clearing | (inval.valid & !swept));
     m.section("Answer to an invalidation");
     m.output("inval_done", swept & !clearing);
 
@@ -147,10 +137,7 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
         data,
     }
     .pack();
-    let vma = kind.is(InvalidationKind::Vma as u64);
-    let ddt = kind.is(InvalidationKind::Ddt as u64);
-    let pdt = kind.is(InvalidationKind::Pdt as u64);
-    let inval_vpn = addr.bits(0, vpn_width(d));
+    let inval_vpn = inval.addr.bits(0, vpn_width(d));
     let mut answers = vec![];
     let mut refusals = vec![];
     for way in 0..ways {
@@ -161,9 +148,12 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
             let equal = e.vpn.bits(lo_bit, width).eq(inval_vpn.bits(lo_bit, width));
             mask.map_or(equal, |b| equal | e.data.mask.bit(b))
         }));
-        let doomed = (vma & !gv & (!av | same_page) & (!pscv | (e.data.pscid.eq(pscid) & !e.data.global)))
-            | (ddt & (!dv | e.device_id.eq(did)))
-            | (pdt & e.device_id.eq(did) & e.process_id.eq(pid));
+        let doomed = (inval.vma
+            & !inval.gv
+            & (!inval.av | same_page)
+            & (!inval.pscv | (e.data.pscid.eq(inval.pscid) & !e.data.global)))
+            | (inval.ddt & (!inval.dv | e.device_id.eq(inval.did)))
+            | (inval.pdt & e.device_id.eq(inval.did) & e.process_id.eq(inval.pid));
         let same = m.wire(
             &format!("same_{way}"),
             e.valid

@@ -342,7 +342,6 @@ impl Lowering {
             Op::Not => unary(self, VerilogOpUnary::Not),
             Op::Any => unary(self, VerilogOpUnary::Any),
             Op::All => unary(self, VerilogOpUnary::All),
-            Op::Parity => unary(self, VerilogOpUnary::Xor),
             Op::And => binary(self, VerilogOp::BitAnd),
             Op::Or => binary(self, VerilogOp::BitOr),
             Op::Xor => binary(self, VerilogOp::BitXor),

@@ -32,7 +32,6 @@ pub(crate) enum Op {
     Le,
     Any,
     All,
-    Parity,
     /// `args[0] ? args[1] : args[2]`
     Mux,
     /// Most significant first.
@@ -282,13 +281,6 @@ impl E {
         }
     }
 
-    /// The same value in `width` bits, extended with the top bit.
-    pub fn sign_extend(self, width: u32) -> E {
-        let w = self.width();
-        assert!(width >= w, "sign_extend from {w} to {width}");
-        if width == w { self } else { cat(&[self.bit(w - 1).repeat(width - w), self]) }
-    }
-
     /// One bit, `n` times.
     pub fn repeat(self, n: u32) -> E {
         assert!(self.width() == 1, "repeat takes one bit");
@@ -394,11 +386,6 @@ impl E {
     /// 1 when no bit is 1.
     pub fn none(self) -> E {
         !self.any()
-    }
-
-    /// 1 when an odd number of bits is 1.
-    pub fn parity(self) -> E {
-        self.reduce(Op::Parity, |v, _| v.count_ones() % 2 == 1)
     }
 
     fn reduce(self, op: Op, fold: fn(u128, u32) -> bool) -> E {

@@ -4,6 +4,7 @@
 //! the registers, the queues, and one AXI4 master that all of them share.
 
 use crate::cache::context_cache::{Tag, context_cache};
+use crate::cache::invalidation::Invalidation;
 use crate::cache::l1_tlb::l1_tlb;
 use crate::cache::l2_tlb::l2_tlb;
 use crate::design::Design;
@@ -19,8 +20,6 @@ use crate::walk::context::{device_context_widths, process_context_widths};
 use crate::walk::walker::walker;
 use pasidon_spec::ddt::iommu_mode;
 use std::rc::Rc;
-
-const INVALIDATION: [&str; 9] = ["kind", "gv", "av", "pscv", "pscid", "addr", "dv", "did", "pid"];
 
 /// The core of a design.
 pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
@@ -159,10 +158,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         tlb.connect(&mut m, "inval_valid", inval_valid & marked);
     }
     for tlb in tlbs.iter().chain(&l2) {
-        for name in INVALIDATION {
-            let name = format!("inval_{name}");
-            tlb.connect(&mut m, &name, commands.out(&name));
-        }
+        Invalidation::connect(&mut m, d, &commands, tlb);
     }
 
     // ---- Dispatch --------------------------------------------------------------------------------------------------
