@@ -28,7 +28,8 @@ pub fn context_cache(d: &Design, tag: Tag, entries: u32, widths: [u32; 2]) -> Rc
     let pid = |m: &mut Module, name: &str| {
         if process { m.input(name, d.process_id_width) } else { lit(0, d.process_id_width) }
     };
-    m.section("Lookup: the answer is there in the next cycle");
+    m.section("Lookup: the answer is there in the next cycle; without one it is a miss");
+    let lookup = m.input("lookup", 1);
     let did = m.input("device_id", d.device_id_width);
     let process_id = pid(&mut m, "process_id");
     m.section("Fill");
@@ -78,7 +79,10 @@ pub fn context_cache(d: &Design, tag: Tag, entries: u32, widths: [u32; 2]) -> Rc
     let matches: Vec<E> = all
         .iter()
         .enumerate()
-        .map(|(i, (device, pid, _))| valid.bit(i as u32) & (*device).eq(did) & same_pid(*pid, process_id))
+        .map(|(i, (device, pid, _))| {
+            let conditions = [lookup, valid.bit(i as u32), (*device).eq(did)];
+            m.wire_if(&format!("match_{i}"), &conditions, same_pid(*pid, process_id))
+        })
         .collect();
     let hit = m.reg_data("hit_q", 1);
     m.set(hit, any_of(matches.iter().copied()));

@@ -148,26 +148,23 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
             let equal = e.vpn.bits(lo_bit, width).eq(inval_vpn.bits(lo_bit, width));
             mask.map_or(equal, |b| equal | e.data.mask.bit(b))
         }));
-        let doomed = (inval.vma
+        let named = (inval.vma
             & !inval.gv
             & (!inval.av | same_page)
             & (!inval.pscv | (e.data.pscid.eq(inval.pscid) & !e.data.global)))
             | (inval.ddt & (!inval.dv | e.device_id.eq(inval.did)))
             | (inval.pdt & e.device_id.eq(inval.did) & e.process_id.eq(inval.pid));
-        let same = m.wire(
-            &format!("same_{way}"),
-            e.valid
-                & e.device_id.eq(asked.device_id)
-                & e.pid_valid.eq(asked.pid_valid)
-                & e.process_id.eq(asked.process_id)
-                & e.vpn.eq(vpn),
-        );
+        let doomed = m.wire_if(&format!("doomed_{way}"), &[clearing], everything | named);
+        let ids = e.device_id.eq(asked.device_id)
+            & e.pid_valid.eq(asked.pid_valid)
+            & e.process_id.eq(asked.process_id);
+        let same = m.wire_if(&format!("same_{way}"), &[compare, e.valid, e.vpn.eq(vpn)], ids);
         let granted = (e.data.permissions & asked.needs()).any();
         answers.push((same & granted, e.data));
         let filling = fill & !busy & (if ways == 1 { hi() } else { turn.is(way as u64) });
-        let refused = m.wire(&format!("refused_{way}"), compare & same & !granted);
+        let refused = m.wire(&format!("refused_{way}"), same & !granted);
         refusals.push(refused);
-        let clear = (clearing & (everything | doomed)) | (refused & !fill);
+        let clear = doomed | (refused & !fill);
         let write_set = clearing.mux(clear_set, filling.mux(set_of(page(filled.iova)), compared_set));
         let read_set = sweeping.mux(set, set_of(vpn));
         for (w, word) in fill_words.into_iter().enumerate() {

@@ -171,6 +171,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     dispatcher.connect(&mut m, "mark", mark);
     for (cache, context) in [(&ddtc, "dc"), (&pdtc, "pc")] {
         dispatcher.connect(&mut m, &format!("{context}_hit"), cache.out("hit"));
+        cache.connect(&mut m, "lookup", dispatcher.out("lookup"));
         cache.connect(&mut m, "device_id", dispatcher.out("lookup_device_id"));
         cache.connect(&mut m, "fill_device_id", completer.out("fill_device_id"));
         cache.connect(&mut m, "fill", completer.out(&format!("{context}_fill")));

@@ -75,6 +75,7 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     let held_entry = m.reg_data("held_entry", entry_width(d));
     let same: Vec<E> = (0..n).map(|i| m.reg_data(&format!("same_{i}"), 1)).collect();
     m.section("Context lookup, and that of the L2 TLB where there is one");
+    m.output("lookup", !state.is(IDLE));
     held.outputs(&mut m, "lookup");
     if has_l2(d) {
         m.output("lookup_valid", state.is(LOOKUP));

@@ -217,7 +217,11 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let xwr = cat(&[f(pte::X), f(pte::W) & f(pte::D), f(pte::R)]);
     let permissions = m.wire("permissions", effective_permissions(xwr, f(pte::U), ens, sum));
     let denied = !(permissions & q.needs()).any() | !f(pte::A);
-    let pte_fault = m.wire("pte_fault", ill_formed | leaf.mux(misaligned | bad_napot | denied, not_pointer));
+    let pte_fault = m.wire_if(
+        "pte_fault",
+        &[rd_data_valid],
+        ill_formed | leaf.mux(misaligned | bad_napot | denied, not_pointer),
+    );
     let mask = cat(&(0..mask_width(d))
         .rev()
         .map(|b| match b {
