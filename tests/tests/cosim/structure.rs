@@ -263,3 +263,23 @@ fn contexts_beyond_the_caches_are_read_again() {
         }
     }
 }
+
+/// Misses are dispatched in turn: while new ones keep arriving, none waits longer than the miss table takes to go round.
+#[test]
+fn no_miss_starves() {
+    let latency = 20;
+    let pages = 512;
+    let mut s = mapped("default", latency, pages);
+    // The directory caches are warm: three reads for each page.
+    s.rig.ask(0, page(0));
+    let tickets: Vec<usize> = (1..pages).map(|i| s.rig.submit(i as usize, page(i))).collect();
+    s.rig.finish();
+    let longest =
+        tickets.into_iter().filter_map(|t| s.rig.answer(t)).map(|a| a.latency()).max().expect("answers");
+    let design = &s.rig.design;
+    let waiting = u64::from(design.miss_entries + 3 * design.ports);
+    let walk = 3 * u64::from(latency) + 40;
+    let bound = waiting.div_ceil(design.walkers.into()) * walk;
+    println!("longest wait {longest} cycles, bound {bound}");
+    assert!(longest <= bound, "a miss waited {longest} cycles; the table goes round in {bound}");
+}
