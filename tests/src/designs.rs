@@ -39,13 +39,17 @@ fault_log2_max = 3
 vectors = 2
 "#;
 
-/// A shipped design by name, or `odd`.
+/// One L1 entry and one walker: most requests hit the L2 TLB, and dispatch waits with what it has looked up.
+const NARROW: &str = "base = \"default\"\nname = \"narrow\"\n[tlb]\nl1_entries = 1\n[walk]\nwalkers = 1\n";
+
+/// A shipped design by name, `odd` or `narrow`.
 ///
 /// # Panics
 /// If there is none of this name.
 pub fn design(name: &str) -> Design {
     match name {
         "odd" => Design::from_toml(ODD, "odd.toml").expect("the odd design is valid"),
+        "narrow" => Design::from_toml(NARROW, "narrow.toml").expect("the narrow design is valid"),
         name => Design::shipped(name).unwrap_or_else(|| panic!("no design {name}")),
     }
 }
