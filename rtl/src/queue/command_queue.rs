@@ -15,6 +15,7 @@ use std::rc::Rc;
 use pasidon_spec::command::{COMMAND_BYTES, func3, header, iodir, iofence, iotinval, opcode};
 use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::field::Field;
+use pasidon_spec::pdt::process_id_bits;
 
 use super::entry_address;
 use crate::design::Design;
@@ -235,7 +236,10 @@ fn illegal(design: &Design, command: Operands, ddtp_mode: E) -> E {
     let did_wide = (one_level & did.bits(7, 9).any())
         | ((one_level | ddtp_mode.is(iommu_mode::LVL2)) & did.bits(16, 8).any());
     let pid = command.field(iodir::PID);
-    let pid_bits = [0, 8, 17, 20][design.process_directory_levels() as usize];
+    let pid_bits = match design.process_directory_levels() as usize {
+        0 => 0,
+        levels => u32::from(process_id_bits(levels)),
+    };
     let pid_wide =
         if pid_bits < pid.width() { pid.bits(pid_bits, pid.width() - pid_bits).any() } else { lo() };
 

@@ -126,13 +126,13 @@ pub fn completion(d: &Design) -> Rc<Module> {
     m.section("What is completed");
     m.output("c_ok", ok);
     m.output("c_cause", get("cause"));
-    m.output("c_refill", ok & get("refill") & is_canonical(d, request.iova));
+    let cacheable = ok & get("refill") & is_canonical(d, request.iova);
+    m.output("c_refill", cacheable);
     for (name, e) in translation.fields() {
         m.output(&format!("c_{name}"), e);
     }
     if has_l2(d) {
         m.section("To the L2 TLB: keep what a walk found");
-        let cacheable = ok & get("refill") & is_canonical(d, request.iova);
         m.output("l2_fill", delivered & primary & cacheable & !get("known") & !stale & !mark);
     }
     let refused = !primary & !granted;

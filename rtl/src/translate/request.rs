@@ -155,14 +155,9 @@ pub fn geometries(d: &Design) -> Vec<&'static Geometry> {
     list
 }
 
-/// Levels of the deepest page table of a design.
-pub fn levels(d: &Design) -> usize {
-    geometries(d).iter().map(|g| g.levels.len()).max().unwrap_or(3)
-}
-
 /// Bits of a virtual page number that the IOTLB compares.
 pub fn vpn_width(d: &Design) -> u32 {
-    9 * levels(d) as u32
+    9 * d.page_table_levels()
 }
 
 /// Bits of a physical page number.
@@ -176,7 +171,7 @@ pub fn ppn_width(d: &Design) -> u32 {
 /// `page_shifts[i + 1]`.
 pub fn page_shifts(d: &Design) -> Vec<u8> {
     let mut shifts = vec![PAGE_SHIFT, napot::GROUP_SHIFT];
-    shifts.extend((1..levels(d)).map(|l| page_table::SV57.levels[l].lo));
+    shifts.extend((1..d.page_table_levels() as usize).map(|l| page_table::SV57.levels[l].lo));
     shifts
 }
 

@@ -11,9 +11,7 @@ use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
 use crate::translate::dispatch::{has_l2, page_tag};
 use crate::translate::miss_table::entry_width;
-use crate::translate::request::{
-    Request, Translation, geometries, levels, mask_width, ppn_width, sign_extends,
-};
+use crate::translate::request::{Request, Translation, geometries, mask_width, ppn_width, sign_extends};
 use pasidon_spec::ddt::{BASE_DDI, dc, ddte, iommu_mode};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::{self, iosatp_mode, napot, pte};
@@ -47,6 +45,7 @@ const PTE: u64 = 4;
 /// A walker.
 pub fn walker(d: &Design) -> Rc<Module> {
     let mut m = Module::new("walker", "Walks directories and page tables for one request at a time.");
+    let levels = d.page_table_levels() as usize;
     let cause = |c: Cause| lit(c.code().into(), 12);
 
     m.section("A request to walk for, with what the context caches know");
@@ -170,7 +169,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let dc_offset = cat(&[ddi[0], lit(0, 2)]);
     let pc_offset = cat(&[pdi[0], lit(0, 1)]);
     let vpn: Vec<E> =
-        page_table::SV57.levels[..levels(d)].iter().map(|l| slice(q.iova, l.lo, l.width)).collect();
+        page_table::SV57.levels[..levels].iter().map(|l| slice(q.iova, l.lo, l.width)).collect();
 
     // ---- Decisions that need no memory -----------------------------------------------------------------------------
     let wide_did = (ddtp_mode.is(iommu_mode::LVL2) & ddi[2].any())
@@ -206,8 +205,8 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let next_too_wide = m.wire("next_too_wide", too_wide(d, f(pte::PPN)));
     let leaf = m.wire("leaf", f(pte::R) | f(pte::X));
     let bottom = level.is(0);
-    let misaligned = any_of((1..levels(d)).map(|l| {
-        let above = any_of((l..levels(d)).map(|i| level.is(i as u64)));
+    let misaligned = any_of((1..levels).map(|l| {
+        let above = any_of((l..levels).map(|i| level.is(i as u64)));
         above & f(pte::PPN).bits(9 * (l as u32 - 1), 9).any()
     }));
     let bad_napot =
@@ -226,7 +225,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
         .rev()
         .map(|b| match b {
             0 => f(pte::N) | !bottom,
-            b => any_of((b as usize..levels(d)).map(|l| level.is(l as u64))),
+            b => any_of((b as usize..levels).map(|l| level.is(l as u64))),
         })
         .collect::<Vec<_>>());
 
