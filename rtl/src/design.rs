@@ -50,6 +50,24 @@ pub struct Design {
     pub sv48: bool,
     /// Sv57 first-stage page tables.
     pub sv57: bool,
+    /// Sv32 first-stage page tables (`DC.tc.SXL`).
+    pub sv32: bool,
+    /// Sv39x4 second-stage page tables.
+    pub sv39x4: bool,
+    /// Sv48x4 second-stage page tables.
+    pub sv48x4: bool,
+    /// Sv57x4 second-stage page tables.
+    pub sv57x4: bool,
+    /// Sv32x4 second-stage page tables (`fctl.GXL`).
+    pub sv32x4: bool,
+    /// Page-based memory types (Svpbmt).
+    pub svpbmt: bool,
+    /// PTE bits 60:59 for software (Svrsw60t59b).
+    pub svrsw60t59b: bool,
+    /// Hardware updates of A and D bits with exclusive accesses (`capabilities.AMO_HWAD`).
+    pub amo_hwad: bool,
+    /// Tables and queues may be big-endian (`capabilities.END`).
+    pub big_endian: bool,
     /// Physical address width in bits, 32 to 56 (`capabilities.PAS`).
     pub pas: u32,
     /// Width of a device_id in bits, 1 to 24.
@@ -62,12 +80,32 @@ pub struct Design {
     pub pd17: bool,
     /// Three-level process directories (20-bit process_id).
     pub pd20: bool,
+    /// MSI translation, flat mode; device contexts have the extended format.
+    pub msi_flat: bool,
+    /// MSI translation, memory-resident interrupt files.
+    pub msi_mrif: bool,
+    /// IOTINVAL with the NL operand (`capabilities.NL`).
+    pub nl: bool,
+    /// IOTINVAL with the S operand, address ranges (`capabilities.S`).
+    pub s: bool,
+    /// Quality-of-service ids (`capabilities.QOSID`).
+    pub qosid: bool,
+    /// Event counters of the performance monitor, 0 to 31.
+    pub hpm_counters: u32,
+    /// Cycle counter of the performance monitor.
+    pub hpm_cycles: bool,
+    /// Debug translation interface (`capabilities.DBG`).
+    pub debug: bool,
     /// log2 of the most entries a command queue may have, 1 to 24.
     pub command_log2_max: u32,
     /// log2 of the most entries a fault queue may have, 1 to 24.
     pub fault_log2_max: u32,
-    /// Interrupt wires: 1, 2, 4, 8 or 16.
+    /// Interrupt vectors: 1, 2, 4, 8 or 16.
     pub vectors: u32,
+    /// Interrupts as wires (`capabilities.IGS`).
+    pub wired: bool,
+    /// Interrupts as messages (`capabilities.IGS`).
+    pub msi: bool,
 }
 
 /// What a key may be set to.
@@ -186,6 +224,23 @@ pub const KEYS: &[Key] = keys! {
     walk.pdtc_entries => pdtc_entries: Legal::Range(1, 64), "cached process contexts";
     translation.sv48 => sv48: Legal::Bool, "Sv48 first-stage page tables (Sv39 is always there)";
     translation.sv57 => sv57: Legal::Bool, "Sv57 first-stage page tables";
+    translation.sv32 => sv32: Legal::Bool, "Sv32 first-stage page tables, chosen by DC.tc.SXL";
+    translation.sv39x4 => sv39x4: Legal::Bool, "Sv39x4 second-stage page tables";
+    translation.sv48x4 => sv48x4: Legal::Bool, "Sv48x4 second-stage page tables";
+    translation.sv57x4 => sv57x4: Legal::Bool, "Sv57x4 second-stage page tables";
+    translation.sv32x4 => sv32x4: Legal::Bool, "Sv32x4 second-stage page tables, chosen by fctl.GXL";
+    translation.svpbmt => svpbmt: Legal::Bool, "page-based memory types in PTEs";
+    translation.svrsw60t59b => svrsw60t59b: Legal::Bool, "PTE bits 60:59 are left to software";
+    translation.amo_hwad => amo_hwad: Legal::Bool, "hardware updates of the A and D bits, where DC.tc.SADE or GADE asks";
+    translation.big_endian => big_endian: Legal::Bool, "fctl.BE and DC.tc.SBE: tables and queues may be big-endian";
+    msi.flat => msi_flat: Legal::Bool, "MSI translation through flat MSI page tables; 64-byte device contexts";
+    msi.mrif => msi_mrif: Legal::Bool, "MSI translation to memory-resident interrupt files";
+    invalidation.nl => nl: Legal::Bool, "IOTINVAL with NL: non-leaf entries";
+    invalidation.s => s: Legal::Bool, "IOTINVAL with S: address ranges";
+    quality.qosid => qosid: Legal::Bool, "RCID and MCID of devices and of the IOMMU's own accesses";
+    monitor.counters => hpm_counters: Legal::Range(0, 31), "event counters of the performance monitor";
+    monitor.cycles => hpm_cycles: Legal::Bool, "cycle counter of the performance monitor";
+    debug.translation => debug: Legal::Bool, "debug translation interface (tr_req_*)";
     address.pas => pas: Legal::Range(32, 56), "bits of a physical address";
     address.device_id_width => device_id_width: Legal::Range(1, 24), "bits of a device_id";
     address.process_id_width => process_id_width: Legal::Range(1, 20), "bits of a process_id";
@@ -194,7 +249,9 @@ pub const KEYS: &[Key] = keys! {
     process.pd20 => pd20: Legal::Bool, "three-level process directories, 20-bit process_id";
     queues.command_log2_max => command_log2_max: Legal::Range(1, 24), "log2 of the most entries that cqb accepts";
     queues.fault_log2_max => fault_log2_max: Legal::Range(1, 24), "log2 of the most entries that fqb accepts";
-    interrupts.vectors => vectors: Legal::PowerOfTwo(1, 16, false), "interrupt wires";
+    interrupts.vectors => vectors: Legal::PowerOfTwo(1, 16, false), "interrupt vectors";
+    interrupts.wired => wired: Legal::Bool, "interrupts as wires";
+    interrupts.msi => msi: Legal::Bool, "interrupts as messages";
 };
 
 /// Why a design file was refused. Every message says what was found, what would be legal, and what to do.
@@ -262,8 +319,8 @@ pub enum DesignError {
 }
 
 impl Design {
-    /// Names of the designs that come with Pasidon, smallest first.
-    pub const SHIPPED: [&'static str; 3] = ["tiny", "default", "large"];
+    /// Names of the designs that come with Pasidon.
+    pub const SHIPPED: [&'static str; 4] = ["tiny", "default", "large", "full"];
 
     /// A design that comes with Pasidon; `None` if there is none of this name.
     pub fn shipped(name: &str) -> Option<Design> {
@@ -277,6 +334,7 @@ impl Design {
             "tiny" => Some(include_str!("../designs/tiny.toml")),
             "default" => Some(include_str!("../designs/default.toml")),
             "large" => Some(include_str!("../designs/large.toml")),
+            "full" => Some(include_str!("../designs/full.toml")),
             _ => None,
         }
     }
@@ -367,14 +425,21 @@ impl Design {
                 return Err(bad(file, &key.path(), value.to_string(), key.legal.to_string(), &mend));
             }
         }
-        if self.sv57 && !self.sv48 {
-            return Err(bad(
-                file,
-                "translation.sv57",
-                "true".into(),
-                "true only with sv48 = true (capabilities.Sv57 implies Sv48)".into(),
-                "set translation.sv48 = true, or translation.sv57 = false",
-            ));
+        let implied = [
+            ("translation.sv57", self.sv57, "translation.sv48", self.sv48),
+            ("translation.sv48x4", self.sv48x4, "translation.sv39x4", self.sv39x4),
+            ("translation.sv57x4", self.sv57x4, "translation.sv48x4", self.sv48x4),
+            ("msi.mrif", self.msi_mrif, "msi.flat", self.msi_flat),
+            ("interrupts.msi", !self.msi, "interrupts.wired", self.wired),
+        ];
+        for (key, on, needs, there) in implied {
+            if on && !there {
+                let value = if key == "interrupts.msi" { "false" } else { "true" };
+                let legal = format!("{value} only with {needs} = true");
+                let other = if value == "true" { "false" } else { "true" };
+                let mend = format!("set {needs} = true, or {key} = {other}");
+                return Err(bad(file, key, value.into(), legal, &mend));
+            }
         }
         if self.walkers > self.miss_entries {
             return Err(bad(
@@ -453,15 +518,34 @@ impl Design {
             pdtc_entries: 0,
             sv48: false,
             sv57: false,
+            sv32: false,
+            sv39x4: false,
+            sv48x4: false,
+            sv57x4: false,
+            sv32x4: false,
+            svpbmt: false,
+            svrsw60t59b: false,
+            amo_hwad: false,
+            big_endian: false,
             pas: 0,
             device_id_width: 0,
             process_id_width: 0,
             pd8: false,
             pd17: false,
             pd20: false,
+            msi_flat: false,
+            msi_mrif: false,
+            nl: false,
+            s: false,
+            qosid: false,
+            hpm_counters: 0,
+            hpm_cycles: false,
+            debug: false,
             command_log2_max: 0,
             fault_log2_max: 0,
             vectors: 0,
+            wired: false,
+            msi: false,
         }
     }
 }
@@ -595,7 +679,7 @@ mod tests {
             Design::SHIPPED.iter().map(|name| Design::shipped(name).unwrap().hash()).collect();
         assert!(hashes.iter().all(|hash| hash.len() == 64));
         hashes.dedup();
-        assert_eq!(hashes.len(), 3);
+        assert_eq!(hashes.len(), 4);
         assert!(Design::shipped("huge").is_none());
     }
 

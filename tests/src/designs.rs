@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// A design whose every number is odd, in both senses: counts that are no powers of two, widths between those of the shipped
 /// designs, no Sv57, no PD20, queues of at most 8 entries, two interrupt wires.
 const ODD: &str = r#"
+base = "tiny"
 name = "odd"
 [ports]
 count = 3
