@@ -484,6 +484,16 @@ impl Design {
         self.pd8 || self.pd17 || self.pd20
     }
 
+    /// Whether there is a second stage: any mode of `iohgatp` but Bare.
+    pub fn second_stage(&self) -> bool {
+        self.sv32x4 || self.sv39x4
+    }
+
+    /// Whether device contexts have the extended format (64 bytes): `capabilities.MSI_FLAT`.
+    pub fn extended_contexts(&self) -> bool {
+        self.msi_flat
+    }
+
     /// Levels of the deepest first-stage page table: 3 (Sv39), 4 (Sv48) or 5 (Sv57).
     pub fn page_table_levels(&self) -> u32 {
         3 + u32::from(self.sv48) + u32::from(self.sv57)

@@ -411,6 +411,12 @@ impl E {
         lit(1, width).shift_left(self)
     }
 
+    /// The bytes in reverse order: little-endian as big-endian and back.
+    pub fn swap_bytes(self) -> E {
+        assert!(self.width() % 8 == 0, "{} bits are no whole bytes", self.width());
+        cat(&(0..self.width() / 8).map(|i| self.bits(8 * i, 8)).collect::<Vec<_>>())
+    }
+
     /// `self + 1`, wrapping.
     pub fn inc(self) -> E {
         self + lit(1, self.width())
