@@ -1,9 +1,11 @@
 //! Simulation of Pasidon: the generated hardware, verilated, in a machine that Rust describes.
 //!
+//! - [`golden`]: the whole IOMMU as the specification describes it, without the hardware.
 //! - [`machine`]: memory, DMA devices, processes and the clock around it.
 //! - [`model`]: the hardware, compiled and loaded at run time.
 //! - [`trace`]: memory accesses of real programs.
 
+pub mod golden;
 pub mod machine;
 pub mod model;
 pub mod report;
