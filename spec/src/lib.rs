@@ -18,6 +18,7 @@
 //! | [`fault`] | cause codes and fault records | Fault/Event-Queue (FQ) |
 //! | [`page_request`] | page-request records | Page-Request-Queue (PQ) |
 //! | [`message`] | what ATS and PRI messages carry | IOMMU PCIe ATS commands |
+//! | [`msi`] | MSI page tables and memory-resident interrupt files | Data Structures; Advanced Interrupt Architecture |
 //! | [`range`] | ranges of pages encoded in a page number | Address Range Invalidation Extension |
 //!
 //! # Names

@@ -301,3 +301,16 @@ fn refused_page_requests_are_answered() {
     assert_eq!(fault(Cause::DdtEntryNotValid), Some(RESPONSE_FAILURE));
     assert_eq!(fault(Cause::ReadPageFault), None);
 }
+
+#[test]
+fn interrupt_file_numbers_are_packed() {
+    use pasidon_spec::msi;
+    assert_eq!(msi::interrupt_file(0b1100_1010, 0b1010_0110), 0b1001);
+    assert_eq!(msi::interrupt_file(u64::MAX, 0), 0);
+    assert_eq!(msi::interrupt_file(0xf00_0000_0000_0005, u64::MAX), 0xf00_0000_0000_0005);
+    assert_eq!(msi::notice_id(1 << 60 | 0x2ff), 0x6ff);
+    assert_eq!(msi::file::pending(1), (0, 2));
+    assert_eq!(msi::file::pending(2047), (496, 1 << 63));
+    assert_eq!(msi::basic::RESERVED, [0x7fc0_0000_0000_03f8, 0]);
+    assert_eq!(msi::mrif::RESERVED, [0x7fc0_0000_0000_0078, 0xefc0_0000_0000_0000]);
+}
