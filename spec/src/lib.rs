@@ -45,6 +45,7 @@ pub mod ddt;
 pub mod fault;
 pub mod field;
 pub mod message;
+pub mod msi;
 pub mod page_request;
 pub mod page_table;
 pub mod pdt;
