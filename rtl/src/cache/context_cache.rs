@@ -17,8 +17,8 @@ pub enum Tag {
     Process,
 }
 
-/// A context cache of `entries` entries of two words.
-pub fn context_cache(d: &Design, tag: Tag, entries: u32, widths: [u32; 2]) -> Rc<Module> {
+/// A context cache of `entries` entries, each of words of these widths.
+pub fn context_cache(d: &Design, tag: Tag, entries: u32, widths: &[u32]) -> Rc<Module> {
     let (kind, doc) = match tag {
         Tag::Device => ("ddtc", "DDTC: device contexts by device_id."),
         Tag::Process => ("pdtc", "PDTC: process contexts by device_id and process_id."),
@@ -36,7 +36,8 @@ pub fn context_cache(d: &Design, tag: Tag, entries: u32, widths: [u32; 2]) -> Rc
     let fill = m.input("fill", 1);
     let fill_did = m.input("fill_device_id", d.device_id_width);
     let fill_pid = pid(&mut m, "fill_process_id");
-    let fill_data = [0, 1].map(|w| m.input(&format!("fill_data{w}"), widths[w]));
+    let fill_data: Vec<E> =
+        widths.iter().enumerate().map(|(w, width)| m.input(&format!("fill_data{w}"), *width)).collect();
     m.section("Invalidation: every entry, or those of device_id, or of device_id and process_id");
     let kill = m.input("kill", 1);
     let kill_device = m.input("kill_device", 1);
@@ -54,7 +55,9 @@ pub fn context_cache(d: &Design, tag: Tag, entries: u32, widths: [u32; 2]) -> Rc
         let device = m.reg_data(&format!("device_id_{i}"), d.device_id_width);
         let pid =
             if process { m.reg_data(&format!("process_id_{i}"), d.process_id_width) } else { process_id };
-        (device, pid, [0, 1].map(|w| m.reg_data(&format!("data{w}_{i}"), widths[w])))
+        let word = |(w, width): (usize, &u32)| m.reg_data(&format!("data{w}_{i}"), *width);
+        let words: Vec<E> = widths.iter().enumerate().map(word).collect();
+        (device, pid, words)
     };
     let all: Vec<_> = (0..n).map(|i| entry(&mut m, i)).collect();
     m.when(fill, |m| {
@@ -62,8 +65,7 @@ pub fn context_cache(d: &Design, tag: Tag, entries: u32, widths: [u32; 2]) -> Rc
         for (i, (device, pid, data)) in all.iter().enumerate() {
             m.when(victim.bit(i as u32), |m| {
                 m.set(*device, fill_did);
-                m.set(data[0], fill_data[0]);
-                m.set(data[1], fill_data[1]);
+                data.iter().zip(&fill_data).for_each(|(register, word)| m.set(*register, *word));
                 if process {
                     m.set(*pid, fill_pid);
                 }
@@ -71,7 +73,7 @@ pub fn context_cache(d: &Design, tag: Tag, entries: u32, widths: [u32; 2]) -> Rc
         }
     });
     let same_pid = |own: E, other: E| if process { own.eq(other) } else { hi() };
-    let doomed = |(device, pid, _): &(E, E, [E; 2])| {
+    let doomed = |(device, pid, _): &(E, E, Vec<E>)| {
         (!kill_device | (*device).eq(kill_did)) & (!kill_process | same_pid(*pid, kill_pid))
     };
     let survivors: Vec<E> = all.iter().rev().map(|entry| !doomed(entry)).collect();
@@ -89,8 +91,8 @@ pub fn context_cache(d: &Design, tag: Tag, entries: u32, widths: [u32; 2]) -> Rc
     let chosen = lowest(&matches);
     m.section("The answer");
     m.output("hit", hit);
-    for w in [0, 1] {
-        let data = m.reg_data(&format!("data{w}_q"), widths[w]);
+    for (w, width) in widths.iter().enumerate() {
+        let data = m.reg_data(&format!("data{w}_q"), *width);
         let choices: Vec<(E, E)> = chosen.iter().zip(&all).map(|(c, (.., words))| (*c, words[w])).collect();
         m.set(data, onehot(&choices));
         m.output(&format!("data{w}"), data);

@@ -30,6 +30,9 @@ struct Entry {
     data: Translation,
 }
 
+/// An attribute of a translation that only some designs have.
+type Attribute = fn(&Translation) -> Option<E>;
+
 /// The L1 TLB of one port.
 pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let mut m =
@@ -53,6 +56,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let c_cause = m.input("c_cause", 12);
     let c_refill = m.input("c_refill", 1);
     let c = Translation::from_fn(d, |name, width| m.input(&format!("c_{name}"), width));
+    let c_mrif = d.msi_mrif.then(|| m.input("c_mrif", 1));
     let inval = Invalidation::inputs(&mut m, d);
     m.section("Lookups may hit: ddtp.iommu_mode is a directory mode");
     let enable = m.input("enable", 1);
@@ -148,13 +152,13 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         any_of(entries.iter().zip(&matches).map(|(e, hit)| *hit & (e.data.permissions & needs).any()));
     let usable = enable & stage.at.is(0) & is_canonical(d, stage.iova);
     let hit = m.wire("hit", granted & usable);
-    let pick = |f: fn(&Translation) -> E| {
+    let pick = |f: &dyn Fn(&Translation) -> E| {
         onehot(&entries.iter().zip(&matches).map(|(e, hit)| (*hit, f(&e.data))).collect::<Vec<_>>())
     };
     let complete = op.is(COMPLETE);
-    let ppn = complete.mux(c.ppn, pick(|t| t.ppn));
-    let mask = m.wire("response_mask", complete.mux(c.mask, pick(|t| t.mask)));
-    let permissions = m.wire("response_permissions", complete.mux(c.permissions, pick(|t| t.permissions)));
+    let ppn = complete.mux(c.ppn, pick(&|t| t.ppn));
+    let mask = m.wire("response_mask", complete.mux(c.mask, pick(&|t| t.mask)));
+    let permissions = m.wire("response_permissions", complete.mux(c.permissions, pick(&|t| t.permissions)));
     let granted = stage.privileged.mux(permissions.bits(3, 3), permissions.bits(0, 3));
 
     // ---- Response --------------------------------------------------------------------------------------------------
@@ -171,7 +175,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     );
     let ok = !complete | c_ok;
     m.section("Response: status 0 success, 1 unsupported request; cause is 0 on success");
-    for (name, value) in [
+    let mut response = vec![
         ("id", stage.id),
         ("status", cat(&[lo(), !ok])),
         ("cause", (!ok).gate(c_cause)),
@@ -180,7 +184,17 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         ("w", ok & granted.bit(1)),
         ("x", ok & granted.bit(2)),
         ("size", ok.gate(page_size(d, mask))),
-    ] {
+    ];
+    let attributes: [(&str, Attribute); 3] =
+        [("pbmt", |t| t.pbmt), ("rcid", |t| t.rcid), ("mcid", |t| t.mcid)];
+    for (name, get) in attributes {
+        if let Some(value) = get(&c) {
+            let cached = pick(&|t| get(t).unwrap_or(value));
+            response.push((name, ok.gate(complete.mux(value, cached))));
+        }
+    }
+    response.extend(c_mrif.map(|mrif| ("mrif", complete & mrif)));
+    for (name, value) in response {
         let value = m.wire(&format!("next_{name}"), value);
         let register = m.reg_data(&format!("response_{name}_q"), value.width());
         let spare = m.reg_data(&format!("spare_{name}"), value.width());

@@ -13,7 +13,10 @@ use crate::translate::request::{Request, Translation, mask_width, ppn_width, seg
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 
-/// An entry as it lies in a word of the RAM.
+/// Fields of a [`Translation`] that every design has.
+const FIXED: usize = 5;
+
+/// An entry as it lies in words of the RAM.
 struct Entry {
     valid: E,
     device_id: E,
@@ -23,20 +26,21 @@ struct Entry {
     data: Translation,
 }
 
-/// Words of an entry, each of at most 64 bits.
-const WORDS: usize = 3;
-
 impl Entry {
-    fn pack(&self) -> [E; WORDS] {
+    /// As words of at most 64 bits; the last holds what only some designs have.
+    fn pack(&self) -> Vec<E> {
         let t = &self.data;
-        [
+        let mut words = vec![
             cat(&[self.valid, self.device_id, self.pid_valid, self.process_id]),
             cat(&[self.vpn, t.mask, t.permissions, t.global]),
             cat(&[t.ppn, t.pscid]),
-        ]
+        ];
+        let optional: Vec<E> = t.fields().into_iter().skip(FIXED).map(|(_, e)| e).collect();
+        words.extend((!optional.is_empty()).then(|| cat(&optional)));
+        words
     }
 
-    fn unpack(d: &Design, [ids, page, target]: [E; WORDS]) -> Entry {
+    fn unpack(d: &Design, words: &[E]) -> Entry {
         let fields = |word: E, widths: &[u32]| -> Vec<E> {
             let mut top = word.width();
             let cut = |width: &u32| {
@@ -45,22 +49,23 @@ impl Entry {
             };
             widths.iter().map(cut).collect()
         };
-        let ids = fields(ids, &[1, d.device_id_width, 1, d.process_id_width]);
-        let page = fields(page, &[vpn_width(d), mask_width(d), 6, 1]);
-        let target = fields(target, &[ppn_width(d), 20]);
+        let ids = fields(words[0], &[1, d.device_id_width, 1, d.process_id_width]);
+        let page = fields(words[1], &[vpn_width(d), mask_width(d), 6, 1]);
+        let target = fields(words[2], &[ppn_width(d), 20]);
+        let mut fixed = [target[0], page[1], page[2], page[3], target[1]].into_iter();
+        let mut top = words.get(3).map_or(0, |word| word.width());
         Entry {
             valid: ids[0],
             device_id: ids[1],
             pid_valid: ids[2],
             process_id: ids[3],
             vpn: page[0],
-            data: Translation {
-                ppn: target[0],
-                mask: page[1],
-                permissions: page[2],
-                global: page[3],
-                pscid: target[1],
-            },
+            data: Translation::from_fn(d, |_, width| {
+                fixed.next().unwrap_or_else(|| {
+                    top -= width;
+                    words[3].bits(top, width)
+                })
+            }),
         }
     }
 }
@@ -141,9 +146,12 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
     let mut answers = vec![];
     let mut refusals = vec![];
     for way in 0..ways {
-        let read: Vec<E> =
-            (0..WORDS).map(|w| m.wire_later(&format!("way_{way}_{w}"), fill_words[w].width())).collect();
-        let e = Entry::unpack(d, [read[0], read[1], read[2]]);
+        let read: Vec<E> = fill_words
+            .iter()
+            .enumerate()
+            .map(|(w, word)| m.wire_later(&format!("way_{way}_{w}"), word.width()))
+            .collect();
+        let e = Entry::unpack(d, &read);
         let same_page = all_of(segments(d, vpn_width(d)).into_iter().map(|(mask, lo_bit, width)| {
             let equal = e.vpn.bits(lo_bit, width).eq(inval_vpn.bits(lo_bit, width));
             mask.map_or(equal, |b| equal | e.data.mask.bit(b))
@@ -167,7 +175,7 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
         let clear = doomed | (refused & !fill);
         let write_set = clearing.mux(clear_set, filling.mux(set_of(page(filled.iova)), compared_set));
         let read_set = sweeping.mux(set, set_of(vpn));
-        for (w, word) in fill_words.into_iter().enumerate() {
+        for (w, word) in fill_words.iter().copied().enumerate() {
             let memory = m.memory(&format!("ram_{way}_{w}"), sets.max(2), word.width(), MemoryKind::Block);
             // Only the first word says whether an entry is valid.
             let write = if w == 0 { filling | clear } else { filling };

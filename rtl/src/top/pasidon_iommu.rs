@@ -38,8 +38,9 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let tlbs: Vec<Instance> = (0..ports).map(|i| m.instance(&format!("l1_tlb_{i}"), &tlb)).collect();
     let misses = m.instance("miss_table", &miss_table(d));
     let dispatcher = m.instance("dispatch", &dispatch(d));
-    let ddtc = m.instance("ddtc", &context_cache(d, Tag::Device, d.ddtc_entries, device_context_widths(d)));
-    let pdtc = m.instance("pdtc", &context_cache(d, Tag::Process, d.pdtc_entries, process_context_widths(d)));
+    let ddtc = m.instance("ddtc", &context_cache(d, Tag::Device, d.ddtc_entries, &device_context_widths(d)));
+    let pdtc =
+        m.instance("pdtc", &context_cache(d, Tag::Process, d.pdtc_entries, &process_context_widths(d)));
     let walks: Vec<Instance> = (0..walkers).map(|i| m.instance(&format!("walker_{i}"), &walk)).collect();
     let completer = m.instance("completion", &completion(d));
     let l2 = has_l2(d).then(|| m.instance("l2_tlb", &l2_tlb(d)));
@@ -130,7 +131,9 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         let ready = m.input(&format!("rsp{i}_ready"), 1);
         tlb.connect(&mut m, "rsp_ready", ready);
         taken.push(ready);
-        for name in ["id", "status", "cause", "spa", "r", "w", "x", "size"] {
+        let always = ["id", "status", "cause", "spa", "r", "w", "x", "size"];
+        let optional = [("pbmt", d.svpbmt), ("rcid", d.qosid), ("mcid", d.qosid), ("mrif", d.msi_mrif)];
+        for name in always.into_iter().chain(optional.into_iter().filter_map(|(n, on)| on.then_some(n))) {
             m.output(&format!("rsp{i}_{name}"), tlb.out(&format!("rsp_{name}")));
         }
         tlb.connect(&mut m, "enable", enable);
@@ -142,7 +145,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         completer.connect(&mut m, &format!("c{i}_done"), tlb.out("c_done"));
         completer.connect(&mut m, &format!("c{i}_taken"), tlb.out("c_taken"));
         Request::of(d, &misses, "c").connect(&mut m, tlb, "c");
-        for name in ["c_ok", "c_cause", "c_refill"] {
+        for name in ["c_ok", "c_cause", "c_refill"].into_iter().chain(d.msi_mrif.then_some("c_mrif")) {
             tlb.connect(&mut m, name, completer.out(name));
         }
         for (name, e) in Translation::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields() {
@@ -169,13 +172,15 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         misses.connect(&mut m, name, dispatcher.out(name));
     }
     dispatcher.connect(&mut m, "mark", mark);
-    for (cache, context) in [(&ddtc, "dc"), (&pdtc, "pc")] {
+    let contexts =
+        [(&ddtc, "dc", device_context_widths(d).len()), (&pdtc, "pc", process_context_widths(d).len())];
+    for (cache, context, words) in contexts {
         dispatcher.connect(&mut m, &format!("{context}_hit"), cache.out("hit"));
         cache.connect(&mut m, "lookup", dispatcher.out("lookup"));
         cache.connect(&mut m, "device_id", dispatcher.out("lookup_device_id"));
         cache.connect(&mut m, "fill_device_id", completer.out("fill_device_id"));
         cache.connect(&mut m, "fill", completer.out(&format!("{context}_fill")));
-        for w in [0, 1] {
+        for w in 0..words {
             dispatcher.connect(&mut m, &format!("{context}{w}"), cache.out(&format!("data{w}")));
             cache.connect(&mut m, &format!("fill_data{w}"), completer.out(&format!("fill_{context}{w}")));
         }
@@ -205,17 +210,18 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
                 ("start", dispatcher.out(&format!("start{i}"))),
                 ("s_entry", dispatcher.out("s_entry")),
                 ("s_dc_hit", dispatcher.out("s_dc_hit")),
-                ("s_dc0", dispatcher.out("s_dc0")),
-                ("s_dc1", dispatcher.out("s_dc1")),
                 ("s_pc_hit", dispatcher.out("s_pc_hit")),
-                ("s_pc0", dispatcher.out("s_pc0")),
-                ("s_pc1", dispatcher.out("s_pc1")),
                 ("ddtp_mode", mode),
                 ("ddtp_root", regs.out("ddtp_root")),
                 ("mark", mark),
                 ("taken", release),
             ],
         );
+        for (_, context, words) in contexts {
+            for word in (0..words).map(|word| format!("s_{context}{word}")) {
+                w.connect(&mut m, &word, dispatcher.out(&word));
+            }
+        }
         started.connect(&mut m, w, "s");
         if let Some(l2) = &l2 {
             w.connect(&mut m, "s_l2_hit", l2.out("hit"));

@@ -71,8 +71,10 @@ pub fn completion(d: &Design) -> Rc<Module> {
     m.output("pc_fill", keep & get("pc_loaded"));
     m.output("fill_device_id", get("device_id"));
     m.output("fill_process_id", get("process_id"));
-    for word in ["dc0", "dc1", "pc0", "pc1"] {
-        m.output(&format!("fill_{word}"), get(word));
+    for (context, widths) in [("dc", device_context_widths(d)), ("pc", process_context_widths(d))] {
+        for w in 0..widths.len() {
+            m.output(&format!("fill_{context}{w}"), get(&format!("{context}{w}")));
+        }
     }
 
     // ---- The miss table --------------------------------------------------------------------------------------------
@@ -105,10 +107,12 @@ pub fn completion(d: &Design) -> Rc<Module> {
     m.output("fault_ttyp", transaction_type(&request));
     m.output("fault_did", request.device_id.resize(24));
     m.output("fault_iotval", request.iova);
-    m.output("fault_iotval2", lit(0, 64));
+    m.output("fault_iotval2", if d.second_stage() { get("iotval2") } else { lit(0, 64) });
 
     // ---- Delivery --------------------------------------------------------------------------------------------------
-    let granted = ok & (translation.permissions & request.needs()).any();
+    // A message that the walk stored was one request's own.
+    let shared = if d.msi_mrif { !get("mrif") } else { hi() };
+    let granted = ok & shared & (translation.permissions & request.needs()).any();
     let deliver = m.wire("deliver", state.is(DELIVER) & !withdrawn & (primary | granted));
     m.section("To the ports: hold valid until done");
     let mut dones = vec![];
@@ -128,6 +132,9 @@ pub fn completion(d: &Design) -> Rc<Module> {
     m.output("c_cause", get("cause"));
     let cacheable = ok & get("refill") & is_canonical(d, request.iova);
     m.output("c_refill", cacheable);
+    if d.msi_mrif {
+        m.output("c_mrif", get("mrif"));
+    }
     for (name, e) in translation.fields() {
         m.output(&format!("c_{name}"), e);
     }
@@ -180,15 +187,15 @@ pub fn result_fields(d: &Design) -> Vec<(String, u32)> {
         ("known", 1),
         ("device_id", d.device_id_width),
         ("process_id", d.process_id_width),
-        ("dc_loaded", 1),
-        ("dc0", device_context_widths(d)[0]),
-        ("dc1", device_context_widths(d)[1]),
-        ("pc_loaded", 1),
-        ("pc0", process_context_widths(d)[0]),
-        ("pc1", process_context_widths(d)[1]),
     ]
     .map(|(n, w)| (n.to_string(), w))
     .into();
+    for (context, widths) in [("dc", device_context_widths(d)), ("pc", process_context_widths(d))] {
+        list.push((format!("{context}_loaded"), 1));
+        list.extend(widths.into_iter().enumerate().map(|(w, width)| (format!("{context}{w}"), width)));
+    }
+    list.extend(d.second_stage().then(|| ("iotval2".into(), 64)));
+    list.extend(d.msi_mrif.then(|| ("mrif".into(), 1)));
     Translation::from_fn(d, |name, width| {
         list.push((name.to_string(), width));
         lit(0, 1)

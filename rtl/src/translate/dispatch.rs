@@ -52,9 +52,12 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     let mark = m.input("mark", 1);
     m.section("Answers of the context caches, a cycle after the lookup");
     let dc_hit = m.input("dc_hit", 1);
-    let dc = [0, 1].map(|w| m.input(&format!("dc{w}"), device_context_widths(d)[w]));
+    let words = |m: &mut Module, name: &str, widths: Vec<u32>| -> Vec<E> {
+        widths.into_iter().enumerate().map(|(w, width)| m.input(&format!("{name}{w}"), width)).collect()
+    };
+    let dc = words(&mut m, "dc", device_context_widths(d));
     let pc_hit = m.input("pc_hit", 1);
-    let pc = [0, 1].map(|w| m.input(&format!("pc{w}"), process_context_widths(d)[w]));
+    let pc = words(&mut m, "pc", process_context_widths(d));
     let l2_hit = if has_l2(d) {
         m.section("Answer of the L2 TLB, two cycles after the lookup");
         m.input("l2_hit", 1)

@@ -62,14 +62,16 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
         m.section(&format!("Misses of port {p}"));
         valids.push(m.input(&format!("miss{p}_valid"), 1));
         let request = Request::inputs(&mut m, d, &format!("miss{p}"));
-        let [ids, iova] = request.pack();
-        words.push([cat(&[lit(p.into(), port_bits), ids]), iova]);
+        let mut packed = request.pack();
+        packed[0] = cat(&[lit(p.into(), port_bits), packed[0]]);
+        words.push(packed);
     }
     let space = m.wire("space", !used.all());
     let grant = round_robin(&mut m, "port", &valids, space);
     let allocate = m.wire("allocate", space & any_of(valids.iter().copied()));
-    let word = [0, 1]
-        .map(|w| onehot(&grant.iter().copied().zip(words.iter().map(|word| word[w])).collect::<Vec<_>>()));
+    let word: Vec<E> = (0..words[0].len())
+        .map(|w| onehot(&grant.iter().copied().zip(words.iter().map(|word| word[w])).collect::<Vec<_>>()))
+        .collect();
     let free = m.wire("free", (!used).lowest_bit());
     let slot = m.wire("slot", encode(&free.split(), entry_bits));
     m.section("Acceptance of misses");
@@ -105,20 +107,24 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
 
     // ---- Requests --------------------------------------------------------------------------------------------------
     let depth = n.next_power_of_two().max(2);
-    let copy = |m: &mut Module, name: &str, read: E| {
-        [0, 1].map(|w| {
-            let ram = m.memory(&format!("{name}_{w}"), depth, word[w].width(), MemoryKind::Distributed);
-            ram.connect(m, (allocate, slot, word[w]), (hi(), read))
-        })
+    let copy = |m: &mut Module, name: &str, read: E| -> Vec<E> {
+        let part = |(w, word): (usize, &E)| {
+            let ram = m.memory(&format!("{name}_{w}"), depth, word.width(), MemoryKind::Distributed);
+            ram.connect(m, (allocate, slot, *word), (hi(), read))
+        };
+        word.iter().enumerate().map(part).collect()
     };
-    let [d_ids, d_iova] = copy(&mut m, "for_dispatch", next);
-    let [c_ids, c_iova] = copy(&mut m, "for_completion", read);
-    let id_bits = Request::width(d);
+    let mut for_dispatch = copy(&mut m, "for_dispatch", next);
+    let mut for_completion = copy(&mut m, "for_completion", read);
+    let port = for_completion[0].bits(Request::width(d), port_bits);
+    for words in [&mut for_dispatch, &mut for_completion] {
+        words[0] = words[0].bits(0, Request::width(d));
+    }
     m.section("The request of d_entry");
-    Request::unpack(d, [d_ids.bits(0, id_bits), d_iova]).outputs(&mut m, "d");
+    Request::unpack(d, &for_dispatch).outputs(&mut m, "d");
     m.section("The request of c_entry and its port");
-    Request::unpack(d, [c_ids.bits(0, id_bits), c_iova]).outputs(&mut m, "c");
-    m.output("c_port", c_ids.bits(id_bits, port_bits));
+    Request::unpack(d, &for_completion).outputs(&mut m, "c");
+    m.output("c_port", port);
 
     // ---- Transitions -----------------------------------------------------------------------------------------------
     let allocated = allocate.gate(free);

@@ -1,7 +1,7 @@
 //! A translation request and a translation, as groups of signals that blocks hand to each other.
 
 use crate::design::Design;
-use crate::hdl::{E, Instance, Module, cat, hi, lit, lo};
+use crate::hdl::{E, Instance, Module, cat, hi, lit};
 use pasidon_spec::page_table::{self, Geometry, PAGE_SHIFT, napot};
 
 /// What a device asks: one untranslated access, ATS translation request or translated access.
@@ -23,6 +23,9 @@ pub struct Request {
     pub write: E,
     /// Address type: 0 untranslated, 1 ATS translation request, 2 translated.
     pub at: E,
+    /// The 32-bit word that a write carries, if it is one that may be a message to a memory-resident interrupt file; only in
+    /// designs with such files.
+    pub data: Option<E>,
     /// I/O virtual address.
     pub iova: E,
 }
@@ -39,13 +42,14 @@ impl Request {
             exec: f("exec", 1),
             write: f("write", 1),
             at: f("at", 2),
+            data: d.msi_mrif.then(|| f("data", 32)),
             iova: f("iova", 64),
         }
     }
 
     /// Names and signals, in the order of [`from_fn`](Self::from_fn).
-    pub fn fields(&self) -> [(&'static str, E); 9] {
-        [
+    pub fn fields(&self) -> Vec<(&'static str, E)> {
+        let mut list = vec![
             ("id", self.id),
             ("device_id", self.device_id),
             ("pid_valid", self.pid_valid),
@@ -54,8 +58,10 @@ impl Request {
             ("exec", self.exec),
             ("write", self.write),
             ("at", self.at),
-            ("iova", self.iova),
-        ]
+        ];
+        list.extend(self.data.map(|data| ("data", data)));
+        list.push(("iova", self.iova));
+        list
     }
 
     /// Input ports `PREFIX_*`.
@@ -94,31 +100,33 @@ impl Request {
         }
     }
 
-    /// As two words: everything but the address, and the address.
-    pub fn pack(&self) -> [E; 2] {
-        let fields = self.fields().map(|(_, e)| e);
-        [cat(&fields[..fields.len() - 1]), self.iova]
+    /// As words: everything but address and data, the address, and the data where there are any.
+    pub fn pack(&self) -> Vec<E> {
+        let ids: Vec<E> =
+            self.fields().into_iter().filter(|(name, _)| !is_word(name)).map(|(_, e)| e).collect();
+        [cat(&ids), self.iova].into_iter().chain(self.data).collect()
     }
 
     /// Bits of the first word of [`pack`](Self::pack).
     pub fn width(d: &Design) -> u32 {
         let mut total = 0;
-        let all = Request::from_fn(d, |_, width| {
-            total += width;
+        Request::from_fn(d, |name, width| {
+            total += if is_word(name) { 0 } else { width };
             lit(0, width)
         });
-        total - all.iova.width()
+        total
     }
 
-    /// From two words.
-    pub fn unpack(d: &Design, [ids, iova]: [E; 2]) -> Request {
+    /// From the words of [`pack`](Self::pack).
+    pub fn unpack(d: &Design, words: &[E]) -> Request {
         let mut top = Request::width(d);
-        Request::from_fn(d, |name, width| {
-            if name == "iova" {
-                return iova;
+        Request::from_fn(d, |name, width| match name {
+            "iova" => words[1],
+            "data" => words[2],
+            _ => {
+                top -= width;
+                words[0].bits(top, width)
             }
-            top -= width;
-            ids.bits(top, width)
         })
     }
 
@@ -141,6 +149,11 @@ impl Request {
             .collect();
         cat(&bits)
     }
+}
+
+/// Whether a field of a request is a word of its own when the request is packed.
+fn is_word(name: &str) -> bool {
+    name == "iova" || name == "data"
 }
 
 /// The page-table formats that a design walks, smallest first.
@@ -231,6 +244,16 @@ pub struct Translation {
     pub global: E,
     /// Address-space tag.
     pub pscid: E,
+    /// There is a second stage (`iohgatp.MODE` is not Bare); only in designs with one.
+    pub two_stage: Option<E>,
+    /// Tag of the virtual machine, 0 without a second stage; only in designs with one.
+    pub gscid: Option<E>,
+    /// Memory type: the first stage's unless that says PMA; only in designs with Svpbmt.
+    pub pbmt: Option<E>,
+    /// `DC.ta.RCID`; only in designs with QoS ids.
+    pub rcid: Option<E>,
+    /// `DC.ta.MCID`; only in designs with QoS ids.
+    pub mcid: Option<E>,
 }
 
 impl Translation {
@@ -242,28 +265,40 @@ impl Translation {
             permissions: f("permissions", 6),
             global: f("global", 1),
             pscid: f("pscid", 20),
+            two_stage: d.second_stage().then(|| f("two_stage", 1)),
+            gscid: d.second_stage().then(|| f("gscid", 16)),
+            pbmt: d.svpbmt.then(|| f("pbmt", 2)),
+            rcid: d.qosid.then(|| f("rcid", 12)),
+            mcid: d.qosid.then(|| f("mcid", 12)),
         }
     }
 
-    /// Names and signals.
-    pub fn fields(&self) -> [(&'static str, E); 5] {
-        [
+    /// Names and signals, in the order of [`from_fn`](Self::from_fn).
+    pub fn fields(&self) -> Vec<(&'static str, E)> {
+        let optional = [
+            ("two_stage", self.two_stage),
+            ("gscid", self.gscid),
+            ("pbmt", self.pbmt),
+            ("rcid", self.rcid),
+            ("mcid", self.mcid),
+        ];
+        let mut list = vec![
             ("ppn", self.ppn),
             ("mask", self.mask),
             ("permissions", self.permissions),
             ("global", self.global),
             ("pscid", self.pscid),
-        ]
+        ];
+        list.extend(optional.into_iter().filter_map(|(name, e)| Some((name, e?))));
+        list
     }
 
-    /// All permissions, one page, itself.
+    /// All permissions, one page, itself; every tag and attribute 0.
     pub fn identity(d: &Design, iova: E) -> Translation {
         Translation {
             ppn: iova.bits(PAGE_SHIFT.into(), ppn_width(d)),
-            mask: lit(0, mask_width(d)),
             permissions: hi().repeat(6),
-            global: lo(),
-            pscid: lit(0, 20),
+            ..Translation::from_fn(d, |_, width| lit(0, width))
         }
     }
 

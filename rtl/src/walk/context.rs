@@ -56,16 +56,16 @@ pub struct ProcessContext {
 }
 
 /// A context as words of at most 64 bits: wider signals are slow to simulate and gain nothing in hardware.
-pub type Words = [E; 2];
+pub type Words = Vec<E>;
 
 /// Widths of the words of a [`DeviceContext`].
-pub fn device_context_widths(d: &Design) -> [u32; 2] {
-    [3 + 20 + 4, ppn_width(d)]
+pub fn device_context_widths(d: &Design) -> Vec<u32> {
+    vec![3 + 20 + 4, ppn_width(d)]
 }
 
 /// Widths of the words of a [`ProcessContext`].
-pub fn process_context_widths(d: &Design) -> [u32; 2] {
-    [2 + 20 + 4, ppn_width(d)]
+pub fn process_context_widths(d: &Design) -> Vec<u32> {
+    vec![2 + 20 + 4, ppn_width(d)]
 }
 
 impl DeviceContext {
@@ -82,11 +82,12 @@ impl DeviceContext {
 
     /// As words.
     pub fn pack(&self) -> Words {
-        [cat(&[self.dtf, self.pdtv, self.dpe, self.pscid, self.fsc.mode]), self.fsc.ppn]
+        vec![cat(&[self.dtf, self.pdtv, self.dpe, self.pscid, self.fsc.mode]), self.fsc.ppn]
     }
 
     /// From words.
-    pub fn unpack([word, ppn]: Words) -> DeviceContext {
+    pub fn unpack(words: &[E]) -> DeviceContext {
+        let (word, ppn) = (words[0], words[1]);
         DeviceContext {
             dtf: word.bit(26),
             pdtv: word.bit(25),
@@ -124,11 +125,12 @@ impl ProcessContext {
 
     /// As words.
     pub fn pack(&self) -> Words {
-        [cat(&[self.ens, self.sum, self.pscid, self.fsc.mode]), self.fsc.ppn]
+        vec![cat(&[self.ens, self.sum, self.pscid, self.fsc.mode]), self.fsc.ppn]
     }
 
     /// From words.
-    pub fn unpack([word, ppn]: Words) -> ProcessContext {
+    pub fn unpack(words: &[E]) -> ProcessContext {
+        let (word, ppn) = (words[0], words[1]);
         ProcessContext {
             ens: word.bit(25),
             sum: word.bit(24),

@@ -53,11 +53,12 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let s_entry = m.input("s_entry", entry_width(d));
     let s_request = Request::inputs(&mut m, d, "s");
     let s_dc_hit = m.input("s_dc_hit", 1);
-    let s_dc =
-        DeviceContext::unpack([0, 1].map(|w| m.input(&format!("s_dc{w}"), device_context_widths(d)[w])));
+    let words = |m: &mut Module, name: &str, widths: &[u32]| -> Vec<E> {
+        widths.iter().enumerate().map(|(w, width)| m.input(&format!("{name}{w}"), *width)).collect()
+    };
+    let s_dc = DeviceContext::unpack(&words(&mut m, "s_dc", &device_context_widths(d)));
     let s_pc_hit = m.input("s_pc_hit", 1);
-    let s_pc =
-        ProcessContext::unpack([0, 1].map(|w| m.input(&format!("s_pc{w}"), process_context_widths(d)[w])));
+    let s_pc = ProcessContext::unpack(&words(&mut m, "s_pc", &process_context_widths(d)));
     let l2 = has_l2(d).then(|| {
         m.section("The answer of the L2 TLB, which makes the walk unnecessary");
         let hit = m.input("s_l2_hit", 1);
@@ -135,7 +136,8 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let (any_error, any_poison) = (error | rd_error, poison | rd_poison);
     let two_or_one = |three: E| three.mux(lit(2, 3), lit(1, 3));
     let pass_through = |m: &mut Module, permissions: E, cacheable: E| {
-        let t = Translation { pscid: result.pscid, permissions, ..Translation::identity(d, q.iova) };
+        let own = Translation::identity(d, q.iova);
+        let t = Translation { ppn: own.ppn, mask: own.mask, global: own.global, permissions, ..result };
         chain!(m;
             iova_too_wide => fail(m, access_fault);
             else => succeed(m, &t, cacheable);
@@ -391,7 +393,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                         let global = result.global | f(pte::G);
                         let down = level - lit(1, 3);
                         let t =
-                            Translation { ppn: next_page, mask, permissions, global, pscid: result.pscid };
+                            Translation { ppn: next_page, mask, permissions, global, ..result };
                         m.set(result.global, global);
                         chain!(m;
                             rd_error => fail(m, access_fault);
@@ -426,6 +428,12 @@ pub fn walker(d: &Design) -> Rc<Module> {
     m.output("r_known", known);
     for (name, e) in result.fields() {
         m.output(&format!("r_{name}"), e);
+    }
+    if d.second_stage() {
+        m.output("r_iotval2", lit(0, 64));
+    }
+    if d.msi_mrif {
+        m.output("r_mrif", lo());
     }
     m.section("Contexts that the walk loaded");
     m.output("r_device_id", q.device_id);

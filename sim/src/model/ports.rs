@@ -121,6 +121,8 @@ words! {
         awsize = "awsize",
         /// Burst type, 1 = INCR.
         awburst = "awburst",
+        /// The write is exclusive.
+        awlock = "awlock",
         /// Write address valid.
         awvalid = "awvalid",
         /// Write data.
@@ -143,6 +145,8 @@ words! {
         arsize = "arsize",
         /// Burst type, 1 = INCR.
         arburst = "arburst",
+        /// The read is exclusive.
+        arlock = "arlock",
         /// Read address valid.
         arvalid = "arvalid",
         /// Ready for read data.
@@ -171,6 +175,8 @@ words! {
         write = "req#_write",
         /// 0 untranslated, 1 ATS translation request, 2 translated.
         at = "req#_at",
+        /// The 32-bit word that a write carries; only in designs with memory-resident interrupt files.
+        data = "req#_data",
         /// Address to translate.
         iova = "req#_iova",
         /// The device takes a response.
@@ -201,6 +207,15 @@ words! {
         rsp_x = "rsp#_x",
         /// log2 of the page's bytes.
         rsp_size = "rsp#_size",
+        /// Memory type; only in designs with Svpbmt.
+        rsp_pbmt = "rsp#_pbmt",
+        /// Resource control identifier; only in designs with QoS ids.
+        rsp_rcid = "rsp#_rcid",
+        /// Monitoring counter identifier; only in designs with QoS ids.
+        rsp_mcid = "rsp#_mcid",
+        /// The IOMMU has carried out the write itself (memory-resident interrupt file): the data path drops it. Only in designs
+        /// with such files.
+        rsp_mrif = "rsp#_mrif",
     }
 }
 

@@ -11,22 +11,14 @@ use super::{ModelError, PortShape};
 use std::fmt::Write;
 
 /// Changes when the interface between the shim and Rust does.
-pub(super) const ABI: u64 = 1;
+pub(super) const ABI: u64 = 2;
 
 /// Prefix of the classes that Verilator makes.
 pub(super) const PREFIX: &str = "Vmodel";
 
 /// Outputs that nothing in the machine looks at.
-const UNUSED: &[&str] = &[
-    "m_axi_awlock",
-    "m_axi_awcache",
-    "m_axi_awprot",
-    "m_axi_awqos",
-    "m_axi_arlock",
-    "m_axi_arcache",
-    "m_axi_arprot",
-    "m_axi_arqos",
-];
+const UNUSED: &[&str] =
+    &["m_axi_awcache", "m_axi_awprot", "m_axi_awqos", "m_axi_arcache", "m_axi_arprot", "m_axi_arqos"];
 
 /// Where each port of a design lives, in port order: (name, word, is an output).
 pub(super) type Layout = Vec<(String, usize, bool)>;
