@@ -1,10 +1,12 @@
 //! Simulation of Pasidon: the generated hardware, verilated, in a machine that Rust describes.
 //!
+//! - [`engine`]: the hardware and the golden model behind one interface.
 //! - [`golden`]: the whole IOMMU as the specification describes it, without the hardware.
 //! - [`machine`]: memory, DMA devices, processes and the clock around it.
 //! - [`model`]: the hardware, compiled and loaded at run time.
 //! - [`trace`]: memory accesses of real programs.
 
+pub mod engine;
 pub mod golden;
 pub mod machine;
 pub mod model;

@@ -1,0 +1,442 @@
+//! The hardware and the golden model driven alike, and compared.
+//!
+//! The hardware answers a batch of requests in an order of its own. When it is quiet, the golden model answers the same requests
+//! in the order in which they were submitted, and everything is compared: answers, fault records (of a batch: as a set), what was
+//! written to memory, registers, interrupt wires. Where memory changed and nothing forbids the hardware to use what it remembers,
+//! every answer that some mixture of old and new values gives is right ([`Versions`]); the golden model then goes on from the one
+//! that the hardware gave.
+
+use super::difference::{self, Fields, Kind, hex};
+use super::memory::Memory;
+use super::model::Model;
+use super::rtl::Rtl;
+use super::versions::{Choices, Content, Noted, Versions, WhatIf, Written};
+use super::{Difference, Engine, EngineError, Ticket};
+use crate::golden::{InvalidationCompletion, Message, Request, Response};
+use crate::machine::Failure;
+use pasidon_spec::fault::RECORD_BYTES;
+use pasidon_spec::page_request::{PageRequest, Refusal};
+use pasidon_spec::registers::{Register, cqcsr, cqh, fqb, fqcsr, fqh, fqt, ipsr};
+use std::ops::Range;
+
+/// Mixtures of old and new values that are tried for one answer.
+const MOST_MIXTURES: u32 = 4096;
+
+/// Registers that every comparison looks at, as pairs of 4 bytes: heads and tails, queue control, pending interrupts.
+const WATCHED: [(u16, &str); 4] = [
+    (cqh::REG.offset, "cqh, cqt"),
+    (fqh::REG.offset, "fqh, fqt"),
+    (cqcsr::REG.offset, "cqcsr, fqcsr"),
+    (ipsr::REG.offset & !7, "pqcsr, ipsr"),
+];
+
+/// Both descriptions at once.
+pub struct Both {
+    rtl: Rtl,
+    model: Model,
+    versions: Versions,
+    /// Requests that the golden model has not answered: ticket of the hardware, request, and whether only the present values count.
+    asked: Vec<(Ticket, Request, bool)>,
+    /// Their answers, by ticket less `first`.
+    answers: Vec<Option<Response>>,
+    first: Ticket,
+    /// Answers that were compared.
+    compared: Vec<(Ticket, Response)>,
+    fault_tail: u64,
+    exchanges: Vec<Written>,
+}
+
+impl Both {
+    /// The two engines, both just reset and with equal memories.
+    pub fn new(rtl: Rtl, model: Model) -> Both {
+        Both {
+            rtl,
+            model,
+            versions: Versions::default(),
+            asked: Vec::new(),
+            answers: Vec::new(),
+            first: 0,
+            compared: Vec::new(),
+            fault_tail: 0,
+            exchanges: Vec::new(),
+        }
+    }
+
+    /// The hardware.
+    pub fn rtl(&mut self) -> &mut Rtl {
+        &mut self.rtl
+    }
+
+    /// The golden model.
+    pub fn model(&mut self) -> &mut Model {
+        &mut self.model
+    }
+
+    /// The doubleword at `address` in the golden model's memory.
+    pub fn load(&mut self, address: u64) -> Option<u64> {
+        self.model.memory_mut().load(address)
+    }
+
+    /// Zeroes in both memories, no failures, nothing remembered.
+    pub fn clear_memory(&mut self) {
+        self.rtl.memory_mut().clear();
+        self.model.memory_mut().clear();
+        self.versions.forget_all();
+    }
+
+    /// Software changes a doubleword. `remembered`: the hardware may go on using the old value, until it is told to
+    /// [`forget`](Self::forget).
+    pub fn store(&mut self, address: u64, value: u64, remembered: bool) -> bool {
+        if remembered {
+            self.versions.remember(address, Content::of(self.model.memory_mut(), address));
+        }
+        self.rtl.store(address, value) && self.model.memory_mut().store(address, value)
+    }
+
+    /// The hardware may no longer use what the doubleword at `address` held before.
+    pub fn forget(&mut self, address: u64) {
+        self.versions.forget(address);
+    }
+
+    /// The hardware may no longer use anything but what memory holds.
+    pub fn forget_all(&mut self) {
+        self.versions.forget_all();
+    }
+
+    /// Hands a request to a port. With `present`, an answer from old values is wrong: the fence that forbids it has completed.
+    pub fn ask(&mut self, port: usize, request: &Request, present: bool) -> Ticket {
+        let ticket = self.rtl.submit(port, request);
+        if self.asked.is_empty() {
+            self.first = ticket;
+        }
+        self.asked.push((ticket, *request, present));
+        ticket
+    }
+
+    /// Waits for all answers and compares everything.
+    ///
+    /// # Errors
+    /// [`EngineError::Different`] with the first difference; others if the hardware fails.
+    pub fn settle(&mut self) -> Result<(), EngineError> {
+        self.rtl.quiesce()?;
+        self.judge()?;
+        self.model.run();
+        self.compare_watched()?;
+        self.compare_memory()?;
+        let (rtl, golden) = (self.rtl.wires(), self.model.wires());
+        let mut fields = Fields::new();
+        fields.compare("irq", rtl.into(), golden.into(), hex);
+        self.differ(fields, Kind::Wire, || "at rest".into())
+    }
+
+    fn differ(&self, fields: Fields, kind: Kind, place: impl Fn() -> String) -> Result<(), EngineError> {
+        let difference = fields.into_difference(kind, place());
+        if difference.fields.is_empty() { Ok(()) } else { Err(EngineError::Different(difference)) }
+    }
+
+    /// Has the golden model answer what the hardware has answered.
+    fn judge(&mut self) -> Result<(), EngineError> {
+        self.answers.clear();
+        self.answers.resize(self.asked.len(), None);
+        for (ticket, response) in self.rtl.take_responses() {
+            if let Some(slot) = ticket.checked_sub(self.first).and_then(|i| self.answers.get_mut(i as usize)) {
+                *slot = Some(response);
+            }
+            self.compared.push((ticket, response));
+        }
+        let before = self.golden_register(&fqt::REG);
+        let mut records = self.new_records(before)?;
+        let asked = std::mem::take(&mut self.asked);
+        let mut later = Vec::new();
+        let exchanged = self.exchanges.len();
+        for (index, (_, request, present)) in asked.iter().enumerate() {
+            let Some(answer) = self.answers[index] else { continue };
+            if self.versions.is_empty() || *present {
+                let (golden, memory) = self.model.parts();
+                let mut noted = Noted { memory, exchanges: &mut self.exchanges };
+                let expected = golden.translate(&mut noted, request);
+                if !difference::same(&answer, &expected) {
+                    later.push((index, expected));
+                }
+            } else {
+                self.any_version(request, &answer, &mut records)?;
+            }
+        }
+        // What the hardware itself changed (A and D bits) may have been read before or after by the others of the batch.
+        for written in self.exchanges.drain(exchanged..) {
+            self.versions.remember(written.address, Content { value: written.before, failure: None });
+        }
+        for (index, expected) in later {
+            let Some(answer) = self.answers[index] else { continue };
+            let (_, request, present) = &asked[index];
+            if !self.is_possible(request, &answer) {
+                return Err(EngineError::Different(difference::of_responses(Kind::Response, request, &answer, &expected)));
+            }
+            let _ = present;
+        }
+        self.adopt_records(before)
+    }
+
+    /// Whether some mixture of old and new values gives this answer.
+    fn is_possible(&mut self, request: &Request, answer: &Response) -> bool {
+        if self.versions.is_empty() {
+            return false;
+        }
+        let mut choices = Choices::default();
+        for _ in 0..MOST_MIXTURES {
+            let (golden, memory) = self.model.parts();
+            let mut golden = golden.clone();
+            let response = golden.translate(&mut WhatIf::new(memory, &self.versions, &mut choices), request);
+            if difference::same(answer, &response) {
+                return true;
+            }
+            if !choices.advance() {
+                break;
+            }
+        }
+        false
+    }
+
+    /// Finds a mixture of old and new values that gives this answer, and has the golden model go on from there.
+    fn any_version(
+        &mut self,
+        request: &Request,
+        answer: &Response,
+        records: &mut Vec<[u64; 4]>,
+    ) -> Result<(), EngineError> {
+        let mut choices = Choices::default();
+        let mut newest = None;
+        for _ in 0..MOST_MIXTURES {
+            let (golden, memory) = self.model.parts();
+            let mut run = golden.clone();
+            let mut what_if = WhatIf::new(memory, &self.versions, &mut choices);
+            let response = run.translate(&mut what_if, request);
+            let written = what_if.written;
+            newest.get_or_insert(response);
+            if difference::same(answer, &response) && take_record(&written, records) {
+                *golden = run;
+                for w in written {
+                    memory.store(w.address, w.value);
+                    memory.written.push(w.address);
+                    if w.exchange {
+                        self.versions.remember(w.address, Content { value: w.before, failure: None });
+                    }
+                }
+                return Ok(());
+            }
+            if !choices.advance() {
+                break;
+            }
+        }
+        let expected = newest.unwrap_or(*answer);
+        Err(EngineError::Different(difference::of_responses(Kind::Response, request, answer, &expected)))
+    }
+
+    fn golden_register(&mut self, register: &Register) -> u64 {
+        self.model.golden_mut().read_register(register.offset, register.bytes)
+    }
+
+    /// Address of the first record, and the number of records that the queue has room for.
+    fn fault_queue(&mut self) -> (u64, u64) {
+        let base = self.golden_register(&fqb::REG);
+        (fqb::PPN.get(base) << 12, 2 << fqb::LOG2SZ_1.get(base))
+    }
+
+    fn record(memory: &mut Memory, base: u64, index: u64) -> [u64; 4] {
+        [0, 1, 2, 3].map(|i| memory.load(base + index * RECORD_BYTES + 8 * i).unwrap_or(0))
+    }
+
+    /// The records that the hardware has added behind `tail`, as they stand in memory.
+    fn new_records(&mut self, tail: u64) -> Result<Vec<[u64; 4]>, EngineError> {
+        let end = self.rtl.read_register(fqt::REG.offset, fqt::REG.bytes)?;
+        self.fault_tail = end;
+        let (base, size) = self.fault_queue();
+        let count = end.wrapping_sub(tail) & (size - 1);
+        Ok((0..count).map(|i| Self::record(self.rtl.memory_mut(), base, (tail + i) & (size - 1))).collect())
+    }
+
+    /// The records of a batch are the same in some order; from now on the golden model's memory has the hardware's.
+    fn adopt_records(&mut self, tail: u64) -> Result<(), EngineError> {
+        let (base, size) = self.fault_queue();
+        let golden_end = self.golden_register(&fqt::REG);
+        let count = |end: u64| end.wrapping_sub(tail) & (size - 1);
+        let slots = |count: u64| (0..count).map(|i| (tail + i) & (size - 1));
+        let mut rtl: Vec<[u64; 4]> =
+            slots(count(self.fault_tail)).map(|i| Self::record(self.rtl.memory_mut(), base, i)).collect();
+        let mut golden: Vec<[u64; 4]> =
+            slots(count(golden_end)).map(|i| Self::record(self.model.memory_mut(), base, i)).collect();
+        rtl.sort_unstable();
+        golden.sort_unstable();
+        if rtl != golden {
+            let only = |a: &[[u64; 4]], b: &[[u64; 4]]| {
+                let list: Vec<String> = a.iter().filter(|r| !b.contains(r)).map(|r| format!("{r:x?}")).collect();
+                format!("{} records{}{}", a.len(), if list.is_empty() { "" } else { ", alone with " }, list.join(" "))
+            };
+            let mut fields = Fields::new();
+            fields.compare("records", only(&rtl, &golden), only(&golden, &rtl), |v| v);
+            return self.differ(fields, Kind::Record, || format!("{} new ones in the fault queue", rtl.len()));
+        }
+        for i in slots(count(golden_end)) {
+            for word in (0..RECORD_BYTES).step_by(8) {
+                let address = base + i * RECORD_BYTES + word;
+                if let Some(value) = self.rtl.memory_mut().load(address) {
+                    self.model.memory_mut().store(address, value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_watched(&mut self) -> Result<(), EngineError> {
+        for (offset, name) in WATCHED {
+            let (rtl, golden) = (self.rtl.read_register(offset, 8)?, self.model.read_register(offset, 8)?);
+            let mut fields = Fields::new();
+            fields.compare(name, rtl, golden, hex);
+            self.differ(fields, Kind::Register, || format!("offset {offset:#x}"))?;
+        }
+        Ok(())
+    }
+
+    /// Reads a register of both, and compares.
+    ///
+    /// # Errors
+    /// [`EngineError::Different`]; others if the hardware fails.
+    pub fn compare_register(&mut self, offset: u16, bytes: u8, name: &str) -> Result<u64, EngineError> {
+        let (rtl, golden) = (self.rtl.read_register(offset, bytes)?, self.model.read_register(offset, bytes)?);
+        let mut fields = Fields::new();
+        fields.compare(name, rtl, golden, hex);
+        self.differ(fields, Kind::Register, || format!("offset {offset:#x}, {bytes} bytes"))?;
+        Ok(rtl)
+    }
+
+    /// Every doubleword that either of the two wrote holds the same in both memories.
+    fn compare_memory(&mut self) -> Result<(), EngineError> {
+        let mut addresses = std::mem::take(&mut self.rtl.memory_mut().written);
+        addresses.append(&mut self.model.memory_mut().written);
+        for address in addresses {
+            let (rtl, golden) = (self.rtl.memory_mut().load(address), self.load(address));
+            if rtl != golden {
+                let mut fields = Fields::new();
+                fields.compare("doubleword", rtl.unwrap_or(0), golden.unwrap_or(0), hex);
+                return self.differ(fields, Kind::Memory, || format!("address {address:#x}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes the fault record among these writes from `records`; true if there is none, or it was there.
+fn take_record(written: &[Written], records: &mut Vec<[u64; 4]>) -> bool {
+    let plain: Vec<&Written> = written.iter().filter(|w| !w.exchange).collect();
+    let Some(start) = plain.windows(4).position(|w| {
+        w[0].address % RECORD_BYTES == 0 && (1..4).all(|i| w[i].address == w[0].address + 8 * i as u64)
+    }) else {
+        return true;
+    };
+    let record = [0, 1, 2, 3].map(|i| plain[start + i].value);
+    match records.iter().position(|r| *r == record) {
+        Some(index) => {
+            records.swap_remove(index);
+            true
+        }
+        None => false,
+    }
+}
+
+impl Engine for Both {
+    fn reset(&mut self) -> Result<(), EngineError> {
+        self.asked.clear();
+        self.compared.clear();
+        self.versions.forget_all();
+        self.model.reset()?;
+        self.rtl.reset()
+    }
+
+    fn step(&mut self, cycles: u64) -> Result<(), EngineError> {
+        self.rtl.step(cycles)?;
+        self.model.step(cycles)
+    }
+
+    fn cycles(&self) -> u64 {
+        self.rtl.cycles()
+    }
+
+    /// The value, if it is the same in both.
+    fn read_register(&mut self, offset: u16, bytes: u8) -> Result<u64, EngineError> {
+        self.settle()?;
+        self.compare_register(offset, bytes, "register")
+    }
+
+    fn write_register(&mut self, offset: u16, bytes: u8, value: u64) -> Result<(), EngineError> {
+        self.rtl.write_register(offset, bytes, value)?;
+        self.rtl.settle_registers()?;
+        self.model.write_register(offset, bytes, value)
+    }
+
+    fn read_memory(&mut self, address: u64, bytes: &mut [u8]) -> bool {
+        self.rtl.read_memory(address, bytes)
+    }
+
+    fn write_memory(&mut self, address: u64, bytes: &[u8]) -> bool {
+        for at in (address & !7..address.saturating_add(bytes.len() as u64)).step_by(8) {
+            self.versions.remember(at, Content::of(self.model.memory_mut(), at));
+        }
+        self.rtl.write_memory(address, bytes) && self.model.write_memory(address, bytes)
+    }
+
+    fn inject(&mut self, range: Range<u64>, failure: Failure) {
+        for at in (range.start & !7..range.end).step_by(8) {
+            self.versions.remember(at, Content::of(self.model.memory_mut(), at));
+        }
+        self.rtl.inject(range.clone(), failure);
+        self.model.inject(range, failure);
+    }
+
+    fn heal(&mut self) {
+        self.rtl.heal();
+        self.model.heal();
+    }
+
+    fn ports(&self) -> usize {
+        self.rtl.ports()
+    }
+
+    fn submit(&mut self, port: usize, request: &Request) -> Ticket {
+        self.ask(port, request, false)
+    }
+
+    fn take_responses(&mut self) -> Vec<(Ticket, Response)> {
+        if self.asked.is_empty() { std::mem::take(&mut self.compared) } else { Vec::new() }
+    }
+
+    fn outstanding(&self) -> usize {
+        self.asked.len()
+    }
+
+    fn quiesce(&mut self) -> Result<(), EngineError> {
+        self.settle()
+    }
+
+    fn translate(&mut self, port: usize, request: &Request) -> Result<Response, EngineError> {
+        let ticket = self.ask(port, request, false);
+        self.settle()?;
+        let index = self.compared.iter().rposition(|(t, _)| *t == ticket);
+        index.map(|i| self.compared.swap_remove(i).1).ok_or(EngineError::Unsupported("an answer without a request"))
+    }
+
+    fn take_messages(&mut self) -> Vec<Message> {
+        Vec::new()
+    }
+
+    fn page_request(&mut self, _: &PageRequest) -> Result<Result<(), Refusal>, EngineError> {
+        Err(EngineError::Unsupported("a page request"))
+    }
+
+    fn invalidation_completion(&mut self, _: &InvalidationCompletion) -> Result<bool, EngineError> {
+        Err(EngineError::Unsupported("an invalidation completion"))
+    }
+
+    fn wires(&mut self) -> u32 {
+        self.rtl.wires()
+    }
+}

@@ -1,0 +1,156 @@
+//! What two engines disagree about, field by field.
+
+use crate::golden::{Request, Response, Translation};
+use serde::Serialize;
+use std::fmt;
+
+/// In what two engines differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The answer to a request.
+    Response,
+    /// The answer to a request is one from before a fence that forbids it.
+    Stale,
+    /// The records in the fault queue.
+    Record,
+    /// A register.
+    Register,
+    /// The interrupt wires.
+    Wire,
+    /// What the IOMMU wrote to memory.
+    Memory,
+    /// The hardware broke a rule of its ports, or hangs.
+    Failure,
+}
+
+impl Kind {
+    fn words(self) -> &'static str {
+        match self {
+            Kind::Response => "an answer",
+            Kind::Stale => "a stale answer",
+            Kind::Record => "fault records",
+            Kind::Register => "a register",
+            Kind::Wire => "the interrupt wires",
+            Kind::Memory => "memory",
+            Kind::Failure => "the hardware itself",
+        }
+    }
+}
+
+/// A field that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldDifference {
+    /// Its name.
+    pub name: String,
+    /// The hardware's value.
+    pub rtl: String,
+    /// The golden model's value.
+    pub golden: String,
+}
+
+/// A difference between the hardware and the golden model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// In what.
+    pub kind: Kind,
+    /// Where: the request, the register, the address.
+    pub place: String,
+    /// Field by field; only those that differ.
+    pub fields: Vec<FieldDifference>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.words(), self.place)?;
+        for FieldDifference { name, rtl, golden } in &self.fields {
+            write!(f, "\n  {name}: hardware {rtl}, golden model {golden}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Collects the fields that differ.
+pub(super) struct Fields(Vec<FieldDifference>);
+
+impl Fields {
+    pub(super) fn new() -> Fields {
+        Fields(Vec::new())
+    }
+
+    /// Adds a field, if it differs.
+    pub(super) fn compare<T: PartialEq>(&mut self, name: &str, rtl: T, golden: T, show: impl Fn(T) -> String) {
+        if rtl != golden {
+            self.0.push(FieldDifference { name: name.into(), rtl: show(rtl), golden: show(golden) });
+        }
+    }
+
+    pub(super) fn into_difference(self, kind: Kind, place: String) -> Difference {
+        Difference { kind, place, fields: self.0 }
+    }
+}
+
+/// Hexadecimal.
+pub(super) fn hex(value: u64) -> String {
+    format!("{value:#x}")
+}
+
+/// What both engines can tell of a success. Of an access that the IOMMU did itself (MRIF), the address has no meaning.
+fn visible(t: &Translation) -> Translation {
+    let (spa, page_shift) = if t.mrif { (0, 0) } else { (t.spa, t.page_shift) };
+    Translation { spa, page_shift, ats: None, ..*t }
+}
+
+/// Whether two answers are the same in everything that both engines can tell.
+#[inline]
+pub fn same(rtl: &Response, golden: &Response) -> bool {
+    match (rtl, golden) {
+        (Response::Success(a), Response::Success(b)) => visible(a) == visible(b),
+        (Response::Fault(a), Response::Fault(b)) => a.cause == b.cause,
+        _ => false,
+    }
+}
+
+fn summary(response: &Response) -> String {
+    match response {
+        Response::Success(t) => format!("success, {:#x}", t.spa),
+        Response::Fault(fault) => format!("fault {} ({})", fault.cause.code(), fault.cause.name()),
+    }
+}
+
+/// The difference between two answers to a request.
+pub(super) fn of_responses(kind: Kind, request: &Request, rtl: &Response, golden: &Response) -> Difference {
+    let mut fields = Fields::new();
+    if let (Response::Success(a), Response::Success(b)) = (rtl, golden) {
+        let (a, b) = (visible(a), visible(b));
+        fields.compare("spa", a.spa, b.spa, hex);
+        fields.compare("read", a.read, b.read, |v| v.to_string());
+        fields.compare("write", a.write, b.write, |v| v.to_string());
+        fields.compare("exec", a.exec, b.exec, |v| v.to_string());
+        fields.compare("page_shift", a.page_shift, b.page_shift, |v| v.to_string());
+        fields.compare("pbmt", a.pbmt, b.pbmt, |v| v.to_string());
+        fields.compare("rcid", a.rcid, b.rcid, |v| v.to_string());
+        fields.compare("mcid", a.mcid, b.mcid, |v| v.to_string());
+        fields.compare("mrif", a.mrif, b.mrif, |v| v.to_string());
+    } else {
+        fields.compare("answer", summary(rtl), summary(golden), |v| v);
+    }
+    fields.into_difference(kind, describe(request))
+}
+
+/// A request in words.
+pub fn describe(request: &Request) -> String {
+    let kind = match (request.exec, request.write) {
+        (true, _) => "execute",
+        (false, true) => "write",
+        (false, false) => "read",
+    };
+    let process = request.process_id.map_or(String::new(), |pid| format!(", process {pid:#x}"));
+    let privileged = if request.privileged && request.process_id.is_some() { ", supervisor" } else { "" };
+    let at = match request.at {
+        crate::golden::AddressType::Untranslated => "",
+        crate::golden::AddressType::TranslationRequest => ", ATS translation request",
+        crate::golden::AddressType::Translated => ", translated",
+    };
+    format!("{kind} of {:#x} by device {:#x}{process}{privileged}{at}", request.iova, request.device_id)
+}

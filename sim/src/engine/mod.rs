@@ -1,0 +1,157 @@
+//! One interface over the two descriptions of the IOMMU: the hardware and the golden model.
+//!
+//! An [`Engine`] owns its registers, its memory and its time. Whoever drives two engines alike can compare them in everything
+//! that an engine shows: answers, registers, interrupt wires, messages and memory.
+//!
+//! | engine | what it is |
+//! |---|---|
+//! | [`Rtl`] | the verilated hardware behind a memory port that takes its time |
+//! | [`Model`] | the golden model, which answers at once |
+//! | [`Both`] | the two driven alike and compared |
+
+mod both;
+pub mod bus;
+pub mod memory;
+mod model;
+mod difference;
+mod port;
+mod rtl;
+pub mod versions;
+
+pub use both::Both;
+pub use difference::{Difference, FieldDifference, Kind, describe, same};
+pub use bus::Pace;
+pub use memory::{Extent, Memory};
+pub use model::{Access, Model, parameters};
+pub use rtl::Rtl;
+
+use crate::golden::{InvalidationCompletion, Message, Request, Response};
+use crate::machine::Failure;
+use crate::model::ModelError;
+use pasidon_spec::page_request::{PageRequest, Refusal};
+use std::ops::Range;
+
+/// Names a request until it is answered. Tickets of one engine count up from 0.
+pub type Ticket = u64;
+
+/// Why an engine cannot go on, or cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The verilated model itself failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A register access was answered with an error, or not at all.
+    #[error("cycle {cycle}: the registers do not answer an access to offset {offset:#x}")]
+    Registers {
+        /// Byte offset of the access.
+        offset: u16,
+        /// Clock cycle.
+        cycle: u64,
+    },
+    /// The hardware broke a rule of its ports.
+    #[error("the hardware broke a rule of its ports: {0}")]
+    Protocol(String),
+    /// Something that must end does not.
+    #[error("cycle {cycle}: {what} for {waited} cycles")]
+    Hung {
+        /// What is waited for.
+        what: String,
+        /// Cycles without progress.
+        waited: u64,
+        /// Clock cycle.
+        cycle: u64,
+    },
+    /// The engine has no such function.
+    #[error("{0} is not possible with this engine")]
+    Unsupported(&'static str),
+    /// The two engines of [`Both`] disagree.
+    #[error("{0}")]
+    Different(Difference),
+}
+
+/// One description of the IOMMU at work.
+///
+/// Register accesses and memory accesses of this interface are those of software: they are complete on return. Requests are
+/// answered later, in any order.
+pub trait Engine {
+    /// Puts registers, caches and requests into their state after reset. Memory keeps its contents.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    fn reset(&mut self) -> Result<(), EngineError>;
+
+    /// Lets clock cycles pass.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    fn step(&mut self, cycles: u64) -> Result<(), EngineError>;
+
+    /// Clock cycles since the engine was made.
+    fn cycles(&self) -> u64;
+
+    /// Reads `bytes` (4 or 8) of the registers at `offset`, a multiple of `bytes`.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    fn read_register(&mut self, offset: u16, bytes: u8) -> Result<u64, EngineError>;
+
+    /// Writes `bytes` (4 or 8) of the registers at `offset`, a multiple of `bytes`.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    fn write_register(&mut self, offset: u16, bytes: u8, value: u64) -> Result<(), EngineError>;
+
+    /// Copies memory out; false if part of it does not exist.
+    fn read_memory(&mut self, address: u64, bytes: &mut [u8]) -> bool;
+
+    /// Copies into memory; false if part of it does not exist.
+    fn write_memory(&mut self, address: u64, bytes: &[u8]) -> bool;
+
+    /// Makes the IOMMU's accesses to `range` fail from now on.
+    fn inject(&mut self, range: Range<u64>, failure: Failure);
+
+    /// Ends all injected failures.
+    fn heal(&mut self);
+
+    /// Translation ports.
+    fn ports(&self) -> usize;
+
+    /// Hands a request to a translation port (taken modulo their number), behind those that wait there.
+    fn submit(&mut self, port: usize, request: &Request) -> Ticket;
+
+    /// Takes the answers that came since the last call.
+    fn take_responses(&mut self) -> Vec<(Ticket, Response)>;
+
+    /// Requests without an answer.
+    fn outstanding(&self) -> usize;
+
+    /// Goes on until every request has its answer, commands and register writes have taken effect, and all of it is in memory.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    fn quiesce(&mut self) -> Result<(), EngineError>;
+
+    /// A request and its answer.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    fn translate(&mut self, port: usize, request: &Request) -> Result<Response, EngineError>;
+
+    /// The messages to devices since the last call, oldest first.
+    fn take_messages(&mut self) -> Vec<Message>;
+
+    /// A page request or stop marker of a device.
+    ///
+    /// # Errors
+    /// [`EngineError`]; the inner [`Refusal`] if it did not reach the queue.
+    fn page_request(&mut self, request: &PageRequest) -> Result<Result<(), Refusal>, EngineError>;
+
+    /// An invalidation completion of a device; whether it answers requests in flight.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    fn invalidation_completion(&mut self, completion: &InvalidationCompletion) -> Result<bool, EngineError>;
+
+    /// The interrupt wires: bit `i` is vector `i`.
+    fn wires(&mut self) -> u32;
+}

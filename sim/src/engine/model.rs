@@ -1,0 +1,199 @@
+//! The golden model as an [`Engine`].
+
+use super::memory::Memory;
+use super::{Engine, EngineError, Ticket};
+use crate::golden::{
+    self, Golden, InvalidationCompletion, MemoryFault, Message, Parameters, Request, Response,
+};
+use crate::machine::Failure;
+use pasidon_rtl::design::Design;
+use pasidon_rtl::regs::registers::capabilities;
+use pasidon_spec::page_request::{PageRequest, Refusal};
+use std::ops::Range;
+
+/// What the golden model needs to know of a design.
+pub fn parameters(design: &Design) -> Parameters {
+    Parameters {
+        device_id_width: design.device_id_width as u8,
+        process_id_width: design.process_id_width as u8,
+        command_log2_max: design.command_log2_max as u8,
+        fault_log2_max: design.fault_log2_max as u8,
+        vectors: design.vectors as u8,
+        hpm_counters: design.hpm_counters as u8,
+        hpm_cycles: design.hpm_cycles,
+        ..Parameters::new(capabilities(design))
+    }
+}
+
+/// The golden model's view of a [`Memory`], with its failures.
+pub struct Access<'a>(pub &'a mut Memory);
+
+impl Access<'_> {
+    #[inline]
+    fn get(&mut self, address: u64, bytes: u32) -> Option<u64> {
+        let word = self.0.load(address)?;
+        Some(if bytes == 8 { word } else { word >> (8 * (address & 4)) & 0xffff_ffff })
+    }
+}
+
+impl golden::Memory for Access<'_> {
+    #[inline]
+    fn read(&mut self, address: u64, bytes: u32) -> Result<u64, MemoryFault> {
+        if self.0.fails(address, Failure::Read) {
+            return Err(MemoryFault::Access);
+        }
+        let value = self.get(address, bytes).ok_or(MemoryFault::Access)?;
+        if self.0.fails(address, Failure::Poison) { Err(MemoryFault::Corrupt) } else { Ok(value) }
+    }
+
+    fn write(&mut self, address: u64, bytes: u32, value: u64) -> Result<(), MemoryFault> {
+        let lane = if bytes == 8 { 0 } else { address as u32 & 4 };
+        let strobes: u8 = if bytes == 8 { 0xff } else { 0x0f << lane };
+        let written = !self.0.fails(address, Failure::Write)
+            && self.0.hardware_write(address, value << (8 * lane), strobes);
+        if written { Ok(()) } else { Err(MemoryFault::Access) }
+    }
+
+    fn compare_exchange(&mut self, address: u64, bytes: u32, old: u64, new: u64) -> Result<bool, MemoryFault> {
+        if self.read(address, bytes)? != old {
+            return Ok(false);
+        }
+        self.write(address, bytes, new).map(|()| true)
+    }
+}
+
+/// The golden model with a memory of its own. Everything happens at once.
+pub struct Model {
+    golden: Golden,
+    memory: Memory,
+    ports: usize,
+    next: Ticket,
+    responses: Vec<(Ticket, Response)>,
+    now: u64,
+}
+
+impl Model {
+    /// The golden model with these parameters, after reset, in front of this memory. The number of ports has no meaning but to be
+    /// told by [`Engine::ports`].
+    pub fn new(parameters: Parameters, ports: usize, memory: Memory) -> Model {
+        Model { golden: Golden::new(parameters), memory, ports, next: 0, responses: Vec::new(), now: 0 }
+    }
+
+    /// The memory.
+    pub fn memory_mut(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    /// The golden model.
+    pub fn golden_mut(&mut self) -> &mut Golden {
+        &mut self.golden
+    }
+
+    /// The golden model and the memory that it accesses.
+    pub fn parts(&mut self) -> (&mut Golden, &mut Memory) {
+        (&mut self.golden, &mut self.memory)
+    }
+
+    /// Does everything that is due.
+    pub fn run(&mut self) {
+        while self.golden.run(&mut Access(&mut self.memory)) {}
+    }
+}
+
+impl Engine for Model {
+    fn reset(&mut self) -> Result<(), EngineError> {
+        self.golden.reset();
+        self.responses.clear();
+        Ok(())
+    }
+
+    fn step(&mut self, cycles: u64) -> Result<(), EngineError> {
+        self.run();
+        self.golden.advance(cycles);
+        self.now += cycles;
+        self.run();
+        Ok(())
+    }
+
+    fn cycles(&self) -> u64 {
+        self.now
+    }
+
+    fn read_register(&mut self, offset: u16, bytes: u8) -> Result<u64, EngineError> {
+        Ok(self.golden.read_register(offset, bytes))
+    }
+
+    fn write_register(&mut self, offset: u16, bytes: u8, value: u64) -> Result<(), EngineError> {
+        self.golden.write_register(offset, bytes, value);
+        self.run();
+        Ok(())
+    }
+
+    fn read_memory(&mut self, address: u64, bytes: &mut [u8]) -> bool {
+        self.memory.read_bytes(address, bytes)
+    }
+
+    fn write_memory(&mut self, address: u64, bytes: &[u8]) -> bool {
+        self.memory.write_bytes(address, bytes)
+    }
+
+    fn inject(&mut self, range: Range<u64>, failure: Failure) {
+        self.memory.inject(range, failure);
+    }
+
+    fn heal(&mut self) {
+        self.memory.heal();
+    }
+
+    fn ports(&self) -> usize {
+        self.ports
+    }
+
+    fn submit(&mut self, _: usize, request: &Request) -> Ticket {
+        let ticket = self.next;
+        self.next += 1;
+        let response = self.golden.translate(&mut Access(&mut self.memory), request);
+        self.responses.push((ticket, response));
+        ticket
+    }
+
+    fn take_responses(&mut self) -> Vec<(Ticket, Response)> {
+        std::mem::take(&mut self.responses)
+    }
+
+    fn outstanding(&self) -> usize {
+        0
+    }
+
+    fn quiesce(&mut self) -> Result<(), EngineError> {
+        self.run();
+        Ok(())
+    }
+
+    fn translate(&mut self, _: usize, request: &Request) -> Result<Response, EngineError> {
+        self.next += 1;
+        let response = self.golden.translate(&mut Access(&mut self.memory), request);
+        self.run();
+        Ok(response)
+    }
+
+    fn take_messages(&mut self) -> Vec<Message> {
+        self.golden.take_messages()
+    }
+
+    fn page_request(&mut self, request: &PageRequest) -> Result<Result<(), Refusal>, EngineError> {
+        let result = self.golden.page_request(&mut Access(&mut self.memory), request);
+        self.run();
+        Ok(result)
+    }
+
+    fn invalidation_completion(&mut self, completion: &InvalidationCompletion) -> Result<bool, EngineError> {
+        let known = self.golden.invalidation_completion(completion);
+        self.run();
+        Ok(known)
+    }
+
+    fn wires(&mut self) -> u32 {
+        self.golden.wires()
+    }
+}

@@ -1,0 +1,179 @@
+//! One translation port, seen from the device: offers requests, takes answers, and checks that both sides keep what they offer.
+
+use super::Ticket;
+use super::bus::Pace;
+use crate::golden::{AddressType, Denial, Fault, Request, Response, Translation};
+use crate::machine::Random;
+use crate::model::ports::{ReqIn, ReqOut};
+use pasidon_rtl::design::Design;
+use pasidon_spec::fault::Cause;
+use std::collections::VecDeque;
+
+/// The most requests that a port has under way, whatever its id width allows.
+const MOST: usize = 64;
+
+const FREE: u16 = u16::MAX;
+
+/// A translation port.
+pub(super) struct Port {
+    waiting: VecDeque<(Ticket, Request)>,
+    /// The slot of the request on offer.
+    offer: Option<u16>,
+    tickets: Vec<Ticket>,
+    free: Vec<u16>,
+    /// The slot of each id.
+    slots: Vec<u16>,
+    ids: Vec<u64>,
+    /// An answer that was shown and not taken.
+    held: Option<ReqOut>,
+    process_id_mask: u64,
+}
+
+impl Port {
+    pub(super) fn new(design: &Design, random: &mut Random) -> Port {
+        let ids = 1usize << design.id_width;
+        let count = MOST.min(ids);
+        // Ids all over their range, so that every bit of them matters.
+        let (start, step) = (random.word() as usize, random.word() as usize | 1);
+        let ids_used: Vec<u64> =
+            (0..count).map(|i| (start.wrapping_add(i.wrapping_mul(step)) & (ids - 1)) as u64).collect();
+        let mut slots = vec![FREE; ids];
+        ids_used.iter().enumerate().for_each(|(slot, &id)| slots[id as usize] = slot as u16);
+        Port {
+            waiting: VecDeque::new(),
+            offer: None,
+            tickets: vec![Ticket::MAX; count],
+            free: (0..count as u16).collect(),
+            slots,
+            ids: ids_used,
+            held: None,
+            process_id_mask: (1 << design.process_id_width) - 1,
+        }
+    }
+
+    /// Forgets all requests.
+    pub(super) fn reset(&mut self) {
+        self.waiting.clear();
+        self.offer = None;
+        self.held = None;
+        self.tickets.fill(Ticket::MAX);
+        self.free = (0..self.tickets.len() as u16).collect();
+    }
+
+    pub(super) fn submit(&mut self, ticket: Ticket, request: Request) {
+        self.waiting.push_back((ticket, request));
+    }
+
+    /// Requests that the hardware has not accepted yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len() + usize::from(self.offer.is_some())
+    }
+
+    /// The answer of this cycle, if there is one and the device takes it.
+    ///
+    /// # Errors
+    /// What the hardware did wrong.
+    #[inline]
+    pub(super) fn response(
+        &mut self,
+        out: &ReqOut,
+        input: &mut ReqIn,
+        pace: &Pace,
+        random: &mut Random,
+    ) -> Result<Option<(Ticket, Response)>, String> {
+        let ready = pace.response_pauses == 0 || random.below(256) >= u64::from(pace.response_pauses);
+        input.rsp_ready = u64::from(ready);
+        if out.rsp_valid & 1 == 0 {
+            return if self.held.is_none() { Ok(None) } else { Err("an answer was taken back".into()) };
+        }
+        // `ready` belongs to the other handshake of the port.
+        let shown = ReqOut { ready: 0, ..*out };
+        if self.held.is_some_and(|held| held != shown) {
+            return Err("an answer changed while it waited".into());
+        }
+        self.held = (!ready).then_some(shown);
+        if !ready {
+            return Ok(None);
+        }
+        let slot = self.slots.get(out.rsp_id as usize).copied().unwrap_or(FREE);
+        let ticket = self.tickets.get_mut(usize::from(slot));
+        match ticket {
+            Some(ticket) if *ticket != Ticket::MAX && self.offer != Some(slot) => {
+                self.free.push(slot);
+                let ticket = std::mem::replace(ticket, Ticket::MAX);
+                Ok(Some((ticket, response(out)?)))
+            }
+            _ => Err(format!("an answer for id {}, which nobody waits for", out.rsp_id)),
+        }
+    }
+
+    /// Offers the next request.
+    #[inline]
+    pub(super) fn request(&mut self, out: &ReqOut, input: &mut ReqIn, pace: &Pace, random: &mut Random) {
+        if self.offer.is_none()
+            && !self.waiting.is_empty()
+            && (pace.request_pauses == 0 || random.below(256) >= u64::from(pace.request_pauses))
+            && let Some(slot) = self.free.pop()
+            && let Some((ticket, request)) = self.waiting.pop_front()
+        {
+            self.tickets[usize::from(slot)] = ticket;
+            self.offer = Some(slot);
+            input.valid = 1;
+            input.id = self.ids[usize::from(slot)];
+            input.device_id = u64::from(request.device_id);
+            input.pid_valid = u64::from(request.process_id.is_some());
+            // Without a process_id, neither it nor the privilege means anything.
+            let noise = random.word();
+            input.process_id = request.process_id.map_or(noise & self.process_id_mask, u64::from);
+            input.privileged =
+                if request.process_id.is_some() { u64::from(request.privileged) } else { noise >> 63 };
+            input.exec = u64::from(request.exec);
+            input.write = u64::from(request.write);
+            input.at = match request.at {
+                AddressType::Untranslated => 0,
+                AddressType::TranslationRequest => 1,
+                AddressType::Translated => 2,
+            };
+            input.iova = request.iova;
+            input.data = u64::from(request.data);
+        }
+        if self.offer.is_none() {
+            input.valid = 0;
+        } else if out.ready & 1 != 0 {
+            self.offer = None;
+        }
+    }
+}
+
+/// What the wires of an answer say. The record of a fault says more than they do: those fields are 0.
+///
+/// # Errors
+/// What the wires must not say.
+fn response(out: &ReqOut) -> Result<Response, String> {
+    let permissions = (out.rsp_r != 0, out.rsp_w != 0, out.rsp_x != 0);
+    if out.rsp_status == 0 && out.rsp_cause == 0 {
+        return Ok(Response::Success(Translation {
+            spa: out.rsp_spa,
+            read: permissions.0,
+            write: permissions.1,
+            exec: permissions.2,
+            page_shift: out.rsp_size as u8,
+            pbmt: out.rsp_pbmt as u8,
+            rcid: out.rsp_rcid as u16,
+            mcid: out.rsp_mcid as u16,
+            mrif: out.rsp_mrif != 0,
+            ats: None,
+        }));
+    }
+    let cause = Cause::from_code(out.rsp_cause as u16);
+    match cause {
+        Some(cause) if out.rsp_status == 1 && out.rsp_spa == 0 && permissions == (false, false, false) => {
+            let denial = Denial::UnsupportedRequest;
+            Ok(Response::Fault(Fault { cause, iotval2: 0, reported: false, denial }))
+        }
+        _ => Err(format!(
+            "an answer with status {}, cause {}, address {:#x} and permissions {permissions:?}",
+            out.rsp_status, out.rsp_cause, out.rsp_spa
+        )),
+    }
+}

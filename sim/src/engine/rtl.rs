@@ -1,0 +1,409 @@
+//! The hardware as an [`Engine`].
+
+use super::bus::{Bus, Pace};
+use super::memory::Memory;
+use super::port::Port;
+use super::{Engine, EngineError, Ticket};
+use crate::golden::{InvalidationCompletion, Message, Request, Response};
+use crate::machine::axi_lite::AxiLite;
+use crate::machine::{Failure, Random};
+use crate::model::{Cache, Flavour, Model};
+use pasidon_rtl::design::Design;
+use pasidon_spec::page_request::{PageRequest, Refusal};
+use pasidon_spec::registers::{cqcsr, cqh, cqt, ddtp, fqcsr, tr_req_ctl};
+use std::ops::Range;
+use std::path::Path;
+
+/// Cycles without memory traffic after which nothing more comes: longer than any block thinks between two accesses.
+const QUIET: u32 = 32;
+/// Cycles after which what does not come will never come: far more than a walk under every pause takes.
+const PATIENCE: u64 = 300_000;
+
+/// Registers that were written and may not have taken effect, as bits of [`Rtl::unsettled`].
+mod unsettled {
+    pub const DIRECTORY: u8 = 1;
+    pub const COMMANDS: u8 = 2;
+    pub const FAULTS: u8 = 4;
+    pub const DEBUG: u8 = 8;
+}
+
+/// The verilated hardware with registers, translation ports and a memory of its own.
+pub struct Rtl {
+    design: Design,
+    model: Model,
+    memory: Memory,
+    bus: Bus,
+    axil: AxiLite,
+    ports: Vec<Port>,
+    pace: Pace,
+    random: Random,
+    next: Ticket,
+    open: usize,
+    responses: Vec<(Ticket, Response)>,
+    drain: bool,
+    unsettled: u8,
+    now: u64,
+    problem: Option<EngineError>,
+}
+
+impl Rtl {
+    /// A design, reset, in front of this memory. The model is compiled if the cache does not have it.
+    ///
+    /// # Errors
+    /// [`EngineError::Model`]; a design that cannot be emitted is reported as its message.
+    pub fn new(design: &Design, cache: &Cache, flavour: Flavour, memory: Memory, pace: Pace) -> Result<Rtl, EngineError> {
+        let generated =
+            pasidon_rtl::generate(design).map_err(|error| EngineError::Protocol(error.to_string()))?;
+        let model = Model::load(&generated, &design.name, cache, flavour)?;
+        Rtl::with_model(design, model, memory, pace)
+    }
+
+    /// The same with a model that is there already.
+    ///
+    /// # Errors
+    /// [`EngineError::Model`]
+    pub fn with_model(design: &Design, model: Model, memory: Memory, pace: Pace) -> Result<Rtl, EngineError> {
+        let mut random = Random::new(0);
+        let mut rtl = Rtl {
+            design: design.clone(),
+            model,
+            memory,
+            bus: Bus::new(pace, 0),
+            axil: AxiLite::default(),
+            ports: (0..design.ports).map(|_| Port::new(design, &mut random)).collect(),
+            pace,
+            random,
+            next: 0,
+            open: 0,
+            responses: Vec::new(),
+            drain: true,
+            unsettled: 0,
+            now: 0,
+            problem: None,
+        };
+        rtl.reset()?;
+        Ok(rtl)
+    }
+
+    /// The design.
+    pub fn design(&self) -> &Design {
+        &self.design
+    }
+
+    /// The model, for waveforms and coverage.
+    pub fn model_mut(&mut self) -> &mut Model {
+        &mut self.model
+    }
+
+    /// The memory.
+    pub fn memory_mut(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    /// Writes waveforms to `file` (`.fst`) from now on; false if this flavour of the model cannot.
+    pub fn trace_to(&mut self, file: &Path) -> bool {
+        self.model.trace_to(file)
+    }
+
+    /// Everything arbitrary from now on (pauses, ids, order of answers) follows from `seed`.
+    pub fn reseed(&mut self, seed: u64) {
+        self.random = Random::new(seed);
+        self.bus = Bus::new(self.pace, seed ^ 0x5eed);
+        self.ports = (0..self.design.ports).map(|_| Port::new(&self.design, &mut self.random)).collect();
+    }
+
+    /// Changes how memory and devices behave in time.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+        self.bus.set_pace(pace);
+    }
+
+    /// How memory and devices behave in time.
+    pub fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// Writes a doubleword as software does; false where there is no memory.
+    pub fn store(&mut self, address: u64, value: u64) -> bool {
+        self.bus.disturb(address);
+        self.memory.store(address, value)
+    }
+
+    /// Requests that the hardware has not accepted yet.
+    pub fn waiting(&self) -> usize {
+        self.ports.iter().map(Port::waiting).sum()
+    }
+
+    /// One clock cycle.
+    #[inline]
+    pub fn cycle(&mut self) {
+        let Rtl { model, memory, bus, axil, ports, pace, random, .. } = self;
+        let out = &model.output;
+        let input = &mut model.input;
+        bus.cycle(self.now, &out.axi, &mut input.axi, memory);
+        axil.cycle(&out.axil, &mut input.axil);
+        for (port, (out, input)) in ports.iter_mut().zip(out.req.iter().zip(&mut input.req)) {
+            match port.response(out, input, pace, random) {
+                Ok(None) => {}
+                Ok(Some(answer)) => {
+                    self.open -= 1;
+                    self.responses.push(answer);
+                }
+                Err(what) => {
+                    let what = format!("cycle {}: {what}", self.now);
+                    self.problem.get_or_insert(EngineError::Protocol(what));
+                }
+            }
+            port.request(out, input, pace, random);
+        }
+        // The data path outside takes a while to drain, when anything else does.
+        if out.drain_valid & 1 != 0 || !self.drain {
+            self.drain = pace.memory_pauses == 0 || random.below(256) >= u64::from(pace.memory_pauses);
+        }
+        input.drain_ready = u64::from(self.drain);
+        self.now += 1;
+        model.tick();
+    }
+
+    /// Whether all has gone well so far.
+    ///
+    /// # Errors
+    /// The first thing that did not.
+    pub fn check(&mut self) -> Result<(), EngineError> {
+        self.model.check()?;
+        if let Some(violation) = self.bus.violation() {
+            return Err(EngineError::Protocol(violation.to_string()));
+        }
+        self.problem.take().map_or(Ok(()), Err)
+    }
+
+    fn hung(&self, what: &str) -> EngineError {
+        EngineError::Hung { what: what.into(), waited: PATIENCE, cycle: self.now }
+    }
+
+    /// Goes on until every request has its answer.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub fn finish(&mut self) -> Result<(), EngineError> {
+        let mut since = (self.open, self.now);
+        while self.open != 0 {
+            self.cycle();
+            if self.open != since.0 {
+                since = (self.open, self.now);
+            } else if self.now - since.1 > PATIENCE || self.problem.is_some() {
+                self.check()?;
+                return Err(self.hung(&format!("{} requests were not answered", self.open)));
+            }
+        }
+        self.check()
+    }
+
+    /// Goes on until `done` says so of the register at `offset`.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub fn poll(&mut self, offset: u16, bytes: u8, what: &str, done: impl Fn(u64) -> bool) -> Result<(), EngineError> {
+        let begun = self.now;
+        while !done(self.read_register(offset, bytes)?) {
+            if self.now - begun > PATIENCE {
+                return Err(self.hung(what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on until memory has been idle for a while.
+    fn settle(&mut self) -> Result<(), EngineError> {
+        let begun = self.now;
+        let mut idle = 0;
+        while idle < QUIET {
+            self.cycle();
+            let moves = self.model.output.axi.arvalid | self.model.output.axi.awvalid | self.model.output.axi.wvalid;
+            idle = if self.bus.is_idle() && moves & 1 == 0 { idle + 1 } else { 0 };
+            if self.now - begun > PATIENCE {
+                return Err(self.hung("the memory port was busy"));
+            }
+        }
+        self.check()
+    }
+
+    fn register_answer(&mut self, offset: u16) -> Result<u64, EngineError> {
+        for _ in 0..PATIENCE {
+            self.cycle();
+            match self.axil.take_answer() {
+                None => {}
+                Some((data, 0)) => return Ok(data),
+                Some(_) => return Err(EngineError::Registers { offset, cycle: self.now }),
+            }
+        }
+        self.axil.abandon();
+        self.check()?;
+        Err(EngineError::Registers { offset, cycle: self.now })
+    }
+
+    /// Goes on until commands and register writes have taken effect.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub fn settle_registers(&mut self) -> Result<(), EngineError> {
+        let pending = std::mem::take(&mut self.unsettled);
+        let (head, control) = (cqh::REG.offset, cqcsr::REG.offset);
+        if pending & unsettled::DIRECTORY != 0 {
+            self.poll(ddtp::REG.offset, 8, "ddtp was busy", |v| !ddtp::BUSY.is_set(v))?;
+        }
+        if pending & unsettled::FAULTS != 0 {
+            self.poll(fqcsr::REG.offset, 4, "fqcsr was busy", |v| !fqcsr::BUSY.is_set(v))?;
+        }
+        if pending & unsettled::COMMANDS != 0 {
+            self.poll(control, 4, "cqcsr was busy", |v| !cqcsr::BUSY.is_set(v))?;
+            let begun = self.now;
+            let stopped = cqcsr::CQMF.mask() | cqcsr::CMD_TO.mask() | cqcsr::CMD_ILL.mask();
+            loop {
+                let both = self.read_register(head, 8)?;
+                let (head, tail) = (both as u32, (both >> (8 * (cqt::REG.offset - cqh::REG.offset))) as u32);
+                if head == tail {
+                    break;
+                }
+                let state = self.read_register(control, 4)?;
+                if !cqcsr::CQON.is_set(state) || state & stopped != 0 {
+                    break;
+                }
+                if self.now - begun > PATIENCE {
+                    return Err(self.hung("commands were not carried out"));
+                }
+            }
+        }
+        if pending & unsettled::DEBUG != 0 {
+            let busy = |v| !tr_req_ctl::GO_BUSY.is_set(v);
+            self.poll(tr_req_ctl::REG.offset, 8, "the debug request was not answered", busy)?;
+        }
+        Ok(())
+    }
+}
+
+impl Engine for Rtl {
+    fn reset(&mut self) -> Result<(), EngineError> {
+        self.ports.iter_mut().for_each(Port::reset);
+        self.bus = Bus::new(self.pace, self.random.word());
+        self.axil = AxiLite::default();
+        (self.open, self.unsettled, self.drain) = (0, 0, true);
+        self.responses.clear();
+        self.problem = None;
+        self.model.input = Default::default();
+        self.model.reset(4);
+        self.check()
+    }
+
+    fn step(&mut self, cycles: u64) -> Result<(), EngineError> {
+        (0..cycles).for_each(|_| self.cycle());
+        self.check()
+    }
+
+    fn cycles(&self) -> u64 {
+        self.now
+    }
+
+    fn read_register(&mut self, offset: u16, bytes: u8) -> Result<u64, EngineError> {
+        self.axil.start_read(offset.into());
+        let value = self.register_answer(offset)?;
+        Ok(if bytes == 8 { value } else { value >> (offset % 8 * 8) & 0xffff_ffff })
+    }
+
+    fn write_register(&mut self, offset: u16, bytes: u8, value: u64) -> Result<(), EngineError> {
+        let lane = if bytes == 8 { 0 } else { offset % 8 };
+        let strobes: u8 = if bytes == 8 { 0xff } else { 0x0f << lane };
+        let data = if bytes == 8 { value } else { value & 0xffff_ffff };
+        self.axil.start_write(offset.into(), data << (8 * lane), strobes);
+        self.register_answer(offset)?;
+        let touched = |register: u16| offset & !7 == register & !7;
+        if touched(ddtp::REG.offset) {
+            self.unsettled |= unsettled::DIRECTORY;
+        }
+        if touched(cqcsr::REG.offset) {
+            self.unsettled |= unsettled::COMMANDS | unsettled::FAULTS;
+        }
+        if touched(cqt::REG.offset) {
+            self.unsettled |= unsettled::COMMANDS;
+        }
+        if touched(tr_req_ctl::REG.offset) {
+            self.unsettled |= unsettled::DEBUG;
+        }
+        Ok(())
+    }
+
+    fn read_memory(&mut self, address: u64, bytes: &mut [u8]) -> bool {
+        self.memory.read_bytes(address, bytes)
+    }
+
+    fn write_memory(&mut self, address: u64, bytes: &[u8]) -> bool {
+        (0..bytes.len() as u64 + 8).step_by(8).for_each(|i| self.bus.disturb(address.wrapping_add(i)));
+        self.memory.write_bytes(address, bytes)
+    }
+
+    fn inject(&mut self, range: Range<u64>, failure: Failure) {
+        self.memory.inject(range, failure);
+    }
+
+    fn heal(&mut self) {
+        self.memory.heal();
+    }
+
+    fn ports(&self) -> usize {
+        self.ports.len()
+    }
+
+    fn submit(&mut self, port: usize, request: &Request) -> Ticket {
+        let ticket = self.next;
+        self.next += 1;
+        self.open += 1;
+        let count = self.ports.len();
+        self.ports[port % count].submit(ticket, *request);
+        ticket
+    }
+
+    fn take_responses(&mut self) -> Vec<(Ticket, Response)> {
+        std::mem::take(&mut self.responses)
+    }
+
+    fn outstanding(&self) -> usize {
+        self.open
+    }
+
+    fn quiesce(&mut self) -> Result<(), EngineError> {
+        self.finish()?;
+        self.settle_registers()?;
+        self.settle()
+    }
+
+    fn translate(&mut self, port: usize, request: &Request) -> Result<Response, EngineError> {
+        let ticket = self.submit(port, request);
+        let begun = self.now;
+        loop {
+            self.cycle();
+            if let Some(index) = self.responses.iter().rposition(|(t, _)| *t == ticket) {
+                return Ok(self.responses.swap_remove(index).1);
+            }
+            if self.now - begun > PATIENCE || self.problem.is_some() {
+                self.check()?;
+                return Err(self.hung("a request was not answered"));
+            }
+        }
+    }
+
+    fn take_messages(&mut self) -> Vec<Message> {
+        Vec::new()
+    }
+
+    fn page_request(&mut self, _: &PageRequest) -> Result<Result<(), Refusal>, EngineError> {
+        Err(EngineError::Unsupported("a page request"))
+    }
+
+    fn invalidation_completion(&mut self, _: &InvalidationCompletion) -> Result<bool, EngineError> {
+        Err(EngineError::Unsupported("an invalidation completion"))
+    }
+
+    fn wires(&mut self) -> u32 {
+        self.model.output.irq as u32
+    }
+}

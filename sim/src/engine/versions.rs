@@ -1,0 +1,259 @@
+//! What memory held before software or the hardware changed it, for as long as a cache may still hold it.
+//!
+//! "If a data structure entry is changed, the IOMMU may use the old value of the entry or the new value of the entry and the
+//! choice is unpredictable until software uses the commands" (section "Updating in-memory data structure entries"). [`Versions`]
+//! keeps the old values, and [`WhatIf`] is a memory in which every read of a changed doubleword is such a choice. Running the golden
+//! model on it under every sequence of [`Choices`] gives every answer that the specification allows.
+
+use super::memory::{AddressMap, Memory};
+use crate::golden::{self, MemoryFault};
+use crate::machine::Failure;
+
+/// What a doubleword reads as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Its value, if it can be read.
+    pub value: u64,
+    /// Why it cannot.
+    pub failure: Option<MemoryFault>,
+}
+
+impl Content {
+    /// What the doubleword at `address` reads as now.
+    pub fn of(memory: &mut Memory, address: u64) -> Content {
+        match memory.load(address) {
+            None => Content { value: 0, failure: Some(MemoryFault::Access) },
+            Some(value) => {
+                let failure = if memory.fails(address, Failure::Read) {
+                    Some(MemoryFault::Access)
+                } else {
+                    memory.fails(address, Failure::Poison).then_some(MemoryFault::Corrupt)
+                };
+                Content { value, failure }
+            }
+        }
+    }
+}
+
+/// Old contents by address of the doubleword, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Versions {
+    old: AddressMap<Vec<Content>>,
+}
+
+impl Versions {
+    /// Whether nothing changed since everything was last forgotten.
+    pub fn is_empty(&self) -> bool {
+        self.old.is_empty()
+    }
+
+    /// The doubleword at `address` held `content` and may be remembered so.
+    pub fn remember(&mut self, address: u64, content: Content) {
+        let list = self.old.entry(address & !7).or_default();
+        if !list.contains(&content) {
+            list.push(content);
+        }
+    }
+
+    /// Nothing remembers what the doubleword at `address` held.
+    pub fn forget(&mut self, address: u64) {
+        self.old.remove(&(address & !7));
+    }
+
+    /// Nothing remembers anything.
+    pub fn forget_all(&mut self) {
+        self.old.clear();
+    }
+}
+
+/// A sequence of choices, each among a number of possibilities. 0, the present, is tried first.
+#[derive(Clone, Debug, Default)]
+pub struct Choices {
+    /// (chosen, possibilities)
+    made: Vec<(usize, usize)>,
+    next: usize,
+}
+
+impl Choices {
+    fn pick(&mut self, possibilities: usize) -> usize {
+        if self.next == self.made.len() {
+            self.made.push((0, possibilities));
+        }
+        self.next += 1;
+        self.made[self.next - 1].0
+    }
+
+    /// Goes to the next sequence; false after the last.
+    pub fn advance(&mut self) -> bool {
+        self.next = 0;
+        while let Some((chosen, possibilities)) = self.made.pop() {
+            if chosen + 1 < possibilities {
+                self.made.push((chosen + 1, possibilities));
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// A write of the golden model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Address of the doubleword.
+    pub address: u64,
+    /// What it held.
+    pub before: u64,
+    /// What it holds.
+    pub value: u64,
+    /// The write was a compare-and-exchange: of a page-table entry or a memory-resident interrupt file.
+    pub exchange: bool,
+}
+
+/// Memory in which changed doublewords read as any of their versions, and writes are only noted.
+pub struct WhatIf<'a> {
+    memory: &'a mut Memory,
+    versions: &'a Versions,
+    choices: &'a mut Choices,
+    /// What was written, in order.
+    pub written: Vec<Written>,
+}
+
+impl<'a> WhatIf<'a> {
+    /// A run under these choices.
+    pub fn new(memory: &'a mut Memory, versions: &'a Versions, choices: &'a mut Choices) -> WhatIf<'a> {
+        WhatIf { memory, versions, choices, written: Vec::new() }
+    }
+
+    /// What the doubleword holds now, this run's own writes included.
+    fn present(&mut self, address: u64) -> Content {
+        let content = Content::of(self.memory, address);
+        match self.written.iter().rfind(|w| w.address == address & !7) {
+            Some(written) => Content { value: written.value, ..content },
+            None => content,
+        }
+    }
+
+    fn put(&mut self, address: u64, bytes: u32, value: u64, exchange: bool) -> Result<(), MemoryFault> {
+        if self.memory.fails(address, Failure::Write) {
+            return Err(MemoryFault::Access);
+        }
+        let before = self.present(address);
+        if self.memory.load(address).is_none() {
+            return Err(MemoryFault::Access);
+        }
+        let value = merge(before.value, address, bytes, value);
+        self.written.push(Written { address: address & !7, before: before.value, value, exchange });
+        Ok(())
+    }
+}
+
+/// A doubleword in which 4 or 8 bytes were replaced.
+fn merge(old: u64, address: u64, bytes: u32, value: u64) -> u64 {
+    if bytes == 8 {
+        return value;
+    }
+    let shift = 8 * (address & 4);
+    old & !(0xffff_ffff << shift) | (value & 0xffff_ffff) << shift
+}
+
+/// The 4 or 8 bytes at `address` of what a doubleword holds.
+fn part(content: Content, address: u64, bytes: u32) -> Result<u64, MemoryFault> {
+    match content.failure {
+        Some(failure) => Err(failure),
+        None if bytes == 8 => Ok(content.value),
+        None => Ok(content.value >> (8 * (address & 4)) & 0xffff_ffff),
+    }
+}
+
+impl golden::Memory for WhatIf<'_> {
+    fn read(&mut self, address: u64, bytes: u32) -> Result<u64, MemoryFault> {
+        let versions: &[Content] = self.versions.old.get(&(address & !7)).map_or(&[], |list| list);
+        let content = match if versions.is_empty() { 0 } else { self.choices.pick(versions.len() + 1) } {
+            0 => self.present(address),
+            older => versions[versions.len() - older],
+        };
+        part(content, address, bytes)
+    }
+
+    fn write(&mut self, address: u64, bytes: u32, value: u64) -> Result<(), MemoryFault> {
+        self.put(address, bytes, value, false)
+    }
+
+    fn compare_exchange(&mut self, address: u64, bytes: u32, old: u64, new: u64) -> Result<bool, MemoryFault> {
+        let present = self.present(address);
+        if part(present, address, bytes)? != old {
+            return Ok(false);
+        }
+        self.put(address, bytes, new, true).map(|()| true)
+    }
+}
+
+/// Memory that takes writes at once and notes the exchanges among them.
+pub struct Noted<'a> {
+    /// The memory.
+    pub memory: &'a mut Memory,
+    /// Exchanges, oldest first.
+    pub exchanges: &'a mut Vec<Written>,
+}
+
+impl golden::Memory for Noted<'_> {
+    #[inline]
+    fn read(&mut self, address: u64, bytes: u32) -> Result<u64, MemoryFault> {
+        super::Access(self.memory).read(address, bytes)
+    }
+
+    fn write(&mut self, address: u64, bytes: u32, value: u64) -> Result<(), MemoryFault> {
+        super::Access(self.memory).write(address, bytes, value)
+    }
+
+    fn compare_exchange(&mut self, address: u64, bytes: u32, old: u64, new: u64) -> Result<bool, MemoryFault> {
+        let before = self.memory.load(address);
+        let done = super::Access(self.memory).compare_exchange(address, bytes, old, new)?;
+        if done && let (Some(before), Some(value)) = (before, self.memory.load(address)) {
+            self.exchanges.push(Written { address: address & !7, before, value, exchange: true });
+        }
+        Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Extent;
+    use super::*;
+    use crate::golden::Memory as _;
+
+    #[test]
+    fn every_mixture_of_old_and_new_is_tried_newest_first() {
+        let mut memory = Memory::new(Extent::Everywhere { width: 40 });
+        let mut versions = Versions::default();
+        for address in [0x1000, 0x2000] {
+            versions.remember(address, Content::of(&mut memory, address));
+            memory.store(address, 1);
+        }
+        versions.remember(0x2000, Content { value: 1, failure: None });
+        memory.store(0x2000, 2);
+        let mut choices = Choices::default();
+        let mut seen = vec![];
+        loop {
+            let mut run = WhatIf::new(&mut memory, &versions, &mut choices);
+            seen.push((run.read(0x1000, 8), run.read(0x2000, 4)));
+            if !choices.advance() {
+                break;
+            }
+        }
+        let all = [(1, 2), (1, 1), (1, 0), (0, 2), (0, 1), (0, 0)];
+        assert_eq!(seen, all.map(|(a, b)| (Ok(a), Ok(b))));
+    }
+
+    #[test]
+    fn a_run_sees_its_own_writes_and_changes_nothing() {
+        let mut memory = Memory::new(Extent::Everywhere { width: 40 });
+        let (versions, mut choices) = (Versions::default(), Choices::default());
+        let mut run = WhatIf::new(&mut memory, &versions, &mut choices);
+        assert_eq!(run.write(0x1004, 4, 7), Ok(()));
+        assert_eq!(run.compare_exchange(0x1000, 8, 7 << 32, 9), Ok(true));
+        assert_eq!((run.read(0x1000, 4), run.compare_exchange(0x1000, 4, 1, 2)), (Ok(9), Ok(false)));
+        assert_eq!(run.written.len(), 2);
+        assert_eq!(memory.load(0x1000), Some(0));
+    }
+}
