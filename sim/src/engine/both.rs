@@ -11,12 +11,12 @@ use super::memory::Memory;
 use super::model::Model;
 use super::rtl::Rtl;
 use super::versions::{Choices, Content, Noted, Versions, WhatIf, Written};
-use super::{Difference, Engine, EngineError, Ticket};
+use super::{Engine, EngineError, Ticket};
 use crate::golden::{InvalidationCompletion, Message, Request, Response};
 use crate::machine::Failure;
 use pasidon_spec::fault::RECORD_BYTES;
 use pasidon_spec::page_request::{PageRequest, Refusal};
-use pasidon_spec::registers::{Register, cqcsr, cqh, fqb, fqcsr, fqh, fqt, ipsr};
+use pasidon_spec::registers::{Register, cqcsr, cqh, fqb, fqh, fqt, ipsr};
 use std::ops::Range;
 
 /// Mixtures of old and new values that are tried for one answer.
@@ -139,7 +139,8 @@ impl Both {
         self.answers.clear();
         self.answers.resize(self.asked.len(), None);
         for (ticket, response) in self.rtl.take_responses() {
-            if let Some(slot) = ticket.checked_sub(self.first).and_then(|i| self.answers.get_mut(i as usize)) {
+            if let Some(slot) = ticket.checked_sub(self.first).and_then(|i| self.answers.get_mut(i as usize))
+            {
                 *slot = Some(response);
             }
             self.compared.push((ticket, response));
@@ -170,7 +171,12 @@ impl Both {
             let Some(answer) = self.answers[index] else { continue };
             let (_, request, present) = &asked[index];
             if !self.is_possible(request, &answer) {
-                return Err(EngineError::Different(difference::of_responses(Kind::Response, request, &answer, &expected)));
+                return Err(EngineError::Different(difference::of_responses(
+                    Kind::Response,
+                    request,
+                    &answer,
+                    &expected,
+                )));
             }
             let _ = present;
         }
@@ -269,12 +275,19 @@ impl Both {
         golden.sort_unstable();
         if rtl != golden {
             let only = |a: &[[u64; 4]], b: &[[u64; 4]]| {
-                let list: Vec<String> = a.iter().filter(|r| !b.contains(r)).map(|r| format!("{r:x?}")).collect();
-                format!("{} records{}{}", a.len(), if list.is_empty() { "" } else { ", alone with " }, list.join(" "))
+                let list: Vec<String> =
+                    a.iter().filter(|r| !b.contains(r)).map(|r| format!("{r:x?}")).collect();
+                format!(
+                    "{} records{}{}",
+                    a.len(),
+                    if list.is_empty() { "" } else { ", alone with " },
+                    list.join(" ")
+                )
             };
             let mut fields = Fields::new();
             fields.compare("records", only(&rtl, &golden), only(&golden, &rtl), |v| v);
-            return self.differ(fields, Kind::Record, || format!("{} new ones in the fault queue", rtl.len()));
+            return self
+                .differ(fields, Kind::Record, || format!("{} new ones in the fault queue", rtl.len()));
         }
         for i in slots(count(golden_end)) {
             for word in (0..RECORD_BYTES).step_by(8) {
@@ -302,7 +315,8 @@ impl Both {
     /// # Errors
     /// [`EngineError::Different`]; others if the hardware fails.
     pub fn compare_register(&mut self, offset: u16, bytes: u8, name: &str) -> Result<u64, EngineError> {
-        let (rtl, golden) = (self.rtl.read_register(offset, bytes)?, self.model.read_register(offset, bytes)?);
+        let (rtl, golden) =
+            (self.rtl.read_register(offset, bytes)?, self.model.read_register(offset, bytes)?);
         let mut fields = Fields::new();
         fields.compare(name, rtl, golden, hex);
         self.differ(fields, Kind::Register, || format!("offset {offset:#x}, {bytes} bytes"))?;
@@ -421,7 +435,9 @@ impl Engine for Both {
         let ticket = self.ask(port, request, false);
         self.settle()?;
         let index = self.compared.iter().rposition(|(t, _)| *t == ticket);
-        index.map(|i| self.compared.swap_remove(i).1).ok_or(EngineError::Unsupported("an answer without a request"))
+        index
+            .map(|i| self.compared.swap_remove(i).1)
+            .ok_or(EngineError::Unsupported("an answer without a request"))
     }
 
     fn take_messages(&mut self) -> Vec<Message> {

@@ -158,10 +158,15 @@ impl Bus {
             self.check_stable(now, out);
         }
         let dice = if self.pace.memory_pauses == 0 { u64::MAX } else { self.random.word() };
-        let pauses = |channel: u32| (dice >> (8 * channel)) as u8 as u32 % 256 < u32::from(self.pace.memory_pauses);
-        let (no_ar, no_aw, no_w, no_r, no_b) =
-            (dice != u64::MAX && pauses(0), dice != u64::MAX && pauses(1), dice != u64::MAX && pauses(2),
-             dice != u64::MAX && pauses(3), dice != u64::MAX && pauses(4));
+        let pauses =
+            |channel: u32| (dice >> (8 * channel)) as u8 as u32 % 256 < u32::from(self.pace.memory_pauses);
+        let (no_ar, no_aw, no_w, no_r, no_b) = (
+            dice != u64::MAX && pauses(0),
+            dice != u64::MAX && pauses(1),
+            dice != u64::MAX && pauses(2),
+            dice != u64::MAX && pauses(3),
+            dice != u64::MAX && pauses(4),
+        );
         self.read_data(now, out, input, memory, no_r);
         self.write_response(now, out, input, no_b);
 
@@ -234,8 +239,7 @@ impl Bus {
         input.rresp = response;
         input.rpoison = u64::from(poison);
         // Data that is not good is not there at all: nobody may use it.
-        input.rdata =
-            if response == good && !poison { data.unwrap_or(0) } else { 0xdead_beef_dead_beef };
+        input.rdata = if response == good && !poison { data.unwrap_or(0) } else { 0xdead_beef_dead_beef };
         self.shown[0] = out.rready & 1 == 0;
         if out.rready & 1 != 0 {
             read.sent += 1;

@@ -79,7 +79,13 @@ impl Fields {
     }
 
     /// Adds a field, if it differs.
-    pub(super) fn compare<T: PartialEq>(&mut self, name: &str, rtl: T, golden: T, show: impl Fn(T) -> String) {
+    pub(super) fn compare<T: PartialEq>(
+        &mut self,
+        name: &str,
+        rtl: T,
+        golden: T,
+        show: impl Fn(T) -> String,
+    ) {
         if rtl != golden {
             self.0.push(FieldDifference { name: name.into(), rtl: show(rtl), golden: show(golden) });
         }

@@ -132,7 +132,8 @@ impl Memory {
     #[inline]
     pub fn hardware_write(&mut self, address: u64, value: u64, strobes: u8) -> bool {
         let Some(old) = self.load(address) else { return false };
-        let mask = (0..8).filter(|lane| strobes >> lane & 1 != 0).fold(0, |mask, lane| mask | 0xff << (8 * lane));
+        let mask =
+            (0..8).filter(|lane| strobes >> lane & 1 != 0).fold(0, |mask, lane| mask | 0xff << (8 * lane));
         self.store(address, old & !mask | value & mask);
         self.written.push(address & !7);
         true
@@ -190,7 +191,8 @@ mod tests {
 
     #[test]
     fn memory_is_where_it_was_said_to_be() {
-        let mut memory = Memory::new(Extent::Ranges(vec![0x10_0000..0x12_0000, 1 << 40..(1 << 40) + 0x1_0000]));
+        let mut memory =
+            Memory::new(Extent::Ranges(vec![0x10_0000..0x12_0000, 1 << 40..(1 << 40) + 0x1_0000]));
         assert_eq!(memory.load(0x10_0000), Some(0));
         assert_eq!((memory.load(0xf_fff8), memory.load(0x12_0000)), (None, None));
         assert!(memory.store(0x11_fff8, 5) && !memory.store(0, 5));

@@ -11,16 +11,16 @@
 
 mod both;
 pub mod bus;
+mod difference;
 pub mod memory;
 mod model;
-mod difference;
 mod port;
 mod rtl;
 pub mod versions;
 
 pub use both::Both;
-pub use difference::{Difference, FieldDifference, Kind, describe, same};
 pub use bus::Pace;
+pub use difference::{Difference, FieldDifference, Kind, describe, same};
 pub use memory::{Extent, Memory};
 pub use model::{Access, Model, parameters};
 pub use rtl::Rtl;
@@ -155,3 +155,6 @@ pub trait Engine {
     /// The interrupt wires: bit `i` is vector `i`.
     fn wires(&mut self) -> u32;
 }
+
+#[cfg(test)]
+mod tests;

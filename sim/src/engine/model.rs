@@ -7,7 +7,7 @@ use crate::golden::{
 };
 use crate::machine::Failure;
 use pasidon_rtl::design::Design;
-use pasidon_rtl::regs::registers::capabilities;
+use pasidon_rtl::regs::capabilities;
 use pasidon_spec::page_request::{PageRequest, Refusal};
 use std::ops::Range;
 
@@ -54,7 +54,13 @@ impl golden::Memory for Access<'_> {
         if written { Ok(()) } else { Err(MemoryFault::Access) }
     }
 
-    fn compare_exchange(&mut self, address: u64, bytes: u32, old: u64, new: u64) -> Result<bool, MemoryFault> {
+    fn compare_exchange(
+        &mut self,
+        address: u64,
+        bytes: u32,
+        old: u64,
+        new: u64,
+    ) -> Result<bool, MemoryFault> {
         if self.read(address, bytes)? != old {
             return Ok(false);
         }

@@ -51,7 +51,13 @@ impl Rtl {
     ///
     /// # Errors
     /// [`EngineError::Model`]; a design that cannot be emitted is reported as its message.
-    pub fn new(design: &Design, cache: &Cache, flavour: Flavour, memory: Memory, pace: Pace) -> Result<Rtl, EngineError> {
+    pub fn new(
+        design: &Design,
+        cache: &Cache,
+        flavour: Flavour,
+        memory: Memory,
+        pace: Pace,
+    ) -> Result<Rtl, EngineError> {
         let generated =
             pasidon_rtl::generate(design).map_err(|error| EngineError::Protocol(error.to_string()))?;
         let model = Model::load(&generated, &design.name, cache, flavour)?;
@@ -203,7 +209,13 @@ impl Rtl {
     ///
     /// # Errors
     /// [`EngineError`]
-    pub fn poll(&mut self, offset: u16, bytes: u8, what: &str, done: impl Fn(u64) -> bool) -> Result<(), EngineError> {
+    pub fn poll(
+        &mut self,
+        offset: u16,
+        bytes: u8,
+        what: &str,
+        done: impl Fn(u64) -> bool,
+    ) -> Result<(), EngineError> {
         let begun = self.now;
         while !done(self.read_register(offset, bytes)?) {
             if self.now - begun > PATIENCE {
@@ -219,7 +231,8 @@ impl Rtl {
         let mut idle = 0;
         while idle < QUIET {
             self.cycle();
-            let moves = self.model.output.axi.arvalid | self.model.output.axi.awvalid | self.model.output.axi.wvalid;
+            let moves =
+                self.model.output.axi.arvalid | self.model.output.axi.awvalid | self.model.output.axi.wvalid;
             idle = if self.bus.is_idle() && moves & 1 == 0 { idle + 1 } else { 0 };
             if self.now - begun > PATIENCE {
                 return Err(self.hung("the memory port was busy"));

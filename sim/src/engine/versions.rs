@@ -179,7 +179,13 @@ impl golden::Memory for WhatIf<'_> {
         self.put(address, bytes, value, false)
     }
 
-    fn compare_exchange(&mut self, address: u64, bytes: u32, old: u64, new: u64) -> Result<bool, MemoryFault> {
+    fn compare_exchange(
+        &mut self,
+        address: u64,
+        bytes: u32,
+        old: u64,
+        new: u64,
+    ) -> Result<bool, MemoryFault> {
         let present = self.present(address);
         if part(present, address, bytes)? != old {
             return Ok(false);
@@ -206,7 +212,13 @@ impl golden::Memory for Noted<'_> {
         super::Access(self.memory).write(address, bytes, value)
     }
 
-    fn compare_exchange(&mut self, address: u64, bytes: u32, old: u64, new: u64) -> Result<bool, MemoryFault> {
+    fn compare_exchange(
+        &mut self,
+        address: u64,
+        bytes: u32,
+        old: u64,
+        new: u64,
+    ) -> Result<bool, MemoryFault> {
         let before = self.memory.load(address);
         let done = super::Access(self.memory).compare_exchange(address, bytes, old, new)?;
         if done && let (Some(before), Some(value)) = (before, self.memory.load(address)) {

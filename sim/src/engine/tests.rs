@@ -1,0 +1,105 @@
+//! The engines on the design `tiny`.
+
+use super::*;
+use crate::golden::{AddressType, Fault};
+use crate::model::{Cache, Flavour};
+use pasidon_rtl::design::Design;
+use pasidon_spec::ddt::iommu_mode;
+use pasidon_spec::fault::Cause;
+use pasidon_spec::registers::{capabilities, cqb, cqcsr, cqh, cqt, ddtp};
+
+const LATENCY: u32 = 7;
+
+fn everywhere(design: &Design) -> Memory {
+    Memory::new(Extent::Everywhere { width: design.pas })
+}
+
+fn rtl() -> Rtl {
+    let design = Design::shipped("tiny").unwrap();
+    let cache = Cache::in_workspace().quiet();
+    Rtl::new(&design, &cache, Flavour::Fast, everywhere(&design), Pace::even(LATENCY)).unwrap()
+}
+
+fn model() -> Model {
+    let design = Design::shipped("tiny").unwrap();
+    Model::new(parameters(&design), 1, everywhere(&design))
+}
+
+/// What every engine does: identifies itself, refuses, passes through, carries out a fence.
+fn basics(engine: &mut dyn Engine) {
+    let capabilities = engine.read_register(capabilities::REG.offset, 8).unwrap();
+    assert_eq!(capabilities::VERSION.get(capabilities), 0x10);
+    let request = Request { device_id: 5, iova: 0x1234_5678, ..Request::default() };
+    let refused = engine.translate(0, &request).unwrap();
+    let is = |response: Response, cause| response.fault().is_some_and(|fault: Fault| fault.cause == cause);
+    assert!(is(refused, Cause::AllInboundTransactionsDisallowed));
+
+    engine.write_register(ddtp::REG.offset, 8, ddtp::IOMMU_MODE.of(iommu_mode::BARE)).unwrap();
+    engine.quiesce().unwrap();
+    let tickets: Vec<Ticket> = (0..40)
+        .map(|i| {
+            let at = if i % 4 == 3 { AddressType::Translated } else { AddressType::Untranslated };
+            engine.submit(i, &Request { iova: 0x4000 + i as u64, at, ..request })
+        })
+        .collect();
+    engine.quiesce().unwrap();
+    assert_eq!(engine.outstanding(), 0);
+    let mut responses = engine.take_responses();
+    responses.sort_unstable_by_key(|(ticket, _)| *ticket);
+    assert_eq!(responses.iter().map(|(ticket, _)| *ticket).collect::<Vec<_>>(), tickets);
+    for (i, (_, response)) in responses.iter().enumerate() {
+        match i % 4 {
+            3 => assert!(is(*response, Cause::TransactionTypeDisallowed)),
+            _ => assert_eq!(response.success().map(|t| t.spa), Some(0x4000 + i as u64)),
+        }
+    }
+
+    engine.write_register(cqb::REG.offset, 8, cqb::PPN.of(0x80) | cqb::LOG2SZ_1.of(1)).unwrap();
+    engine.write_register(cqcsr::REG.offset, 4, cqcsr::CQEN.of(1)).unwrap();
+    engine.quiesce().unwrap();
+    let store = pasidon_spec::command::Store { address: 0x9_0004, data: 0xfeed_f00d };
+    let fence =
+        pasidon_spec::command::Command::IofenceC { pr: true, pw: true, wsi: false, store: Some(store) };
+    let bytes: Vec<u8> = fence.encode().iter().flat_map(|word| word.to_le_bytes()).collect();
+    assert!(engine.write_memory(0x8_0000, &bytes));
+    engine.write_register(cqt::REG.offset, 4, 1).unwrap();
+    engine.quiesce().unwrap();
+    assert_eq!(engine.read_register(cqh::REG.offset, 4).unwrap(), 1);
+    let mut stored = [0; 8];
+    assert!(engine.read_memory(0x9_0000, &mut stored));
+    assert_eq!(u64::from_le_bytes(stored), 0xfeed_f00d << 32);
+
+    engine.reset().unwrap();
+    assert!(is(engine.translate(0, &request).unwrap(), Cause::AllInboundTransactionsDisallowed));
+}
+
+#[test]
+fn the_hardware_is_an_engine() {
+    let mut rtl = rtl();
+    basics(&mut rtl);
+    rtl.set_pace(Pace {
+        jitter: 9,
+        outstanding: 2,
+        memory_pauses: 100,
+        response_pauses: 100,
+        request_pauses: 100,
+        exclusive_failures: 50,
+        ..Pace::even(3)
+    });
+    rtl.reseed(7);
+    basics(&mut rtl);
+}
+
+#[test]
+fn old_values_are_possible_until_they_are_forgotten() {
+    let (mut both, address) = (Both::new(rtl(), model()), 0x8000);
+    assert!(both.store(address, 1, true));
+    // The hardware was off and remembers nothing, so that only the present is ever seen here: what counts is that a
+    // difference between the two memories is found once both have written.
+    both.rtl().memory_mut().hardware_write(address, 2, 0xff);
+    let error = both.settle().unwrap_err().to_string();
+    assert!(error.contains("memory") && error.contains("0x8000") && error.contains("0x2"), "{error}");
+    both.forget_all();
+    both.clear_memory();
+    assert_eq!(both.load(address), Some(0));
+}
