@@ -6,10 +6,38 @@
 //!
 //! | module | section of the specification |
 //! |---|---|
-//! | `parameters`, `request` | capabilities; what goes in and out |
+//! | `parameters`, `request` | "IOMMU capabilities"; what goes in and comes out |
+//! | `process` | "Process to translate an IOVA" |
+//! | `context` | what its first steps find for the later ones |
+//! | `device_context` | "Process to locate the Device-context", "Device-context configuration checks" |
+//! | `process_context` | "Process to locate the Process-context", "Process-context configuration checks" |
+//! | `first_stage`, `second_stage` | the Privileged specification's "Virtual Address Translation Process" and "Two-Stage Address Translation" |
+//! | `msi` | "Process to translate addresses of MSIs" |
+//! | `ats` | "PCIe ATS translation request handling", "PCIe ATS Page Request handling" |
+//! | `ioatc` | "Caching in-memory data structures" and what the invalidation commands do |
+//! | `command_queue`, `fault_queue`, `page_request_queue` | "Command-Queue (CQ)", "Fault/Event-Queue (FQ)", "Page-Request-Queue (PQ)" |
+//! | `registers`, `interrupts`, `monitor`, `debug` | "Memory-mapped register interface", "Debug support" |
+//! | `access` | "Endianness of in-memory data structures" |
 
+mod access;
+mod ats;
+mod command_queue;
+mod context;
+mod debug;
+mod device_context;
+mod fault_queue;
+mod first_stage;
+mod interrupts;
+mod ioatc;
+mod monitor;
+mod msi;
+mod page_request_queue;
 mod parameters;
+mod process;
+mod process_context;
+mod registers;
 mod request;
+mod second_stage;
 
 pub use parameters::Parameters;
 pub use request::{
@@ -17,7 +45,12 @@ pub use request::{
     Translation,
 };
 
-use pasidon_spec::page_request::{PageRequest, Refusal};
+use access::Port;
+use command_queue::Commands;
+use interrupts::Interrupts;
+use ioatc::Ioatc;
+use pasidon_spec::registers::fctl;
+use registers::Registers;
 
 /// Why a memory access failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +88,30 @@ pub trait Memory {
 #[derive(Clone, Debug)]
 pub struct Golden {
     parameters: Parameters,
+    registers: Registers,
+    commands: Commands,
+    interrupts: Interrupts,
+    cache: Ioatc,
     messages: Vec<Message>,
+    /// Bit `i`: a counter waits for event `i`.
+    counted_events: u64,
+    /// The bits that must be 0 in a page-table entry.
+    pte_reserved: u64,
 }
 
 impl Golden {
     /// An IOMMU after reset.
     pub fn new(parameters: Parameters) -> Golden {
-        Golden { parameters, messages: Vec::new() }
+        Golden {
+            registers: Registers::new(&parameters),
+            commands: Commands::default(),
+            interrupts: Interrupts::default(),
+            cache: Ioatc::new(&parameters),
+            messages: Vec::new(),
+            counted_events: 0,
+            pte_reserved: first_stage::reserved_bits(&parameters),
+            parameters,
+        }
     }
 
     /// What is modelled.
@@ -71,54 +121,19 @@ impl Golden {
 
     /// Puts the IOMMU into its state after reset.
     pub fn reset(&mut self) {
-        self.messages.clear();
-    }
-
-    /// Reads `bytes` (4 or 8) of the registers at `offset` (a multiple of `bytes`, less than 4096). Anything else reads 0.
-    pub fn read_register(&self, offset: u16, bytes: u8) -> u64 {
-        let _ = (offset, bytes);
-        0
-    }
-
-    /// Writes `bytes` (4 or 8) of the registers at `offset` (a multiple of `bytes`, less than 4096). Anything else has no effect.
-    /// An access of 8 bytes is one of the high half and then one of the low half.
-    pub fn write_register(&mut self, offset: u16, bytes: u8, value: u64) {
-        let _ = (offset, bytes, value);
-    }
-
-    /// Answers a request: steps 1 to 20 of section "Process to translate an IOVA". The fault record, if there is one, is in memory
-    /// when this returns; interrupt messages wait for [`Golden::run`].
-    pub fn translate(&mut self, memory: &mut impl Memory, request: &Request) -> Response {
-        let _ = (memory, request);
-        Response::Success(Translation::default())
+        *self = Golden::new(self.parameters);
     }
 
     /// Does what is due: completes register writes that left something busy, executes commands until the queue is empty, stopped,
     /// or waits for a device, answers the debug request, and sends interrupt messages. Says whether anything was done.
     pub fn run(&mut self, memory: &mut impl Memory) -> bool {
-        let _ = memory;
-        false
-    }
-
-    /// Takes a page request or stop marker from a device. (Section "PCIe ATS Page Request handling".)
-    ///
-    /// # Errors
-    /// [`Refusal`], if it did not reach the queue. The answer of the IOMMU itself, if there is one, is in
-    /// [`Golden::take_messages`].
-    pub fn page_request(&mut self, memory: &mut impl Memory, request: &PageRequest) -> Result<(), Refusal> {
-        let _ = (memory, request);
-        Ok(())
-    }
-
-    /// Takes an invalidation completion from a device. Says whether it answers requests in flight; if it does not, it is ignored.
-    pub fn invalidation_completion(&mut self, completion: &InvalidationCompletion) -> bool {
-        let _ = completion;
-        false
-    }
-
-    /// The time to answer has run out for the invalidation requests in flight whose bits are set in `itags`.
-    pub fn invalidation_timeout(&mut self, itags: u32) {
-        let _ = itags;
+        let mut progress = self.settle_registers();
+        progress |= self.execute_commands(memory);
+        progress |= self.answer_debug_request(memory);
+        while self.send_interrupts(memory) {
+            progress = true;
+        }
+        progress
     }
 
     /// The messages to devices since the last call, oldest first.
@@ -126,13 +141,15 @@ impl Golden {
         std::mem::take(&mut self.messages)
     }
 
-    /// The interrupt wires: bit `i` is vector `i`. All 0 while interrupts are signalled by messages.
-    pub fn wires(&self) -> u32 {
-        0
+    /// Whether structures that follow `fctl.BE` are big-endian.
+    #[inline]
+    fn big_endian(&self) -> bool {
+        fctl::BE.is_set(self.registers.fctl)
     }
 
-    /// Lets clock cycles pass: they are counted in `iohpmcycles`.
-    pub fn advance(&mut self, cycles: u64) {
-        let _ = cycles;
+    /// The way to memory for a structure of this byte order.
+    #[inline]
+    fn port(&self, big_endian: bool) -> Port {
+        Port { pas: self.parameters.pas(), big_endian }
     }
 }

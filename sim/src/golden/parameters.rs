@@ -42,7 +42,9 @@ pub struct Parameters {
     /// A root page number (`DC.fsc`, `PC.fsc` if it is a supervisor physical address, `DC.iohgatp`, `DC.msiptp`) beyond the
     /// physical address space is a misconfiguration of its context; if false, the first access to that address is an access fault.
     pub wide_root_is_misconfigured: bool,
-    /// log2 of the bytes that a Bare stage translates by one rule, at least 12.
+    /// IOTINVAL.GVMA is an unsupported command in an IOMMU without any second-stage mode.
+    pub gvma_needs_second_stage: bool,
+    /// log2 of the bytes that are translated by one rule where no stage translates, at least 12.
     pub bare_page_shift: u8,
     /// Whether the model remembers table entries and translations (an IOATC) until they are invalidated. If false, it reads all
     /// tables for each request.
@@ -72,6 +74,7 @@ impl Parameters {
             invalidations_in_flight: 32,
             msi_without_second_stage_is_misconfigured: true,
             wide_root_is_misconfigured: true,
+            gvma_needs_second_stage: true,
             bare_page_shift: 12,
             caching: false,
             cache_log2: 12,

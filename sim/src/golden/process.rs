@@ -1,0 +1,331 @@
+//! The process that answers a request. (Section "Process to translate an IOVA".)
+
+use pasidon_spec::ddt::{DeviceContext, dc, iommu_mode};
+use pasidon_spec::fault::{Cause, ttyp};
+use pasidon_spec::page_table::{self, PAGE_SHIFT, iohgatp_mode, iosatp_mode};
+use pasidon_spec::pdt::{pc, pdtp_mode, process_id_bits};
+use pasidon_spec::registers::{ddtp, event, fctl, iommu_qosid};
+
+use super::context::{Access, Context, Ids, Stage, Stop};
+use super::ioatc::Tag;
+use super::msi::MsiTarget;
+use super::{AddressType, AtsCompletion, Denial, Fault, Golden, Memory, Request, Response, Translation};
+
+/// The request's process, besides the result: what the answer to a fault depends on.
+#[derive(Default)]
+struct Outcome {
+    /// `DC.tc.DTF` of the valid device context; false if none was found.
+    dtf: bool,
+}
+
+/// What the last steps need to know of the request and its device.
+struct Task<'a> {
+    request: &'a Request,
+    access: Access,
+    debug: bool,
+    device: &'a DeviceContext,
+}
+
+impl Golden {
+    /// Answers a request: steps 1 to 20 of section "Process to translate an IOVA". The fault record, if there is one, is in memory
+    /// when this returns; interrupt messages wait for [`Golden::run`].
+    pub fn translate(&mut self, memory: &mut impl Memory, request: &Request) -> Response {
+        self.count_request(request);
+        if self.parameters.caching {
+            if let Some(translation) = self.cache.translation(&Tag::of(request), request) {
+                return Response::Success(translation);
+            }
+        }
+        self.answer(memory, request, false)
+    }
+
+    /// The event of the request itself. (Section "Performance-monitoring event selectors".)
+    #[inline]
+    pub(super) fn count_request(&mut self, request: &Request) {
+        let kind = match request.at {
+            AddressType::Untranslated => event::UNTRANSLATED_REQUESTS,
+            AddressType::Translated => event::TRANSLATED_REQUESTS,
+            AddressType::TranslationRequest => event::ATS_TRANSLATION_REQUESTS,
+        };
+        let ids =
+            Ids { device_id: request.device_id, process_id: request.process_id, pscid: None, gscid: None };
+        self.count(kind, &ids);
+    }
+
+    /// Answers a request that the IOATC cannot answer. `debug` marks one of the debug interface.
+    pub(super) fn answer(&mut self, memory: &mut impl Memory, request: &Request, debug: bool) -> Response {
+        let mut outcome = Outcome::default();
+        match self.process(memory, request, debug, &mut outcome) {
+            Ok(translation) => Response::Success(translation),
+            Err(stop) => self.refuse(memory, request, stop, outcome.dtf),
+        }
+    }
+
+    /// "Stop and report": what a fault does, by kind of request. (The end of the section, and "PCIe ATS translation request
+    /// handling".)
+    #[cold]
+    fn refuse(&mut self, memory: &mut impl Memory, request: &Request, stop: Stop, dtf: bool) -> Response {
+        let Stop { cause, iotval2 } = stop;
+        let denial = match self.ats_denial(request, cause) {
+            Some(denial) => denial,
+            None => return Response::Success(super::ats::withheld(request, cause)),
+        };
+        let reported = !(dtf && cause.dtf_suppresses());
+        if reported {
+            self.report(memory, request, cause, iotval2);
+        }
+        self.update_interrupts();
+        Response::Fault(Fault { cause, iotval2, reported, denial })
+    }
+
+    /// How a fault is answered; `None` if as a translation request that succeeds without any permission.
+    fn ats_denial(&self, request: &Request, cause: Cause) -> Option<Denial> {
+        match request.at {
+            AddressType::TranslationRequest => super::ats::denial(cause),
+            _ => Some(Denial::UnsupportedRequest),
+        }
+    }
+
+    /// Steps 1 to 20.
+    fn process(
+        &mut self,
+        memory: &mut impl Memory,
+        request: &Request,
+        debug: bool,
+        outcome: &mut Outcome,
+    ) -> Result<Translation, Stop> {
+        let access = Access::of(request);
+        let untranslated = request.at == AddressType::Untranslated;
+        match ddtp::IOMMU_MODE.get(self.registers.ddtp) {
+            iommu_mode::OFF => return Err(Cause::AllInboundTransactionsDisallowed.into()),
+            iommu_mode::BARE if !untranslated => return Err(Cause::TransactionTypeDisallowed.into()),
+            iommu_mode::BARE => {
+                let ids = self.registers.iommu_qosid;
+                let qos = (iommu_qosid::RCID.get(ids), iommu_qosid::MCID.get(ids));
+                return self.pass(request, &access, qos);
+            }
+            _ => {}
+        }
+        let device = self.device_context(memory, request.device_id, request.process_id)?;
+        outcome.dtf = dc::tc::DTF.is_set(device.tc);
+        let on = |field: pasidon_spec::field::Field| field.is_set(device.tc);
+        let pdtv = on(dc::tc::PDTV);
+        let directory_mode = dc::fsc::MODE.get(device.fsc);
+
+        // Step 7.
+        if (!untranslated && !on(dc::tc::EN_ATS))
+            || request.process_id.is_some_and(|pid| {
+                !pdtv
+                    || pdtp_mode::levels(directory_mode)
+                        .is_some_and(|levels| pid >> process_id_bits(levels) != 0)
+            })
+        {
+            return Err(Cause::TransactionTypeDisallowed.into());
+        }
+        let task = Task { request, access, debug, device: &device };
+        let mut context = self.second_stage_of(&device, request);
+        if request.at == AddressType::Translated {
+            // Steps 8 and 9.
+            return if on(dc::tc::T2GPA) {
+                self.stages(memory, &task, &context)
+            } else {
+                self.pass(request, &access, qos_ids(&device))
+            };
+        }
+        if !pdtv {
+            // Step 10. Without a process_id the privilege is that of a user, and SUM does not matter.
+            self.first_stage_of(&mut context, device.fsc, dc::ta::PSCID.get(device.ta));
+            return self.stages(memory, &task, &context);
+        }
+        // Steps 11 to 13.
+        let process_id = match request.process_id {
+            Some(process_id) => Some(process_id),
+            None => on(dc::tc::DPE).then_some(0),
+        };
+        let Some(process_id) = process_id.filter(|_| directory_mode != pdtp_mode::BARE) else {
+            return self.stages(memory, &task, &context);
+        };
+        // Steps 14 to 16.
+        let process = self.process_context(memory, &device, &context, &access, process_id)?;
+        if access.privileged && !pc::ta::ENS.is_set(process.ta) {
+            return Err(Cause::TransactionTypeDisallowed.into());
+        }
+        context.sum = pc::ta::SUM.is_set(process.ta);
+        self.first_stage_of(&mut context, process.fsc, pc::ta::PSCID.get(process.ta));
+        self.stages(memory, &task, &context)
+    }
+
+    /// The page table information with the device's second stage and a Bare first stage.
+    #[inline]
+    fn second_stage_of(&self, device: &DeviceContext, request: &Request) -> Context {
+        let mode = dc::iohgatp::MODE.get(device.iohgatp);
+        let gxl = fctl::GXL.is_set(self.registers.fctl);
+        let second = if mode == iohgatp_mode::BARE { None } else { page_table::second_stage(gxl, mode) };
+        Context {
+            first: None,
+            first_root: 0,
+            second,
+            second_root: dc::iohgatp::PPN.get(device.iohgatp) << PAGE_SHIFT,
+            sade: dc::tc::SADE.is_set(device.tc),
+            gade: dc::tc::GADE.is_set(device.tc),
+            sbe: dc::tc::SBE.is_set(device.tc),
+            sxl: dc::tc::SXL.is_set(device.tc),
+            sum: false,
+            ids: Ids {
+                device_id: request.device_id,
+                process_id: request.process_id,
+                pscid: None,
+                gscid: second.map(|_| dc::iohgatp::GSCID.get(device.iohgatp) as u16),
+            },
+        }
+    }
+
+    /// Adds the first stage of `iosatp` (`DC.fsc` or `PC.fsc`, which have the same format).
+    #[inline]
+    fn first_stage_of(&self, context: &mut Context, iosatp: u64, pscid: u64) {
+        let mode = pc::fsc::MODE.get(iosatp);
+        if mode != iosatp_mode::BARE {
+            context.first = page_table::first_stage(context.sxl, mode);
+            context.first_root = pc::fsc::PPN.get(iosatp) << PAGE_SHIFT;
+            context.ids.pscid = Some(pscid as u32);
+        }
+    }
+
+    /// Steps 17 to 20.
+    fn stages(
+        &mut self,
+        memory: &mut impl Memory,
+        task: &Task<'_>,
+        context: &Context,
+    ) -> Result<Translation, Stop> {
+        let Task { request, ref access, device, .. } = *task;
+        self.count(event::TLB_MISS, &context.ids);
+        let first = self.first_stage(memory, context, access, request.iova)?;
+        let gpa = first.address;
+        let target = self.msi_target(memory, device, access, gpa)?;
+        let mut resident = None;
+        let second = match target {
+            Some(target) => {
+                let address = match target {
+                    MsiTarget::Address(address) => address,
+                    MsiTarget::File(file) => {
+                        resident = Some(file);
+                        file.notice_address
+                    }
+                };
+                Stage { shift: PAGE_SHIFT, exec: false, ..Stage::bare(address) }
+            }
+            None => {
+                let purpose = super::context::Purpose::Explicit;
+                self.second_stage(memory, context, access, gpa, purpose)
+                    .map_err(|trouble| trouble.stop(access, gpa, purpose))?
+            }
+        };
+        if resident.is_none() && self.port(false).beyond(second.address) {
+            return Err(access.access_fault());
+        }
+        if let (Some(file), false) = (resident, access.asks) {
+            if task.debug {
+                return Err(Cause::TransactionTypeDisallowed.into());
+            }
+            if access.write {
+                let offset = gpa & ((1 << PAGE_SHIFT) - 1);
+                self.store_msi(memory, &file, offset, request.data)?;
+            }
+        }
+        let (rcid, mcid) = qos_ids(device);
+        let mut translation = Translation {
+            spa: second.address,
+            read: first.read && second.read,
+            write: first.write && second.write,
+            exec: first.exec && second.exec,
+            page_shift: self.page_shift(device, &first, &second),
+            pbmt: if first.pbmt != 0 { first.pbmt } else { second.pbmt },
+            rcid: rcid as u16,
+            mcid: mcid as u16,
+            mrif: resident.is_some(),
+            ats: None,
+        };
+        if access.asks {
+            self.complete_ats(task.request, device, gpa, &first, target.is_some(), &mut translation);
+        } else if self.parameters.caching && target.is_none() && !task.debug {
+            self.cache.keep_translation(Tag::of(request), &translation, context, &first, gpa, second.shift);
+        }
+        Ok(translation)
+    }
+
+    /// log2 of the bytes that both stages translate by one rule. In a guest with virtual interrupt files a larger page may hold one
+    /// of them, so that nothing larger than a page is answered.
+    fn page_shift(&self, device: &DeviceContext, first: &Stage, second: &Stage) -> u8 {
+        if dc::msiptp::MODE.get(device.msiptp) != dc::msiptp_mode::OFF {
+            return PAGE_SHIFT;
+        }
+        match first.shift.min(second.shift) {
+            64 => self.parameters.bare_page_shift,
+            shift => shift,
+        }
+    }
+
+    /// Step 20 for a request that nothing translates.
+    fn pass(&self, request: &Request, access: &Access, qos: (u64, u64)) -> Result<Translation, Stop> {
+        if self.port(false).beyond(request.iova) {
+            return Err(access.access_fault());
+        }
+        Ok(Translation {
+            spa: request.iova,
+            read: true,
+            write: true,
+            exec: true,
+            page_shift: self.parameters.bare_page_shift,
+            rcid: qos.0 as u16,
+            mcid: qos.1 as u16,
+            ..Translation::default()
+        })
+    }
+
+    /// Whether the IOMMU has a feature: a field of `capabilities`.
+    #[inline]
+    pub(super) fn has(&self, feature: pasidon_spec::field::Field) -> bool {
+        feature.is_set(self.parameters.capabilities)
+    }
+}
+
+/// RCID and MCID of the device's accesses: 0 without the QoS ID extension, because reserved bits were checked.
+fn qos_ids(device: &DeviceContext) -> (u64, u64) {
+    (dc::ta::RCID.get(device.ta), dc::ta::MCID.get(device.ta))
+}
+
+/// `TTYP` of the record of a fault that `request` met. (Section "Fault/Event-Queue (FQ)".)
+pub(super) fn transaction_type(request: &Request) -> u64 {
+    let access = Access::of(request);
+    let by_type = |exec, read, write| {
+        if access.exec {
+            exec
+        } else if access.write {
+            write
+        } else {
+            read
+        }
+    };
+    match request.at {
+        AddressType::TranslationRequest => ttyp::ATS_TRANSLATION_REQUEST,
+        AddressType::Untranslated => {
+            by_type(ttyp::UNTRANSLATED_READ_FOR_EXECUTE, ttyp::UNTRANSLATED_READ, ttyp::UNTRANSLATED_WRITE)
+        }
+        AddressType::Translated => {
+            by_type(ttyp::TRANSLATED_READ_FOR_EXECUTE, ttyp::TRANSLATED_READ, ttyp::TRANSLATED_WRITE)
+        }
+    }
+}
+
+/// The priv bit of an answer to `request`.
+pub(super) fn is_privileged(request: &Request) -> bool {
+    request.privileged && request.process_id.is_some()
+}
+
+impl AtsCompletion {
+    /// What every completion of `request` says.
+    pub(super) fn of(request: &Request) -> AtsCompletion {
+        AtsCompletion { privileged: is_privileged(request), ..AtsCompletion::default() }
+    }
+}
