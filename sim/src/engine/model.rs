@@ -194,7 +194,7 @@ impl Engine for Model {
     }
 
     fn invalidation_completion(&mut self, completion: &InvalidationCompletion) -> Result<bool, EngineError> {
-        let known = self.golden.invalidation_completion(completion);
+        let known = self.golden.invalidation_completion(&mut Access(&mut self.memory), completion);
         self.run();
         Ok(known)
     }
