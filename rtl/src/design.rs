@@ -425,21 +425,40 @@ impl Design {
                 return Err(bad(file, &key.path(), value.to_string(), key.legal.to_string(), &mend));
             }
         }
+        // What has to be true for a key to be true.
         let implied = [
-            ("translation.sv57", self.sv57, "translation.sv48", self.sv48),
-            ("translation.sv48x4", self.sv48x4, "translation.sv39x4", self.sv39x4),
-            ("translation.sv57x4", self.sv57x4, "translation.sv48x4", self.sv48x4),
-            ("msi.mrif", self.msi_mrif, "msi.flat", self.msi_flat),
-            ("interrupts.msi", !self.msi, "interrupts.wired", self.wired),
+            ("translation.sv57", self.sv57, "translation.sv48 = true", self.sv48),
+            ("translation.sv48x4", self.sv48x4, "translation.sv39x4 = true", self.sv39x4),
+            ("translation.sv57x4", self.sv57x4, "translation.sv48x4 = true", self.sv48x4),
+            // Without a second stage `msiptp.MODE` must be Off.
+            ("msi.flat", self.msi_flat, "translation.sv39x4 or sv32x4 = true", self.second_stage()),
+            ("msi.mrif", self.msi_mrif, "msi.flat = true", self.msi_flat),
+            // `capabilities.HPM` promises both.
+            ("monitor.cycles", self.hpm_cycles, "monitor.counters at least 1", self.hpm_counters > 0),
         ];
         for (key, on, needs, there) in implied {
             if on && !there {
-                let value = if key == "interrupts.msi" { "false" } else { "true" };
-                let legal = format!("{value} only with {needs} = true");
-                let other = if value == "true" { "false" } else { "true" };
-                let mend = format!("set {needs} = true, or {key} = {other}");
-                return Err(bad(file, key, value.into(), legal, &mend));
+                let mend = format!("set {needs}, or {key} = false");
+                return Err(bad(file, key, "true".into(), format!("true only with {needs}"), &mend));
             }
+        }
+        if self.hpm_counters > 0 && !self.hpm_cycles {
+            return Err(bad(
+                file,
+                "monitor.counters",
+                self.hpm_counters.to_string(),
+                "0 without monitor.cycles = true".into(),
+                "a performance monitor has both: set monitor.cycles = true, or monitor.counters = 0",
+            ));
+        }
+        if !self.wired && !self.msi {
+            return Err(bad(
+                file,
+                "interrupts.wired",
+                "false".into(),
+                "false only with interrupts.msi = true".into(),
+                "an IOMMU has interrupts: set one of them to true",
+            ));
         }
         if self.walkers > self.miss_entries {
             return Err(bad(
@@ -770,6 +789,38 @@ mod tests {
         assert!(!Design::from_toml(none, "n").unwrap().process_contexts());
     }
 
+    /// The default design with these lines in place of its own of the same keys.
+    fn changed(lines: &str) -> Result<Design, DesignError> {
+        Design::from_toml(&format!("base = \"default\"\nname = \"changed\"\n{lines}"), "x.toml")
+    }
+
+    #[test]
+    fn options_that_need_others_are_refused_without_them() {
+        for (lines, parts) in [
+            ("[translation]\nsv48x4 = true", ["translation.sv48x4 = true", "set translation.sv39x4 = true"]),
+            (
+                "[translation]\nsv39x4 = true\nsv57x4 = true",
+                ["translation.sv57x4 = true", "translation.sv48x4 = true"],
+            ),
+            ("[msi]\nflat = true", ["msi.flat = true", "translation.sv39x4 or sv32x4 = true"]),
+            ("[translation]\nsv39x4 = true\n[msi]\nmrif = true", ["msi.mrif = true", "set msi.flat = true"]),
+            ("[monitor]\ncounters = 4", ["monitor.counters = 4", "set monitor.cycles = true"]),
+            ("[monitor]\ncycles = true", ["monitor.cycles = true", "monitor.counters at least 1"]),
+            ("[interrupts]\nwired = false", ["interrupts.wired = false", "interrupts.msi = true"]),
+            ("[monitor]\ncounters = 32\ncycles = true", ["monitor.counters = 32", "from 0 to 31"]),
+        ] {
+            assert_names(&changed(lines).unwrap_err().to_string(), &parts);
+        }
+        for lines in [
+            "[translation]\nsv32x4 = true\n[msi]\nflat = true\nmrif = true",
+            "[translation]\nsv32 = true\n[address]\npas = 32",
+            "[monitor]\ncounters = 1\ncycles = true",
+            "[interrupts]\nwired = false\nmsi = true",
+        ] {
+            changed(lines).unwrap_or_else(|error| panic!("{lines}: {error}"));
+        }
+    }
+
     #[test]
     fn missing_keys_bad_toml_and_missing_files_are_refused() {
         assert_names(&refusal("walkers = 2", ""), &["walk.walkers", "not set", "from 1 to 16", "base"]);
@@ -798,7 +849,10 @@ mod tests {
     fn helpers_follow_the_modes() {
         let design = Design::shipped("default").unwrap();
         assert_eq!((design.page_table_levels(), design.process_directory_levels()), (5, 3));
+        assert!(!design.second_stage() && !design.extended_contexts());
         let tiny = Design::shipped("tiny").unwrap();
         assert_eq!((tiny.page_table_levels(), tiny.process_directory_levels()), (3, 1));
+        let full = Design::shipped("full").unwrap();
+        assert!(full.second_stage() && full.extended_contexts());
     }
 }

@@ -9,9 +9,9 @@ use std::rc::Rc;
 
 use pasidon_rtl::design::Design;
 use pasidon_rtl::emit::emit;
-use pasidon_rtl::hdl::{Instance, Module, session};
+use pasidon_rtl::hdl::{Instance, Module, lit, session};
 use pasidon_rtl::{queue, regs};
-use pasidon_spec::command::{Command, Range, Store, Support, iofence};
+use pasidon_spec::command::{Command, Range, Store, Support, iofence, iotinval};
 use pasidon_spec::fault::FaultRecord;
 
 /// Inputs of `child` that become inputs of `m`.
@@ -129,9 +129,15 @@ fn bench(design: &Design) -> Rc<Module> {
     inputs(&mut m, &barrier, "", &[("fence_ready", 1), ("drain_ready", 1)]);
     outputs(&mut m, &barrier, "", &["fence_valid", "drain_valid", "drain_pr", "drain_pw"]);
     inputs(&mut m, &commands, "", &[("inval_ready", 1)]);
-    let operands = ["valid", "kind", "gv", "av", "pscv", "pscid", "addr", "dv", "did", "pid"];
+    let operands = ["valid", "kind", "av", "pscv", "pscid", "addr", "dv", "did", "pid"];
     for port in operands {
         m.output(&format!("inval_{port}"), commands.out(&format!("inval_{port}")));
+    }
+    for (port, width, there) in
+        [("gv", 1, design.second_stage()), ("gscid", 16, design.second_stage()), ("range", 52, design.s)]
+    {
+        let port = format!("inval_{port}");
+        m.output(&port, if there { commands.out(&port) } else { lit(0, width) });
     }
     let read = [("rd_ready", 1), ("rd_data_valid", 1), ("rd_data", 64), ("rd_error", 1), ("rd_poison", 1)];
     inputs(&mut m, &commands, "c_", &read);
@@ -200,9 +206,12 @@ impl Random {
             },
         };
         let mut dwords = command.encode();
-        match self.below(6) {
+        match self.below(7) {
             0 | 1 => dwords[0] ^= 1 << self.below(64),
             2 => dwords[1] ^= 1 << self.below(64),
+            3 => {
+                dwords[1] |= iotinval::S.mask() | (((1 << (10 + self.below(53))) - 1) & iotinval::ADDR.mask())
+            }
             _ => {}
         }
         dwords
@@ -213,18 +222,33 @@ impl Random {
 fn expected(dwords: [u64; 2], support: Support, design: &Design) -> String {
     let decoded = Command::decode_for(dwords, support);
     let device = |did: u32| did >> design.device_id_width == 0;
-    match decoded {
-        Err(_) | Ok(Command::IotinvalGvma { .. } | Command::AtsInval { .. } | Command::AtsPrgr { .. }) => {
-            "illegal\nfence\n".into()
-        }
-        Ok(Command::IotinvalVma { gscid, pscid, range }) => format!(
-            "vma {} {} {} {:05x} {:013x}\n",
-            u8::from(gscid.is_some()),
+    let range = |range: Option<Range>| {
+        let napot = range.filter(|range| range.napot).map_or(0, |range| range.bounds().0 ^ range.bounds().1);
+        format!(
+            "{} {:013x} {:013x}",
             u8::from(range.is_some()),
+            range.map_or(0, |range| range.page),
+            napot >> 12
+        )
+    };
+    match decoded {
+        Err(_) | Ok(Command::AtsInval { .. } | Command::AtsPrgr { .. }) => "illegal\nfence\n".into(),
+        Ok(Command::IotinvalVma { gscid: Some(_), .. } | Command::IotinvalGvma { .. })
+            if !design.second_stage() =>
+        {
+            String::new()
+        }
+        Ok(Command::IotinvalVma { gscid, pscid, range: pages }) => format!(
+            "vma {} {:04x} {} {:05x} {}\n",
+            u8::from(gscid.is_some()),
+            gscid.unwrap_or(0),
             u8::from(pscid.is_some()),
             pscid.unwrap_or(0),
-            range.map_or(0, |range| range.page)
+            range(pages)
         ),
+        Ok(Command::IotinvalGvma { guest }) => {
+            format!("gvma {} {:04x}\n", u8::from(guest.is_some()), guest.map_or(0, |guest| guest.0))
+        }
         Ok(Command::IodirInvalDdt { did: None }) => "ddt 0 000000\n".into(),
         Ok(Command::IodirInvalDdt { did: Some(did) }) if device(did) => format!("ddt 1 {did:06x}\n"),
         Ok(Command::IodirInvalPdt { did, pid }) if device(did) && pid >> design.process_id_width == 0 => {
@@ -255,6 +279,7 @@ fn flipped() -> Vec<[u64; 2]> {
         Command::IotinvalVma { gscid: None, pscid: None, range: None },
         Command::IotinvalVma { gscid: Some(3), pscid: Some(5), range },
         Command::IotinvalGvma { guest: None },
+        Command::IotinvalGvma { guest: Some((7, range)) },
         Command::IodirInvalDdt { did: None },
         Command::IodirInvalDdt { did: Some(9) },
         Command::IodirInvalPdt { did: 9, pid: 5 },
@@ -278,8 +303,14 @@ fn run(design: &Design, mode: u64, device_id_bits: u8, mut commands: Vec<[u64; 2
     fs::create_dir_all(&folder).expect("the test's folder can be made");
 
     let process_id_bits = [0, 8, 17, 20][design.process_directory_levels() as usize];
-    let support =
-        Support { non_leaf: false, range: false, ats: false, wsi: true, device_id_bits, process_id_bits };
+    let support = Support {
+        non_leaf: design.nl,
+        range: design.s,
+        ats: false,
+        wsi: true,
+        device_id_bits,
+        process_id_bits,
+    };
     let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ mode);
     let capabilities = format!("capabilities {:016x}\n", regs::capabilities(design));
     let mut log = capabilities.repeat(2) + &"fence\ndrain 1 1\n".repeat(4);
@@ -364,6 +395,18 @@ fn tiny() {
 fn default_with_each_directory_depth() {
     let design = Design::shipped("default").unwrap();
     for (mode, device_id_bits) in [(2, 7), (3, 16), (4, 24), (1, 24)] {
+        let systematic = if mode == 4 { flipped() } else { vec![] };
+        run(&design, mode, device_id_bits, systematic);
+    }
+}
+
+/// Virtual machines, ranges, non-leaf entries, and directories of extended contexts.
+#[test]
+fn every_operand() {
+    let text = "base = \"tiny\"\nname = \"operands\"\n[translation]\nsv39x4 = true\n[msi]\nflat = true\n\
+                [invalidation]\nnl = true\ns = true\n";
+    let design = Design::from_toml(text, "operands.toml").unwrap();
+    for (mode, device_id_bits) in [(2, 6), (3, 15), (4, 24)] {
         let systematic = if mode == 4 { flipped() } else { vec![] };
         run(&design, mode, device_id_bits, systematic);
     }

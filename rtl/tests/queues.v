@@ -42,7 +42,8 @@ module bench;
   wire inval_valid, inval_gv, inval_av, inval_pscv, inval_dv;
   wire [1:0] inval_kind;
   wire [19:0] inval_pscid;
-  wire [51:0] inval_addr;
+  wire [15:0] inval_gscid;
+  wire [51:0] inval_addr, inval_range;
   wire [DEVICE_ID_WIDTH - 1:0] inval_did;
   wire [PROCESS_ID_WIDTH - 1:0] inval_pid;
   wire fence_valid, drain_valid, drain_pr, drain_pw;
@@ -73,7 +74,7 @@ module bench;
     .c_wd_strb(c_wd_strb), .c_wd_last(c_wd_last), .c_wr_done(c_wr_done), .c_wr_error(c_wr_error),
     .inval_valid(inval_valid), .inval_ready(inval_ready), .inval_kind(inval_kind), .inval_gv(inval_gv),
     .inval_av(inval_av), .inval_pscv(inval_pscv), .inval_pscid(inval_pscid), .inval_addr(inval_addr),
-    .inval_dv(inval_dv), .inval_did(inval_did), .inval_pid(inval_pid),
+    .inval_gscid(inval_gscid), .inval_range(inval_range), .inval_dv(inval_dv), .inval_did(inval_did), .inval_pid(inval_pid),
     .fence_valid(fence_valid), .fence_ready(fence_ready),
     .drain_valid(drain_valid), .drain_ready(drain_ready), .drain_pr(drain_pr), .drain_pw(drain_pw),
     .f_fault_valid(f_fault_valid), .f_fault_ready(f_fault_ready),
@@ -147,11 +148,12 @@ module bench;
     if (inval_valid) begin
       pause;
       case (inval_kind)
-        0: $display("> vma %b %b %b %h %h", inval_gv, inval_av, inval_pscv,
-                    inval_pscv ? inval_pscid : 20'd0, inval_av ? inval_addr : 52'd0);
+        0: $display("> vma %b %h %b %h %b %h %h", inval_gv, inval_gv ? inval_gscid : 16'd0, inval_pscv,
+                    inval_pscv ? inval_pscid : 20'd0, inval_av, inval_av ? inval_addr : 52'd0,
+                    inval_av ? inval_range : 52'd0);
         1: $display("> ddt %b %h", inval_dv, inval_dv ? inval_did | 24'd0 : 24'd0);
         2: $display("> pdt %h %h", inval_did | 24'd0, inval_pid | 20'd0);
-        default: $display("FAIL inval_kind 3");
+        default: $display("> gvma %b %h", inval_gv, inval_gv ? inval_gscid : 16'd0);
       endcase
       inval_ready <= 1; @(posedge clk); inval_ready <= 0; @(posedge clk);
     end

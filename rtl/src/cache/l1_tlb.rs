@@ -9,11 +9,11 @@
 //! Never: a hit waits for a miss (until the miss table and two requests are stuck), or a response that an invalidation
 //! forbids leaves after `inval_done`, unless it was valid before.
 
-use super::invalidation::Invalidation;
+use super::invalidation::{Checks, Invalidation, Tag};
 use super::victim;
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, hi, lit, lo, onehot};
-use crate::translate::request::{Request, Translation, is_canonical, page_size, segments, vpn_width};
+use crate::translate::request::{Request, Translation, is_canonical, page_size, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 
@@ -23,10 +23,7 @@ const INVALIDATE: u64 = 2;
 
 /// An entry's registers.
 struct Entry {
-    device_id: E,
-    pid_valid: E,
-    process_id: E,
-    vpn: E,
+    tag: Tag,
     data: Translation,
 }
 
@@ -65,8 +62,9 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let valid = m.reg("stage_valid", 1, 0);
     let op = m.reg_data("stage_op", 2);
     let stage = Request::registers(&mut m, d, "stage");
-    let checks =
-        ["device", "process", "pid_valid", "page", "pscid"].map(|n| m.reg_data(&format!("check_{n}"), 1));
+    let checks = Checks::registers(&mut m, d);
+    // Bits of the page number that do not matter: those of a range.
+    let range = if d.s { m.reg_data("stage_range", vpn_width(d)) } else { lit(0, vpn_width(d)) };
     let inval_taken = m.reg("inval_taken", 1, 0);
     let misses = m.reg("miss_count", 2, 0);
 
@@ -81,30 +79,34 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let take_completion = m.wire("take_completion", c_valid & !is(COMPLETE) & !take_inval);
     m.assign(req_ready, free & room & !take_inval & !take_completion);
 
+    let named = inval.tag(d);
     let inval_request = Request {
-        device_id: inval.did,
-        process_id: inval.pid,
-        iova: cat(&[inval.addr, lit(0, PAGE_SHIFT.into())]),
+        device_id: named.device_id,
+        process_id: named.process_id,
+        iova: cat(&[named.vpn, lit(0, PAGE_SHIFT.into())]).resize(64),
         ..c_request
     };
-    let inval_checks =
-        [(inval.ddt & inval.dv) | inval.pdt, inval.pdt, lo(), inval.vma & inval.av, inval.vma & inval.pscv];
-    let tag_checks = [hi(), hi(), hi(), hi(), lo()];
-    let load = |m: &mut Module, kind: u64, request: &Request, flags: [E; 5]| {
+    let load = |m: &mut Module, kind: u64, request: &Request, compare: &Checks| {
         m.set(op, lit(kind, 2));
         stage.set(m, request);
-        checks.iter().zip(flags).for_each(|(check, flag)| m.set(*check, flag));
+        for ((_, check), (_, flag)) in checks.fields(d).into_iter().zip(compare.fields(d)) {
+            m.set(check, flag);
+        }
+        if d.s {
+            m.set(range, if kind == INVALIDATE { inval.range } else { lit(0, range.width()) });
+        }
     };
+    let lookup = Checks::lookup();
     m.when(free, |m| {
         m.set(valid, take_inval | take_completion | (req_valid & req_ready));
         m.when_else(
             take_inval,
-            |m| load(m, INVALIDATE, &inval_request, inval_checks),
+            |m| load(m, INVALIDATE, &inval_request, &inval.checks),
             |m| {
                 m.when_else(
                     take_completion,
-                    |m| load(m, COMPLETE, &c_request, tag_checks),
-                    |m| m.when(req_valid, |m| load(m, LOOKUP, &req, tag_checks)),
+                    |m| load(m, COMPLETE, &c_request, &lookup),
+                    |m| m.when(req_valid, |m| load(m, LOOKUP, &req, &lookup)),
                 );
             },
         );
@@ -117,34 +119,20 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let entries_valid = m.reg("valid", d.l1_entries, 0);
     let entries: Vec<Entry> = (0..d.l1_entries)
         .map(|i| Entry {
-            device_id: m.reg_data(&format!("device_id_{i}"), d.device_id_width),
-            pid_valid: m.reg_data(&format!("pid_valid_{i}"), 1),
-            process_id: m.reg_data(&format!("process_id_{i}"), d.process_id_width),
-            vpn: m.reg_data(&format!("vpn_{i}"), vpn_width(d)),
+            tag: Tag::from_fn(d, |name, width| m.reg_data(&format!("{name}_{i}"), width)),
             data: Translation::from_fn(d, |name, width| m.reg_data(&format!("{name}_{i}"), width)),
         })
         .collect();
-    let vpn = stage.iova.bits(PAGE_SHIFT.into(), vpn_width(d));
+    let tag = Tag::of(d, &stage);
     let stage_mask = m.wire("stage_mask", is(COMPLETE).gate(c.mask));
-    let [check_device, check_process, check_pid_valid, check_page, check_pscid] = checks;
     let needs = m.wire("needs", stage.needs());
     let mut matches = vec![];
     for (i, e) in entries.iter().enumerate() {
         // One difference for all parts: cheaper to simulate than a comparison of each, and the same gates.
-        let differs = m.wire(&format!("differs_{i}"), e.vpn ^ vpn);
-        let ignore = e.data.mask | stage_mask;
+        let differs = m.wire(&format!("differs_{i}"), (e.tag.vpn ^ tag.vpn) & !range);
         let mut conditions = vec![entries_valid.bit(i as u32)];
-        conditions.extend(segments(d, vpn_width(d)).into_iter().map(|(mask_bit, lo_bit, width)| {
-            let equal = !check_page | differs.bits(lo_bit, width).none();
-            mask_bit.map_or(equal, |b| equal | ignore.bit(b))
-        }));
-        conditions.extend([
-            !check_device | e.device_id.eq(stage.device_id),
-            !check_process | e.process_id.eq(stage.process_id),
-            !check_pid_valid | e.pid_valid.eq(stage.pid_valid),
-        ]);
-        let space = !check_pscid | (e.data.pscid.eq(inval.pscid) & !e.data.global);
-        matches.push(m.wire_if(&format!("match_{i}"), &conditions, space));
+        conditions.extend(inval.conditions(d, &checks, (&e.tag, &e.data), (&tag, differs, stage_mask)));
+        matches.push(m.wire_if(&format!("match_{i}"), &conditions, hi()));
     }
 
     // ---- Lookup ----------------------------------------------------------------------------------------------------
@@ -210,18 +198,15 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
 
     // ---- Refill and invalidation -----------------------------------------------------------------------------------
     let fill = m.wire("fill", go & is(COMPLETE) & c_refill);
-    let clear = m.wire("clear", fill | (go & is(INVALIDATE) & !(inval.vma & inval.gv)));
+    let clear = m.wire("clear", fill | (go & is(INVALIDATE)));
     let victim = victim(&mut m, entries_valid, fill);
     let matched: Vec<E> = matches.iter().rev().copied().collect();
     m.when(clear, |m| m.set(entries_valid, (entries_valid & !cat(&matched)) | fill.gate(victim)));
     m.when(fill, |m| {
         for (i, e) in entries.iter().enumerate() {
             m.when(victim.bit(i as u32), |m| {
-                m.set(e.device_id, stage.device_id);
-                m.set(e.pid_valid, stage.pid_valid);
-                m.set(e.process_id, stage.process_id);
-                m.set(e.vpn, vpn);
-                for ((_, register), (_, value)) in e.data.fields().into_iter().zip(c.fields()) {
+                let registers = e.tag.fields().into_iter().chain(e.data.fields());
+                for ((_, register), (_, value)) in registers.zip(tag.fields().into_iter().chain(c.fields())) {
                     m.set(register, value);
                 }
             });

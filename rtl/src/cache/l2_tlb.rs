@@ -6,67 +6,62 @@
 //! follows brings a new one. Two walks of one page that overlap may leave two entries for it: the first way answers.
 //! Never: an answer mixed from two entries.
 
-use super::invalidation::Invalidation;
+use super::invalidation::{Invalidation, Tag};
 use crate::design::Design;
-use crate::hdl::{E, MemoryKind, Module, all_of, any_of, cat, hi, index_width, lit, lo, lowest, onehot};
-use crate::translate::request::{Request, Translation, mask_width, ppn_width, segments, vpn_width};
+use crate::hdl::{E, MemoryKind, Module, any_of, cat, hi, index_width, lit, lo, lowest, onehot};
+use crate::translate::request::{Request, Translation, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 
-/// Fields of a [`Translation`] that every design has.
-const FIXED: usize = 5;
+/// Most bits of a word of the RAM: wider signals are slow to simulate.
+const WORD: u32 = 64;
 
-/// An entry as it lies in words of the RAM.
+/// An entry.
 struct Entry {
     valid: E,
-    device_id: E,
-    pid_valid: E,
-    process_id: E,
-    vpn: E,
+    tag: Tag,
     data: Translation,
 }
 
 impl Entry {
-    /// As words of at most 64 bits; the last holds what only some designs have.
-    fn pack(&self) -> Vec<E> {
-        let t = &self.data;
-        let mut words = vec![
-            cat(&[self.valid, self.device_id, self.pid_valid, self.process_id]),
-            cat(&[self.vpn, t.mask, t.permissions, t.global]),
-            cat(&[t.ppn, t.pscid]),
-        ];
-        let optional: Vec<E> = t.fields().into_iter().skip(FIXED).map(|(_, e)| e).collect();
-        words.extend((!optional.is_empty()).then(|| cat(&optional)));
-        words
+    /// An entry whose every signal comes from `f(width)`.
+    fn from_fn(d: &Design, mut f: impl FnMut(u32) -> E) -> Entry {
+        Entry {
+            valid: f(1),
+            tag: Tag::from_fn(d, |_, width| f(width)),
+            data: Translation::from_fn(d, |_, width| f(width)),
+        }
     }
 
-    fn unpack(d: &Design, words: &[E]) -> Entry {
-        let fields = |word: E, widths: &[u32]| -> Vec<E> {
-            let mut top = word.width();
-            let cut = |width: &u32| {
-                top -= width;
-                word.bits(top, *width)
-            };
-            widths.iter().map(cut).collect()
-        };
-        let ids = fields(words[0], &[1, d.device_id_width, 1, d.process_id_width]);
-        let page = fields(words[1], &[vpn_width(d), mask_width(d), 6, 1]);
-        let target = fields(words[2], &[ppn_width(d), 20]);
-        let mut fixed = [target[0], page[1], page[2], page[3], target[1]].into_iter();
-        let mut top = words.get(3).map_or(0, |word| word.width());
-        Entry {
-            valid: ids[0],
-            device_id: ids[1],
-            pid_valid: ids[2],
-            process_id: ids[3],
-            vpn: page[0],
-            data: Translation::from_fn(d, |_, width| {
-                fixed.next().unwrap_or_else(|| {
-                    top -= width;
-                    words[3].bits(top, width)
-                })
-            }),
+    /// The signals, in the order of [`from_fn`](Self::from_fn).
+    fn fields(&self) -> Vec<E> {
+        let named = self.tag.fields().into_iter().chain(self.data.fields());
+        std::iter::once(self.valid).chain(named.map(|(_, e)| e)).collect()
+    }
+
+    /// As words of at most [`WORD`] bits: each field goes into the first that has room, so that the first says whether the entry
+    /// is valid.
+    fn pack(&self) -> Vec<E> {
+        let mut words: Vec<Vec<E>> = vec![];
+        let width = |word: &[E]| word.iter().map(|e| e.width()).sum::<u32>();
+        for e in self.fields() {
+            match words.iter_mut().find(|word| width(word) + e.width() <= WORD) {
+                Some(word) => word.push(e),
+                None => words.push(vec![e]),
+            }
         }
+        words.iter().map(|fields| cat(fields)).collect()
+    }
+
+    /// From the words of [`pack`](Self::pack).
+    fn unpack(d: &Design, words: &[E]) -> Entry {
+        let mut used = vec![0; words.len()];
+        Entry::from_fn(d, |width| {
+            let room = |word: &usize| used[*word] + width <= WORD;
+            let word = (0..words.len()).find(room).unwrap_or_else(|| panic!("no word for {width} bits"));
+            used[word] += width;
+            words[word].bits(words[word].width() - used[word], width)
+        })
     }
 }
 
@@ -133,16 +128,8 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
         let last = turn.is(ways as u64 - 1);
         m.set(turn, last.mux(lit(0, turn.width()), turn.inc()));
     });
-    let fill_words = Entry {
-        valid: hi(),
-        device_id: filled.device_id,
-        pid_valid: filled.pid_valid,
-        process_id: filled.process_id,
-        vpn: page(filled.iova),
-        data,
-    }
-    .pack();
-    let inval_vpn = inval.addr.bits(0, vpn_width(d));
+    let fill_words = Entry { valid: hi(), tag: Tag::of(d, &filled), data }.pack();
+    let wanted = Tag::of(d, &asked);
     let mut answers = vec![];
     let mut refusals = vec![];
     for way in 0..ways {
@@ -152,21 +139,12 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
             .map(|(w, word)| m.wire_later(&format!("way_{way}_{w}"), word.width()))
             .collect();
         let e = Entry::unpack(d, &read);
-        let same_page = all_of(segments(d, vpn_width(d)).into_iter().map(|(mask, lo_bit, width)| {
-            let equal = e.vpn.bits(lo_bit, width).eq(inval_vpn.bits(lo_bit, width));
-            mask.map_or(equal, |b| equal | e.data.mask.bit(b))
-        }));
-        let named = (inval.vma
-            & !inval.gv
-            & (!inval.av | same_page)
-            & (!inval.pscv | (e.data.pscid.eq(inval.pscid) & !e.data.global)))
-            | (inval.ddt & (!inval.dv | e.device_id.eq(inval.did)))
-            | (inval.pdt & e.device_id.eq(inval.did) & e.process_id.eq(inval.pid));
+        let named = inval.names(d, &e.tag, &e.data);
         let doomed = m.wire_if(&format!("doomed_{way}"), &[clearing], everything | named);
-        let ids = e.device_id.eq(asked.device_id)
-            & e.pid_valid.eq(asked.pid_valid)
-            & e.process_id.eq(asked.process_id);
-        let same = m.wire_if(&format!("same_{way}"), &[compare, e.valid, e.vpn.eq(vpn)], ids);
+        let mut conditions = vec![compare, e.valid];
+        conditions
+            .extend(e.tag.fields().into_iter().zip(wanted.fields()).map(|((_, own), (_, e))| own.eq(e)));
+        let same = m.wire_if(&format!("same_{way}"), &conditions, hi());
         let granted = (e.data.permissions & asked.needs()).any();
         answers.push((same & granted, e.data));
         let filling = fill & !busy & (if ways == 1 { hi() } else { turn.is(way as u64) });

@@ -2,9 +2,12 @@
 //!
 //! | command | what happens |
 //! |---|---|
-//! | IOTINVAL.VMA, IODIR.INVAL_DDT, IODIR.INVAL_PDT | offered on `inval_*` until every cached structure took it |
+//! | IOTINVAL.VMA, IOTINVAL.GVMA, IODIR.INVAL_DDT, IODIR.INVAL_PDT | offered on `inval_*` until every cached structure took it |
 //! | IOFENCE.C | barrier (with drain if PR or PW), then the store if AV, then `fence_w_ip` if WSI |
-//! | IOTINVAL.GVMA (there is no second stage), ATS.*, anything reserved | `cmd_ill`; `cqh` stays on the command |
+//! | ATS.*, anything reserved | `cmd_ill`; `cqh` stays on the command |
+//!
+//! A legal command that names nothing which this design could have cached is complete at once: IOTINVAL for a virtual machine
+//! without a second stage, IODIR for an id beyond the design's widths. Commands and the store have the byte order of `fctl.BE`.
 //!
 //! A fetch or a store that fails sets `cqmf`; `cqh` stays on the command. Because commands complete in order, `cqh` moves past
 //! a command only when its effect is complete. A command takes 3 cycles plus its fetch plus the handshakes that it needs.
@@ -13,7 +16,7 @@
 use std::rc::Rc;
 
 use pasidon_spec::command::{COMMAND_BYTES, func3, header, iodir, iofence, iotinval, opcode};
-use pasidon_spec::ddt::iommu_mode;
+use pasidon_spec::ddt::{device_id_bits, iommu_mode};
 use pasidon_spec::field::Field;
 use pasidon_spec::pdt::process_id_bits;
 
@@ -31,6 +34,8 @@ pub enum InvalidationKind {
     Ddt = 1,
     /// One process context (IODIR.INVAL_PDT).
     Pdt = 2,
+    /// Translations that a second stage took part in (IOTINVAL.GVMA).
+    Gvma = 3,
 }
 
 const IDLE: u64 = 0;
@@ -63,6 +68,10 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     let mask = m.input("mask", width);
     let tail = m.input("tail", width);
     let ddtp_mode = m.input("ddtp_mode", 3);
+    let big_endian = if design.big_endian { m.input("big_endian", 1) } else { lo() };
+    // `fctl.WSI` is fixed unless there is a choice.
+    let wires =
+        if design.wired && design.msi { m.input("wired_interrupts", 1) } else { lit(design.wired.into(), 1) };
 
     let on = m.reg("cq_on_state", 1, 0);
     let head = m.reg("head", width, 0);
@@ -74,6 +83,7 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     m.output("rd_len", lit(COMMAND_BYTES / 8 - 1, 8));
     let rd_data_valid = m.input("rd_data_valid", 1);
     let rd_data = m.input("rd_data", 64);
+    let rd_data = big_endian.mux(rd_data.swap_bytes(), rd_data);
     let rd_error = m.input("rd_error", 1);
     let rd_poison = m.input("rd_poison", 1);
 
@@ -87,6 +97,7 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     let upper = command.high.bit(0);
     m.output("wd_valid", state.is(STORE_DATA));
     let wd_ready = m.input("wd_ready", 1);
+    let data = big_endian.mux(data.swap_bytes(), data);
     m.output("wd_data", cat(&[data, data]));
     m.output("wd_strb", cat(&[upper.repeat(4), (!upper).repeat(4)]));
     m.output("wd_last", lit(1, 1));
@@ -127,12 +138,12 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
         });
         s.case(m, SECOND, |m| {
             m.set(command.high, rd_data.bits(0, 62));
-            m.set(bad_high, reserved_in_high(command, rd_data));
+            m.set(bad_high, reserved_in_high(design, command, rd_data));
             let next = (failed | beat_failed).mux(to(MEMORY_FAULT), to(DECODE));
             m.when(rd_data_valid, |m| m.set(state, next));
         });
         s.case(m, DECODE, |m| {
-            let illegal = illegal(design, command, ddtp_mode) | bad_high;
+            let illegal = illegal(design, command, ddtp_mode, wires) | bad_high;
             let choices = [
                 (illegal, to(ILLEGAL)),
                 (fence, to(BARRIER)),
@@ -181,23 +192,35 @@ impl Operands {
 /// The operands of an invalidation, as the command states them.
 fn invalidation_ports(m: &mut Module, design: &Design, command: Operands, valid: E) {
     let directory = command.field(header::OPCODE).is(opcode::IODIR);
-    let process = command.field(header::FUNC3).is(func3::IODIR_INVAL_PDT);
+    let second = command.field(header::FUNC3).bit(0);
     let kind = |kind: InvalidationKind| lit(kind as u64, 2);
+    let vma = kind(InvalidationKind::Vma);
+    let page_tables = if design.second_stage() { second.mux(kind(InvalidationKind::Gvma), vma) } else { vma };
     m.section("Invalidation; held until ready");
     m.output("inval_valid", valid);
-    m.section("0 IOTINVAL.VMA (gv, av, pscv, pscid, addr), 1 IODIR.INVAL_DDT (dv, did), 2 IODIR.INVAL_PDT (did, pid)");
+    m.section(
+        "0 IOTINVAL.VMA (gv, gscid, av, pscv, pscid, addr, range), 1 IODIR.INVAL_DDT (dv, did), 2 IODIR.INVAL_PDT (did, pid), 3 \
+         IOTINVAL.GVMA (gv, gscid)",
+    );
     m.output(
         "inval_kind",
-        directory.mux(
-            process.mux(kind(InvalidationKind::Pdt), kind(InvalidationKind::Ddt)),
-            kind(InvalidationKind::Vma),
-        ),
+        directory.mux(second.mux(kind(InvalidationKind::Pdt), kind(InvalidationKind::Ddt)), page_tables),
     );
-    m.output("inval_gv", command.field(iotinval::GV));
+    if design.second_stage() {
+        m.output("inval_gv", command.field(iotinval::GV));
+        m.output("inval_gscid", command.field(iotinval::GSCID));
+    }
     m.output("inval_av", command.field(iotinval::AV));
     m.output("inval_pscv", command.field(iotinval::PSCV));
     m.output("inval_pscid", command.field(iotinval::PSCID));
-    m.output("inval_addr", command.high.bits(iotinval::ADDR.lo.into(), iotinval::ADDR.width.into()));
+    let addr = command.high.bits(iotinval::ADDR.lo.into(), iotinval::ADDR.width.into());
+    m.output("inval_addr", addr);
+    if design.s {
+        // The range ends with the lowest 0 of the page number. (Section "Address Range Invalidation Extension".)
+        let napot = command.high.bit(iotinval::S.lo.into());
+        m.section("Bits of addr that the range leaves open");
+        m.output("inval_range", napot.gate(addr ^ addr.inc()));
+    }
     m.output("inval_dv", command.field(iodir::DV));
     m.output("inval_did", command.field(iodir::DID).bits(0, design.device_id_width));
     m.output("inval_pid", command.field(iodir::PID).bits(0, design.process_id_width));
@@ -209,22 +232,32 @@ fn any_in(word: E, mask: u64) -> E {
     any_of(bits)
 }
 
+/// The bits of an operand, which are reserved unless its extension is there.
+fn unless(there: bool, operand: Field) -> u64 {
+    if there { 0 } else { operand.mask() }
+}
+
 /// 1 when the second doubleword has a reserved bit set; the first one is known already.
-fn reserved_in_high(command: Operands, high: E) -> E {
+fn reserved_in_high(design: &Design, command: Operands, high: E) -> E {
     let op = command.field(header::OPCODE);
     first(
         &[
             (op.is(opcode::IODIR), any_in(high, iodir::RESERVED[1])),
             (op.is(opcode::IOFENCE), any_in(high, iofence::RESERVED[1])),
         ],
-        // Ranges are not implemented, so the bit that asks for one is reserved.
-        any_in(high, iotinval::RESERVED[1] | iotinval::S.mask()),
+        any_in(high, iotinval::RESERVED[1] | unless(design.s, iotinval::S)),
     )
 }
 
+/// The part of `id` beyond its low `width` bits is not 0.
+fn beyond(id: E, width: u32) -> E {
+    if width < id.width() { id.bits(width, id.width() - width).any() } else { lo() }
+}
+
 /// 1 when the first doubleword is not that of a command which this design carries out.
-fn illegal(design: &Design, command: Operands, ddtp_mode: E) -> E {
+fn illegal(design: &Design, command: Operands, ddtp_mode: E, wires: E) -> E {
     let vma = command.is(opcode::IOTINVAL, func3::IOTINVAL_VMA);
+    let gvma = command.is(opcode::IOTINVAL, func3::IOTINVAL_GVMA);
     let fence = command.is(opcode::IOFENCE, func3::IOFENCE_C);
     let ddt = command.is(opcode::IODIR, func3::IODIR_INVAL_DDT);
     let pdt = command.is(opcode::IODIR, func3::IODIR_INVAL_PDT);
@@ -232,34 +265,37 @@ fn illegal(design: &Design, command: Operands, ddtp_mode: E) -> E {
 
     // Without a directory there is no narrower limit on a device_id than the field itself.
     let did = command.field(iodir::DID);
-    let one_level = ddtp_mode.is(iommu_mode::LVL1);
-    let did_wide = (one_level & did.bits(7, 9).any())
-        | ((one_level | ddtp_mode.is(iommu_mode::LVL2)) & did.bits(16, 8).any());
-    let pid = command.field(iodir::PID);
+    let did_wide = any_of([iommu_mode::LVL1, iommu_mode::LVL2, iommu_mode::LVL3].map(|mode| {
+        let levels = iommu_mode::levels(mode).unwrap_or(1);
+        ddtp_mode.is(mode) & beyond(did, device_id_bits(design.extended_contexts(), levels).into())
+    }));
     let pid_bits = match design.process_directory_levels() as usize {
         0 => 0,
         levels => u32::from(process_id_bits(levels)),
     };
-    let pid_wide =
-        if pid_bits < pid.width() { pid.bits(pid_bits, pid.width() - pid_bits).any() } else { lo() };
+    let pid_wide = beyond(command.field(iodir::PID), pid_bits);
 
     let dv = command.field(iodir::DV);
-    !(vma | fence | ddt | pdt)
-        | (vma & reserved(iotinval::RESERVED[0] | iotinval::NL.mask()))
-        | (fence & reserved(iofence::RESERVED[0]))
+    !(vma | gvma | fence | ddt | pdt)
+        | ((vma | gvma) & reserved(iotinval::RESERVED[0] | unless(design.nl, iotinval::NL)))
+        | (gvma & command.field(iotinval::PSCV))
+        | (fence & (reserved(iofence::RESERVED[0]) | (!wires & command.field(iofence::WSI))))
         | (ddt & reserved(iodir::RESERVED[0] | iodir::PID.mask()))
         | (pdt & (reserved(iodir::RESERVED[0]) | !dv | pid_wide))
         | ((ddt | pdt) & dv & did_wide)
 }
 
-/// 1 when a legal IODIR names a device or process beyond the widths of this design, of which nothing can be cached.
+/// 1 when a legal invalidation names a device, a process or a virtual machine of which this design can't have cached anything.
 fn names_nothing(design: &Design, command: Operands) -> E {
-    let beyond = |field: E, width: u32| {
-        if width < field.width() { field.bits(width, field.width() - width).any() } else { lo() }
-    };
     let directory = command.field(header::OPCODE).is(opcode::IODIR) & command.field(iodir::DV);
-    let process = command.field(header::FUNC3).is(func3::IODIR_INVAL_PDT);
-    directory
-        & (beyond(command.field(iodir::DID), design.device_id_width)
-            | (process & beyond(command.field(iodir::PID), design.process_id_width)))
+    let second = command.field(header::FUNC3).bit(0);
+    let machine = if design.second_stage() {
+        lo()
+    } else {
+        command.field(header::OPCODE).is(opcode::IOTINVAL) & (second | command.field(iotinval::GV))
+    };
+    machine
+        | (directory
+            & (beyond(command.field(iodir::DID), design.device_id_width)
+                | (second & beyond(command.field(iodir::PID), design.process_id_width))))
 }

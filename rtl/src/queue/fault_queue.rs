@@ -4,7 +4,7 @@
 //! written as one burst of 4 beats, and `fqt` moves on when memory has confirmed it. A record that cannot be written is
 //! dropped in the cycle after it is offered: while the queue is off, while `fqmf` or `fqof` is set, or when the queue is full
 //! (which sets `fqof`). So faults never stall translation for longer than a write takes. A record takes 8 cycles when
-//! memory is always ready and confirms at once. (Section "Fault/Event-Queue (FQ)"; registers `fqb` to `fqcsr`.)
+//! memory is always ready and confirms at once. Its doublewords have the byte order of `fctl.BE`. (Section "Fault/Event-Queue (FQ)"; registers `fqb` to `fqcsr`.)
 //!
 //! Whether the record is to be reported at all (`DTF`) was decided before it came here.
 
@@ -39,6 +39,7 @@ pub fn fault_queue(design: &Design) -> Rc<Module> {
     let base = m.input("base", 44);
     let mask = m.input("mask", width);
     let head = m.input("head", width);
+    let big_endian = if design.big_endian { m.input("big_endian", 1) } else { lo() };
 
     m.section("A fault record; held until ready");
     let fault_valid = m.input("fault_valid", 1);
@@ -61,7 +62,8 @@ pub fn fault_queue(design: &Design) -> Rc<Module> {
     m.output("wr_size", lit(3, 3));
     m.output("wd_valid", state.is(DATA));
     let wd_ready = m.input("wd_ready", 1);
-    m.output("wd_data", select(beat, &doublewords));
+    let data = select(beat, &doublewords);
+    m.output("wd_data", big_endian.mux(data.swap_bytes(), data));
     m.output("wd_strb", lit(0xff, 8));
     m.output("wd_last", beat.all());
     let wr_done = m.input("wr_done", 1);

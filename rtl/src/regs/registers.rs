@@ -34,6 +34,8 @@ pub fn capabilities(design: &Design) -> u64 {
         | cap::PD8.of(design.pd8.into())
         | cap::PD17.of(design.pd17.into())
         | cap::PD20.of(design.pd20.into())
+        | cap::NL.of(design.nl.into())
+        | cap::S.of(design.s.into())
 }
 
 /// The registers of `design`.

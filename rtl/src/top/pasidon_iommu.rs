@@ -8,7 +8,7 @@ use crate::cache::invalidation::Invalidation;
 use crate::cache::l1_tlb::l1_tlb;
 use crate::cache::l2_tlb::l2_tlb;
 use crate::design::Design;
-use crate::hdl::{E, Instance, Module, all_of, any_of, cat, hi, lit};
+use crate::hdl::{E, Instance, Module, all_of, any_of, cat, hi, lit, lo};
 use crate::port::axi_master::{AXI_ID_WIDTH, axi_master};
 use crate::queue::{InvalidationKind, barrier, command_queue, fault_queue};
 use crate::regs::{axi_lite, registers};
@@ -81,6 +81,15 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         (&sync, "ddtp_valid", regs.out("ddtp_sync_valid")),
     ] {
         child.connect(&mut m, name, source);
+    }
+
+    if d.big_endian {
+        for queue in [&commands, &faults] {
+            queue.connect(&mut m, "big_endian", lo());
+        }
+    }
+    if d.wired && d.msi {
+        commands.connect(&mut m, "wired_interrupts", hi());
     }
 
     // ---- Invalidation: first mark what is in flight, then pass through every L1 ------------------------------------
