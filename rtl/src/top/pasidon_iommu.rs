@@ -162,6 +162,15 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         }
     }
 
+    if d.debug {
+        let port = d.ports;
+        misses.connect(&mut m, &format!("miss{port}_valid"), lo());
+        Request::from_fn(d, |_, width| lit(0, width)).connect(&mut m, &misses, &format!("miss{port}"));
+        for name in ["done", "taken"] {
+            completer.connect(&mut m, &format!("c{port}_{name}"), lo());
+        }
+    }
+
     // The L2 TLB stops answering at once: what is looked up again after the mark must not hit an old entry.
     if let Some(tlb) = &l2 {
         tlb.connect(&mut m, "inval_valid", inval_valid);

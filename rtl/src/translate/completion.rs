@@ -6,7 +6,7 @@
 //! translation that an invalidation made stale is delivered or kept; its requests walk again.
 
 use super::dispatch::has_l2;
-use super::miss_table::{entry_width, port_width, round_robin, walker_width};
+use super::miss_table::{askers, entry_width, port_width, round_robin, walker_width};
 use super::request::{Request, Translation, is_canonical};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, encode, hi, lit, lo, onehot};
@@ -114,11 +114,11 @@ pub fn completion(d: &Design) -> Rc<Module> {
     let shared = if d.msi_mrif { !get("mrif") } else { hi() };
     let granted = ok & shared & (translation.permissions & request.needs()).any();
     let deliver = m.wire("deliver", state.is(DELIVER) & !withdrawn & (primary | granted));
-    m.section("To the ports: hold valid until done");
+    m.section("To the ports, and after them the debug interface: hold valid until done");
     let mut dones = vec![];
     let mut takens = vec![];
-    for p in 0..d.ports {
-        let mine = if d.ports == 1 { hi() } else { port.is(p.into()) };
+    for p in 0..askers(d) {
+        let mine = if askers(d) == 1 { hi() } else { port.is(p.into()) };
         m.output(&format!("c{p}_valid"), deliver & mine);
         dones.push(m.input(&format!("c{p}_done"), 1) & mine);
         takens.push(m.input(&format!("c{p}_taken"), 1) & mine);

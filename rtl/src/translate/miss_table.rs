@@ -1,4 +1,5 @@
-//! Miss table: the requests that no L1 could answer, from all ports, until their completion has left.
+//! Miss table: the requests that no L1 could answer, from all ports, and those of the debug interface, which asks no L1, until
+//! their completion has left.
 //!
 //! An entry is pending (wants a walk), walking, waiting (another walk of the same page will answer it) or woken (that walk
 //! has finished). The requests themselves lie in two copies of a small RAM: one read by dispatch, one by completion.
@@ -15,9 +16,14 @@ pub fn entry_width(d: &Design) -> u32 {
     index_width(d.miss_entries as usize)
 }
 
-/// Bits of a port number.
+/// Who asks: the translation ports, and after them the debug interface where there is one.
+pub fn askers(d: &Design) -> u32 {
+    d.ports + u32::from(d.debug)
+}
+
+/// Bits of the number of an asker.
 pub fn port_width(d: &Design) -> u32 {
-    index_width(d.ports as usize)
+    index_width(askers(d) as usize)
 }
 
 /// Bits of a walker number.
@@ -58,8 +64,9 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
     // ---- Allocation ------------------------------------------------------------------------------------------------
     let mut valids = vec![];
     let mut words = vec![];
-    for p in 0..d.ports {
-        m.section(&format!("Misses of port {p}"));
+    for p in 0..askers(d) {
+        let name = if p < d.ports { format!("Misses of port {p}") } else { "Debug requests".into() };
+        m.section(&name);
         valids.push(m.input(&format!("miss{p}_valid"), 1));
         let request = Request::inputs(&mut m, d, &format!("miss{p}"));
         let mut packed = request.pack();
