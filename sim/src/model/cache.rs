@@ -3,6 +3,8 @@
 //! A model is built in a directory of its own and then renamed to its final name, under a lock file, so that runs which
 //! need the same model at the same time neither disturb each other nor compile it twice.
 
+use super::flavour::RUNTIME;
+pub use super::flavour::Flavour;
 use super::shim::{self, Layout};
 use super::{ModelError, PortShape, Source};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,67 +14,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How a model is compiled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Flavour {
-    /// For speed: no assertions, no traces.
-    #[default]
-    Fast,
-    /// For finding mistakes: assertions, coverage, waveforms (`.fst`), and a check in each cycle that outputs do not depend on
-    /// inputs of the same cycle. Four to fourteen times slower.
-    Checked,
-}
-
-impl Flavour {
-    fn name(self) -> &'static str {
-        match self {
-            Flavour::Fast => "fast",
-            Flavour::Checked => "checked",
-        }
-    }
-
-    fn verilator(self) -> &'static [&'static str] {
-        match self {
-            Flavour::Fast => &["--x-assign", "fast", "--x-initial", "fast", "--noassert"],
-            // Not toggle coverage: its code for every bit of every signal is ten times the model, and takes minutes to compile.
-            Flavour::Checked => &["--assert", "--coverage-line", "--coverage-user", "--trace-fst"],
-        }
-    }
-
-    /// Flags of the C++ compiler for the code that runs every cycle.
-    fn compiler(self) -> &'static [&'static str] {
-        match self {
-            Flavour::Fast => HOT,
-            Flavour::Checked => COLD,
-        }
-    }
-
-    /// Parts of Verilator's runtime that the model needs, in an order in which they form one translation unit. Those
-    /// that the installed version does not have are left out.
-    fn runtime(self) -> &'static [&'static str] {
-        match self {
-            Flavour::Fast => &["verilated.cpp", "verilated_threads.cpp"],
-            Flavour::Checked => {
-                &["verilated_fst_c.cpp", "verilated.cpp", "verilated_threads.cpp", "verilated_cov.cpp"]
-            }
-        }
-    }
-}
-
 /// Where models are kept and how they are made.
 #[derive(Clone, Debug)]
 pub struct Cache {
     directory: PathBuf,
+    /// Where Verilator's runtime is kept, compiled.
+    runtime: PathBuf,
     verilator: String,
     compiler: String,
     progress: bool,
 }
 
-/// Flags of the C++ compiler for the code that runs every cycle. The model is one translation unit of internal
-/// functions, which is what lets the compiler inline across Verilator's many small ones.
-const HOT: &[&str] = &["-O3", "-fno-semantic-interposition", "-fno-strict-aliasing", "-fno-plt"];
-/// The same for constructors and initialisation, which run once, and for models whose speed is not the point.
-const COLD: &[&str] = &["-O1"];
+/// Flags of the C++ compiler for all of a model.
 const COMMON: &[&str] = &[
     "-std=gnu++17",
     "-fPIC",
@@ -95,6 +48,7 @@ impl Cache {
         };
         Cache {
             directory: target.join("models"),
+            runtime: target.join("models"),
             verilator: tool("VERILATOR", "verilator"),
             compiler: tool("CXX", "g++"),
             progress: true,
@@ -111,6 +65,14 @@ impl Cache {
     #[must_use]
     pub fn quiet(mut self) -> Cache {
         self.progress = false;
+        self
+    }
+
+    /// A cache with the same tools whose models are kept in `directory`: for models that nobody will ask for again, so that they
+    /// can be removed with it. What models share stays where it is.
+    #[must_use]
+    pub fn aside(mut self, directory: &Path) -> Cache {
+        self.directory = directory.to_path_buf();
         self
     }
 
@@ -131,35 +93,46 @@ impl Cache {
         layout: &Layout,
         flavour: Flavour,
     ) -> Result<PathBuf, ModelError> {
+        let tools = self.tools()?;
+        let key = key(source, layout, flavour, &tools);
+        let name = format!("{key}-{}", flavour.name());
+        once(&self.directory, &name, |partial| {
+            fs::create_dir_all(partial).map_err(denied(partial))?;
+            let steps = Steps::new(self.progress, source.name, flavour);
+            steps.show("verilator");
+            self.verilate(source, flavour, partial)?;
+            steps.show("g++");
+            self.compile(layout, flavour, partial, &tools)
+        })?;
+        Ok(self.directory.join(name).join("model.so"))
+    }
+
+    /// The C++ that Verilator makes of `source`, as a hash: where it is the same, so is what the models do.
+    ///
+    /// # Errors
+    /// As for making the model.
+    pub fn fingerprint(&self, source: &Source<'_>, flavour: Flavour) -> Result<String, ModelError> {
+        let key = hash([source.verilog, source.top]);
+        let dir = self.directory.join(format!("{key}-fingerprint"));
+        fs::create_dir_all(&dir).map_err(denied(&dir))?;
+        let made = self.verilate(source, flavour, &dir).and_then(|()| {
+            let mut parts = Vec::new();
+            for name in files(&dir.join("cc"), &[".cpp", ".h"])? {
+                parts.push(read(dir.join("cc").join(&name))?);
+                parts.push(name);
+            }
+            Ok(hash(parts.iter().map(String::as_str)))
+        });
+        fs::remove_dir_all(&dir).map_err(denied(&dir))?;
+        made
+    }
+
+    /// What tells one installation from another: commands and versions.
+    fn tools(&self) -> Result<[String; 4], ModelError> {
         let version = self.version(&self.verilator, "--version")?;
         let compiler = self.version(&self.compiler, "--version")?;
-        let key = key(source, layout, flavour, &[&version, &compiler]);
-        let home = self.directory.join(format!("{key}-{}", flavour.name()));
-        let object = home.join("model.so");
-        if object.is_file() {
-            return Ok(object);
-        }
-        let denied = |path: &Path| {
-            let path = path.to_path_buf();
-            move |cause| ModelError::Write { path, cause }
-        };
-        fs::create_dir_all(&self.directory).map_err(denied(&self.directory))?;
-        let lock_path = self.directory.join(format!("{key}-{}.lock", flavour.name()));
-        let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
-        let mut lock = fd_lock::RwLock::new(lock.map_err(denied(&lock_path))?);
-        let _guard = lock.write().map_err(denied(&lock_path))?;
-        if object.is_file() {
-            return Ok(object);
-        }
-        let partial = self.directory.join(format!("{key}-{}.partial", flavour.name()));
-        // Left over by a run that was killed: the lock says that nobody is at work on it.
-        if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(denied(&partial))?;
-        }
-        fs::create_dir_all(&partial).map_err(denied(&partial))?;
-        self.build(source, layout, flavour, &partial)?;
-        fs::rename(&partial, &home).map_err(denied(&home))?;
-        Ok(object)
+        // A wrapper tells the version of what it wraps, and may compile differently.
+        Ok([version, compiler, self.verilator.clone(), self.compiler.clone()])
     }
 
     fn version(&self, tool: &str, argument: &str) -> Result<String, ModelError> {
@@ -187,92 +160,113 @@ impl Cache {
         }
     }
 
-    fn build(
-        &self,
-        source: &Source<'_>,
-        layout: &Layout,
-        flavour: Flavour,
-        dir: &Path,
-    ) -> Result<(), ModelError> {
-        let write = |name: &str, content: &str| {
-            let path = dir.join(name);
-            fs::write(&path, content).map_err(|cause| ModelError::Write { path, cause })
-        };
-        let steps = Steps::new(self.progress, source.name, flavour);
-        write("model.v", source.verilog)?;
-        steps.show("verilator");
+    fn verilate(&self, source: &Source<'_>, flavour: Flavour, dir: &Path) -> Result<(), ModelError> {
+        write(dir.join("model.v"), source.verilog)?;
         let mut verilate = Command::new(&self.verilator);
         verilate
             .args(["--cc", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--Mdir", "cc"])
             .args(["--prefix", shim::PREFIX, "--top-module", source.top])
             .args(flavour.verilator())
             .arg("model.v");
-        self.run(verilate, &self.verilator, "does not accept the Verilog", dir)?;
+        self.run(verilate, &self.verilator, "does not accept the Verilog", dir)
+    }
 
+    fn include(&self) -> Result<PathBuf, ModelError> {
         let root = Command::new(&self.verilator).args(["--getenv", "VERILATOR_ROOT"]).output();
         let root = root.map(|o| text(&o)).unwrap_or_default();
         let include = PathBuf::from(root.trim()).join("include");
-        if !include.join("verilated.h").is_file() {
-            return Err(ModelError::Tool {
-                tool: self.verilator.clone(),
-                what: format!("names no usable VERILATOR_ROOT (no verilated.h in {})", include.display()),
-                said: String::new(),
-            });
+        if include.join("verilated.h").is_file() {
+            return Ok(include);
         }
-        let read =
-            |path: PathBuf| fs::read_to_string(&path).map_err(|cause| ModelError::Write { path, cause });
-        let header = read(dir.join(format!("cc/{}___024root.h", shim::PREFIX)))?;
-        write("shim.cpp", &shim::source(layout, flavour, shim::previous_clock(&header).as_deref()))?;
+        Err(ModelError::Tool {
+            tool: self.verilator.clone(),
+            what: format!("names no usable VERILATOR_ROOT (no verilated.h in {})", include.display()),
+            said: String::new(),
+        })
+    }
 
-        let mut hot = String::new();
-        let mut cold = String::new();
-        let mut generated = Vec::new();
-        for entry in
-            fs::read_dir(dir.join("cc")).map_err(|cause| ModelError::Write { path: dir.into(), cause })?
-        {
-            let name = entry.map_err(|cause| ModelError::Write { path: dir.into(), cause })?.file_name();
-            generated.extend(name.to_str().filter(|n| n.ends_with(".cpp")).map(String::from));
-        }
-        // The order decides what is inlined where: keep it the same from build to build.
-        generated.sort();
-        for name in generated {
+    fn compile(
+        &self,
+        layout: &Layout,
+        flavour: Flavour,
+        dir: &Path,
+        tools: &[String],
+    ) -> Result<(), ModelError> {
+        let include = self.include()?;
+        let header = read(dir.join(format!("cc/{}___024root.h", shim::PREFIX)))?;
+        write(
+            dir.join("shim.cpp"),
+            &shim::source(layout, flavour, shim::previous_clock(&header).as_deref()),
+        )?;
+        let (mut hot, mut cold) = (String::new(), String::new());
+        for name in files(&dir.join("cc"), &[".cpp"])? {
             let once = name.contains("Slow") || name.contains("__Syms") || name.contains("__Trace");
             let unit = if once { &mut cold } else { &mut hot };
             unit.push_str(&format!("#include \"{name}\"\n"));
         }
         hot.push_str("#include \"../shim.cpp\"\n");
-        let mut runtime = String::new();
-        for part in flavour.runtime() {
-            if include.join(part).is_file() {
-                runtime.push_str(&format!("#include \"{part}\"\n"));
-            }
+        let mut objects = vec!["hot.cpp.o"];
+        if flavour.hot() == flavour.cold() {
+            // Verilator's headers are long: one unit is compiled sooner than two.
+            hot.push_str(&cold);
+        } else {
+            write(dir.join("cold.cpp"), &cold)?;
+            objects.push("cold.cpp.o");
         }
-        write("hot.cpp", &hot)?;
-        write("cold.cpp", &cold)?;
-        write("runtime.cpp", &runtime)?;
-        steps.show("g++");
-        let compile = |unit: &str, flags: &[&str]| {
-            let mut command = Command::new(&self.compiler);
-            command.args(COMMON).args(flags).arg("-I").arg("cc").arg("-I").arg(&include);
-            command.arg("-I").arg(include.join("vltstd")).args(["-c", unit, "-o"]).arg(format!("{unit}.o"));
+        write(dir.join("hot.cpp"), &hot)?;
+        let unit = |unit: &str, flags: &[&str]| {
+            let mut command = self.compiler(&include);
+            command.args(flags).args(["-I", "cc", "-c", unit, "-o"]).arg(format!("{unit}.o"));
             self.run(command, &self.compiler, "does not compile the model", dir)
         };
-        std::thread::scope(|scope| {
-            let other = scope.spawn(|| compile("runtime.cpp", COLD).and_then(|()| compile("cold.cpp", COLD)));
-            let result = compile("hot.cpp", flavour.compiler());
-            result.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let runtime = std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let runtime = self.runtime(flavour, &include, tools)?;
+                if objects.len() > 1 {
+                    unit("cold.cpp", flavour.cold())?;
+                }
+                Ok(runtime)
+            });
+            let hot = unit("hot.cpp", flavour.hot());
+            let runtime = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            hot.and(runtime)
         })?;
         let mut link = Command::new(&self.compiler);
-        link.args(["-shared", "-pthread", "-o", "model.so", "hot.cpp.o", "cold.cpp.o", "runtime.cpp.o"]);
-        if flavour == Flavour::Checked {
-            link.arg("-lz");
-        }
+        link.args(["-shared", "-pthread", "-o", "model.so"]).args(&objects).arg(runtime);
+        link.args(flavour.libraries());
         self.run(link, &self.compiler, "does not link the model", dir)?;
-        for object in ["hot.cpp.o", "cold.cpp.o", "runtime.cpp.o"] {
+        for object in objects {
             // Only to save space; a leftover is harmless.
             let _ = fs::remove_file(dir.join(object));
         }
         Ok(())
+    }
+
+    fn compiler(&self, include: &Path) -> Command {
+        let mut command = Command::new(&self.compiler);
+        command.args(COMMON).arg("-I").arg(include).arg("-I").arg(include.join("vltstd"));
+        command
+    }
+
+    /// Verilator's runtime as an object file, compiled once for all models that need the same parts of it.
+    fn runtime(&self, flavour: Flavour, include: &Path, tools: &[String]) -> Result<PathBuf, ModelError> {
+        let parts: Vec<&str> =
+            flavour.runtime().into_iter().filter(|part| include.join(part).is_file()).collect();
+        let place = include.display().to_string();
+        let described = tools.iter().map(String::as_str).chain(parts.iter().copied());
+        let described = described.chain(RUNTIME.iter().chain(COMMON).copied()).chain([place.as_str()]);
+        let name = format!("{}-runtime", hash(described));
+        once(&self.runtime, &name, |dir| {
+            fs::create_dir_all(dir).map_err(denied(dir))?;
+            let source: String = parts.iter().map(|part| format!("#include \"{part}\"\n")).collect();
+            write(dir.join("runtime.cpp"), &source)?;
+            let mut command = self.compiler(include);
+            command.args(RUNTIME).args(["-c", "runtime.cpp", "-o", "runtime.o"]);
+            self.run(command, &self.compiler, "does not compile Verilator's runtime", dir)
+        })?;
+        // Linked by name from another directory.
+        let object = self.runtime.join(name).join("runtime.o");
+        std::path::absolute(&object).map_err(denied(&object))
     }
 
     fn run(&self, mut command: Command, tool: &str, what: &str, dir: &Path) -> Result<(), ModelError> {
@@ -308,24 +302,76 @@ fn text(output: &std::process::Output) -> String {
     said
 }
 
-fn key(source: &Source<'_>, layout: &Layout, flavour: Flavour, tools: &[&str]) -> String {
+/// Makes a directory once: in another one first, which is then renamed, under a lock file.
+fn once(
+    parent: &Path,
+    name: &str,
+    make: impl FnOnce(&Path) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    let home = parent.join(name);
+    if home.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(parent).map_err(denied(parent))?;
+    let lock_path = parent.join(format!("{name}.lock"));
+    let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+    let mut lock = fd_lock::RwLock::new(lock.map_err(denied(&lock_path))?);
+    let _guard = lock.write().map_err(denied(&lock_path))?;
+    if home.is_dir() {
+        return Ok(());
+    }
+    let partial = parent.join(format!("{name}.partial"));
+    // Left over by a run that was killed: the lock says that nobody is at work on it.
+    if partial.exists() {
+        fs::remove_dir_all(&partial).map_err(denied(&partial))?;
+    }
+    make(&partial)?;
+    fs::rename(&partial, &home).map_err(denied(&home))
+}
+
+fn denied(path: &Path) -> impl FnOnce(std::io::Error) -> ModelError + use<> {
+    let path = path.to_path_buf();
+    move |cause| ModelError::Write { path, cause }
+}
+
+fn write(path: PathBuf, content: &str) -> Result<(), ModelError> {
+    fs::write(&path, content).map_err(|cause| ModelError::Write { path, cause })
+}
+
+fn read(path: PathBuf) -> Result<String, ModelError> {
+    fs::read_to_string(&path).map_err(|cause| ModelError::Write { path, cause })
+}
+
+/// Names of the files with these endings, in an order that is the same from build to build: it decides what is inlined where.
+fn files(dir: &Path, endings: &[&str]) -> Result<Vec<String>, ModelError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(denied(dir))? {
+        let name = entry.map_err(denied(dir))?.file_name();
+        names
+            .extend(name.to_str().filter(|name| endings.iter().any(|end| name.ends_with(end))).map(String::from));
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hash = Sha256::new();
-    let mut add = |part: &str| {
+    for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
-    };
-    add(source.verilog);
-    add(source.top);
-    // The shim itself, so that a change of it makes new models. The clock's name stands for both ways to drive it.
-    add(&shim::source(layout, flavour, Some("previous_clock")));
-    for PortShape { name, width, output } in source.ports {
-        add(&format!("{name} {width} {output}"));
     }
-    for part in [flavour.compiler(), COLD, COMMON, flavour.verilator()].concat() {
-        add(part);
-    }
-    tools.iter().for_each(|tool| add(tool));
     hash.finalize().iter().take(10).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn key(source: &Source<'_>, layout: &Layout, flavour: Flavour, tools: &[String]) -> String {
+    // The shim itself, so that a change of it makes new models. The clock's name stands for both ways to drive it.
+    let shim = shim::source(layout, flavour, Some("previous_clock"));
+    let shape = |PortShape { name, width, output }: &PortShape| format!("{name} {width} {output}");
+    let ports: Vec<String> = source.ports.iter().map(shape).collect();
+    let mut parts = vec![source.verilog, source.top, &shim];
+    parts.extend(ports.iter().chain(tools).map(String::as_str));
+    parts.extend([flavour.hot(), flavour.cold(), COMMON, flavour.verilator(), RUNTIME].concat());
+    hash(parts)
 }
 
 /// A spinner that appears when a build has taken a second.

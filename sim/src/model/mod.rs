@@ -4,6 +4,7 @@
 //! [`Model::input`], calls [`Model::tick`] and reads [`Model::output`] ([`ports`]).
 
 pub mod cache;
+mod flavour;
 pub mod ports;
 mod shim;
 
@@ -167,7 +168,7 @@ impl Model {
             return Err(wrong("its ports are laid out differently from what this program expects".into()));
         }
         let mut output = Out::default();
-        // SAFETY: the types are those that the shim declares; the checked flavour alone has the last two.
+        // SAFETY: the types are those that the shim declares; flavours without them do not export the last two.
         let (state, tick, free, failure, trace, coverage) = unsafe {
             let new = library
                 .get::<unsafe extern "C" fn(*mut Out) -> *mut c_void>(b"pasidon_new\0")
@@ -219,12 +220,21 @@ impl Model {
         Err(ModelError::Hardware { cycle: self.cycles, what })
     }
 
-    /// Writes waveforms to `file` (`.fst`) from now on; false if this is not the checked flavour.
+    /// Writes waveforms to `file` (`.fst`) from now on; false if the flavour has none ([`Flavour::traces`]).
     pub fn trace_to(&mut self, file: &Path) -> bool {
         self.on_file(self.trace, file)
     }
 
-    /// Writes the coverage gathered so far to `file`; false if this is not the checked flavour.
+    /// Completes the waveform file and writes no more to it, until [`Model::trace_to`] starts another.
+    pub fn stop_trace(&mut self) {
+        if let Some(trace) = self.trace {
+            // SAFETY: `state` was made by the same object; a null pointer instead of a name ends the file.
+            unsafe { trace(self.state, std::ptr::null()) };
+        }
+    }
+
+    /// Writes the coverage gathered so far to `file`; false if the flavour counts none ([`Flavour::covers`]). See
+    /// [`crate::coverage`].
     pub fn write_coverage(&mut self, file: &Path) -> bool {
         self.on_file(self.coverage, file)
     }

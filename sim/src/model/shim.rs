@@ -49,15 +49,17 @@ pub(super) fn layout(shape: &[PortShape]) -> Result<Layout, ModelError> {
 /// The shim's source. `previous_clock` is the member in which Verilator remembers the clock of the last evaluation: with it
 /// the falling edge, at which nothing happens, needs no evaluation.
 pub(super) fn source(layout: &Layout, flavour: Flavour, previous_clock: Option<&str>) -> String {
-    let checked = flavour == Flavour::Checked;
     let mut s = String::new();
     let out = &mut s;
     // Writing to a String cannot fail.
     let _ =
         writeln!(out, "#include \"{PREFIX}.h\"\n#include \"{PREFIX}___024root.h\"\n#include \"verilated.h\"");
     let _ = writeln!(out, "#include <cstdint>\n#include <cstring>\n#include <string>");
-    if checked {
-        let _ = writeln!(out, "#include \"verilated_cov.h\"\n#include \"verilated_fst_c.h\"");
+    if flavour.covers() {
+        let _ = writeln!(out, "#include \"verilated_cov.h\"");
+    }
+    if flavour.traces() {
+        let _ = writeln!(out, "#include \"verilated_fst_c.h\"");
     }
     // A model that does not settle is abandoned by an exception: Verilator's loop would go on for ever.
     let _ = writeln!(out, "static std::string failure;");
@@ -69,11 +71,12 @@ pub(super) fn source(layout: &Layout, flavour: Flavour, previous_clock: Option<&
          if (failure.empty()) failure = std::string(f) + \":\" + std::to_string(l) + \": \" + m; throw 1; }}\n\
          void vl_finish(const char*, int, const char*) VL_MT_UNSAFE {{}}"
     );
-    let fst = if checked { "VerilatedFstC* fst = nullptr; uint64_t before[WORDS_OUT] = {};" } else { "" };
+    let fst = if flavour.traces() { "VerilatedFstC* fst = nullptr;" } else { "" };
+    let before = if flavour.checks() { "uint64_t before[WORDS_OUT] = {};" } else { "" };
     let _ = writeln!(
         out,
         "enum {{ WORDS_IN = {IN_WORDS}, WORDS_OUT = {OUT_WORDS} }};\n\
-         struct State {{ VerilatedContext context; {PREFIX} top{{&context}}; {fst} }};"
+         struct State {{ VerilatedContext context; {PREFIX} top{{&context}}; {fst} {before} }};"
     );
     let _ = writeln!(
         out,
@@ -98,46 +101,60 @@ pub(super) fn source(layout: &Layout, flavour: Flavour, previous_clock: Option<&
         words.join(", ")
     );
     let export = "__attribute__((visibility(\"default\")))";
-    let trace_on = if checked { "s->context.traceEverOn(true); " } else { "" };
+    let (trace_on, trace_off) = if flavour.traces() {
+        (
+            "s->context.traceEverOn(true); ",
+            "if (s->fst) { s->fst->close(); delete s->fst; s->fst = nullptr; } ",
+        )
+    } else {
+        ("", "")
+    };
     let _ = writeln!(
         out,
         "{export} void* pasidon_new(uint64_t* out) {{ State* s = new State; {trace_on}\
          s->top.clk = 0; s->top.eval(); sample(s->top.rootp, out); return s; }}\n\
-         {export} const char* pasidon_failure() {{ return failure.empty() ? nullptr : failure.c_str(); }}"
+         {export} const char* pasidon_failure() {{ return failure.empty() ? nullptr : failure.c_str(); }}\n\
+         {export} void pasidon_free(void* p) {{ State* s = (State*)p; {trace_off}s->top.final(); delete s; }}"
     );
-    if checked {
+    if flavour.covers() {
         let _ = writeln!(
             out,
-            "{export} void pasidon_free(void* p) {{ State* s = (State*)p; if (s->fst) {{ s->fst->close(); delete s->fst; }} \
-             s->top.final(); delete s; }}\n\
-             {export} void pasidon_trace(void* p, const char* file) {{ State* s = (State*)p; \
-             if (s->fst) {{ s->fst->close(); delete s->fst; s->fst = nullptr; }} \
-             if (file) {{ s->fst = new VerilatedFstC; s->top.trace(s->fst, 99); s->fst->open(file); }} }}\n\
-             {export} void pasidon_coverage(void* p, const char* file) {{ ((State*)p)->context.coveragep()->write(file); }}\n\
-             {export} void pasidon_tick(void* p, const uint64_t* in, uint64_t* out) {{\n\
-             \x20 if (!failure.empty()) return;\n\
-             \x20 State* s = (State*)p; {PREFIX}___024root* r = s->top.rootp; try {{\n\
-             \x20 r->clk = 0; apply(r, in); s->top.eval(); s->context.timeInc(1); if (s->fst) s->fst->dump(s->context.time());\n\
+            "{export} void pasidon_coverage(void* p, const char* file) {{ ((State*)p)->context.coveragep()->write(file); }}"
+        );
+    }
+    if flavour.traces() {
+        let _ = writeln!(
+            out,
+            "{export} void pasidon_trace(void* p, const char* file) {{ State* s = (State*)p; {trace_off}\
+             if (file) {{ s->fst = new VerilatedFstC; s->top.trace(s->fst, 99); s->fst->open(file); }} }}"
+        );
+    }
+    let dump = if flavour.traces() {
+        "s->context.timeInc(1); if (s->fst) s->fst->dump(s->context.time());"
+    } else {
+        ""
+    };
+    let low = match previous_clock {
+        _ if flavour.checks() => format!(
+            "r->clk = 0; apply(r, in); s->top.eval(); {dump}\n\
              \x20 memcpy(s->before, out, sizeof s->before); sample(r, s->before);\n\
              \x20 if (memcmp(s->before, out, sizeof s->before) && failure.empty()) {{\n\
              \x20   int i = 0; while (s->before[i] == out[i]) i++;\n\
-             \x20   failure = \"output word \" + std::to_string(i) + \" depends on an input of the same cycle\"; }}\n\
-             \x20 r->clk = 1; s->top.eval(); s->context.timeInc(1); if (s->fst) s->fst->dump(s->context.time());\n\
-             \x20 sample(r, out); }} catch (int) {{}}\n}}"
-        );
-    } else {
-        let low = match previous_clock {
-            Some(member) => format!("r->{member} = 0;"),
-            None => "r->clk = 0; s->top.eval();".to_string(),
-        };
-        let _ = writeln!(
-            out,
-            "{export} void pasidon_free(void* p) {{ State* s = (State*)p; s->top.final(); delete s; }}\n\
-             {export} void pasidon_tick(void* p, const uint64_t* in, uint64_t* out) {{\n\
-             \x20 State* s = (State*)p; {PREFIX}___024root* r = s->top.rootp;\n\
-             \x20 try {{ {low} apply(r, in); r->clk = 1; s->top.eval(); sample(r, out); }} catch (int) {{}}\n}}"
-        );
-    }
+             \x20   failure = \"output word \" + std::to_string(i) + \" depends on an input of the same cycle\"; }}\n"
+        ),
+        // What waveforms show while the clock is low are the inputs of its next rise.
+        _ if flavour.traces() => format!("r->clk = 0; apply(r, in); s->top.eval(); {dump}"),
+        Some(member) => format!("r->{member} = 0; apply(r, in);"),
+        None => "r->clk = 0; s->top.eval(); apply(r, in);".to_string(),
+    };
+    // After a failed assertion there is nothing more to see; without assertions, the test would only cost time.
+    let stop = if flavour.checks() { "if (!failure.empty()) return; " } else { "" };
+    let _ = writeln!(
+        out,
+        "{export} void pasidon_tick(void* p, const uint64_t* in, uint64_t* out) {{\n\
+         \x20 {stop}State* s = (State*)p; {PREFIX}___024root* r = s->top.rootp;\n\
+         \x20 try {{ {low} r->clk = 1; s->top.eval(); {dump} sample(r, out); }} catch (int) {{}}\n}}"
+    );
     let _ = writeln!(out, "}}");
     s
 }

@@ -30,6 +30,11 @@ fn scratch(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("pasidon-model-{}-{name}", std::process::id()))
 }
 
+/// Models of its own, and the runtime that all tests share.
+fn cache(target: &Path) -> Cache {
+    Cache::in_workspace().quiet().aside(&target.join("models"))
+}
+
 fn load(verilog: &str, cache: &Cache, flavour: Flavour) -> Result<Model, ModelError> {
     let source = Source { name: "fixture", verilog, top: "pasidon_iommu", ports: &ports() };
     Model::from_source(&source, cache, flavour)
@@ -54,7 +59,7 @@ fn exercise(model: &mut Model) {
 #[test]
 fn both_flavours_move_ports_and_are_cached() {
     let target = scratch("flavours");
-    let cache = Cache::new(&target).quiet();
+    let cache = cache(&target);
     std::thread::scope(|scope| {
         // Two runs at once that need the same model.
         for _ in 0..2 {
@@ -78,11 +83,71 @@ fn both_flavours_move_ports_and_are_cached() {
 }
 
 #[test]
+fn every_flavour_does_the_same() {
+    let target = scratch("every");
+    let cache = cache(&target);
+    for flavour in Flavour::ALL {
+        let mut model = load(VERILOG, &cache, flavour).unwrap();
+        exercise(&mut model);
+        let file = target.join(format!("{}.out", flavour.name()));
+        assert_eq!(model.write_coverage(&file), flavour.covers(), "{flavour:?}");
+        assert_eq!(model.trace_to(&file), flavour.traces(), "{flavour:?}");
+    }
+    // One directory per flavour, and nothing else that stays.
+    let made = |end: &str| {
+        let names = std::fs::read_dir(target.join("models")).unwrap();
+        names.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(end)).count()
+    };
+    let flavours: usize = Flavour::ALL.iter().map(|flavour| made(&format!("-{}", flavour.name()))).sum();
+    assert_eq!((flavours, made("-runtime"), made(".partial")), (5, 0, 0));
+    std::fs::remove_dir_all(target).unwrap();
+}
+
+#[test]
+fn waveforms_start_and_stop_at_run_time() {
+    let target = scratch("waves");
+    let cache = cache(&target);
+    let mut model = load(VERILOG, &cache, Flavour::Waveform).unwrap();
+    model.reset(2);
+    let files = [target.join("a.fst"), target.join("b.fst")];
+    let mut sizes = Vec::new();
+    for file in &files {
+        assert!(model.trace_to(file));
+        exercise(&mut model);
+        model.stop_trace();
+        sizes.push(std::fs::metadata(file).unwrap().len());
+        exercise(&mut model);
+        // Complete, and untouched by what ran since.
+        assert!(sizes.last().unwrap() > &100);
+        assert_eq!(std::fs::metadata(file).unwrap().len(), *sizes.last().unwrap());
+    }
+    drop(model);
+    for (file, size) in files.iter().zip(&sizes) {
+        assert_eq!(std::fs::metadata(file).unwrap().len(), *size);
+    }
+    std::fs::remove_dir_all(target).unwrap();
+}
+
+#[test]
+fn a_fingerprint_tells_what_verilator_makes_of_it() {
+    let target = scratch("fingerprint");
+    let cache = cache(&target);
+    let of = |verilog: &str| {
+        let source = Source { name: "fixture", verilog, top: "pasidon_iommu", ports: &ports() };
+        cache.fingerprint(&source, Flavour::Quick).unwrap()
+    };
+    let original = of(VERILOG);
+    assert_eq!(of(&VERILOG.replace("56'd5", "56'h5")), original);
+    assert_ne!(of(&VERILOG.replace("56'd5", "56'd6")), original);
+    std::fs::remove_dir_all(target).unwrap();
+}
+
+#[test]
 fn the_checked_flavour_finds_outputs_that_depend_on_inputs() {
     let target = scratch("comb");
     let verilog =
         VERILOG.replace("assign req0_ready = count[0]", "assign req0_ready = count[0] & req0_valid");
-    let cache = Cache::new(&target).quiet();
+    let cache = cache(&target);
     let mut model = load(&verilog, &cache, Flavour::Checked).unwrap();
     model.reset(2);
     for i in 0..4 {
@@ -96,7 +161,7 @@ fn the_checked_flavour_finds_outputs_that_depend_on_inputs() {
 #[test]
 fn what_goes_wrong_is_said() {
     let target = scratch("wrong");
-    let cache = Cache::new(&target).quiet();
+    let cache = cache(&target);
     let error = load("module pasidon_iommu(input clk); assign x = ; endmodule", &cache, Flavour::Fast);
     let error = error.err().unwrap().to_string();
     assert!(error.contains("does not accept the Verilog") && error.contains("syntax error"), "{error}");
@@ -109,7 +174,7 @@ fn what_goes_wrong_is_said() {
     std::fs::remove_dir_all(&target).unwrap();
     // A file where the directory should be stands for every reason why it cannot be made (a test may run as root).
     std::fs::write(&target, "").unwrap();
-    let error = load(VERILOG, &cache, Flavour::Fast).err().unwrap().to_string();
+    let error = load(VERILOG, &Cache::new(&target).quiet(), Flavour::Fast).err().unwrap().to_string();
     assert!(error.contains("PASIDON_TARGET"), "{error}");
     std::fs::remove_file(target).unwrap();
     let wide = [PortShape { name: "req0_iova".into(), width: 65, output: false }];
