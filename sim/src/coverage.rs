@@ -79,10 +79,9 @@ impl Coverage {
     pub fn add(&mut self, file: &str) -> Result<(), FormatError> {
         for (index, line) in file.lines().enumerate().filter(|(_, line)| !line.starts_with('#')) {
             let wrong = || FormatError { line: index + 1, text: line.replace(['\x01', '\x02'], " ") };
-            match point(line).ok_or_else(wrong)? {
-                (Some(point), count) => *self.points.entry(point).or_default() += count,
-                // Of a kind that nobody asked for.
-                (None, _) => {}
+            // Points of other kinds (user coverage) are not counted here.
+            if let (Some(point), count) = point(line).ok_or_else(wrong)? {
+                *self.points.entry(point).or_default() += count;
             }
         }
         Ok(())
@@ -127,8 +126,7 @@ impl Coverage {
     /// signal are one hole.
     pub fn holes(&self, verilog: &str) -> Vec<Hole> {
         let text: Vec<&str> = verilog.lines().collect();
-        let source =
-            |line: u32| text.get((line as usize).wrapping_sub(1)).unwrap_or(&"").trim().to_string();
+        let source = |line: u32| text.get((line as usize).wrapping_sub(1)).unwrap_or(&"").trim().to_string();
         let mut holes = Vec::new();
         let mut bits: BTreeMap<(&str, u32, &str), Vec<u32>> = BTreeMap::new();
         for (point, _) in self.points.iter().filter(|(_, count)| **count == 0) {
@@ -172,12 +170,13 @@ fn bit(what: &str) -> Option<(&str, u32)> {
 }
 
 /// One line: `C 'KEY VALUE KEY VALUE ...' COUNT`, keys after \x01 and values after \x02. The point is `None` when it is of
-/// another kind (user coverage).
+/// another kind.
 fn point(line: &str) -> Option<(Option<Point>, u64)> {
     let (fields, count) = line.strip_prefix("C '")?.rsplit_once("' ")?;
     let count = count.trim().parse().ok()?;
     let field = |key: &str| {
-        let named = |part: &str| part.split_once('\x02').filter(|(name, _)| *name == key).map(|(_, v)| v.to_string());
+        let named =
+            |part: &str| part.split_once('\x02').filter(|(name, _)| *name == key).map(|(_, v)| v.to_string());
         fields.split('\x01').find_map(named)
     };
     let page = field("page")?;
@@ -224,13 +223,16 @@ mod tests {
         let mut coverage = Coverage::default();
         coverage.add(&file()).unwrap();
         let modules = coverage.modules();
-        let told: Vec<_> =
-            modules.iter().map(|m| (m.module.as_str(), m.lines_covered, m.lines, m.toggles_covered, m.toggles)).collect();
+        let told: Vec<_> = modules
+            .iter()
+            .map(|m| (m.module.as_str(), m.lines_covered, m.lines, m.toggles_covered, m.toggles))
+            .collect();
         assert_eq!(told, [("port", 1, 1, 1, 5), ("walker", 1, 2, 0, 0)]);
         let total = coverage.total();
         assert_eq!((total.lines_covered, total.lines, total.toggles_covered, total.toggles), (2, 3, 1, 5));
         let holes = coverage.holes("one\n  if (two)\nthree\n");
-        let told: Vec<_> = holes.iter().map(|h| (h.module.as_str(), h.line, h.what.as_str(), h.source.as_str())).collect();
+        let told: Vec<_> =
+            holes.iter().map(|h| (h.module.as_str(), h.line, h.what.as_str(), h.source.as_str())).collect();
         assert_eq!(
             told,
             [

@@ -1,11 +1,13 @@
 //! Simulation of Pasidon: the generated hardware, verilated, in a machine that Rust describes.
 //!
+//! - [`coverage`]: which lines and bits of the hardware a run has been through.
 //! - [`engine`]: the hardware and the golden model behind one interface.
 //! - [`golden`]: the whole IOMMU as the specification describes it, without the hardware.
 //! - [`machine`]: memory, DMA devices, processes and the clock around it.
 //! - [`model`]: the hardware, compiled and loaded at run time.
 //! - [`trace`]: memory accesses of real programs.
 
+pub mod coverage;
 pub mod engine;
 pub mod golden;
 pub mod machine;

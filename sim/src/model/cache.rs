@@ -3,8 +3,8 @@
 //! A model is built in a directory of its own and then renamed to its final name, under a lock file, so that runs which
 //! need the same model at the same time neither disturb each other nor compile it twice.
 
-use super::flavour::RUNTIME;
 pub use super::flavour::Flavour;
+use super::flavour::RUNTIME;
 use super::shim::{self, Layout};
 use super::{ModelError, PortShape, Source};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -347,8 +347,9 @@ fn files(dir: &Path, endings: &[&str]) -> Result<Vec<String>, ModelError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(denied(dir))? {
         let name = entry.map_err(denied(dir))?.file_name();
-        names
-            .extend(name.to_str().filter(|name| endings.iter().any(|end| name.ends_with(end))).map(String::from));
+        names.extend(
+            name.to_str().filter(|name| endings.iter().any(|end| name.ends_with(end))).map(String::from),
+        );
     }
     names.sort();
     Ok(names)

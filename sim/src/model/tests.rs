@@ -91,6 +91,18 @@ fn every_flavour_does_the_same() {
         exercise(&mut model);
         let file = target.join(format!("{}.out", flavour.name()));
         assert_eq!(model.write_coverage(&file), flavour.covers(), "{flavour:?}");
+        if flavour.covers() {
+            let mut coverage = crate::coverage::Coverage::default();
+            coverage.add(&std::fs::read_to_string(&file).unwrap()).unwrap();
+            let total = coverage.total();
+            // One clocked block with two branches; of the toggles, the upper bits of the counter and address among them.
+            assert_eq!((total.lines_covered, total.lines), (3, 3));
+            let (some, all) = (total.toggles_covered, total.toggles);
+            assert!(flavour == Flavour::Checked && all == 0 || some > 20 && all > some + 20, "{total:?}");
+            let holes = coverage.holes(VERILOG);
+            assert_eq!(holes.is_empty(), all == 0);
+            assert!(holes.iter().all(|hole| hole.source.contains(hole.what.split('[').next().unwrap())));
+        }
         assert_eq!(model.trace_to(&file), flavour.traces(), "{flavour:?}");
     }
     // One directory per flavour, and nothing else that stays.
