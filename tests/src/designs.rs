@@ -43,7 +43,24 @@ vectors = 2
 /// One L1 entry and one walker: most requests hit the L2 TLB, and dispatch waits with what it has looked up.
 const NARROW: &str = "base = \"default\"\nname = \"narrow\"\n[tlb]\nl1_entries = 1\n[walk]\nwalkers = 1\n";
 
-/// A shipped design by name, `odd` or `narrow`.
+/// Virtual machines and every operand of the invalidations, with an L1 that holds what the tests put into it.
+const GUESTS: &str = r#"
+base = "default"
+name = "guests"
+[tlb]
+l1_entries = 32
+[translation]
+sv48 = false
+sv57 = false
+sv39x4 = true
+[address]
+pas = 40
+[invalidation]
+nl = true
+s = true
+"#;
+
+/// A shipped design by name, `odd`, `narrow` or `guests`.
 ///
 /// # Panics
 /// If there is none of this name.
@@ -51,6 +68,7 @@ pub fn design(name: &str) -> Design {
     match name {
         "odd" => Design::from_toml(ODD, "odd.toml").expect("the odd design is valid"),
         "narrow" => Design::from_toml(NARROW, "narrow.toml").expect("the narrow design is valid"),
+        "guests" => Design::from_toml(GUESTS, "guests.toml").expect("the guests design is valid"),
         name => Design::shipped(name).unwrap_or_else(|| panic!("no design {name}")),
     }
 }

@@ -1,9 +1,12 @@
-//! IOTINVAL.VMA, IODIR.INVAL_DDT, IODIR.INVAL_PDT: each kills what it names, and nothing else. (Sections "IOMMU Page-Table
-//! cache invalidation commands" and "IOMMU directory cache invalidation commands".)
+//! IOTINVAL.VMA, IOTINVAL.GVMA, IODIR.INVAL_DDT, IODIR.INVAL_PDT: each kills what it names, and nothing else. (Sections "IOMMU
+//! Page-Table cache invalidation commands", "Address Range Invalidation Extension" and "IOMMU directory cache invalidation
+//! commands".)
 
 use pasidon_spec::command::{Command, Range};
-use pasidon_spec::page_table::{SV39, napot, pte};
+use pasidon_spec::ddt::{DeviceContext, dc};
+use pasidon_spec::page_table::{SV39, SV39X4, napot, pte};
 use pasidon_spec::pdt::pdtp_mode;
+use pasidon_spec::range;
 use pasidon_tests::queues::vma;
 use pasidon_tests::tables::{bits, entry, plain_dc, pointer, process_dc, user_pc};
 use pasidon_tests::{Query, Rig};
@@ -12,34 +15,56 @@ use pasidon_tests::{Query, Rig};
 struct Held {
     query: Query,
     pscid: u32,
+    gscid: Option<u16>,
     global: bool,
     first: u64,
     bytes: u64,
     slots: Vec<u64>,
-    /// What its leaf is before and after the change.
+    /// What its leaf is before and after a change of the first stage.
     leaves: [u64; 2],
 }
 
-const SPACES: [(u32, Option<u32>, u32); 3] =
-    [(1, Some(1), 0x11), (1, Some(0x82), 0x22), (0x42, None, 0x80033)];
+/// device_id, process_id, PSCID, and the virtual machine if there is one.
+type SpaceIds = (u32, Option<u32>, u32, Option<u16>);
+
+const HOST: [SpaceIds; 3] =
+    [(1, Some(1), 0x11, None), (1, Some(0x82), 0x22, None), (0x42, None, 0x80033, None)];
 const SMALL: u64 = 0x20_0000_3000;
 const GROUP: u64 = 0x20_0004_0000;
 const HUGE: u64 = 0x20_0060_0000;
 const GLOBAL: u64 = 0x20_0000_5000;
 const GLOBAL_BY_POINTER: u64 = 0x31_0000_9000;
+/// Guest physical addresses from here on are pages of data, in leaves of 1 GiB; below, they are what they are.
+const WINDOW: u64 = 1 << 40;
 
-/// Three address spaces with five pages each, which fit into the TLB of `default`.
-fn build(rig: &mut Rig) -> Vec<Held> {
+/// What the TLB holds, and the root tables of the machines' second stages.
+struct Pages {
+    held: Vec<Held>,
+    machines: Vec<(u16, u64)>,
+}
+
+/// Address spaces with five pages each, which fit into an L1 of `default`, or of `guests`.
+fn build(rig: &mut Rig, spaces: &[SpaceIds]) -> Pages {
     rig.new_directory(1);
     let pdtp = pointer(pdtp_mode::PD8, rig.page());
-    let mut held = vec![];
-    for (device_id, process_id, pscid) in SPACES {
+    let mut pages = Pages { held: vec![], machines: vec![] };
+    for (device_id, process_id, pscid, gscid) in spaces.iter().copied() {
         let root = rig.page();
         let fsc = pointer(SV39.mode, root);
+        let machine = gscid.map(|gscid| {
+            let known = pages.machines.iter().find(|(id, _)| *id == gscid).map(|(_, root)| *root);
+            let root = known.unwrap_or_else(|| second_stage(rig));
+            if known.is_none() {
+                pages.machines.push((gscid, root));
+            }
+            let fields = dc::iohgatp::GSCID.of(gscid.into()) | dc::iohgatp::PPN.of(root >> 12);
+            dc::iohgatp::MODE.of(SV39X4.mode) | fields
+        });
+        let context = |context| DeviceContext { iohgatp: machine.unwrap_or(0), ..context };
         match process_id {
-            None => rig.set_dc(device_id, plain_dc(fsc, pscid)),
+            None => rig.set_dc(device_id, context(plain_dc(fsc, pscid))),
             Some(pid) => {
-                rig.set_dc(device_id, process_dc(pdtp));
+                rig.set_dc(device_id, context(process_dc(pdtp)));
                 rig.set_pc(pdtp, pid, user_pc(fsc, pscid));
             }
         }
@@ -55,7 +80,7 @@ fn build(rig: &mut Rig) -> Vec<Held> {
             let count = if napot { 16 } else { 1 };
             let leaves = [0, 1].map(|_| {
                 let frames = 1 << (rig.design.pas - 22);
-                let frame = rig.random.below(frames) << 22;
+                let frame = rig.random.below(frames) << 22 | gscid.map_or(0, |_| WINDOW);
                 entry(if napot { napot::encode(frame >> 12) << 12 } else { frame }, flags)
             });
             let slots: Vec<u64> =
@@ -68,79 +93,124 @@ fn build(rig: &mut Rig) -> Vec<Held> {
             }
             let global = by_pointer || flags & bits::G != 0;
             let query = Query::read(device_id, process_id, va);
-            held.push(Held { query, pscid, global, first: va, bytes, slots, leaves });
+            pages.held.push(Held { query, pscid, gscid, global, first: va, bytes, slots, leaves });
         }
     }
-    held
+    pages
 }
 
-fn set(rig: &mut Rig, held: &[Held], which: usize) {
-    for page in held {
-        page.slots.iter().for_each(|slot| rig.store(*slot, page.leaves[which]));
+/// A second stage whose guest physical addresses below the window are physical addresses.
+fn second_stage(rig: &mut Rig) -> u64 {
+    let root = rig.pages(4);
+    for i in 0..1024 {
+        rig.store(root + 8 * i, entry(i << 30, bits::ALL));
+    }
+    root
+}
+
+/// Writes all leaves as they are before (0) or after (1) a change of the first stage, of the second stage.
+fn set(rig: &mut Rig, pages: &Pages, first: usize, second: usize) {
+    for page in &pages.held {
+        page.slots.iter().for_each(|slot| rig.store(*slot, page.leaves[first]));
+    }
+    for (_, root) in &pages.machines {
+        for i in 0..1 << (rig.design.pas - 30) {
+            let frame = i ^ second as u64;
+            rig.store(root + 8 * ((WINDOW >> 30) + i), entry(frame << 30, bits::ALL));
+        }
     }
 }
 
-fn physical(page: &Held, which: usize) -> u64 {
-    let frame = pte::PPN.get(page.leaves[which]) << 12;
+fn physical(page: &Held, first: usize, second: usize) -> u64 {
+    let frame = pte::PPN.get(page.leaves[first]) << 12;
     let inside = page.bytes - 1;
-    (frame & !inside) | (page.query.iova & inside)
+    let address = (frame & !inside) | (page.query.iova & inside);
+    if page.gscid.is_some() { (address - WINDOW) ^ (second as u64) << 30 } else { address }
 }
 
-/// Fills the TLB with every page, changes every leaf, carries out `command`, and looks at who still gives the old page.
+/// Fills the TLB with every page, changes every leaf of one stage (the one that the command is about), carries out `command`,
+/// and looks at who still gives the old page.
 fn kills_exactly(
     rig: &mut Rig,
-    held: &mut [Held],
+    pages: &mut Pages,
     port: usize,
     command: Command,
     named: impl Fn(&Held) -> bool,
 ) {
-    set(rig, held, 0);
+    let second = matches!(command, Command::IotinvalGvma { .. });
+    set(rig, pages, 0, 0);
     rig.invalidate_all();
-    for page in held.iter_mut() {
+    for page in &mut pages.held {
         page.query.iova = page.first + rig.random.below(page.bytes);
         let answer = rig.ask(port, page.query);
-        assert_eq!(answer.spa, physical(page, 0), "{answer:x?}");
+        assert_eq!(answer.spa, physical(page, 0, 0), "{answer:x?}");
     }
-    set(rig, held, 1);
+    set(rig, pages, usize::from(!second), usize::from(second));
     rig.carry_out(&[command]);
     // What is alive must be looked at first: what is dead is refilled by looking at it, and may push others out.
-    let (dead, alive): (Vec<&Held>, Vec<&Held>) = held.iter().partition(|page| named(page));
-    for (page, which) in alive.iter().map(|p| (p, 0)).chain(dead.iter().map(|p| (p, 1))) {
+    let (dead, alive): (Vec<&Held>, Vec<&Held>) = pages.held.iter().partition(|page| named(page));
+    for (page, is_dead) in alive.iter().map(|p| (p, false)).chain(dead.iter().map(|p| (p, true))) {
         let reads = rig.bus.reads.len();
         let answer = rig.ask(port, page.query);
         assert!(answer.is_success());
-        let verdict = if which == 0 { "is not named and must stay" } else { "is named and must go" };
+        let verdict = if is_dead { "is named and must go" } else { "is not named and must stay" };
         assert_eq!(
             answer.spa,
-            physical(page, which),
-            "{command:x?}: {:x?} (PSCID {:#x}, global {}) {verdict}",
+            physical(page, usize::from(is_dead && !second), usize::from(is_dead && second)),
+            "{command:x?}: {:x?} (PSCID {:#x}, GSCID {:x?}, global {}) {verdict}",
             page.query,
             page.pscid,
+            page.gscid,
             page.global
         );
-        assert!(which == 1 || rig.bus.reads.len() == reads, "{command:x?}: a read for what was cached");
+        assert!(is_dead || rig.bus.reads.len() == reads, "{command:x?}: a read for what was cached");
     }
 }
+
+/// Whether IOTINVAL.VMA with these operands names a page.
+fn vma_names(page: &Held, gscid: Option<u16>, pscid: Option<u32>, range: Option<Range>) -> bool {
+    page.gscid == gscid
+        && pscid.is_none_or(|pscid| page.pscid == pscid && !page.global)
+        && range.is_none_or(|range| {
+            let (low, high) = range.bounds();
+            low < page.first + page.bytes && page.first <= high
+        })
+}
+
+const INSIDE: [u64; 6] = [SMALL, GROUP + 0x7000, HUGE + 0x12_3000, GLOBAL, GLOBAL_BY_POINTER, SMALL + 0x1000];
 
 #[test]
 fn all_eight_forms_of_iotinval_vma_kill_exactly_what_they_name() {
     let mut rig = Rig::ready("default", 1, 3);
-    let mut held = build(&mut rig);
-    let inside = [SMALL, GROUP + 0x7000, HUGE + 0x12_3000, GLOBAL, GLOBAL_BY_POINTER, SMALL + 0x1000];
+    let mut pages = build(&mut rig, &HOST);
     for gscid in [None, Some(0)] {
         for pscid in [None, Some(0x11), Some(0x22), Some(0x80033), Some(0x33)] {
-            for address in [None].into_iter().chain(inside.map(Some)) {
+            for range in [None].into_iter().chain(INSIDE.map(|address| Some(Range::page_of(address)))) {
                 for port in 0..2 {
-                    let range = address.map(Range::page_of);
                     let command = Command::IotinvalVma { gscid, pscid, range };
-                    kills_exactly(&mut rig, &mut held, port, command, |page| {
-                        gscid.is_none()
-                            && pscid.is_none_or(|pscid| page.pscid == pscid && !page.global)
-                            && address.is_none_or(|a| (page.first..page.first + page.bytes).contains(&a))
+                    kills_exactly(&mut rig, &mut pages, port, command, |page| {
+                        vma_names(page, gscid, pscid, range)
                     });
                 }
             }
         }
+    }
+}
+
+/// Ranges of every size around and beside the pages, with and without non-leaf entries.
+#[test]
+fn iotinval_vma_kills_exactly_the_range_that_it_names() {
+    let mut rig = Rig::ready("guests", 1, 8);
+    let mut pages = build(&mut rig, &HOST);
+    for shift in (13..=64).flat_map(|shift| [shift; 3]) {
+        let pick = rig.random.below(INSIDE.len() as u64) as usize;
+        let beside = [0, 1 << shift.min(38)][rig.random.below(2) as usize];
+        let page = range::encode(INSIDE[pick] ^ beside, shift).expect("a size of a range");
+        let range = Some(Range { page, napot: true, non_leaf: rig.random.below(2) == 1 });
+        let pscid = [None, Some(0x11), Some(0x22)][rig.random.below(3) as usize];
+        let port = rig.random.below(2) as usize;
+        let command = Command::IotinvalVma { gscid: None, pscid, range };
+        kills_exactly(&mut rig, &mut pages, port, command, |page| vma_names(page, None, pscid, range));
     }
 }
 
@@ -149,19 +219,19 @@ fn all_eight_forms_of_iotinval_vma_kill_exactly_what_they_name() {
 fn an_invalidation_reaches_every_port() {
     for name in ["tiny", "default", "odd"] {
         let mut rig = Rig::ready(name, 5, 4);
-        let held = build(&mut rig);
-        let page = &held[0];
+        let pages = build(&mut rig, &HOST);
+        let page = &pages.held[0];
         for round in 0..20 {
             let (old, new) = (round & 1, !round & 1);
-            set(&mut rig, &held, old);
+            set(&mut rig, &pages, old, 0);
             rig.invalidate_all();
             for port in 0..rig.design.ports as usize {
-                assert_eq!(rig.ask(port, page.query).spa, physical(page, old));
+                assert_eq!(rig.ask(port, page.query).spa, physical(page, old, 0));
             }
-            set(&mut rig, &held, new);
+            set(&mut rig, &pages, new, 0);
             rig.carry_out(&[vma(Some(page.pscid), Some(page.first))]);
             for port in 0..rig.design.ports as usize {
-                assert_eq!(rig.ask(port, page.query).spa, physical(page, new), "{name}, port {port}");
+                assert_eq!(rig.ask(port, page.query).spa, physical(page, new, 0), "{name}, port {port}");
             }
         }
     }
