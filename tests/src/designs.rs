@@ -60,7 +60,11 @@ nl = true
 s = true
 "#;
 
-/// A shipped design by name, `odd`, `narrow` or `guests`.
+/// Interrupts by messages only, of two vectors.
+const MESSAGES: &str =
+    "base = \"tiny\"\nname = \"messages\"\n[interrupts]\nvectors = 2\nwired = false\nmsi = true\n";
+
+/// A shipped design by name, `odd`, `narrow`, `guests` or `messages`.
 ///
 /// # Panics
 /// If there is none of this name.
@@ -69,6 +73,7 @@ pub fn design(name: &str) -> Design {
         "odd" => Design::from_toml(ODD, "odd.toml").expect("the odd design is valid"),
         "narrow" => Design::from_toml(NARROW, "narrow.toml").expect("the narrow design is valid"),
         "guests" => Design::from_toml(GUESTS, "guests.toml").expect("the guests design is valid"),
+        "messages" => Design::from_toml(MESSAGES, "messages.toml").expect("the design is valid"),
         name => Design::shipped(name).unwrap_or_else(|| panic!("no design {name}")),
     }
 }

@@ -1,8 +1,13 @@
 //! The memory-mapped registers: their bus port and their contents.
 
 mod axi_lite;
+mod directory;
+mod features;
+mod interrupts;
+mod queues;
 mod registers;
-mod words;
+pub mod words;
 
 pub use axi_lite::axi_lite;
-pub use registers::{capabilities, registers};
+pub use features::capabilities;
+pub use registers::registers;

@@ -3,7 +3,7 @@
 use pasidon_spec::field::Field;
 use pasidon_spec::registers::Register;
 
-use crate::hdl::{E, cat, lit, onehot};
+use crate::hdl::{E, Module, cat, lit, onehot};
 
 /// A write to the registers, as `axi_lite` hands it over.
 #[derive(Clone, Copy)]
@@ -29,6 +29,17 @@ pub struct Written {
 }
 
 impl WriteBus {
+    /// Input ports `PREFIXwr_*`.
+    pub fn inputs(m: &mut Module, prefix: &str) -> WriteBus {
+        m.section("Write: doubleword index, 4-byte halves, data; takes effect in the next cycle");
+        WriteBus {
+            valid: m.input(&format!("{prefix}wr_valid"), 1),
+            index: m.input(&format!("{prefix}wr_index"), 9),
+            halves: m.input(&format!("{prefix}wr_halves"), 2),
+            data: m.input(&format!("{prefix}wr_data"), 64),
+        }
+    }
+
     /// How `register` is written in this cycle.
     pub fn to(self, register: &Register) -> Written {
         let here = self.valid & self.index.is(doubleword(register));
@@ -91,6 +102,17 @@ impl ReadMap {
             .collect();
         onehot(&choices)
     }
+}
+
+/// A 44-bit page number of an 8-byte register, whose halves can be written one at a time.
+pub fn page_number(m: &mut Module, name: &str, write: Written, field: Field, enable: E) -> E {
+    let value = write.field(field);
+    let below = 32 - u32::from(field.lo);
+    let low = m.reg(&format!("{name}_low"), below, 0);
+    let high = m.reg(&format!("{name}_high"), value.width() - below, 0);
+    m.when(write.low & enable, |m| m.set(low, value.bits(0, below)));
+    m.when(write.high & enable, |m| m.set(high, value.bits(below, value.width() - below)));
+    cat(&[high, low])
 }
 
 fn doubleword(register: &Register) -> u64 {

@@ -9,6 +9,7 @@ use crate::cache::l1_tlb::l1_tlb;
 use crate::cache::l2_tlb::l2_tlb;
 use crate::design::Design;
 use crate::hdl::{E, Instance, Module, all_of, any_of, cat, hi, lit, lo};
+use crate::interrupt::{fault_source, msi};
 use crate::port::axi_master::{AXI_ID_WIDTH, axi_master};
 use crate::queue::{InvalidationKind, barrier, command_queue, fault_queue};
 use crate::regs::{axi_lite, registers};
@@ -44,11 +45,23 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let walks: Vec<Instance> = (0..walkers).map(|i| m.instance(&format!("walker_{i}"), &walk)).collect();
     let completer = m.instance("completion", &completion(d));
     let l2 = has_l2(d).then(|| m.instance("l2_tlb", &l2_tlb(d)));
-    // Readers: walkers, then the command queue. Writers: command queue (fences), fault queue.
-    let axi = m.instance("axi_master", &axi_master(d.walkers + 1, 2));
+    let messages = d.msi.then(|| m.instance("msi", &msi(d)));
+    // Readers: walkers, then the command queue. Writers: command queue (fences), fault queue, messages.
+    let writers: Vec<&Instance> = [&commands, &faults].into_iter().chain(&messages).collect();
+    let axi = m.instance("axi_master", &axi_master(d.walkers + 1, writers.len() as u32));
 
-    register_port(&mut m, &bus, &regs);
-    memory_port(&mut m, &axi, &walks, &commands, &faults);
+    let own = [(&regs, "")];
+    let others = [&messages].into_iter().flatten().map(|block| (block, "reg_"));
+    register_port(&mut m, &bus, &own.into_iter().chain(others).collect::<Vec<_>>());
+    memory_port(&mut m, &axi, &walks, &commands, &writers);
+    if d.qosid {
+        m.section("Quality of service of the accesses of this port, by address channel");
+        for channel in ["ar", "aw"] {
+            for identifier in ["rcid", "mcid"] {
+                m.output(&format!("m_axi_{channel}{identifier}"), regs.out(&format!("iommu_{identifier}")));
+            }
+        }
+    }
 
     // ---- Registers and queues --------------------------------------------------------------------------------------
     for (child, name, source) in [
@@ -85,11 +98,11 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
 
     if d.big_endian {
         for queue in [&commands, &faults] {
-            queue.connect(&mut m, "big_endian", lo());
+            queue.connect(&mut m, "big_endian", regs.out("fctl_be"));
         }
     }
     if d.wired && d.msi {
-        commands.connect(&mut m, "wired_interrupts", hi());
+        commands.connect(&mut m, "wired_interrupts", regs.out("fctl_wsi"));
     }
 
     // ---- Invalidation: first mark what is in flight, then pass through every L1 ------------------------------------
@@ -267,11 +280,23 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     for name in ["c_entry", "c_free", "c_retry", "c_wake", "c_wake_walker"] {
         misses.connect(&mut m, name, completer.out(name));
     }
+    let source = messages.as_ref().map(|messages| message_faults(&mut m, d, &regs, &completer, messages));
     for name in ["valid", "cause", "pid", "pv", "priv", "ttyp", "did", "iotval", "iotval2"] {
-        let name = format!("fault_{name}");
-        faults.connect(&mut m, &name, completer.out(&name));
+        let of_translation = format!("fault_{name}");
+        let value = match &source {
+            Some(source) => source.out(&format!("out_{name}")),
+            None => completer.out(&of_translation),
+        };
+        faults.connect(&mut m, &of_translation, value);
+        if let Some(source) = &source {
+            source.connect(&mut m, &of_translation, completer.out(&of_translation));
+        }
     }
-    completer.connect(&mut m, "fault_ready", faults.out("fault_ready"));
+    let queued = faults.out("fault_ready");
+    match &source {
+        Some(source) => source.connect(&mut m, "ready", queued),
+        None => completer.connect(&mut m, "fault_ready", queued),
+    }
 
     // ---- Fence: a response that was offered before the fence must be taken before it ends --------------------------
     let fence = sync.out("fence_valid");
@@ -293,8 +318,10 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     m.output("drain_pw", sync.out("drain_pw"));
     let drain_ready = m.input("drain_ready", 1);
     sync.connect(&mut m, "drain_ready", drain_ready);
-    m.section("Interrupts: wires, level, active high");
-    m.output("irq", regs.out("irq"));
+    if d.wired {
+        m.section("Interrupts: wires, level, active high");
+        m.output("irq", regs.out("irq"));
+    }
     m.section("Event strobes: lookups and hits per port, walks started per walker, faults reported");
     let strobes =
         |list: &[Instance], name: &str| cat(&list.iter().rev().map(|t| t.out(name)).collect::<Vec<_>>());
@@ -302,12 +329,36 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     m.output("ev_hit", strobes(&tlbs, "ev_hit"));
     let starts: Vec<E> = (0..walkers).rev().map(|i| dispatcher.out(&format!("ev_walk{i}"))).collect();
     m.output("ev_walk", cat(&starts));
-    m.output("ev_fault", completer.out("fault_valid") & faults.out("fault_ready"));
+    let offered = source.as_ref().map_or(completer.out("fault_valid"), |source| source.out("out_valid"));
+    m.output("ev_fault", offered & faults.out("fault_ready"));
     m.build()
 }
 
-/// `s_axil_*`: AXI4-Lite to the registers.
-fn register_port(m: &mut Module, bus: &Instance, regs: &Instance) {
+/// Interrupts as messages, and the fault records of those that fail beside the records of translations.
+fn message_faults(
+    m: &mut Module,
+    d: &Design,
+    regs: &Instance,
+    completer: &Instance,
+    messages: &Instance,
+) -> Instance {
+    let source = m.instance("fault_source", &fault_source());
+    messages.connect(m, "message", regs.out("message"));
+    if d.wired {
+        messages.connect(m, "enable", !regs.out("fctl_wsi"));
+    }
+    if d.big_endian {
+        messages.connect(m, "big_endian", regs.out("fctl_be"));
+    }
+    source.connect(m, "message_valid", messages.out("fault_valid"));
+    source.connect(m, "message_addr", messages.out("fault_addr"));
+    messages.connect(m, "fault_ready", source.out("message_ready"));
+    completer.connect(m, "fault_ready", source.out("fault_ready"));
+    source
+}
+
+/// `s_axil_*`: AXI4-Lite to the blocks that have registers, each with the prefix of its ports.
+fn register_port(m: &mut Module, bus: &Instance, blocks: &[(&Instance, &str)]) {
     m.section("Registers: AXI4-Lite slave");
     let awaddr = m.input("s_axil_awaddr", 12);
     m.input("s_axil_awprot", 3);
@@ -330,10 +381,13 @@ fn register_port(m: &mut Module, bus: &Instance, regs: &Instance) {
     m.output("s_axil_rresp", bus.out("rresp"));
     m.output("s_axil_rvalid", bus.out("rvalid"));
     input(m, bus, "s_axil_", "rready", 1);
-    for name in ["wr_valid", "wr_index", "wr_halves", "wr_data", "rd_index"] {
-        regs.connect(m, name, bus.out(name));
+    for (block, prefix) in blocks {
+        for name in ["wr_valid", "wr_index", "wr_halves", "wr_data", "rd_index"] {
+            block.connect(m, &format!("{prefix}{name}"), bus.out(name));
+        }
     }
-    bus.connect(m, "rd_data", regs.out("rd_data"));
+    // A block answers 0 for what is not its own.
+    bus.connect(m, "rd_data", any_of(blocks.iter().map(|(b, prefix)| b.out(&format!("{prefix}rd_data")))));
 }
 
 /// An input of the core that goes straight to a child.
@@ -343,7 +397,13 @@ fn input(m: &mut Module, child: &Instance, prefix: &str, name: &str, width: u32)
 }
 
 /// `m_axi_*`: AXI4 from the walkers and queues.
-fn memory_port(m: &mut Module, axi: &Instance, walks: &[Instance], commands: &Instance, faults: &Instance) {
+fn memory_port(
+    m: &mut Module,
+    axi: &Instance,
+    walks: &[Instance],
+    commands: &Instance,
+    writers: &[&Instance],
+) {
     const AXI: &str = "m_axi_";
     m.section("Tables and queues: AXI4 master, write address");
     // Normal, bufferable, not allocated; unprivileged, secure data access.
@@ -399,7 +459,7 @@ fn memory_port(m: &mut Module, axi: &Instance, walks: &[Instance], commands: &In
             reader.connect(m, "rd_last", last);
         }
     }
-    for (i, writer) in [commands, faults].into_iter().enumerate() {
+    for (i, writer) in writers.iter().enumerate() {
         for name in ["wr_valid", "wr_addr", "wr_len", "wr_size", "wd_valid", "wd_data", "wd_strb", "wd_last"]
         {
             axi.connect(m, &name.replacen('_', &format!("{i}_"), 1), writer.out(name));

@@ -123,6 +123,10 @@ words! {
         awburst = "awburst",
         /// The write is exclusive.
         awlock = "awlock",
+        /// Resource control id of the write, with QoS ids.
+        awrcid = "awrcid",
+        /// Monitoring counter id of the write, with QoS ids.
+        awmcid = "awmcid",
         /// Write address valid.
         awvalid = "awvalid",
         /// Write data.
@@ -147,6 +151,10 @@ words! {
         arburst = "arburst",
         /// The read is exclusive.
         arlock = "arlock",
+        /// Resource control id of the read, with QoS ids.
+        arrcid = "arrcid",
+        /// Monitoring counter id of the read, with QoS ids.
+        armcid = "armcid",
         /// Read address valid.
         arvalid = "arvalid",
         /// Ready for read data.

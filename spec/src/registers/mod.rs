@@ -120,6 +120,11 @@ impl Register {
         mask
     }
 
+    /// The register number `index` (0 for the first) of an array, as a register of its own.
+    pub const fn element(&self, index: u8) -> Register {
+        Register { offset: self.offset_of(index), count: 1, ..*self }
+    }
+
     /// The bits reserved for standard use.
     pub const fn reserved(&self) -> u64 {
         field::reserved(self.fields, self.bits())

@@ -3,6 +3,8 @@
 mod commands;
 mod contexts;
 mod fault_queue;
+mod fctl;
+mod interrupt_messages;
 mod invalidation;
 mod isolation;
 mod page_tables;

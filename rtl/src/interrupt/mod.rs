@@ -1,0 +1,7 @@
+//! Interrupts as messages.
+
+mod fault_source;
+mod msi;
+
+pub use fault_source::fault_source;
+pub use msi::msi;
