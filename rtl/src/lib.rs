@@ -17,6 +17,7 @@ pub mod translate;
 pub mod walk;
 
 pub use design::{Design, DesignError};
+pub use emit::mutate::{Mutant, Mutants};
 pub use emit::{Direction, EmitError, Port};
 
 use serde_json::json;
@@ -39,6 +40,18 @@ pub struct Generated {
 /// # Errors
 /// An [`EmitError`] is a mistake in a block, not in the design.
 pub fn generate(design: &Design) -> Result<Generated, EmitError> {
+    emitted(design).map(|(generated, _)| generated)
+}
+
+/// The Verilog of a design, and what it takes to write it with a fault in it.
+///
+/// # Errors
+/// An [`EmitError`] is a mistake in a block, not in the design.
+pub fn mutants(design: &Design) -> Result<Mutants, EmitError> {
+    emitted(design).map(|(generated, emitted)| Mutants::new(generated, emitted))
+}
+
+fn emitted(design: &Design) -> Result<(Generated, emit::Emitted), EmitError> {
     hdl::session(|| {
         let emitted = emit::emit(&*top::pasidon_iommu(design))?;
         let hash = design.hash();
@@ -56,6 +69,7 @@ pub fn generate(design: &Design) -> Result<Generated, EmitError> {
             "ports": emitted.ports,
         });
         let design_json = format!("{document:#}\n");
-        Ok(Generated { verilog: banner + &emitted.verilog, design_json, ports: emitted.ports, hash })
+        let verilog = banner + &emitted.verilog;
+        Ok((Generated { verilog, design_json, ports: emitted.ports.clone(), hash }, emitted))
     })
 }

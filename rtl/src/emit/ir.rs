@@ -44,6 +44,17 @@ impl X {
         }
     }
 
+    /// The operands, in the order in which they are written.
+    pub fn children_mut(&mut self) -> Vec<&mut X> {
+        match self {
+            X::Signal(..) | X::Const(..) | X::Slice(..) => vec![],
+            X::Unary(_, a, _) => vec![a],
+            X::Binary(a, _, b, _) => vec![a, b],
+            X::Concat(parts, _) => parts.iter_mut().collect(),
+            X::Mux(c, a, b) => vec![c, a, b],
+        }
+    }
+
     /// Calls `f(name, lo, width, sliced)` for every signal read.
     pub fn reads(&self, f: &mut dyn FnMut(&str, u32, u32, bool)) {
         match self {

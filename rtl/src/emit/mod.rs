@@ -6,8 +6,10 @@
 
 mod ir;
 mod lower;
+pub mod mutate;
 mod verilog;
 
+use lower::Mod;
 use rust_hdl::core::block::Block;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +59,19 @@ pub struct Emitted {
     pub top: String,
     /// The ports of the top module, in order.
     pub ports: Vec<Port>,
+    /// What the text was written from.
+    pub(crate) parts: Parts,
+}
+
+/// The modules of a text, children before parents.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
+    /// As the blocks describe them.
+    modules: Vec<Mod>,
+    /// As they are written.
+    tidy: Vec<Mod>,
+    /// Their texts.
+    texts: Vec<String>,
 }
 
 /// Emits `top` and everything below it.
@@ -81,6 +96,8 @@ pub fn emit(top: &dyn Block) -> Result<Emitted, EmitError> {
             Port { name: p.name.clone(), direction, width: p.width, doc: section.clone() }
         })
         .collect();
-    let texts: Vec<String> = modules.iter().map(|m| verilog::module(m.clone(), &modules)).collect();
-    Ok(Emitted { verilog: texts.join("\n"), top: last.kind.clone(), ports })
+    let tidy: Vec<Mod> = modules.iter().map(|m| verilog::tidy(m.clone(), &modules)).collect();
+    let texts: Vec<String> = tidy.iter().map(|m| verilog::module(m, &modules)).collect();
+    let verilog = texts.join("\n");
+    Ok(Emitted { verilog, top: last.kind.clone(), ports, parts: Parts { modules, tidy, texts } })
 }

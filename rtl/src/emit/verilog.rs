@@ -7,14 +7,22 @@ use bitvec::vec::BitVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
+/// Begins what stands at the end of a module for the sake of tools that warn of unused bits.
+pub(super) const UNUSED: &str =
+    "  // Bits that nothing here reads (reserved, or switched off in this design)";
 /// Temporaries with more nodes than this keep their own line.
 const FOLD: usize = 24;
 
-/// The text of one module.
-pub(super) fn module(mut m: Mod, all: &[Mod]) -> String {
+/// A module as it is written: without what nothing reads, with temporaries in their readers.
+pub(super) fn tidy(mut m: Mod, all: &[Mod]) -> Mod {
     drop_dead(&mut m, all);
     fold_temporaries(&mut m);
-    Writer { all, used: usage(&m, all), m: &m, out: String::new() }.write()
+    m
+}
+
+/// The text of a module that is [`tidy`].
+pub(super) fn module(m: &Mod, all: &[Mod]) -> String {
+    Writer { all, used: usage(m, all), m, out: String::new() }.write()
 }
 
 /// The Verilog name of an internal name.
@@ -412,7 +420,7 @@ impl Writer<'_> {
         }
         if !parts.is_empty() {
             self.line("");
-            self.line("  // Bits that nothing here reads (reserved, or switched off in this design)");
+            self.line(UNUSED);
             self.line(format!("  wire unused = &{{1'b0,\n    {}}};", parts.join(",\n    ")));
         }
     }
@@ -420,7 +428,7 @@ impl Writer<'_> {
 
 /// Whether an expression is what [`Module::wire_if`](crate::hdl::Module::wire_if) describes: elsewhere the builder folds a
 /// multiplexer with a constant 0 into an AND.
-fn is_guarded(x: &X) -> bool {
+pub(super) fn is_guarded(x: &X) -> bool {
     matches!(x, X::Mux(_, _, zero) if **zero == X::Const(0, 1))
 }
 
