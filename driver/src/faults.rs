@@ -4,6 +4,7 @@ use crate::{
     bond::{Call, Fault},
     iommu::{Inner, Iommu},
     pasid::Pasid,
+    record_queue::BURST,
 };
 use alloc::vec::Vec;
 use pasidon_spec::fault::FaultRecord;
@@ -36,17 +37,23 @@ impl Iommu {
         let mut report = FaultReport::default();
         let mut budget = 2 * inner.faults.capacity();
         loop {
-            let burst = inner.faults.take();
-            report.overflow |= burst.overflow;
-            report.memory_fault |= burst.memory_fault;
-            for (position, record) in (burst.position..).zip(&burst.records[..burst.count]) {
-                if inner.deliver(position, *record) {
-                    report.records.push(*record);
+            let burst = inner.faults.take(BURST);
+            // The queue is re-enabled when there is room again, not before.
+            let mut more = burst.more;
+            if let Some(stop) = burst.stop {
+                report.overflow |= stop.overflow;
+                report.memory_fault |= stop.memory_fault;
+                more = inner.faults.resume(stop);
+            }
+            for (position, words) in (burst.position..).zip(&burst.records[..burst.count]) {
+                let record = FaultRecord::decode(*words);
+                if inner.deliver(position, record) {
+                    report.records.push(record);
                 } else {
                     report.suppressed += 1;
                 }
             }
-            if burst.count == 0 && !burst.more {
+            if burst.count == 0 && !more {
                 return report;
             }
             budget = budget.saturating_sub(burst.count.max(1) as u64);

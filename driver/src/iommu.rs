@@ -7,18 +7,18 @@ use crate::{
     config::{Config, DeviceOptions, Untagged},
     device_directory::{self, DeviceDirectory},
     error::{DisableError, EnableError, InitError},
-    fault_queue::{self, FaultQueue},
     hardware::{Hardware, Region},
     lock::{Lock, Turn},
     pasid::{IdAllocator, Pasid, PasidSpace},
     platform::Platform,
     process_directory::{self, ProcessDirectory, Slot},
+    record_queue::{self, RecordQueue},
 };
 use alloc::{collections::BTreeMap, sync::Arc};
 use pasidon_spec::{
     command::Command,
     pdt,
-    registers::{capabilities, ddtp, fctl, icvec, pqcsr},
+    registers::{capabilities, ddtp, fctl, icvec},
 };
 
 /// An IOMMU that is up and translating. Clones refer to the same one.
@@ -34,7 +34,7 @@ pub(crate) struct Inner {
     pub(crate) tables: Turn<Tables>,
     pub(crate) bonds: Lock<Bonds>,
     pub(crate) commands: CommandQueue,
-    pub(crate) faults: FaultQueue,
+    pub(crate) faults: RecordQueue<4>,
     pub(crate) hardware: Arc<Hardware>,
     pub(crate) capabilities: Capabilities,
     pub(crate) pasids: Arc<PasidSpace>,
@@ -108,7 +108,7 @@ impl Iommu {
         let directory = DeviceDirectory::new(&hardware, capabilities, config.device_id_width)?;
         let commands = CommandQueue::new(&hardware, config.command_queue_log2)?;
         let interrupts = config.fault_vector.is_some();
-        let faults = FaultQueue::new(&hardware, config.fault_queue_log2, interrupts)?;
+        let faults = RecordQueue::new(&hardware, &record_queue::FAULTS, config.fault_queue_log2, interrupts)?;
         let empty_root = hardware.alloc_zeroed(crate::hardware::PAGE).ok_or(InitError::OutOfMemory)?;
 
         // A previous owner's entries may have survived being Off.
@@ -245,11 +245,10 @@ impl Drop for Tables {
 fn quiesce(hardware: &Hardware, capabilities: Capabilities) -> Result<(), InitError> {
     device_directory::switch_off(hardware).map_err(|_| InitError::Timeout("directory mode"))?;
     command_queue::disable(hardware).map_err(|_| InitError::Timeout("command queue"))?;
-    fault_queue::disable(hardware).map_err(|_| InitError::Timeout("fault queue"))?;
-    if capabilities.ats() {
-        let off = |v| !pqcsr::PQON.is_set(v) && !pqcsr::BUSY.is_set(v);
-        hardware.write(&pqcsr::REG, 0);
-        hardware.wait(&pqcsr::REG, off).map_err(|_| InitError::Timeout("page-request queue"))?;
+    let faults = Some(&record_queue::FAULTS);
+    let page_requests = capabilities.ats().then_some(&record_queue::PAGE_REQUESTS);
+    for plan in faults.into_iter().chain(page_requests) {
+        plan.disable(hardware).map_err(|_| InitError::Timeout(plan.name))?;
     }
     debug_assert!(ddtp::IOMMU_MODE.get(hardware.read(&ddtp::REG)) == 0);
     Ok(())

@@ -94,7 +94,6 @@ mod directory;
 mod error;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
-mod fault_queue;
 mod faults;
 mod hardware;
 mod iommu;
@@ -104,6 +103,7 @@ mod pasid;
 mod platform;
 mod process_directory;
 mod raw;
+mod record_queue;
 mod sva;
 #[cfg(test)]
 mod tests;

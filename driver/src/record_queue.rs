@@ -1,0 +1,257 @@
+//! Queues that the IOMMU fills and software empties, the fault queue and the page-request queue: records taken
+//! out in order, and what is needed to recover from overflow and memory faults.
+
+use crate::{
+    error::InitError,
+    hardware::{Hardware, Region, TimedOut},
+    lock::Lock,
+};
+use alloc::sync::Arc;
+use pasidon_spec::{
+    fault,
+    field::Field,
+    page_request,
+    registers::{Register, fqb, fqcsr, fqh, fqt, ipsr, pqb, pqcsr, pqh, pqt},
+};
+
+/// How many records are copied out under the lock at a time.
+pub(crate) const BURST: usize = 16;
+
+/// Where one kind of queue has its registers, and what their fields are.
+pub(crate) struct Plan {
+    /// What errors call the queue.
+    pub(crate) name: &'static str,
+    record_bytes: u64,
+    base: &'static Register,
+    base_ppn: Field,
+    base_size: Field,
+    head: &'static Register,
+    tail: &'static Register,
+    control: &'static Register,
+    enable: Field,
+    interrupt_enable: Field,
+    memory_fault: Field,
+    overflow: Field,
+    on: Field,
+    busy: Field,
+    pending: Field,
+}
+
+/// The fault queue.
+pub(crate) static FAULTS: Plan = Plan {
+    name: "fault queue",
+    record_bytes: fault::RECORD_BYTES,
+    base: &fqb::REG,
+    base_ppn: fqb::PPN,
+    base_size: fqb::LOG2SZ_1,
+    head: &fqh::REG,
+    tail: &fqt::REG,
+    control: &fqcsr::REG,
+    enable: fqcsr::FQEN,
+    interrupt_enable: fqcsr::FIE,
+    memory_fault: fqcsr::FQMF,
+    overflow: fqcsr::FQOF,
+    on: fqcsr::FQON,
+    busy: fqcsr::BUSY,
+    pending: ipsr::FIP,
+};
+
+/// The page-request queue, which exists if `capabilities.ATS` is 1.
+pub(crate) static PAGE_REQUESTS: Plan = Plan {
+    name: "page-request queue",
+    record_bytes: page_request::RECORD_BYTES,
+    base: &pqb::REG,
+    base_ppn: pqb::PPN,
+    base_size: pqb::LOG2SZ_1,
+    head: &pqh::REG,
+    tail: &pqt::REG,
+    control: &pqcsr::REG,
+    enable: pqcsr::PQEN,
+    interrupt_enable: pqcsr::PIE,
+    memory_fault: pqcsr::PQMF,
+    overflow: pqcsr::PQOF,
+    on: pqcsr::PQON,
+    busy: pqcsr::BUSY,
+    pending: ipsr::PIP,
+};
+
+impl Plan {
+    const fn errors(&self) -> u64 {
+        self.memory_fault.mask() | self.overflow.mask()
+    }
+
+    /// Turns the queue off. Once this has succeeded the IOMMU does not access its memory.
+    pub(crate) fn disable(&self, hardware: &Hardware) -> Result<(), TimedOut> {
+        hardware.wait(self.control, |v| !self.busy.is_set(v))?;
+        hardware.write(self.control, 0);
+        hardware.wait(self.control, |v| !self.on.is_set(v) && !self.busy.is_set(v))?;
+        Ok(())
+    }
+}
+
+/// A queue whose records have `WORDS` doublewords.
+pub(crate) struct RecordQueue<const WORDS: usize> {
+    plan: &'static Plan,
+    hardware: Arc<Hardware>,
+    ring: Lock<Ring>,
+    entries: u64,
+    enable: u64,
+}
+
+struct Ring {
+    memory: Option<Region>,
+    head: u64,
+    /// Records taken out since the driver started: the position of the record at `head`.
+    taken: u64,
+}
+
+/// Records copied out of the queue, and what the queue said about records that it lost.
+pub(crate) struct Burst<const WORDS: usize> {
+    pub(crate) records: [[u64; WORDS]; BURST],
+    pub(crate) count: usize,
+    /// Position of the first record, counted from the first record ever.
+    pub(crate) position: u64,
+    /// How many records there were before any was taken.
+    pub(crate) depth: u64,
+    /// There was more in the queue.
+    pub(crate) more: bool,
+    /// The queue has been emptied and has stopped: after what [`Stop`] says, it waits for
+    /// [`RecordQueue::resume`].
+    pub(crate) stop: Option<Stop>,
+}
+
+/// Why a queue discards records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stop {
+    pub(crate) overflow: bool,
+    pub(crate) memory_fault: bool,
+    errors: u64,
+}
+
+impl<const WORDS: usize> RecordQueue<WORDS> {
+    /// Allocates and enables a queue of `2^log2_entries` records, or of as many as the IOMMU supports.
+    pub(crate) fn new(
+        hardware: &Arc<Hardware>,
+        plan: &'static Plan,
+        log2_entries: u32,
+        interrupts: bool,
+    ) -> Result<Self, InitError> {
+        debug_assert!(plan.record_bytes == 8 * WORDS as u64);
+        let bytes = (plan.record_bytes as usize) << log2_entries;
+        let memory = hardware.alloc_zeroed(bytes).ok_or(InitError::OutOfMemory)?;
+        plan.disable(hardware).map_err(|_| InitError::Timeout(plan.name))?;
+        let wanted = plan.base_ppn.of(memory.ppn()) | plan.base_size.of(u64::from(log2_entries) - 1);
+        hardware.write(plan.base, wanted);
+        let granted = hardware.read(plan.base);
+        let log2_entries = log2_entries.min(plan.base_size.get(granted) as u32 + 1);
+        if plan.base_ppn.get(granted) != memory.ppn() {
+            return Err(InitError::Rejected(plan.name));
+        }
+        let enable = plan.enable.of(1) | plan.interrupt_enable.of(interrupts.into());
+        let queue = Self {
+            plan,
+            hardware: hardware.clone(),
+            ring: Lock::new(Ring { memory: Some(memory), head: 0, taken: 0 }),
+            entries: 1 << log2_entries,
+            enable,
+        };
+        hardware.write(plan.base, plan.base_size.set(wanted, u64::from(log2_entries) - 1));
+        hardware.write(plan.head, 0);
+        hardware.write(plan.control, enable);
+        hardware
+            .wait(plan.control, |v| plan.on.is_set(v) && !plan.busy.is_set(v))
+            .map_err(|_| InitError::Timeout(plan.name))?;
+        Ok(queue)
+    }
+
+    /// How many records the queue can hold.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.entries - 1
+    }
+
+    /// The position that the next record to be written by the IOMMU will have.
+    pub(crate) fn end(&self) -> u64 {
+        let ring = self.ring.lock(self.hardware.platform());
+        ring.taken + self.pending(&ring)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending(&self.ring.lock(self.hardware.platform())) == 0
+    }
+
+    fn pending(&self, ring: &Ring) -> u64 {
+        self.hardware.read(self.plan.tail).wrapping_sub(ring.head) & (self.entries - 1)
+    }
+
+    /// Takes up to `limit` records out of the queue, at most [`BURST`].
+    ///
+    /// The interrupt-pending bit is cleared before the tail is read, so that a record that arrives in between
+    /// raises it again.
+    pub(crate) fn take(&self, limit: usize) -> Burst<WORDS> {
+        let (hardware, plan) = (&*self.hardware, self.plan);
+        let mut ring = self.ring.lock(hardware.platform());
+        let mut burst = Burst {
+            records: [[0; WORDS]; BURST],
+            count: 0,
+            position: ring.taken,
+            depth: 0,
+            more: false,
+            stop: None,
+        };
+        let status = hardware.read(plan.control);
+        hardware.write(&ipsr::REG, plan.pending.of(1));
+        let pending = self.pending(&ring);
+        burst.depth = pending;
+        // The records were written before the tail that was just read.
+        hardware.platform.fence();
+        let Some(base) = ring.memory.as_ref().map(Region::paddr) else { return burst };
+        while (burst.count as u64) < pending.min(limit.min(BURST) as u64) {
+            let entry = base + ring.head * plan.record_bytes;
+            for (offset, word) in (0..).step_by(8).zip(&mut burst.records[burst.count]) {
+                *word = hardware.platform.load64(entry + offset);
+            }
+            burst.count += 1;
+            ring.head = (ring.head + 1) & (self.entries - 1);
+            ring.taken += 1;
+        }
+        if burst.count > 0 {
+            hardware.write(plan.head, ring.head);
+        }
+        burst.more = pending > burst.count as u64;
+        let errors = status & plan.errors();
+        if errors != 0 && !burst.more {
+            // While an error bit is set nothing is queued, so that this is the state to recover from.
+            burst.stop = Some(Stop {
+                overflow: plan.overflow.is_set(status),
+                memory_fault: plan.memory_fault.is_set(status),
+                errors,
+            });
+        }
+        burst
+    }
+
+    /// Makes a queue record again that had stopped. Returns whether there is something in it already.
+    ///
+    /// The interrupt-pending bit is cleared once more: for as long as an error bit was set, that held it up.
+    pub(crate) fn resume(&self, stop: Stop) -> bool {
+        let hardware = &*self.hardware;
+        let ring = self.ring.lock(hardware.platform());
+        if hardware.wait(self.plan.control, |v| !self.plan.busy.is_set(v)).is_err() {
+            return false;
+        }
+        hardware.write(self.plan.control, self.enable | stop.errors);
+        hardware.write(&ipsr::REG, self.plan.pending.of(1));
+        self.pending(&ring) != 0
+    }
+}
+
+impl<const WORDS: usize> Drop for RecordQueue<WORDS> {
+    fn drop(&mut self) {
+        let off = self.plan.disable(&self.hardware).is_ok();
+        if let Some(memory) = self.ring.get_mut().memory.take()
+            && !off
+        {
+            memory.leak();
+        }
+    }
+}
