@@ -1,14 +1,15 @@
-//! Registers, command processor and fault queue of the behavioural IOMMU.
+//! Registers, command processor and queues of the behavioural IOMMU.
 
 use super::{Event, Machine};
 use alloc::format;
 use pasidon_spec::{
     command::{Command, Support},
-    ddt::{self, iommu_mode},
+    ddt::{self, dc, iommu_mode},
     fault::{FaultRecord, RECORD_BYTES},
     pdt,
     registers::{
-        Register, capabilities, cqb, cqcsr, cqh, cqt, ddtp, fctl, fqb, fqcsr, fqh, fqt, icvec, ipsr,
+        Register, capabilities, cqb, cqcsr, cqh, cqt, ddtp, fctl, fqb, fqcsr, fqh, fqt, icvec, ipsr, pqb,
+        pqcsr, pqh, pqt,
     },
 };
 
@@ -26,18 +27,24 @@ pub(super) struct Registers {
     fqb: u64,
     fqh: u64,
     fqt: u64,
-    cqcsr: u64,
+    pub(super) pqb: u64,
+    pub(super) pqh: u64,
+    pub(super) pqt: u64,
+    pub(super) cqcsr: u64,
     fqcsr: u64,
-    ipsr: u64,
+    pub(super) pqcsr: u64,
+    pub(super) ipsr: u64,
     icvec: u64,
-    /// When the busy bits of `ddtp`, `cqcsr` and `fqcsr` clear.
+    /// When the busy bits of `ddtp`, `cqcsr`, `fqcsr` and `pqcsr` clear.
     ddtp_busy: u64,
     cqcsr_busy: u64,
     fqcsr_busy: u64,
+    pqcsr_busy: u64,
 }
 
 const CQ_ERRORS: u64 = cqcsr::CQMF.mask() | cqcsr::CMD_TO.mask() | cqcsr::CMD_ILL.mask();
 const FQ_ERRORS: u64 = fqcsr::FQMF.mask() | fqcsr::FQOF.mask();
+const PQ_ERRORS: u64 = pqcsr::PQMF.mask() | pqcsr::PQOF.mask();
 
 impl Registers {
     pub(super) fn new(capabilities: u64) -> Self {
@@ -51,18 +58,48 @@ impl Registers {
             fqb: 0,
             fqh: 0,
             fqt: 0,
+            pqb: 0,
+            pqh: 0,
+            pqt: 0,
             cqcsr: 0,
             fqcsr: 0,
+            pqcsr: 0,
             ipsr: 0,
             icvec: 0,
             ddtp_busy: 0,
             cqcsr_busy: 0,
             fqcsr_busy: 0,
+            pqcsr_busy: 0,
         }
     }
 
     pub(super) fn fault_pending(&self) -> bool {
         ipsr::FIP.is_set(self.ipsr)
+    }
+
+    pub(super) fn request_pending(&self) -> bool {
+        ipsr::PIP.is_set(self.ipsr)
+    }
+
+    fn ats(&self) -> bool {
+        capabilities::ATS.is_set(self.capabilities)
+    }
+
+    /// Bits of a device context's `tc` that must be 0 for want of ATS.
+    pub(super) fn reserved_control(&self) -> u64 {
+        let ats = dc::tc::EN_ATS.mask() | dc::tc::EN_PRI.mask() | dc::tc::PRPR.mask();
+        let t2gpa = if capabilities::T2GPA.is_set(self.capabilities) { 0 } else { dc::tc::T2GPA.mask() };
+        t2gpa | if self.ats() { 0 } else { ats }
+    }
+
+    /// Error bits hold the pending bits up.
+    pub(super) fn hold_pending(&mut self) {
+        if self.fqcsr & FQ_ERRORS != 0 {
+            self.ipsr |= ipsr::FIP.of(fqcsr::FIE.get(self.fqcsr));
+        }
+        if self.pqcsr & PQ_ERRORS != 0 {
+            self.ipsr |= ipsr::PIP.of(pqcsr::PIE.get(self.pqcsr));
+        }
     }
 
     pub(super) fn mode(&self) -> u64 {
@@ -98,6 +135,10 @@ impl Machine {
             () if is(&fqt::REG) => regs.fqt,
             () if is(&cqcsr::REG) => regs.cqcsr,
             () if is(&fqcsr::REG) => regs.fqcsr,
+            () if is(&pqb::REG) => regs.pqb,
+            () if is(&pqh::REG) => regs.pqh,
+            () if is(&pqt::REG) => regs.pqt,
+            () if is(&pqcsr::REG) => regs.pqcsr,
             () if is(&ipsr::REG) => regs.ipsr,
             () if is(&icvec::REG) => regs.icvec,
             () => 0,
@@ -132,9 +173,13 @@ impl Machine {
             self.write_cqcsr(value);
         } else if is(&fqcsr::REG) {
             self.write_fqcsr(value);
+        } else if [&pqb::REG, &pqh::REG, &pqcsr::REG].into_iter().any(is) {
+            if self.registers.ats() {
+                self.write_request_queue(offset, value);
+            }
         } else if is(&ipsr::REG) {
             self.registers.ipsr &= !value;
-            self.update_fault_pending();
+            self.registers.hold_pending();
         } else if is(&icvec::REG) {
             let kept = (1 << self.knobs.vector_bits) - 1;
             let fields = [icvec::CIV, icvec::FIV, icvec::PMIV, icvec::PIV];
@@ -152,7 +197,9 @@ impl Machine {
 
     fn write_fctl(&mut self, value: u64) {
         let regs = &self.registers;
-        let on = cqcsr::CQON.is_set(regs.cqcsr) || fqcsr::FQON.is_set(regs.fqcsr);
+        let on = cqcsr::CQON.is_set(regs.cqcsr)
+            || fqcsr::FQON.is_set(regs.fqcsr)
+            || pqcsr::PQON.is_set(regs.pqcsr);
         if on || regs.mode() != iommu_mode::OFF {
             self.violation("fctl written while the IOMMU is active");
         }
@@ -207,6 +254,32 @@ impl Machine {
         self.registers.fqcsr_busy = self.ticks + SWITCH;
     }
 
+    fn write_request_queue(&mut self, offset: u32, value: u64) {
+        let is = |register: &Register| u32::from(register.offset) == offset;
+        if is(&pqb::REG) {
+            if pqcsr::PQON.is_set(self.registers.pqcsr) {
+                self.violation("pqb written while the queue is on");
+            }
+            let size = pqb::LOG2SZ_1.get(value).min(self.knobs.max_queue_log2 - 1);
+            self.registers.pqb = pqb::LOG2SZ_1.set(value, size);
+        } else if is(&pqh::REG) {
+            self.registers.pqh = value & ((2 << pqb::LOG2SZ_1.get(self.registers.pqb)) - 1);
+        } else {
+            if pqcsr::BUSY.is_set(self.registers.pqcsr) {
+                self.violation("pqcsr written while busy");
+            }
+            let old = self.registers.pqcsr & !(value & PQ_ERRORS);
+            let mut new = pqcsr::PQEN.set(old, pqcsr::PQEN.get(value));
+            new = pqcsr::PIE.set(new, pqcsr::PIE.get(value));
+            if pqcsr::PQEN.is_set(value) && !pqcsr::PQEN.is_set(old) {
+                new &= !PQ_ERRORS;
+                self.registers.pqt = 0;
+            }
+            self.registers.pqcsr = new | pqcsr::BUSY.of(1);
+            self.registers.pqcsr_busy = self.ticks + SWITCH;
+        }
+    }
+
     /// Completes what writes to control registers began.
     pub(super) fn settle_switches(&mut self) {
         let now = self.ticks;
@@ -224,6 +297,10 @@ impl Machine {
         if now >= regs.fqcsr_busy {
             let on = fqcsr::FQON.set(regs.fqcsr, fqcsr::FQEN.get(regs.fqcsr));
             regs.fqcsr = fqcsr::BUSY.set(on, 0);
+        }
+        if now >= regs.pqcsr_busy {
+            let on = pqcsr::PQON.set(regs.pqcsr, pqcsr::PQEN.get(regs.pqcsr));
+            regs.pqcsr = pqcsr::BUSY.set(on, 0);
         }
     }
 
@@ -244,7 +321,7 @@ impl Machine {
         let support = Support {
             non_leaf: false,
             range: false,
-            ats: false,
+            ats: self.registers.ats(),
             wsi: fctl::WSI.is_set(self.registers.fctl),
             device_id_bits: iommu_mode::levels(self.registers.mode())
                 .map_or(0, |levels| ddt::device_id_bits(self.registers.extended_contexts(), levels)),
@@ -257,6 +334,9 @@ impl Machine {
             self.registers.cqcsr |= cqcsr::CMD_ILL.of(1);
             return;
         };
+        if !self.ats_command(command) {
+            return;
+        }
         self.events.push(Event::Command(command));
         self.caches.invalidate(command);
         self.registers.cqh = (self.registers.cqh + 1) & (command_entries(&self.registers) - 1);
@@ -281,15 +361,7 @@ impl Machine {
                 self.store(address + offset, word);
             }
         }
-        self.update_fault_pending();
-    }
-
-    /// An error bit holds the pending bit up.
-    fn update_fault_pending(&mut self) {
-        let regs = &mut self.registers;
-        if regs.fqcsr & FQ_ERRORS != 0 {
-            regs.ipsr |= ipsr::FIP.of(fqcsr::FIE.get(regs.fqcsr));
-        }
+        self.registers.hold_pending();
     }
 }
 

@@ -1,20 +1,28 @@
 //! A machine for tests: memory, a clock, and a small behavioural IOMMU behind the [`Platform`] trait.
 //!
 //! The IOMMU executes commands from the queue in memory, one per tick, keeps what it has walked in caches
-//! that never forget by themselves, writes fault records, and takes its time to switch queues and modes. It
+//! that never forget by themselves, writes fault records, and takes its time to switch queues and modes. With
+//! [`CAPABILITIES_ATS`] it also speaks ATS and PRI with devices that were [attached](Fake::attach). It
 //! is stricter than hardware: what software must not do (a write to a busy register, use of memory that was
 //! freed) is noted as a [violation](Fake::violations). [`Knobs`] make it misbehave.
 
+mod ats;
+mod endpoint;
 mod iommu;
 mod walk;
 
 use crate::Platform;
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
+use ats::Invalidations;
+pub use ats::{Completion, Message};
+use endpoint::Endpoint;
+pub use endpoint::{Behaviour, Reached, Response};
 use iommu::Registers;
 use pasidon_spec::{
     command::Command,
     ddt::iommu_mode,
     fault::FaultRecord,
+    page_request::PageRequest,
     registers::{capabilities, igs},
 };
 pub use walk::Access;
@@ -33,6 +41,9 @@ pub const CAPABILITIES: u64 = capabilities::VERSION.of(0x10)
     | capabilities::PD17.of(1)
     | capabilities::PD20.of(1);
 
+/// The [`CAPABILITIES`], and ATS and PRI.
+pub const CAPABILITIES_ATS: u64 = CAPABILITIES | capabilities::ATS.of(1);
+
 /// Ways in which the machine can be short of something or broken.
 #[derive(Clone, Debug)]
 pub struct Knobs {
@@ -46,6 +57,12 @@ pub struct Knobs {
     pub illegal_commands: usize,
     /// How many fault records will get a memory fault.
     pub record_faults: usize,
+    /// How many page requests will get a memory fault on their way into the queue.
+    pub request_faults: usize,
+    /// Ticks after which an invalidation request that was not completed times out.
+    pub ats_timeout: u64,
+    /// How many invalidation requests can wait for their completion at once.
+    pub itags: usize,
     /// Queues can't be switched on or off any more.
     pub queues_stuck: bool,
     /// The directory mode can't be changed any more.
@@ -68,6 +85,9 @@ impl Default for Knobs {
             fetch_faults: 0,
             illegal_commands: 0,
             record_faults: 0,
+            request_faults: 0,
+            ats_timeout: 200,
+            itags: 4,
             queues_stuck: false,
             mode_stuck: false,
             modes: Vec::from([iommu_mode::LVL1, iommu_mode::LVL2, iommu_mode::LVL3]),
@@ -99,6 +119,8 @@ pub enum Event {
     },
     /// The IOMMU executed a command.
     Command(Command),
+    /// The IOMMU sent a message to a device.
+    Message(Message),
     /// The driver returned memory.
     Free {
         /// Its start.
@@ -119,6 +141,8 @@ struct Machine {
     next_free: u64,
     registers: Registers,
     caches: Caches,
+    invalidations: Invalidations,
+    endpoints: BTreeMap<u32, Endpoint>,
     knobs: Knobs,
     events: Vec<Event>,
     violations: Vec<String>,
@@ -145,6 +169,8 @@ impl Fake {
             next_free: MEMORY_BASE,
             registers: Registers::new(value),
             caches: Caches::default(),
+            invalidations: Invalidations::default(),
+            endpoints: BTreeMap::new(),
             knobs: Knobs::default(),
             events: Vec::new(),
             violations: Vec::new(),
@@ -182,6 +208,64 @@ impl Fake {
         self.machine().raise(record);
     }
 
+    /// Puts a device that speaks ATS and PRI on the bus, or changes how it behaves.
+    pub fn attach(&self, device_id: u32, behaviour: Behaviour) {
+        let mut machine = self.machine();
+        let endpoint = machine.endpoints.entry(device_id).or_insert_with(|| Endpoint::new(behaviour));
+        endpoint.behaviour = behaviour;
+    }
+
+    /// Takes a device off the bus: it answers nothing any more.
+    pub fn detach(&self, device_id: u32) {
+        self.machine().endpoints.remove(&device_id);
+    }
+
+    /// Resets an attached device: it forgets its translations and what it had asked for.
+    pub fn reset_device(&self, device_id: u32) {
+        if let Some(endpoint) = self.machine().endpoints.get_mut(&device_id) {
+            endpoint.reset();
+        }
+    }
+
+    /// An attached device's access through its own translation cache, which asks the IOMMU when it has to.
+    pub fn access(&self, device_id: u32, pasid: Option<u32>, iova: u64, access: Access) -> Reached {
+        self.machine().endpoint_access(device_id, pasid, iova, access)
+    }
+
+    /// A translation request of a device, past any cache of its own.
+    pub fn translation_request(&self, device_id: u32, pasid: Option<u32>, iova: u64) -> Completion {
+        self.machine().translation_request(device_id, pasid, iova)
+    }
+
+    /// A device's access to a physical address that it claims to have been given by ATS.
+    ///
+    /// # Errors
+    /// The cause code.
+    pub fn translated(&self, device_id: u32, address: u64, access: Access) -> Result<u64, u16> {
+        self.machine().translated(device_id, address, access)
+    }
+
+    /// A device sends a page request or a stop marker: any, be it as it should or not.
+    pub fn page_request(&self, request: PageRequest) {
+        let mut machine = self.machine();
+        if let Some(endpoint) = machine.endpoints.get_mut(&request.did) {
+            endpoint.asks(&request);
+        }
+        machine.page_request(request);
+    }
+
+    /// The responses that an attached device has got since the last call. Messages take a few ticks: see
+    /// [`run_for`](Self::run_for).
+    pub fn take_responses(&self, device_id: u32) -> Vec<Response> {
+        let mut machine = self.machine();
+        machine.endpoints.get_mut(&device_id).map(|it| core::mem::take(&mut it.responses)).unwrap_or_default()
+    }
+
+    /// How many groups of an attached device have no answer yet.
+    pub fn unanswered(&self, device_id: u32) -> usize {
+        self.machine().endpoints.get(&device_id).map_or(0, Endpoint::outstanding)
+    }
+
     /// Lets the IOMMU work for so many ticks.
     pub fn run_for(&self, ticks: u64) {
         for _ in 0..ticks {
@@ -215,6 +299,11 @@ impl Fake {
         self.machine().allocated.keys().copied().collect()
     }
 
+    /// Whether the IOMMU raises the page-request queue's interrupt.
+    pub fn request_interrupt(&self) -> bool {
+        self.machine().registers.request_pending()
+    }
+
     /// Whether the IOMMU raises the fault queue's interrupt.
     pub fn fault_interrupt(&self) -> bool {
         self.machine().registers.fault_pending()
@@ -225,6 +314,8 @@ impl Machine {
     fn tick(&mut self) {
         self.ticks += 1;
         self.settle_switches();
+        self.run_endpoints();
+        self.expire_invalidations();
         self.execute_command();
     }
 

@@ -45,8 +45,8 @@ impl Access {
 }
 
 #[derive(Clone, Copy)]
-struct DeviceContext {
-    control: u64,
+pub(super) struct DeviceContext {
+    pub(super) control: u64,
     first_stage: u64,
 }
 
@@ -122,10 +122,29 @@ impl Machine {
         iova: u64,
         access: Access,
     ) -> Result<u64, Cause> {
+        let Some((entry, page)) = self.look_up(device_id, pasid, iova, access)? else { return Ok(iova) };
+        let allowed = match access {
+            Access::Read => pte::R.is_set(entry),
+            Access::Write => pte::W.is_set(entry) && pte::D.is_set(entry),
+        };
+        if !allowed || !pte::U.is_set(entry) || !pte::A.is_set(entry) {
+            return Err(access.page_fault());
+        }
+        Ok(page << 12 | iova & 0xfff)
+    }
+
+    /// The leaf entry for `iova`, and the physical page that it maps it to; `None` if it is not translated.
+    pub(super) fn look_up(
+        &mut self,
+        device_id: u32,
+        pasid: Option<u32>,
+        iova: u64,
+        access: Access,
+    ) -> Result<Option<(u64, u64)>, Cause> {
         let mode = self.registers.mode();
         let levels = match iommu_mode::levels(mode) {
             Some(levels) => levels,
-            None if mode == iommu_mode::BARE => return Ok(iova),
+            None if mode == iommu_mode::BARE => return Ok(None),
             None => return Err(Cause::AllInboundTransactionsDisallowed),
         };
         let device = self.device_context(device_id, levels)?;
@@ -135,11 +154,11 @@ impl Machine {
         let process_id = match pasid {
             Some(pasid) => pasid,
             None if dc::tc::DPE.is_set(device.control) => 0,
-            None => return Ok(iova),
+            None => return Ok(None),
         };
         let levels = match pdt::pdtp_mode::levels(dc::fsc::MODE.get(device.first_stage)) {
             Some(levels) => levels,
-            None if dc::fsc::MODE.get(device.first_stage) == pdtp_mode::BARE => return Ok(iova),
+            None if dc::fsc::MODE.get(device.first_stage) == pdtp_mode::BARE => return Ok(None),
             None => return Err(Cause::DdtEntryMisconfigured),
         };
         if process_id >> pdt::process_id_bits(levels) != 0 {
@@ -149,7 +168,7 @@ impl Machine {
         self.walk_pages(process, iova, access)
     }
 
-    fn device_context(&mut self, device_id: u32, levels: usize) -> Result<DeviceContext, Cause> {
+    pub(super) fn device_context(&mut self, device_id: u32, levels: usize) -> Result<DeviceContext, Cause> {
         if let Some(known) = self.caches.devices.get(&device_id) {
             return Ok(*known);
         }
@@ -180,10 +199,14 @@ impl Machine {
         if !dc::tc::V.is_set(words[0]) {
             return Err(Cause::DdtEntryNotValid);
         }
-        if words[0] & dc::tc::RESERVED != 0 || words[3] & dc::fsc::RESERVED != 0 {
+        let control = words[0];
+        let orphan = !dc::tc::EN_ATS.is_set(control) && dc::tc::EN_PRI.is_set(control)
+            || !dc::tc::EN_PRI.is_set(control) && dc::tc::PRPR.is_set(control);
+        let reserved = dc::tc::RESERVED | self.registers.reserved_control();
+        if control & reserved != 0 || orphan || words[3] & dc::fsc::RESERVED != 0 {
             return Err(Cause::DdtEntryMisconfigured);
         }
-        let context = DeviceContext { control: words[0], first_stage: words[3] };
+        let context = DeviceContext { control, first_stage: words[3] };
         self.caches.devices.insert(device_id, context);
         Ok(context)
     }
@@ -225,32 +248,27 @@ impl Machine {
         Ok(context)
     }
 
-    fn walk_pages(&mut self, process: ProcessContext, iova: u64, access: Access) -> Result<u64, Cause> {
+    fn walk_pages(
+        &mut self,
+        process: ProcessContext,
+        iova: u64,
+        access: Access,
+    ) -> Result<Option<(u64, u64)>, Cause> {
         let mode = pc::fsc::MODE.get(process.first_stage);
         if mode == page_table::iosatp_mode::BARE {
-            return Ok(iova);
+            return Ok(None);
         }
         let geometry = page_table::first_stage(false, mode).ok_or(Cause::PdtEntryMisconfigured)?;
         let key = (pc::ta::PSCID.get(process.attributes) as u32, iova >> 12);
-        let (entry, page) = match self.caches.pages.get(&key) {
-            Some(known) => *known,
-            None => {
-                if !geometry.is_canonical(iova) {
-                    return Err(access.page_fault());
-                }
-                let found = self.leaf(process.first_stage, geometry, iova, access)?;
-                self.caches.pages.insert(key, found);
-                found
-            }
-        };
-        let allowed = match access {
-            Access::Read => pte::R.is_set(entry),
-            Access::Write => pte::W.is_set(entry) && pte::D.is_set(entry),
-        };
-        if !allowed || !pte::U.is_set(entry) || !pte::A.is_set(entry) {
+        if let Some(known) = self.caches.pages.get(&key) {
+            return Ok(Some(*known));
+        }
+        if !geometry.is_canonical(iova) {
             return Err(access.page_fault());
         }
-        Ok(page << 12 | iova & 0xfff)
+        let found = self.leaf(process.first_stage, geometry, iova, access)?;
+        self.caches.pages.insert(key, found);
+        Ok(Some(found))
     }
 
     /// The leaf entry for `iova`, and the physical page that it maps it to.
