@@ -33,7 +33,10 @@ pub trait SvaOps: Send + Sync {
         let _ = (bond, drvdata);
     }
 
-    /// An access of the device through this bond was refused, or could not be resolved.
+    /// An access of the device through this bond was refused, or a page request could not be resolved.
+    ///
+    /// Called from within [`crate::Iommu::service_faults`] and [`crate::Iommu::service_page_requests`]; what
+    /// it returns matters only to the latter.
     fn fault(&self, bond: &Bond, drvdata: &DrvData, fault: &Fault) -> FaultDecision {
         let _ = (bond, drvdata, fault);
         FaultDecision::AsResolved
@@ -62,6 +65,11 @@ impl Fault {
             privileged: record.privileged,
         };
         Self { access, record: Some(record) }
+    }
+
+    /// A page request that the mm could not resolve.
+    pub(crate) fn unresolved(access: FaultAccess) -> Self {
+        Self { access, record: None }
     }
 
     /// Whether the device waits for an answer, so that [`SvaOps::fault`] has something to decide.
@@ -178,9 +186,13 @@ pub(crate) struct Call {
 impl Call {
     /// To be called under the lock that guards the bond's place in the lookup table, so that unbind, which
     /// takes the bond out of the table first, knows of every call that is still to come.
-    pub(crate) fn begin(bond: &Arc<Bond>, callbacks: &Callbacks) -> Self {
+    pub(crate) fn begin(bond: &Arc<Bond>, callbacks: Option<&Callbacks>) -> Self {
         bond.in_flight.fetch_add(1, Ordering::AcqRel);
-        Self { bond: bond.clone(), callbacks: Some(callbacks.clone()) }
+        Self { bond: bond.clone(), callbacks: callbacks.cloned() }
+    }
+
+    pub(crate) fn bond(&self) -> &Bond {
+        &self.bond
     }
 
     pub(crate) fn mm_exit(self) {
@@ -189,7 +201,7 @@ impl Call {
         }
     }
 
-    pub(crate) fn fault(self, fault: &Fault) -> FaultDecision {
+    pub(crate) fn fault(&self, fault: &Fault) -> FaultDecision {
         match &self.callbacks {
             Some(Callbacks { ops, drvdata }) => ops.fault(&self.bond, drvdata, fault),
             None => FaultDecision::AsResolved,

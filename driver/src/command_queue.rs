@@ -4,7 +4,7 @@
 //! while its progress is looked at, not while waiting in between. When the queue stops on an error or makes
 //! no progress, whoever notices restarts it, and every thread whose batch was lost with the old contents
 //! submits it again, as the specification asks (section "Command-queue CSR"). All commands that the driver
-//! sends can be repeated.
+//! sends can be repeated, except answers to page requests: those are sent at most once.
 
 use crate::{
     error::{CommandError, InitError},
@@ -24,6 +24,9 @@ const ATTEMPTS: usize = 3;
 
 /// Waits for all earlier commands, and for device reads and writes that were translated before them.
 const FENCE: Command = Command::IofenceC { pr: true, pw: true, wsi: false, store: None };
+
+/// Positions of the heads of how many past epochs are remembered.
+const EPOCHS: usize = 8;
 
 const STOPPED: u64 = cqcsr::CQMF.mask() | cqcsr::CMD_TO.mask() | cqcsr::CMD_ILL.mask();
 
@@ -45,13 +48,29 @@ struct Ring {
     epoch: u64,
     /// Where and why the previous epoch ended.
     failure: (u64, CommandError),
+    /// Where the head was at the end of each of the last epochs, by epoch modulo their number.
+    ends: [u64; EPOCHS],
+    /// Commands before this position wait for devices: see [`Hardware::device_timeout`].
+    slow_until: u64,
+    /// Since when invalidations of devices may be outstanding that were sent in an earlier epoch.
+    stragglers: Option<u64>,
     dead: bool,
 }
 
 /// How one submission of a batch ended.
 enum Outcome {
     Done,
-    Lost(CommandError),
+    /// The queue was restarted because of another batch, or of something that may pass.
+    Lost(CommandError, Passed),
+    /// It is this batch's fault.
+    Failed(CommandError, Passed),
+}
+
+/// How many commands of a batch the IOMMU had taken from the queue.
+type Passed = usize;
+
+fn waits_for_device(command: &Command) -> bool {
+    matches!(command, Command::AtsInval { .. })
 }
 
 impl CommandQueue {
@@ -76,6 +95,9 @@ impl CommandQueue {
             tail: 0,
             epoch: 0,
             failure: (0, CommandError::Aborted),
+            ends: [0; EPOCHS],
+            slow_until: 0,
+            stragglers: None,
             dead: false,
         };
         if !ring.start(hardware) {
@@ -99,26 +121,55 @@ impl CommandQueue {
     where
         I: ExactSizeIterator<Item = Command> + Clone,
     {
+        self.submit(batch, false)
+    }
+
+    /// The same for commands that must not be repeated. What the IOMMU has taken from the queue counts as
+    /// done: the specification lets it abort that when the queue stops on an error, but a device that gets
+    /// two answers is worse off than one that has to be reset for want of one.
+    pub(crate) fn execute_once<I>(&self, batch: I) -> Result<(), CommandError>
+    where
+        I: ExactSizeIterator<Item = Command> + Clone,
+    {
+        self.submit(batch, true)
+    }
+
+    fn submit<I>(&self, batch: I, once: bool) -> Result<(), CommandError>
+    where
+        I: ExactSizeIterator<Item = Command> + Clone,
+    {
         debug_assert!(batch.len() <= self.capacity());
-        let mut result = Err(CommandError::Aborted);
+        let mut done = 0;
+        let mut error = CommandError::Aborted;
         for _ in 0..ATTEMPTS {
-            match self.attempt(batch.clone())? {
+            let (outcome, last) = match self.attempt(batch.clone().skip(done))? {
                 Outcome::Done => return Ok(()),
-                Outcome::Lost(error) => result = Err(error),
+                Outcome::Lost(reason, passed) => ((reason, passed), false),
+                Outcome::Failed(reason, passed) => ((reason, passed), true),
+            };
+            error = outcome.0;
+            if once {
+                done += outcome.1;
+                if done >= batch.len() {
+                    return Ok(());
+                }
+            }
+            if last {
+                return Err(error);
             }
         }
-        if let Err(error) = result {
-            log::error!("a batch of {} commands failed: {error}", batch.len());
-        }
-        result
+        log::error!("a batch of {} commands failed: {error}", batch.len());
+        Err(error)
     }
 
     fn attempt<I>(&self, batch: I) -> Result<Outcome, CommandError>
     where
-        I: ExactSizeIterator<Item = Command>,
+        I: ExactSizeIterator<Item = Command> + Clone,
     {
         let platform = self.hardware.platform();
-        let length = batch.len() as u64 + 1;
+        let commands = batch.len();
+        let length = commands as u64 + 1;
+        let waits = batch.clone().any(|command| waits_for_device(&command));
         let mut batch = Some(batch);
         let mut first = 0;
         let mut epoch = None;
@@ -133,7 +184,9 @@ impl CommandQueue {
                     return Err(CommandError::QueueDead);
                 }
                 match epoch {
-                    Some(epoch) if epoch != ring.epoch => return ring.lost(epoch, first..first + length),
+                    Some(epoch) if epoch != ring.epoch => {
+                        return Ok(ring.lost(epoch, first..first + length, waits));
+                    }
                     Some(_) if ring.head >= first + length => return Ok(Outcome::Done),
                     Some(_) => {}
                     None => {
@@ -143,6 +196,9 @@ impl CommandQueue {
                             first = ring.push(&self.hardware, batch);
                             epoch = Some(ring.epoch);
                             progress = now;
+                            if waits {
+                                ring.slow_until = ring.tail;
+                            }
                         }
                     }
                 }
@@ -150,9 +206,15 @@ impl CommandQueue {
                     head = ring.head;
                     progress = now;
                 }
-                if now.wrapping_sub(progress) > self.hardware.timeout {
+                if now.wrapping_sub(progress) > ring.patience(&self.hardware, now) {
+                    let passed = epoch.map_or(0, |_| ring.passed(ring.head, first, commands));
+                    log::error!("no progress of the command queue at command {}", ring.head);
+                    self.hardware.counters.command_timeouts.add(1);
                     ring.restart(&self.hardware, CommandError::Timeout);
-                    return Err(if ring.dead { CommandError::QueueDead } else { CommandError::Timeout });
+                    if ring.dead {
+                        return Err(CommandError::QueueDead);
+                    }
+                    return Ok(Outcome::Failed(CommandError::Timeout, passed));
                 }
             }
             platform.relax();
@@ -221,21 +283,53 @@ impl Ring {
         }
     }
 
-    /// What to tell the owner of the batch at `span`, which was submitted in an epoch that has ended.
-    fn lost(&self, epoch: u64, span: core::ops::Range<u64>) -> Result<Outcome, CommandError> {
+    /// How many ticks the queue may take for a step.
+    fn patience(&self, hardware: &Hardware, now: u64) -> u64 {
+        let stragglers =
+            self.stragglers.is_some_and(|since| now.wrapping_sub(since) <= hardware.device_timeout);
+        if self.head < self.slow_until || stragglers {
+            hardware.device_timeout.max(hardware.timeout)
+        } else {
+            hardware.timeout
+        }
+    }
+
+    /// How many of the `commands` from `first` on are before `head`.
+    fn passed(&self, head: u64, first: u64, commands: usize) -> Passed {
+        head.saturating_sub(first).min(commands as u64) as usize
+    }
+
+    /// What to tell the owner of the batch at `span`, which was submitted in an epoch that has ended. `waits`:
+    /// it has invalidations of devices.
+    fn lost(&self, epoch: u64, span: core::ops::Range<u64>, waits: bool) -> Outcome {
         let (position, error) = self.failure;
         let guilty = self.epoch == epoch + 1 && span.contains(&position);
+        let commands = (span.end - span.start - 1) as usize;
+        let passed = if self.epoch - epoch > EPOCHS as u64 {
+            // Too long ago to tell.
+            commands
+        } else {
+            self.passed(self.ends[epoch as usize % EPOCHS], span.start, commands)
+        };
         match error {
             // A memory fault may pass. A timeout is reported by the thread that ran into it.
-            CommandError::MemoryFault => Ok(Outcome::Lost(CommandError::MemoryFault)),
-            CommandError::Illegal | CommandError::DeviceTimeout if guilty => Err(error),
-            _ => Ok(Outcome::Lost(CommandError::Aborted)),
+            CommandError::MemoryFault => Outcome::Lost(CommandError::MemoryFault, passed),
+            CommandError::Illegal if guilty => Outcome::Failed(error, passed),
+            // The first fence after an invalidation is that of its own batch. If this batch has none, the
+            // fence has met an invalidation that was sent before the queue was last restarted.
+            CommandError::DeviceTimeout if guilty && waits => Outcome::Failed(error, passed),
+            _ => Outcome::Lost(CommandError::Aborted, passed),
         }
     }
 
     /// Empties the queue after a failure of the command at `head` and starts it again.
     fn restart(&mut self, hardware: &Hardware, error: CommandError) {
         log::warn!("command queue restarted at command {}: {error}", self.head);
+        hardware.counters.queue_restarts.add(1);
+        if self.head < self.slow_until && error != CommandError::DeviceTimeout {
+            self.stragglers = Some(hardware.platform.now());
+        }
+        self.ends[self.epoch as usize % EPOCHS] = self.head;
         self.epoch += 1;
         self.failure = (self.head, error);
         self.head = self.tail;

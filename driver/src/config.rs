@@ -18,10 +18,19 @@ pub struct Config {
     /// queue or mode) before it is given up: at least 1. An IOFENCE.C waits for device accesses, so think of
     /// the slowest.
     pub timeout: u64,
+    /// How many ticks a command may take that waits for devices: an invalidation of their translation caches.
+    /// It should be longer than the IOMMU itself waits (PCIe lets a device take a minute), as the IOMMU knows
+    /// which device it was; the driver can only restart the whole queue. At least 1.
+    pub device_timeout: u64,
     /// A range of more pages than this is invalidated by invalidating its whole address space.
     pub range_limit: u64,
     /// The interrupt vector (wire) that signals new fault records, 0 to 15; `None` to poll.
     pub fault_vector: Option<u8>,
+    /// Logarithm to base 2 of the page-request queue's entries: 3 to 15. Fewer are used if the IOMMU supports
+    /// fewer. Should hold what all devices together may have outstanding ([`PriOptions::outstanding`]).
+    pub page_request_queue_log2: u32,
+    /// The interrupt vector (wire) that signals new page requests, 0 to 15; `None` to poll.
+    pub page_request_vector: Option<u8>,
     /// The PASIDs to draw from. IOMMUs that the same mm may be bound on share one space.
     pub pasids: Arc<PasidSpace>,
 }
@@ -35,9 +44,12 @@ impl Config {
         let values = [
             ("device_id_width", self.device_id_width.into(), 1..=24),
             ("command_queue_log2", self.command_queue_log2.into(), queue.clone()),
-            ("fault_queue_log2", self.fault_queue_log2.into(), queue),
+            ("fault_queue_log2", self.fault_queue_log2.into(), queue.clone()),
+            ("page_request_queue_log2", self.page_request_queue_log2.into(), queue),
             ("timeout", self.timeout, 1..=u64::MAX),
+            ("device_timeout", self.device_timeout, 1..=u64::MAX),
             ("fault_vector", self.fault_vector.unwrap_or(0).into(), 0..=15),
+            ("page_request_vector", self.page_request_vector.unwrap_or(0).into(), 0..=15),
         ];
         for (key, value, range) in values {
             if !range.contains(&value) {
@@ -49,16 +61,19 @@ impl Config {
 }
 
 impl Default for Config {
-    /// 8-bit device ids, 256 commands, 128 fault records (a page each), ten million ticks, polling, all
-    /// PASIDs.
+    /// 8-bit device ids; 256 commands, 128 fault records and 256 page requests (a page each); ten million
+    /// ticks, or a thousand million for devices; polling; all PASIDs.
     fn default() -> Self {
         Self {
             device_id_width: 8,
             command_queue_log2: 8,
             fault_queue_log2: 7,
             timeout: 10_000_000,
+            device_timeout: 1_000_000_000,
             range_limit: 32,
             fault_vector: None,
+            page_request_queue_log2: 8,
+            page_request_vector: None,
             pasids: Arc::new(PasidSpace::default()),
         }
     }
@@ -78,6 +93,39 @@ impl Default for DeviceOptions {
     /// All PASIDs; DMA without one faults.
     fn default() -> Self {
         Self { pasid_width: crate::Pasid::WIDTH, untagged: Untagged::Fault }
+    }
+}
+
+/// How ATS is enabled for a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AtsOptions {
+    /// The segment that messages to the device name, if the IOMMU serves several. The requester id is bits
+    /// 15:0 of the device id.
+    ///
+    /// `None`: bits 23:16 of the device id if they are not 0, otherwise messages name no segment.
+    pub segment: Option<u8>,
+}
+
+/// How page requests are enabled for a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PriOptions {
+    /// How many page requests the device may have outstanding: 1 to 65536. The device driver gives the device
+    /// the same number ("Outstanding Page Request Allocation"). Memory for as many is set aside; a device
+    /// that sends more is answered Response Failure.
+    pub outstanding: usize,
+    /// The device's "PRG Response PASID Required" bit: answers carry the PASID that the requests had. If it
+    /// is false, none does.
+    pub response_needs_pasid: bool,
+}
+
+impl PriOptions {
+    pub(crate) const MAX_OUTSTANDING: usize = 1 << 16;
+}
+
+impl Default for PriOptions {
+    /// 64 requests, no PASID in answers.
+    fn default() -> Self {
+        Self { outstanding: 64, response_needs_pasid: false }
     }
 }
 

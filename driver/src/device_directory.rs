@@ -88,20 +88,28 @@ impl DeviceDirectory {
     /// Makes a context valid that sends requests through `processes`.
     ///
     /// Requests without a PASID are treated as PASID 0, which is never valid, so they fault. With
-    /// `pass_untagged` they pass untranslated instead.
-    pub(crate) fn publish(&self, slot: u64, processes: &ProcessDirectory, pass_untagged: bool) {
+    /// `pass_untagged` they pass untranslated instead. Returns the word that [`control`] changes.
+    pub(crate) fn publish(&self, slot: u64, processes: &ProcessDirectory, pass_untagged: bool) -> u64 {
         let mut words = [0; EXT_WORDS];
         words[word(dc::tc::OFFSET)] =
             dc::tc::V.of(1) | dc::tc::PDTV.of(1) | dc::tc::DPE.of((!pass_untagged).into());
         words[word(dc::fsc::OFFSET)] = processes.pointer();
         let count = word(self.context_bytes);
         directory::write_context(&self.hardware, slot, dc::tc::V, &words[..count]);
+        words[word(dc::tc::OFFSET)]
     }
+}
 
-    /// Makes a context invalid in memory. The IOMMU may still have it cached.
-    pub(crate) fn retract(&self, slot: u64) {
-        directory::invalidate_context(&self.hardware, slot, dc::tc::V);
-    }
+/// Changes what a device may do, by one store to the context's first doubleword, which is never torn. The
+/// IOMMU may still have the old value cached.
+pub(crate) fn control(hardware: &Hardware, slot: u64, value: u64) {
+    hardware.platform.store64(slot + dc::tc::OFFSET, value);
+    hardware.platform.fence();
+}
+
+/// Makes a context invalid in memory. The IOMMU may still have it cached.
+pub(crate) fn retract(hardware: &Hardware, slot: u64) {
+    directory::invalidate_context(hardware, slot, dc::tc::V);
 }
 
 impl Drop for DeviceDirectory {

@@ -19,7 +19,8 @@ pub enum CommandError {
     /// The IOMMU called a command illegal or unsupported (`cqcsr.cmd_ill`).
     #[error("the IOMMU refused a command as illegal or unsupported")]
     Illegal,
-    /// A device did not complete an ATS invalidation in time (`cqcsr.cmd_to`).
+    /// A device did not complete an ATS invalidation in time (`cqcsr.cmd_to`). The driver cuts such a device
+    /// off, so that this is seen only where that did not work either.
     #[error("a device did not complete an invalidation in time")]
     DeviceTimeout,
     /// The queue was restarted again and again because of other commands.
@@ -169,4 +170,44 @@ pub enum SetOpsError {
     /// The address space has exited; `mm_exit` would never be called. Unbind.
     #[error("the address space has exited")]
     MmExited,
+}
+
+/// Why a call about ATS or page requests of a device, or about cutting it off, failed. The device is as it was
+/// before, except after [`DeviceError::Command`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The IOMMU has neither ATS nor page requests (`capabilities.ATS`).
+    #[error("the IOMMU does not support ATS")]
+    NotSupported,
+    /// SVA is not enabled for the device.
+    #[error("device {0:#x} is not enabled for SVA")]
+    NotEnabled(u32),
+    /// ATS or page requests, whichever it was, are on already.
+    #[error("device {0:#x} has this enabled already")]
+    AlreadyEnabled(u32),
+    /// Page requests need ATS.
+    #[error("device {0:#x} needs ATS for that")]
+    NeedsAts(u32),
+    /// Bonds are in the way; the device driver unbinds them first.
+    #[error("device {device_id:#x} still has {bonds} bonds")]
+    Bound {
+        /// The device.
+        device_id: u32,
+        /// How many address spaces it is bound to.
+        bonds: usize,
+    },
+    /// The device is being removed, or was cut off.
+    #[error("device {0:#x} is being removed or was cut off")]
+    Leaving(u32),
+    /// A value of [`crate::PriOptions`] is outside its legal range.
+    #[error("{0} outstanding page requests are not between 1 and 65536")]
+    Outstanding(usize),
+    /// There is no memory.
+    #[error("out of memory")]
+    OutOfMemory,
+    /// The IOMMU did not confirm. The device's context is what it was meant to become, or invalid, in memory;
+    /// the call can be repeated.
+    #[error("changing the device context: {0}")]
+    Command(#[from] CommandError),
 }

@@ -47,11 +47,18 @@ impl Iommu {
             }
             for (position, words) in (burst.position..).zip(&burst.records[..burst.count]) {
                 let record = FaultRecord::decode(*words);
-                if inner.deliver(position, record) {
-                    report.records.push(record);
-                } else {
-                    report.suppressed += 1;
+                let counters = &inner.hardware.counters;
+                let delivery = inner.deliver(position, record);
+                match delivery {
+                    Delivery::Delivered => counters.faults_delivered.add(1),
+                    Delivery::Unclaimed => counters.faults_unclaimed.add(1),
+                    Delivery::Suppressed => {
+                        counters.faults_suppressed.add(1);
+                        report.suppressed += 1;
+                        continue;
+                    }
                 }
+                report.records.push(record);
             }
             if burst.count == 0 && !more {
                 return report;
@@ -65,26 +72,39 @@ impl Iommu {
     }
 }
 
+/// Where a record went.
+enum Delivery {
+    /// To a bond's callbacks.
+    Delivered,
+    /// Nowhere yet: the caller hears of it.
+    Unclaimed,
+    /// Nobody is to hear of it.
+    Suppressed,
+}
+
 impl Inner {
-    /// Hands a record to the device driver concerned, if there is one. `false` if nobody is to hear of it.
-    fn deliver(&self, position: u64, record: FaultRecord) -> bool {
-        let Some(pasid) = Pasid::new(record.pid).filter(|_| record.pv) else { return true };
+    /// Hands a record to the device driver concerned, if there is one.
+    fn deliver(&self, position: u64, record: FaultRecord) -> Delivery {
+        let Some(pasid) = Pasid::new(record.pid).filter(|_| record.pv) else { return Delivery::Unclaimed };
         let call = {
             let bonds = self.bonds.lock(self.platform());
-            let Some(entry) = bonds.by_pasid.get(&(pasid, record.did)) else { return true };
+            let Some(entry) = bonds.by_pasid.get(&(pasid, record.did)) else {
+                return Delivery::Unclaimed;
+            };
             if !entry.bond.owns_fault(position) {
-                return true;
+                return Delivery::Unclaimed;
             }
             if entry.bond.mm_exited() {
-                return false;
+                return Delivery::Suppressed;
             }
             match &entry.callbacks {
-                Some(callbacks) => Call::begin(&entry.bond, callbacks),
-                None => return true,
+                Some(callbacks) => Call::begin(&entry.bond, Some(callbacks)),
+                None => return Delivery::Unclaimed,
             }
         };
         // The access has been aborted: there is nothing left to decide.
         call.fault(&Fault::aborted(record));
-        true
+        log::debug!("device {:#x}, PASID {pasid}: fault, cause {}", record.did, record.cause);
+        Delivery::Delivered
     }
 }

@@ -1,6 +1,6 @@
 //! One IOMMU as its parts share it: typed register access, memory it can reach, and bounded waiting.
 
-use crate::platform::Platform;
+use crate::{platform::Platform, statistics::Counters};
 use alloc::sync::Arc;
 use pasidon_spec::registers::Register;
 
@@ -14,6 +14,10 @@ pub(crate) struct Hardware {
     pub(crate) address_limit: u64,
     /// How long any one step of the hardware may take, in platform ticks.
     pub(crate) timeout: u64,
+    /// How long a step may take that waits for devices to forget translations.
+    pub(crate) device_timeout: u64,
+    /// What has happened so far.
+    pub(crate) counters: Counters,
 }
 
 /// A condition did not come about in time.

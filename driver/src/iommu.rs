@@ -1,23 +1,25 @@
-//! One IOMMU: bringing it up, enabling devices, taking it down.
+//! One IOMMU: bringing it up, taking it down.
 
 use crate::{
     bond::{Bond, Callbacks},
     capabilities::Capabilities,
     command_queue::{self, CommandQueue},
-    config::{Config, DeviceOptions, Untagged},
+    config::Config,
     device_directory::{self, DeviceDirectory},
-    error::{DisableError, EnableError, InitError},
+    error::InitError,
+    groups::Groups,
     hardware::{Hardware, Region},
     lock::{Lock, Turn},
     pasid::{IdAllocator, Pasid, PasidSpace},
     platform::Platform,
-    process_directory::{self, ProcessDirectory, Slot},
+    process_directory::{ProcessDirectory, Slot},
     record_queue::{self, RecordQueue},
+    requester::Requester,
+    statistics::{Counters, Statistics},
 };
 use alloc::{collections::BTreeMap, sync::Arc};
 use pasidon_spec::{
     command::Command,
-    pdt,
     registers::{capabilities, ddtp, fctl, icvec},
 };
 
@@ -35,23 +37,25 @@ pub(crate) struct Inner {
     pub(crate) bonds: Lock<Bonds>,
     pub(crate) commands: CommandQueue,
     pub(crate) faults: RecordQueue<4>,
+    /// If the IOMMU has one.
+    pub(crate) request_queue: Option<RecordQueue<2>>,
+    pub(crate) requests: Lock<Groups>,
     pub(crate) hardware: Arc<Hardware>,
     pub(crate) capabilities: Capabilities,
     pub(crate) pasids: Arc<PasidSpace>,
     pub(crate) range_limit: u64,
-    device_id_width: u32,
+    pub(crate) device_id_width: u32,
 }
 
 /// What the IOMMU reads.
 pub(crate) struct Tables {
-    directory: Option<DeviceDirectory>,
+    pub(crate) directory: Option<DeviceDirectory>,
     pub(crate) devices: BTreeMap<u32, Device>,
     empty_root: Option<Region>,
 }
 
 /// A device with a context.
 pub(crate) struct Device {
-    context: u64,
     pub(crate) processes: ProcessDirectory,
     /// The largest PASID that the device can use.
     pub(crate) pasid_limit: u32,
@@ -59,11 +63,26 @@ pub(crate) struct Device {
     pub(crate) leaving: bool,
 }
 
-/// What callbacks and invalidations look up.
+/// What callbacks and invalidations look up. Taken after the lock of [`Groups`], never before.
 pub(crate) struct Bonds {
+    pub(crate) links: BTreeMap<u32, Link>,
+    /// Devices that may have translations of an address space in caches of their own.
+    pub(crate) caches: BTreeMap<(Pasid, u32), Requester>,
     pub(crate) by_pasid: BTreeMap<(Pasid, u32), Entry>,
     pub(crate) spaces: BTreeMap<Pasid, Space>,
     pub(crate) pscids: IdAllocator,
+}
+
+/// What may have to change about a device where nothing can be waited for.
+pub(crate) struct Link {
+    /// Where its context is.
+    pub(crate) context: u64,
+    /// The context's first doubleword, while the device is not cut off.
+    pub(crate) control: u64,
+    /// How to reach it, if it has ATS.
+    pub(crate) ats: Option<Requester>,
+    /// Its context is invalid, whatever `control` says.
+    pub(crate) cut_off: bool,
 }
 
 /// A bond and what may change about it.
@@ -95,7 +114,13 @@ impl Iommu {
     /// [`InitError`]. The IOMMU is then Off, as far as it obeys, and no memory is kept.
     pub fn new(platform: Arc<dyn Platform>, config: Config) -> Result<Self, InitError> {
         config.check()?;
-        let mut hardware = Hardware { platform, address_limit: 0, timeout: config.timeout };
+        let mut hardware = Hardware {
+            platform,
+            address_limit: 0,
+            timeout: config.timeout,
+            device_timeout: config.device_timeout,
+            counters: Counters::default(),
+        };
         let capabilities = Capabilities(hardware.read(&capabilities::REG));
         if capabilities.version() >> 4 != 1 {
             return Err(InitError::Version(capabilities.version()));
@@ -109,6 +134,16 @@ impl Iommu {
         let commands = CommandQueue::new(&hardware, config.command_queue_log2)?;
         let interrupts = config.fault_vector.is_some();
         let faults = RecordQueue::new(&hardware, &record_queue::FAULTS, config.fault_queue_log2, interrupts)?;
+        let request_queue = if capabilities.ats() {
+            let interrupts = config.page_request_vector.is_some();
+            let plan = &record_queue::PAGE_REQUESTS;
+            Some(RecordQueue::new(&hardware, plan, config.page_request_queue_log2, interrupts)?)
+        } else {
+            None
+        };
+        // A queue full of requests can be refused at once.
+        let refusals = request_queue.as_ref().map_or(0, |queue| queue.capacity() as usize);
+        let requests = Groups::new(refusals).map_err(|_| InitError::OutOfMemory)?;
         let empty_root = hardware.alloc_zeroed(crate::hardware::PAGE).ok_or(InitError::OutOfMemory)?;
 
         // A previous owner's entries may have survived being Off.
@@ -124,13 +159,20 @@ impl Iommu {
         log::info!("IOMMU up: capabilities {:#x}", capabilities.raw());
         let tables =
             Tables { directory: Some(directory), devices: BTreeMap::new(), empty_root: Some(empty_root) };
-        let bonds =
-            Bonds { by_pasid: BTreeMap::new(), spaces: BTreeMap::new(), pscids: IdAllocator::new(PSCID_MAX) };
+        let bonds = Bonds {
+            links: BTreeMap::new(),
+            caches: BTreeMap::new(),
+            by_pasid: BTreeMap::new(),
+            spaces: BTreeMap::new(),
+            pscids: IdAllocator::new(PSCID_MAX),
+        };
         Ok(Self(Arc::new(Inner {
             tables: Turn::new(tables),
             bonds: Lock::new(bonds),
             commands,
             faults,
+            request_queue,
+            requests: Lock::new(requests),
             hardware,
             capabilities,
             pasids: config.pasids,
@@ -144,71 +186,9 @@ impl Iommu {
         self.0.capabilities
     }
 
-    /// Gives a device a context, so that it can be bound. Its DMA with a PASID that is not bound faults; what
-    /// happens to its DMA without a PASID is for `options` to say.
-    ///
-    /// # Errors
-    /// [`EnableError`]; nothing has changed then.
-    pub fn enable_sva(&self, device_id: u32, options: DeviceOptions) -> Result<(), EnableError> {
-        let inner = &*self.0;
-        let width = inner.device_id_width;
-        if device_id >> width != 0 {
-            return Err(EnableError::DeviceId { device_id, width });
-        }
-        if !(1..=Pasid::WIDTH).contains(&options.pasid_width) {
-            return Err(EnableError::PasidWidth(options.pasid_width));
-        }
-        let levels = process_directory::levels_for(inner.capabilities, options.pasid_width)
-            .ok_or(EnableError::NoProcessDirectory)?;
-        let pasid_width = options.pasid_width.min(pdt::process_id_bits(levels).into());
-
-        let mut tables = inner.tables.take(inner.platform());
-        let Tables { directory, devices, .. } = &mut *tables;
-        if devices.contains_key(&device_id) {
-            return Err(EnableError::AlreadyEnabled(device_id));
-        }
-        let Some(directory) = directory else { return Err(EnableError::OutOfMemory) };
-        let processes =
-            ProcessDirectory::new(&inner.hardware, levels).map_err(|_| EnableError::OutOfMemory)?;
-        let context = directory.slot(device_id).map_err(|_| EnableError::OutOfMemory)?;
-        directory.publish(context, &processes, options.untagged == Untagged::PassThrough);
-        let pasid_limit = (1 << pasid_width) - 1;
-        devices.insert(device_id, Device { context, processes, pasid_limit, leaving: false });
-        log::debug!("device {device_id:#x}: enabled, PASIDs of {pasid_width} bits");
-        Ok(())
-    }
-
-    /// Takes a device's context away: from then on all its DMA faults. It must have been told to stop before,
-    /// and have no bonds left.
-    ///
-    /// # Errors
-    /// [`DisableError`]. After [`DisableError::Command`] the device is gone from the directory, but its
-    /// tables can't be reused and [`bind`](Self::bind) answers [`crate::BindError::DeviceLeaving`].
-    pub fn disable_sva(&self, device_id: u32) -> Result<(), DisableError> {
-        let inner = &*self.0;
-        let mut tables = inner.tables.take(inner.platform());
-        let Tables { directory, devices, .. } = &mut *tables;
-        let device = devices.get_mut(&device_id).ok_or(DisableError::NotEnabled(device_id))?;
-        let bonds = {
-            let bonds = inner.bonds.lock(inner.platform());
-            bonds.by_pasid.keys().filter(|&&(_, device)| device == device_id).count()
-        };
-        if bonds != 0 {
-            return Err(DisableError::Bound { device_id, bonds });
-        }
-        device.leaving = true;
-        if let Some(directory) = directory {
-            directory.retract(device.context);
-        }
-        // Section "Changing device directory table entry", for a context with a process directory.
-        let commands = [
-            Command::IodirInvalDdt { did: Some(device_id) },
-            Command::IotinvalVma { gscid: None, pscid: None, range: None },
-        ];
-        inner.commands.execute(commands.into_iter())?;
-        devices.remove(&device_id);
-        log::debug!("device {device_id:#x}: disabled");
-        Ok(())
+    /// What has happened since the driver started.
+    pub fn statistics(&self) -> Statistics {
+        self.0.hardware.counters.read()
     }
 }
 
@@ -256,7 +236,8 @@ fn quiesce(hardware: &Hardware, capabilities: Capabilities) -> Result<(), InitEr
 
 /// Little-endian, 64-bit, and interrupts by wire where interrupts are wanted.
 fn set_features(hardware: &Hardware, capabilities: Capabilities, config: &Config) -> Result<(), InitError> {
-    let wired = config.fault_vector.is_some();
+    let vectors = [(icvec::FIV, config.fault_vector), (icvec::PIV, config.page_request_vector)];
+    let wired = vectors.iter().any(|(_, vector)| vector.is_some());
     if wired && !capabilities.wired_interrupts() {
         return Err(InitError::NoWiredInterrupts);
     }
@@ -272,13 +253,13 @@ fn set_features(hardware: &Hardware, capabilities: Capabilities, config: &Config
     if fctl::BE.is_set(granted) || fctl::GXL.is_set(granted) {
         return Err(InitError::Features(granted));
     }
-    if let Some(vector) = config.fault_vector {
-        if !fctl::WSI.is_set(granted) {
-            return Err(InitError::NoWiredInterrupts);
-        }
-        let vectors = icvec::FIV.set(hardware.read(&icvec::REG), vector.into());
-        hardware.write(&icvec::REG, vectors);
-        if icvec::FIV.get(hardware.read(&icvec::REG)) != u64::from(vector) {
+    if wired && !fctl::WSI.is_set(granted) {
+        return Err(InitError::NoWiredInterrupts);
+    }
+    for (field, vector) in vectors {
+        let Some(vector) = vector else { continue };
+        hardware.write(&icvec::REG, field.set(hardware.read(&icvec::REG), vector.into()));
+        if field.get(hardware.read(&icvec::REG)) != u64::from(vector) {
             return Err(InitError::Vector(vector));
         }
     }

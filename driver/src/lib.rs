@@ -39,42 +39,74 @@
 //! | [`Iommu::mm_exit`] | an address space dies |
 //! | [`Iommu::service_faults`] | empties the fault queue, calls [`SvaOps::fault`] |
 //!
+//! For devices that speak ATS and PRI, and fault their pages in:
+//!
+//! | call | what it does |
+//! |---|---|
+//! | [`Iommu::enable_ats`], [`Iommu::disable_ats`] | let a device cache translations, or no longer |
+//! | [`Iommu::enable_pri`], [`Iommu::disable_pri`] | let a device ask for pages, or no longer |
+//! | [`Iommu::service_page_requests`] | has [`Mm::handle_fault`] resolve requests, and answers |
+//! | [`Iommu::receive_page_requests`] | the part of that for interrupt handlers |
+//! | [`Iommu::cut_off`], [`Iommu::reinstate`] | a device is gone or about to be reset; it has been reset |
+//! | [`Iommu::device_state`], [`Iommu::statistics`] | what is going on |
+//!
 //! # The SVA contract
 //!
 //! What a device driver and an operating system can rely on. Each clause has tests that are named after its
-//! number; numbers that are missing here are about page requests (ATS and PRI).
+//! number.
 //!
 //! 1. There is one bond per device and mm. Binding again gives another handle on the same bond; the last
 //!    unbind tears it down.
 //! 2. An mm has one PASID, on all devices and all IOMMUs that share a [`PasidSpace`]. It is the mm's from its
 //!    first bind until the mm object is dropped, not merely its mappings. 0 is reserved.
 //! 3. Whatever can go wrong with a bind has an error of its own: [`BindError`].
-//! 4. A bind first does all that can fail, then enters the bond where faults look it up, then makes the
-//!    process context valid.
+//! 4. A bind first does all that can fail, then enters the bond where faults and page requests look it up,
+//!    then makes the process context valid.
 //! 5. Setting the same callbacks twice does nothing; setting others is an error.
 //! 6. Before the last unbind the device has been told to stop using the PASID, and what it had issued has
 //!    reached the IOMMU.
 //! 7. Teardown: the process context becomes invalid, the IOMMU forgets it and every translation of the
-//!    address space for good (IODIR.INVAL_PDT, IOTINVAL.VMA, IOFENCE.C), callbacks that are running finish,
-//!    and only then can PASID and PSCID be used again. After unbind has returned no callback of the bond
-//!    runs.
-//! 8. A context changes with its valid bit cleared: cleared first, fence, the rest, fence, set last.
-//! 9. `mm_exit` is called once per bond, without driver locks, while the page tables are still there.
-//! 10. After exit and until unbind, DMA with the PASID is aborted and its faults are dropped. The context
-//!     points to an empty page table: never to Bare, which would let it pass.
+//!    address space for good (IODIR.INVAL_PDT, IOTINVAL.VMA, IOFENCE.C), then the device does (ATS.INVAL,
+//!    IOFENCE.C), page requests up to the tail read after that fence are drained, callbacks and handlers that
+//!    are running finish, and only then can PASID and PSCID be used again. After unbind has returned no
+//!    callback of the bond runs.
+//! 8. A context changes with its valid bit cleared: cleared first, fence, the rest, fence, set last. Where
+//!    one doubleword is all that changes, one store changes it.
+//! 9. `mm_exit` is called once per bond, without driver locks, while the page tables are still there. It
+//!    waits for no page request.
+//! 10. After exit and until unbind, DMA with the PASID is aborted and its faults are dropped, translation
+//!     requests are granted nothing, and page requests are answered Invalid Request. The context points to an
+//!     empty page table: never to Bare, which would let DMA pass.
 //! 11. The handle stays valid until it is unbound, which the device driver does also after exit.
+//! 12. Page requests are held until one closes their group (device, PASID and index name it), and the group
+//!     is answered once. One failed member fails the group.
+//! 13. A stop marker is consumed and not answered; what the device had begun with its PASID and not closed is
+//!     forgotten.
+//! 14. Answers: Success, the pages were made present; Invalid Request, there is no such PASID or mapping, the
+//!     mm has exited, or the access is forbidden; Response Failure, out of memory, or refused by the handler.
+//! 15. An answer has a PASID only if the device needs it ([`PriOptions::response_needs_pasid`]).
+//! 16. After an overflow or memory fault of the page-request queue: what is there is processed, groups that
+//!     are open when the queue is empty are discarded, reception goes on. A drain that saw that drains again.
+//! 17. Disabling page requests stops their reception and answers everything pending Invalid Request. Answers
+//!     that come later do nothing.
+//! 18. Devices take turns, a group each, and memory for the requests of each was set aside when they were
+//!     enabled: a device that sends more is answered Response Failure.
 //! 19. Invalidations of an mm can come from any context: no sleeping, no allocation. The end of a range is
 //!     exclusive. A change of non-leaf entries is invalidated ([`Change::Tables`]) before page-table pages
-//!     are freed.
-//! 20. Every wait for hardware is bounded by [`Config::timeout`] and ends in a reported error; everyone else
-//!     goes on.
+//!     are freed. Devices with ATS have forgotten the range when the call returns.
+//! 20. Every wait for hardware is bounded by [`Config::timeout`], or [`Config::device_timeout`], and ends in
+//!     a reported error; a device that does not complete an invalidation is cut off; everyone else goes on.
 //!
 //! # Threads, interrupts and locks
 //!
-//! Everything is `Send` and `Sync`. `bind`, `unbind`, `enable_sva`, `disable_sva` and `mm_exit` take turns
-//! and wait for the hardware, calling [`Platform::relax`] meanwhile; they belong in ordinary threads.
-//! `invalidate_range` and `service_faults` may also run in interrupt handlers, if [`Platform::mask`] keeps
-//! those off while a spin lock is held. Callbacks run with no lock held.
+//! Everything is `Send` and `Sync`. `bind`, `unbind`, `mm_exit` and the calls that enable or disable something
+//! take turns and wait for the hardware, calling [`Platform::relax`] meanwhile; they belong in ordinary
+//! threads, as do `service_page_requests`, of which any number may run, and `cut_off`. `invalidate_range`,
+//! `service_faults` and `receive_page_requests` may also run in interrupt handlers, if [`Platform::mask`]
+//! keeps those off while a spin lock is held. Callbacks and handlers run with no lock held.
+//!
+//! An unbind waits for the callbacks and handlers of its bond. So none of them may unbind that bond, or wait
+//! for a lock under which it is being unbound.
 //!
 //! # Features
 //!
@@ -89,34 +121,43 @@ mod bond;
 mod capabilities;
 mod command_queue;
 mod config;
+mod device_caches;
 mod device_directory;
+mod devices;
 mod directory;
 mod error;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod faults;
+mod groups;
 mod hardware;
 mod iommu;
 mod lock;
 mod mm;
+mod page_requests;
 mod pasid;
 mod platform;
 mod process_directory;
 mod raw;
 mod record_queue;
+mod requester;
+mod statistics;
 mod sva;
 #[cfg(test)]
 mod tests;
 
 pub use bond::{Bond, DrvData, Fault, FaultDecision, Handle, SvaOps};
 pub use capabilities::Capabilities;
-pub use config::{Config, DeviceOptions, Untagged};
-pub use error::{BindError, CommandError, DisableError, EnableError, InitError, SetOpsError};
+pub use config::{AtsOptions, Config, DeviceOptions, PriOptions, Untagged};
+pub use devices::DeviceState;
+pub use error::{BindError, CommandError, DeviceError, DisableError, EnableError, InitError, SetOpsError};
 pub use faults::FaultReport;
 pub use iommu::Iommu;
 pub use mm::{FaultAccess, Mm, MmSva, PageTable, PageTableMode, Resolution};
+pub use page_requests::PageRequestReport;
 pub use pasid::{Pasid, PasidSpace};
 pub use pasidon_spec::fault::{Cause, FaultRecord};
 pub use platform::Platform;
 pub use raw::{Board, RawPlatform};
+pub use statistics::Statistics;
 pub use sva::Change;

@@ -32,7 +32,12 @@ pub trait Mm: Send + Sync {
     /// Makes the pages of a recoverable request (a page request of a device that speaks PRI) present.
     /// Requests that fault without a way to wait, such as all DMA of a device without PRI, do not come here.
     ///
-    /// Called without driver locks; may sleep where the caller of the page-request service may.
+    /// Called by [`crate::Iommu::service_page_requests`], without driver locks; may sleep where the caller of
+    /// that may. It may be called, or be running, when the address space exits, and then makes nothing
+    /// present any more. [`Resolution::NotNow`] instead of a long wait lets other devices' requests go first.
+    ///
+    /// Must not wait for an unbind of the bond that asks, or for one of a lock under which that is unbound:
+    /// unbind waits for this.
     fn handle_fault(&self, request: &FaultAccess) -> Resolution {
         let _ = request;
         Resolution::Invalid
@@ -65,6 +70,9 @@ pub enum Resolution {
     Invalid,
     /// The page could not be provided, for want of memory for instance.
     Failure,
+    /// Not now: the device goes on waiting, and the mm will be asked again by a later call of
+    /// [`crate::Iommu::service_page_requests`].
+    NotNow,
 }
 
 /// A first-stage page table (`iosatp`).

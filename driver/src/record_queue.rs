@@ -175,6 +175,11 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         ring.taken + self.pending(&ring)
     }
 
+    /// How many records were taken out so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.ring.lock(self.hardware.platform()).taken
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.pending(&self.ring.lock(self.hardware.platform())) == 0
     }

@@ -3,6 +3,8 @@
 
 use crate::{
     bond::{Bond, Call, Callbacks, Handle},
+    device_caches,
+    devices::EVERYTHING,
     error::{BindError, CommandError, SetOpsError},
     iommu::{Entry, Inner, Iommu, Space},
     mm::{Mm, PageTable},
@@ -34,7 +36,7 @@ impl Iommu {
         let inner = &self.0;
         let mut tables = inner.tables.take(inner.platform());
         let device = tables.devices.get_mut(&device_id).ok_or(BindError::NotEnabled(device_id))?;
-        if device.leaving {
+        if device.leaving || inner.is_cut_off(device_id) {
             return Err(BindError::DeviceLeaving(device_id));
         }
         if mm.sva().exited() {
@@ -76,16 +78,21 @@ impl Iommu {
                 }
             };
             let entry = Entry { bond: bond.clone(), binds: 1, slot, callbacks: None };
+            if let Some(requester) = bonds.links.get(&device_id).and_then(|link| link.ats) {
+                bonds.caches.insert(bond.key(), requester);
+            }
             bonds.by_pasid.insert(bond.key(), entry);
             pscid
         };
         device.processes.publish(slot, table, pscid);
+        inner.hardware.counters.binds.add(1);
         log::debug!("device {device_id:#x}: bound, PASID {pasid}, PSCID {pscid}");
         Ok(Handle { iommu: inner.clone(), bond })
     }
 
     /// Makes every device forget what it may have cached of `range` (the end is exclusive) in `mm`, and waits
-    /// until DMA that had been translated before is done with memory. The page table has been changed
+    /// until DMA that had been translated before is done with memory; devices with ATS are made to forget it
+    /// as well, and one that does not complete that is [cut off](crate::DeviceState::cut_off). The page table has been changed
     /// already; pages, and page-table pages, may be reused when this has returned `Ok`.
     ///
     /// May be called from any context in which [`crate::Platform::mask`] allows the driver to take a spin
@@ -108,25 +115,30 @@ impl Iommu {
         if range.is_empty() {
             return Ok(());
         }
+        inner.hardware.counters.invalidations.add(1);
         let first = range.start >> PAGE_SHIFT;
         let pages = ((range.end - 1) >> PAGE_SHIFT) - first + 1;
         let limit = inner.range_limit.min(inner.commands.capacity() as u64);
-        if change == Change::Tables || pages > limit {
-            return inner.commands.execute(core::iter::once(whole(pscid)));
+        let whole_space = change == Change::Tables || pages > limit;
+        if whole_space {
+            inner.commands.execute(core::iter::once(whole(pscid)))?;
+        } else {
+            inner.commands.execute((0..pages as usize).map(|page| Command::IotinvalVma {
+                gscid: None,
+                pscid: Some(pscid),
+                range: Some(command::Range::page_of((first + page as u64) << PAGE_SHIFT)),
+            }))?;
         }
-        inner.commands.execute((0..pages as usize).map(|page| Command::IotinvalVma {
-            gscid: None,
-            pscid: Some(pscid),
-            range: Some(command::Range::page_of((first + page as u64) << PAGE_SHIFT)),
-        }))
+        // Devices cache leaves only, and of those a range of any size is one request.
+        inner.invalidate_caches(pasid, device_caches::covering(range.start, range.end - 1))
     }
 
     /// The address space is dying: calls the `mm_exit` of each of its bonds once, then points their contexts
     /// to an empty page table. The operating system calls this for every IOMMU where the mm may be bound,
     /// while the page tables are still there, and frees them only after `Ok`.
     ///
-    /// From then on DMA with the PASID is aborted and its faults are dropped; nothing can be bound to the mm
-    /// any more; its handles remain to be unbound. It does not wait for devices to stop: that is for the
+    /// From then on DMA with the PASID is aborted and its faults are dropped; translation requests are granted
+    /// nothing, and page requests answered Invalid Request; nothing can be bound to the mm any more; its handles remain to be unbound. It does not wait for devices to stop: that is for the
     /// device drivers before they unbind.
     ///
     /// # Errors
@@ -143,10 +155,11 @@ impl Iommu {
             let Some(pasid) = sva.pasid_in(&inner.pasids) else { return Ok(()) };
             let bonds = inner.bonds.lock(inner.platform());
             for (_, entry) in bonds.by_pasid.range((pasid, 0)..=(pasid, u32::MAX)) {
-                if entry.bond.set_exited()
-                    && let Some(callbacks) = &entry.callbacks
-                {
-                    calls.push(Call::begin(&entry.bond, callbacks));
+                if entry.bond.set_exited() {
+                    inner.hardware.counters.mm_exits.add(1);
+                    if entry.callbacks.is_some() {
+                        calls.push(Call::begin(&entry.bond, entry.callbacks.as_ref()));
+                    }
                 }
             }
             pasid
@@ -205,6 +218,8 @@ impl Inner {
             self.commands.execute(core::iter::once(Command::IodirInvalDdt { did: None }))?;
         }
         self.commands.execute(core::iter::once(whole(pscid)))?;
+        self.invalidate_caches(pasid, EVERYTHING)?;
+        log::debug!("PASID {pasid}: the address space has exited");
         if unconfirmed {
             self.settle(mm, pasid);
         }
@@ -219,11 +234,17 @@ impl Inner {
             && core::mem::replace(&mut space.unconfirmed, false)
         {
             mm.sva().release();
+            let by_pasid = &bonds.by_pasid;
+            bonds.caches.retain(|key, _| key.0 != pasid || by_pasid.contains_key(key));
             if space.users == 0 {
                 bonds.pscids.free(space.pscid);
                 bonds.spaces.remove(&pasid);
             }
         }
+    }
+
+    pub(crate) fn is_cut_off(&self, device_id: u32) -> bool {
+        self.bonds.lock(self.platform()).links.get(&device_id).is_some_and(|link| link.cut_off)
     }
 
     pub(crate) fn set_ops(&self, bond: &Arc<Bond>, callbacks: Callbacks) -> Result<(), SetOpsError> {
@@ -244,10 +265,11 @@ impl Inner {
     /// One handle less; the last one tears the bond down in the order of clause 7.
     pub(crate) fn unbind(&self, bond: &Arc<Bond>) {
         let (pasid, device_id) = bond.key();
-        let entry = {
+        let (entry, newest) = {
             let tables = self.tables.take(self.platform());
             let entry;
             let pscid;
+            let cache;
             {
                 let mut bonds = self.bonds.lock(self.platform());
                 let bonds = &mut *bonds;
@@ -256,26 +278,41 @@ impl Inner {
                 if known.binds > 0 {
                     return;
                 }
-                // No new callback from here on. The space stays, and with it the PSCID.
+                // No new callback from here on. The space stays, and with it the PSCID, and the device goes on
+                // hearing of invalidations.
                 entry = bonds.by_pasid.remove(&bond.key());
                 pscid = bonds.spaces.get(&pasid).map_or(0, |space| space.pscid);
+                let link = bonds.links.get(&device_id).filter(|link| !link.cut_off);
+                cache = bonds.caches.get(&bond.key()).filter(|_| link.is_some()).copied();
             }
             if let (Some(device), Some(entry)) = (tables.devices.get(&device_id), &entry) {
                 device.processes.retract(entry.slot);
             }
             let commands = [Command::IodirInvalPdt { did: device_id, pid: pasid.get() }, whole(pscid)];
-            let result = self.commands.execute(commands.into_iter());
-            if let Err(error) = result {
-                log::error!("device {device_id:#x}, PASID {pasid}: unbind was not confirmed: {error}");
-                if let Some(space) = self.bonds.lock(self.platform()).spaces.get_mut(&pasid)
-                    && !core::mem::replace(&mut space.unconfirmed, true)
-                {
-                    bond.mm().sva().quarantine();
+            let mut result = self.commands.execute(commands.into_iter());
+            if let (Ok(()), Some(requester)) = (result, cache) {
+                self.hardware.counters.device_invalidations.add(1);
+                let command = requester.invalidate(Some(pasid.get()), EVERYTHING.encode());
+                result = self.invalidate_device(device_id, command);
+            }
+            let mut bonds = self.bonds.lock(self.platform());
+            match result {
+                Ok(()) => _ = bonds.caches.remove(&bond.key()),
+                Err(error) => {
+                    log::error!("device {device_id:#x}, PASID {pasid}: unbind was not confirmed: {error}");
+                    if let Some(space) = bonds.spaces.get_mut(&pasid)
+                        && !core::mem::replace(&mut space.unconfirmed, true)
+                    {
+                        bond.mm().sva().quarantine();
+                    }
                 }
             }
-            entry
+            drop(bonds);
+            // What the device had asked for is in the queue now: the fence came after it.
+            let newest = self.drain_bond(device_id, pasid);
+            (entry, newest)
         };
-        while bond.callbacks_running() {
+        while bond.callbacks_running() || self.is_resolving(device_id, pasid, newest) {
             self.platform().relax();
         }
         {
@@ -289,6 +326,7 @@ impl Inner {
                 }
             }
         }
+        self.hardware.counters.unbinds.add(1);
         log::debug!("device {device_id:#x}: unbound, PASID {pasid}");
         // The device driver's data goes with no lock held, as its destructor may do anything.
         drop(entry);

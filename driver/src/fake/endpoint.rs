@@ -101,7 +101,8 @@ impl Endpoint {
     fn forget(&mut self, pasid: Option<u32>, request: pasidon_spec::message::InvalidationRequest) {
         let (first, last) = request.bounds();
         self.cache.retain(|&(tag, page), _| {
-            let in_space = request.global || tag == pasid;
+            // A global request reaches all PASIDs, but not what has none.
+            let in_space = tag == pasid || request.global && pasid.is_some() && tag.is_some();
             !(in_space && (first..=last).contains(&(page << 12)))
         });
     }

@@ -1,19 +1,26 @@
 //! The contract, clause by clause, and what the driver must survive, on the fake machine.
 
+mod ats;
 mod bind;
 mod bringup;
+mod devices;
 mod exit;
 mod faults;
 mod invalidate;
+mod misbehaviour;
+mod page_requests;
 mod races;
 mod timeouts;
 
 use crate::{
-    Bond, Config, DeviceOptions, DrvData, Fault, FaultDecision, Iommu, Mm, MmSva, PageTable, PageTableMode,
-    Platform, SvaOps,
-    fake::{Event, Fake},
+    AtsOptions, Bond, Config, DeviceOptions, DrvData, Fault, FaultAccess, FaultDecision, Iommu, Mm, MmSva,
+    PageTable, PageTableMode, Platform, PriOptions, Resolution, SvaOps,
+    fake::{Behaviour, CAPABILITIES_ATS, Event, Fake, Response},
 };
 use pasidon_spec::{
+    command::Command,
+    message::response_code,
+    page_request::PageRequest,
     page_table::{Geometry, SV39, pte},
     pdt::pc,
 };
@@ -22,6 +29,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    vec,
     vec::Vec,
 };
 
@@ -46,8 +54,12 @@ struct Bench {
 const TIMEOUT: u64 = 1000;
 
 fn config() -> Config {
-    Config { timeout: TIMEOUT, ..Config::default() }
+    Config { timeout: TIMEOUT, device_timeout: 4 * TIMEOUT, ..Config::default() }
 }
+
+const SUCCESS: u8 = response_code::SUCCESS as u8;
+const INVALID: u8 = response_code::INVALID_REQUEST as u8;
+const FAILURE: u8 = response_code::RESPONSE_FAILURE as u8;
 
 impl Bench {
     fn new() -> Self {
@@ -64,9 +76,67 @@ impl Bench {
         Self { fake, iommu }
     }
 
+    /// The two devices speak ATS and PRI, and their answers need no PASID.
+    fn with_ats() -> Self {
+        Self::with_ats_and(config(), Behaviour::default(), PriOptions::default())
+    }
+
+    fn with_ats_and(config: Config, behaviour: Behaviour, options: PriOptions) -> Self {
+        let fake = Fake::with_capabilities(CAPABILITIES_ATS);
+        let bench = Self { iommu: Iommu::new(fake.clone(), config).expect("the fake works"), fake };
+        for device in [1, 2] {
+            bench.add(device, behaviour, options);
+        }
+        bench.fake.take_events();
+        bench
+    }
+
+    /// One more device that speaks ATS and PRI.
+    fn add(&self, device: u32, behaviour: Behaviour, options: PriOptions) {
+        self.fake.attach(device, behaviour);
+        self.iommu.enable_sva(device, DeviceOptions::default()).expect("devices can be enabled");
+        self.iommu.enable_ats(device, AtsOptions::default()).expect("ATS can be enabled");
+        self.iommu.enable_pri(device, options).expect("page requests can be enabled");
+    }
+
     fn mm(&self) -> Arc<TestMm> {
         TestMm::new(&self.fake)
     }
+
+    /// What a device has been answered, once messages had their time: index and code.
+    fn answers(&self, device: u32) -> Vec<(u16, u8)> {
+        self.responses(device).iter().map(|response| (response.index, response.code)).collect()
+    }
+
+    fn responses(&self, device: u32) -> Vec<Response> {
+        self.fake.run_for(20);
+        let responses = self.fake.take_responses(device);
+        assert!(responses.iter().all(|response| response.expected), "answered twice: {responses:?}");
+        responses
+    }
+}
+
+/// A request to read a page, which closes its group.
+fn request(device: u32, pasid: crate::Pasid, index: u16, address: u64) -> PageRequest {
+    PageRequest {
+        did: device,
+        pv: true,
+        pid: pasid.get(),
+        read: true,
+        last: true,
+        index,
+        page: address >> 12,
+        ..PageRequest::default()
+    }
+}
+
+/// The same with more to come.
+fn part(device: u32, pasid: crate::Pasid, index: u16, address: u64) -> PageRequest {
+    PageRequest { last: false, ..request(device, pasid, index, address) }
+}
+
+fn stop_marker(device: u32, pasid: crate::Pasid) -> PageRequest {
+    PageRequest { read: false, ..request(device, pasid, 0, 0) }
 }
 
 impl Drop for Bench {
@@ -83,13 +153,32 @@ struct TestMm {
     sva: MmSva,
     root: u64,
     tables: Mutex<Vec<u64>>,
+    /// Addresses of the page requests that it was asked to resolve.
+    asked: Mutex<Vec<u64>>,
+    on_request: Mutex<Option<Resolver>>,
+}
+
+/// What an address space does about a page request.
+type Resolver = Arc<dyn Fn(&TestMm, &FaultAccess) -> Resolution + Send + Sync>;
+
+/// Maps the page 4 GiB higher, whatever is asked for.
+fn populate(mm: &TestMm, access: &FaultAccess) -> Resolution {
+    mm.map(access.address, access.address.wrapping_add(0x1_0000_0000), RW);
+    Resolution::Populated
 }
 
 const GEOMETRY: Geometry = SV39;
 
 impl TestMm {
     fn new(fake: &Arc<Fake>) -> Arc<Self> {
-        let mut mm = Self { fake: fake.clone(), sva: MmSva::new(), root: 0, tables: Mutex::new(Vec::new()) };
+        let mut mm = Self {
+            fake: fake.clone(),
+            sva: MmSva::new(),
+            root: 0,
+            tables: Mutex::new(Vec::new()),
+            asked: Mutex::new(Vec::new()),
+            on_request: Mutex::new(None),
+        };
         mm.root = mm.table();
         Arc::new(mm)
     }
@@ -127,6 +216,18 @@ impl TestMm {
     fn unmap(&self, va: u64) {
         self.fake.store64(self.entry(va), 0);
     }
+
+    fn resolve_with(
+        self: Arc<Self>,
+        resolver: impl Fn(&TestMm, &FaultAccess) -> Resolution + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        *self.on_request.lock().unwrap() = Some(Arc::new(resolver));
+        self
+    }
+
+    fn asked(&self) -> Vec<u64> {
+        self.asked.lock().unwrap().clone()
+    }
 }
 
 impl Drop for TestMm {
@@ -144,6 +245,11 @@ impl Mm for TestMm {
     fn page_table(&self) -> PageTable {
         PageTable { mode: PageTableMode::Sv39, root: self.root }
     }
+    fn handle_fault(&self, access: &FaultAccess) -> Resolution {
+        self.asked.lock().unwrap().push(access.address);
+        let resolver = self.on_request.lock().unwrap().clone();
+        resolver.map_or(Resolution::Invalid, |resolver| resolver(self, access))
+    }
 }
 
 /// Counts its calls, and runs what a test wants to happen inside.
@@ -153,6 +259,7 @@ struct TestOps {
     faults: Mutex<Vec<Fault>>,
     on_exit: Option<Hook>,
     on_fault: Option<Hook>,
+    decision: Option<FaultDecision>,
 }
 
 type Hook = std::boxed::Box<dyn Fn(&Bond) + Send + Sync>;
@@ -181,7 +288,7 @@ impl SvaOps for TestOps {
         if let Some(hook) = &self.on_fault {
             hook(bond);
         }
-        FaultDecision::AsResolved
+        self.decision.unwrap_or(FaultDecision::AsResolved)
     }
 }
 

@@ -1,0 +1,447 @@
+//! Page requests between the queue and their answers: groups that are open, in line, or being resolved.
+//!
+//! Everything here is plain bookkeeping under one lock. Memory for a device's requests is set aside when its
+//! requests are enabled, so that taking a request in allocates nothing, whatever devices send.
+
+use crate::{mm::Resolution, requester::Requester, statistics::Counters};
+use alloc::{
+    collections::{BTreeMap, TryReserveError, VecDeque},
+    vec::Vec,
+};
+use pasidon_spec::page_request::PageRequest;
+
+/// What a group is answered. (Clause 14.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    /// Populated: retry.
+    Success,
+    /// No such PASID, dead mm, no mapping, forbidden access.
+    Invalid,
+    /// Out of memory, or refused by the handler.
+    Failure,
+}
+
+impl From<Resolution> for Option<Verdict> {
+    fn from(resolution: Resolution) -> Self {
+        match resolution {
+            Resolution::Populated => Some(Verdict::Success),
+            Resolution::Invalid => Some(Verdict::Invalid),
+            Resolution::Failure => Some(Verdict::Failure),
+            Resolution::NotNow => None,
+        }
+    }
+}
+
+/// An answer on its way to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) device_id: u32,
+    pub(crate) requester: Requester,
+    /// The PASID that the request had.
+    pub(crate) pasid: Option<u32>,
+    /// The device needs it in the answer.
+    pub(crate) needs_pasid: bool,
+    pub(crate) index: u16,
+    pub(crate) verdict: Verdict,
+}
+
+/// A group that was taken out of the line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group {
+    ticket: u64,
+    pub(crate) pasid: Option<u32>,
+    index: u16,
+    /// The worst of what became of its requests so far.
+    pub(crate) verdict: Verdict,
+    /// The last call of the service that deferred it.
+    deferred: u64,
+}
+
+/// The group and device that a thread of the service works on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job {
+    pub(crate) device_id: u32,
+    pub(crate) group: Group,
+}
+
+/// What comes next in a group.
+pub(crate) enum Next {
+    /// This request.
+    Request(PageRequest),
+    /// The answer.
+    Answer,
+    /// Nothing: the device was closed and the group has been answered.
+    Gone,
+}
+
+/// The requests of one device.
+struct Requests {
+    requester: Requester,
+    needs_pasid: bool,
+    limit: usize,
+    /// Requests of groups that are not closed yet.
+    open: Vec<PageRequest>,
+    /// Requests of groups that are, by the group's ticket.
+    closed: Vec<(u64, PageRequest)>,
+    line: VecDeque<Group>,
+    /// Groups that are being resolved, and whether their answer is being sent.
+    serving: Vec<(Group, bool)>,
+    /// Nothing is accepted or resolved any more.
+    shut: bool,
+}
+
+/// All requests of all devices.
+pub(crate) struct Groups {
+    devices: BTreeMap<u32, Requests>,
+    /// Answers to groups that are refused on sight.
+    refusals: VecDeque<Answer>,
+    refusal_room: usize,
+    /// Refusals put in line, and sent, since the driver started.
+    refused: u64,
+    sent: u64,
+    /// A thread is sending refusals.
+    sending: bool,
+    tickets: u64,
+    calls: u64,
+    /// The device that was served last.
+    last: u32,
+}
+
+impl Groups {
+    /// With room for so many refusals.
+    pub(crate) fn new(refusal_room: usize) -> Result<Self, TryReserveError> {
+        let mut refusals = VecDeque::new();
+        refusals.try_reserve_exact(refusal_room)?;
+        Ok(Self {
+            devices: BTreeMap::new(),
+            refusals,
+            refusal_room,
+            refused: 0,
+            sent: 0,
+            sending: false,
+            tickets: 0,
+            calls: 0,
+            last: 0,
+        })
+    }
+
+    /// Sets memory aside for a device.
+    pub(crate) fn open(
+        &mut self,
+        device_id: u32,
+        requester: Requester,
+        limit: usize,
+        needs_pasid: bool,
+    ) -> Result<(), TryReserveError> {
+        let mut device = Requests {
+            requester,
+            needs_pasid,
+            limit,
+            open: Vec::new(),
+            closed: Vec::new(),
+            line: VecDeque::new(),
+            serving: Vec::new(),
+            shut: false,
+        };
+        device.open.try_reserve_exact(limit)?;
+        device.closed.try_reserve_exact(limit)?;
+        device.line.try_reserve_exact(limit)?;
+        self.devices.insert(device_id, device);
+        Ok(())
+    }
+
+    /// Forgets a device. It has been [shut](Self::shut), and everything answered.
+    pub(crate) fn close(&mut self, device_id: u32) {
+        self.devices.remove(&device_id);
+    }
+
+    /// How many records can be [accepted](Self::accept) before refusals have to be sent.
+    pub(crate) fn room(&self) -> usize {
+        self.refusal_room - self.refusals.len()
+    }
+
+    /// Takes in a record of the queue. There is [room](Self::room).
+    pub(crate) fn accept(&mut self, request: PageRequest, counters: &Counters) {
+        counters.page_requests.add(1);
+        let pasid = request.pv.then_some(request.pid);
+        let Some(device) = self.devices.get_mut(&request.did).filter(|device| !device.shut) else {
+            if request.is_stop_marker() {
+                counters.stop_markers.add(1);
+            }
+            return self.refuse(request, Verdict::Invalid);
+        };
+        if request.is_stop_marker() {
+            // The device is done with the PASID: what it began and did not end it never will.
+            counters.stop_markers.add(1);
+            return device.discard_open(counters, |open| open.pv == request.pv && open.pid == request.pid);
+        }
+        if device.open.len() + device.closed.len() >= device.limit {
+            log::warn!(
+                "device {:#x}, PASID {pasid:?}: more than {} requests outstanding",
+                request.did,
+                device.limit
+            );
+            counters.requests_excess.add(1);
+            if request.last {
+                device.discard_open(counters, |open| same_group(open, &request));
+            }
+            return self.refuse(request, Verdict::Failure);
+        }
+        if !request.last {
+            return device.open.push(request);
+        }
+        counters.groups.add(1);
+        self.tickets += 1;
+        let ticket = self.tickets;
+        let Requests { open, closed, line, .. } = device;
+        open.retain(|member| {
+            let mine = same_group(member, &request);
+            if mine {
+                closed.push((ticket, *member));
+            }
+            !mine
+        });
+        closed.push((ticket, request));
+        let group = Group { ticket, pasid, index: request.index, verdict: Verdict::Success, deferred: 0 };
+        line.push_back(group);
+    }
+
+    fn refuse(&mut self, request: PageRequest, verdict: Verdict) {
+        if !request.needs_response() {
+            return;
+        }
+        let (requester, needs_pasid) = match self.devices.get(&request.did) {
+            Some(device) => (device.requester, device.needs_pasid),
+            None => (Requester::of(request.did, None), false),
+        };
+        self.refused += 1;
+        self.refusals.push_back(Answer {
+            device_id: request.did,
+            requester,
+            pasid: request.pv.then_some(request.pid),
+            needs_pasid,
+            index: request.index,
+            verdict,
+        });
+    }
+
+    /// Becomes the one who sends refusals, if nobody is.
+    pub(crate) fn begin_sending(&mut self) -> bool {
+        !core::mem::replace(&mut self.sending, true)
+    }
+
+    /// The next refusal to be sent, by the one who does.
+    pub(crate) fn next_refusal(&mut self) -> Option<Answer> {
+        self.refusals.pop_front()
+    }
+
+    /// A refusal has been sent.
+    pub(crate) fn refusal_sent(&mut self) {
+        self.sent += 1;
+    }
+
+    pub(crate) fn end_sending(&mut self) {
+        self.sending = false;
+    }
+
+    /// How many refusals were put in line so far.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Whether so many have been sent.
+    pub(crate) fn has_sent(&self, refused: u64) -> bool {
+        self.sent >= refused
+    }
+
+    /// Requests were lost: groups that are not closed are incomplete, and their end may never come.
+    pub(crate) fn discard_open(&mut self, counters: &Counters) {
+        for device in self.devices.values_mut() {
+            device.discard_open(counters, |_| true);
+        }
+    }
+
+    /// Begins a call of the service: groups that earlier calls deferred are tried again. Returns its number.
+    pub(crate) fn begin_call(&mut self) -> u64 {
+        self.calls += 1;
+        self.calls
+    }
+
+    /// Takes the next group for the service: the devices take turns.
+    pub(crate) fn take(&mut self, call: u64) -> Option<Job> {
+        let after = self.devices.range(self.last.saturating_add(1)..).map(|(&id, _)| id);
+        let device_id = after.chain(self.devices.keys().copied()).find(|device_id| {
+            self.devices.get(device_id).is_some_and(|device| device.next(call).is_some())
+        })?;
+        self.last = device_id;
+        let device = self.devices.get_mut(&device_id)?;
+        let group = device.next(call).and_then(|at| device.line.remove(at))?;
+        device.serving.push((group, false));
+        Some(Job { device_id, group })
+    }
+
+    /// Whether [`take`](Self::take) would find something.
+    pub(crate) fn has_work(&self, call: u64) -> bool {
+        self.devices.values().any(|device| device.next(call).is_some())
+    }
+
+    /// How many groups wait to be tried again.
+    pub(crate) fn deferred(&self) -> usize {
+        let waiting = |device: &Requests| device.line.iter().filter(|group| group.deferred != 0).count();
+        self.devices.values().map(waiting).sum()
+    }
+
+    /// The next request of a group that was taken.
+    pub(crate) fn next(&mut self, job: &Job) -> Next {
+        let Some(device) = self.devices.get_mut(&job.device_id) else { return Next::Gone };
+        if !device.serves(job) {
+            return Next::Gone;
+        }
+        match device.closed.iter().position(|(ticket, _)| *ticket == job.group.ticket) {
+            Some(at) => Next::Request(device.closed.remove(at).1),
+            None => Next::Answer,
+        }
+    }
+
+    /// Puts a group back in line, with the request that can't be resolved now.
+    pub(crate) fn defer(&mut self, job: &Job, request: PageRequest, call: u64) {
+        let Some(device) = self.devices.get_mut(&job.device_id) else { return };
+        if !device.serves(job) {
+            return;
+        }
+        // Another request may have taken the room of this one: then the device has more than it should.
+        if device.closed.len() < device.closed.capacity() {
+            device.closed.push((job.group.ticket, request));
+        }
+        device.serving.retain(|(group, _)| group.ticket != job.group.ticket);
+        device.line.push_back(Group { deferred: call, ..job.group });
+    }
+
+    /// Claims the right to answer a group that was taken. `None` if that has been done.
+    pub(crate) fn claim(&mut self, job: &Job) -> Option<Answer> {
+        let device = self.devices.get_mut(&job.device_id)?;
+        let entry = device.serving.iter_mut().find(|(group, _)| group.ticket == job.group.ticket)?;
+        entry.1 = true;
+        device.closed.retain(|(ticket, _)| *ticket != job.group.ticket);
+        Some(device.answer(job.device_id, &job.group))
+    }
+
+    /// The answer that was claimed has been sent.
+    pub(crate) fn finish(&mut self, job: &Job) {
+        if let Some(device) = self.devices.get_mut(&job.device_id) {
+            device.serving.retain(|(group, _)| group.ticket != job.group.ticket);
+        }
+    }
+
+    /// Stops everything of a device. What is in line or being resolved can be had by
+    /// [`revoke`](Self::revoke).
+    pub(crate) fn shut(&mut self, device_id: u32, counters: &Counters) {
+        if let Some(device) = self.devices.get_mut(&device_id) {
+            device.shut = true;
+            device.discard_open(counters, |_| true);
+        }
+    }
+
+    /// Whether a device's requests are taken in, or were before it was shut.
+    pub(crate) fn knows(&self, device_id: u32) -> bool {
+        self.devices.contains_key(&device_id)
+    }
+
+    /// Undoes [`shut`](Self::shut).
+    pub(crate) fn reopen(&mut self, device_id: u32) {
+        if let Some(device) = self.devices.get_mut(&device_id) {
+            device.shut = false;
+        }
+    }
+
+    /// Claims some group of a device that was shut, to be answered Invalid. Whoever is resolving it will find
+    /// it gone.
+    pub(crate) fn revoke(&mut self, device_id: u32) -> Option<Answer> {
+        let device = self.devices.get_mut(&device_id)?;
+        let group = match device.serving.iter().position(|(_, answering)| !answering) {
+            Some(at) => device.serving.remove(at).0,
+            None => device.line.pop_front()?,
+        };
+        device.closed.retain(|(ticket, _)| *ticket != group.ticket);
+        Some(device.answer(device_id, &Group { verdict: Verdict::Invalid, ..group }))
+    }
+
+    /// [`revoke`](Self::revoke) for any device that was shut.
+    pub(crate) fn revoke_any(&mut self) -> Option<Answer> {
+        let stopped = |device: &Requests| {
+            device.shut && (!device.line.is_empty() || device.serving.iter().any(|(_, answering)| !answering))
+        };
+        let device_id = self.devices.iter().find(|(_, device)| stopped(device)).map(|(&id, _)| id)?;
+        self.revoke(device_id)
+    }
+
+    /// Forgets all requests of a device, which was reset and waits for no answers. Returns how many groups.
+    pub(crate) fn forget(&mut self, device_id: u32) -> usize {
+        let mut groups = self.refusals.len();
+        self.refusals.retain(|answer| answer.device_id != device_id);
+        groups -= self.refusals.len();
+        self.sent += groups as u64;
+        while self.revoke(device_id).is_some() {
+            groups += 1;
+        }
+        groups
+    }
+
+    /// Claims some group of this device and PASID that is in line, to be answered Invalid.
+    pub(crate) fn purge(&mut self, device_id: u32, pasid: u32, counters: &Counters) -> Option<Answer> {
+        let device = self.devices.get_mut(&device_id)?;
+        device.discard_open(counters, |open| open.pv && open.pid == pasid);
+        let at = device.line.iter().position(|group| group.pasid == Some(pasid))?;
+        let group = device.line.remove(at)?;
+        device.closed.retain(|(ticket, _)| *ticket != group.ticket);
+        Some(device.answer(device_id, &Group { verdict: Verdict::Invalid, ..group }))
+    }
+
+    /// A number that every group so far has a ticket up to.
+    pub(crate) fn newest(&self) -> u64 {
+        self.tickets
+    }
+
+    /// Whether a group of this device (and PASID, if one is given) up to a ticket is being resolved.
+    pub(crate) fn serves(&self, device_id: u32, pasid: Option<u32>, newest: u64) -> bool {
+        let concerns = |group: &Group| group.ticket <= newest && (pasid.is_none() || group.pasid == pasid);
+        self.devices
+            .get(&device_id)
+            .is_some_and(|device| device.serving.iter().any(|(group, _)| concerns(group)))
+    }
+}
+
+impl Requests {
+    fn discard_open(&mut self, counters: &Counters, which: impl Fn(&PageRequest) -> bool) {
+        let before = self.open.len();
+        self.open.retain(|request| !which(request));
+        counters.requests_discarded.add(before - self.open.len());
+    }
+
+    /// Where in the line the next group for a call of the service is.
+    fn next(&self, call: u64) -> Option<usize> {
+        if self.shut {
+            return None;
+        }
+        self.line.iter().position(|group| group.deferred < call)
+    }
+
+    fn serves(&self, job: &Job) -> bool {
+        self.serving.iter().any(|(group, _)| group.ticket == job.group.ticket)
+    }
+
+    fn answer(&self, device_id: u32, group: &Group) -> Answer {
+        Answer {
+            device_id,
+            requester: self.requester,
+            pasid: group.pasid,
+            needs_pasid: self.needs_pasid,
+            index: group.index,
+            verdict: group.verdict,
+        }
+    }
+}
+
+fn same_group(a: &PageRequest, b: &PageRequest) -> bool {
+    (a.index, a.pv, a.pid) == (b.index, b.pv, b.pid)
+}
