@@ -198,7 +198,8 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     // ---- Dispatch --------------------------------------------------------------------------------------------------
     dispatcher.connect(&mut m, "d_valid", misses.out("d_valid"));
     dispatcher.connect(&mut m, "d_entry", misses.out("d_entry"));
-    Request::of(d, &misses, "d").connect(&mut m, &dispatcher, "d");
+    let looked_up = Request::of(d, &misses, "d");
+    looked_up.connect(&mut m, &dispatcher, "d");
     for name in ["t_valid", "t_entry", "t_wait", "t_walker"] {
         misses.connect(&mut m, name, dispatcher.out(name));
     }
@@ -208,7 +209,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     for (cache, context, words) in contexts {
         dispatcher.connect(&mut m, &format!("{context}_hit"), cache.out("hit"));
         cache.connect(&mut m, "lookup", dispatcher.out("lookup"));
-        cache.connect(&mut m, "device_id", dispatcher.out("lookup_device_id"));
+        cache.connect(&mut m, "device_id", looked_up.device_id);
         cache.connect(&mut m, "fill_device_id", completer.out("fill_device_id"));
         cache.connect(&mut m, "fill", completer.out(&format!("{context}_fill")));
         for w in 0..words {
@@ -216,11 +217,11 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
             cache.connect(&mut m, &format!("fill_data{w}"), completer.out(&format!("fill_{context}{w}")));
         }
     }
-    pdtc.connect(&mut m, "process_id", dispatcher.out("lookup_process_id"));
+    pdtc.connect(&mut m, "process_id", looked_up.process_id);
     pdtc.connect(&mut m, "fill_process_id", completer.out("fill_process_id"));
 
     if let Some(l2) = &l2 {
-        Request::of(d, &dispatcher, "lookup").connect(&mut m, l2, "lookup");
+        looked_up.connect(&mut m, l2, "lookup");
         l2.connect(&mut m, "lookup_valid", dispatcher.out("lookup_valid"));
         l2.connect(&mut m, "lookup_usable", dispatcher.out("lookup_usable") & enable);
         dispatcher.connect(&mut m, "l2_hit", l2.out("hit"));
@@ -232,14 +233,13 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     }
 
     // ---- Walkers ---------------------------------------------------------------------------------------------------
-    let started = Request::of(d, &dispatcher, "s");
     for (i, w) in walks.iter().enumerate() {
         let release = completer.out(&format!("release{i}"));
         w.connect_all(
             &mut m,
             &[
                 ("start", dispatcher.out(&format!("start{i}"))),
-                ("s_entry", dispatcher.out("s_entry")),
+                ("s_entry", dispatcher.out("t_entry")),
                 ("s_dc_hit", dispatcher.out("s_dc_hit")),
                 ("s_pc_hit", dispatcher.out("s_pc_hit")),
                 ("ddtp_mode", mode),
@@ -253,7 +253,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
                 w.connect(&mut m, &word, dispatcher.out(&word));
             }
         }
-        started.connect(&mut m, w, "s");
+        looked_up.connect(&mut m, w, "s");
         if let Some(l2) = &l2 {
             w.connect(&mut m, "s_l2_hit", l2.out("hit"));
             for (name, e) in Translation::from_fn(d, |name, _| l2.out(&format!("found_{name}"))).fields() {

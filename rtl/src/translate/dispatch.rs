@@ -1,9 +1,9 @@
 //! Dispatch: takes pending misses in turn, looks up their contexts and starts a walker, or lets them wait for a walk of the
 //! same page that is under way.
 //!
-//! Latency: a pending miss is latched, looked up in the DDTC, PDTC and L2 TLB, and issued: 3 cycles when a walker is free, 4
-//! with an L2 TLB. Never: a
-//! walker starts with a context that was looked up before an invalidation.
+//! Latency: a miss is chosen in the cycle in which the miss table accepts it, looked up in the DDTC, PDTC and L2 TLB, and
+//! issued: 3 cycles when a walker is free, 4 with an L2 TLB. Never: a walker starts with a context that was looked up before an
+//! invalidation.
 
 use super::miss_table::{entry_width, walker_width};
 use super::request::{Request, is_canonical};
@@ -47,6 +47,7 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     m.section("The next pending miss");
     let valid = m.input("d_valid", 1);
     let entry = m.input("d_entry", entry_width(d));
+    m.section("The request of t_entry");
     let request = Request::inputs(&mut m, d, "d");
     m.section("Something was invalidated: contexts already looked up may be stale");
     let mark = m.input("mark", 1);
@@ -74,15 +75,13 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     m.section("Walkers that can take a walk");
     let idle: Vec<E> = (0..n).map(|i| m.input(&format!("idle{i}"), 1)).collect();
 
-    let held = Request::registers(&mut m, d, "held");
     let held_entry = m.reg_data("held_entry", entry_width(d));
     let same: Vec<E> = (0..n).map(|i| m.reg_data(&format!("same_{i}"), 1)).collect();
     m.section("Context lookup, and that of the L2 TLB where there is one");
     m.output("lookup", !state.is(IDLE));
-    held.outputs(&mut m, "lookup");
     if has_l2(d) {
         m.output("lookup_valid", state.is(LOOKUP));
-        m.output("lookup_usable", held.at.is(0) & is_canonical(d, held.iova));
+        m.output("lookup_usable", request.at.is(0) & is_canonical(d, request.iova));
     }
 
     // A walker whose completion starts in this very cycle no longer wakes new waiters: `busy` excludes it.
@@ -93,14 +92,13 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     m.switch(state, |m, s| {
         s.case(m, IDLE, |m| {
             m.when(valid, |m| {
-                held.set(m, &request);
                 m.set(held_entry, entry);
                 m.set(state, lit(LOOKUP, 2));
             });
         });
         s.case(m, LOOKUP, |m| {
             for (s, t) in same.iter().zip(&tags) {
-                let [ids, page] = page_tag(&held);
+                let [ids, page] = page_tag(&request);
                 m.set(*s, ids.eq(t[0]) & page.eq(t[1]));
             }
             m.set(state, lit(if has_l2(d) { WAIT } else { ISSUE }, 2));
@@ -127,8 +125,6 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
         let start = m.output(&format!("start{i}"), issue & !merge & *c);
         m.output(&format!("ev_walk{i}"), start & !l2_hit);
     }
-    m.output("s_entry", held_entry);
-    held.outputs(&mut m, "s");
     m.output("s_dc_hit", dc_hit);
     for (w, word) in dc.into_iter().enumerate() {
         m.output(&format!("s_dc{w}"), word);

@@ -4,7 +4,8 @@
 //! An entry is pending (wants a walk), walking, waiting (another walk of the same page will answer it) or woken (that walk
 //! has finished). The requests themselves lie in two copies of a small RAM: one read by dispatch, one by completion.
 //!
-//! Latency: a miss accepted in cycle n is offered to dispatch in n + 1. One miss is accepted per cycle, in turn between ports.
+//! Latency: a miss is offered to dispatch in the cycle in which it is accepted, and its request can be read in the next. One miss
+//! is accepted per cycle, in turn between ports.
 
 use crate::design::Design;
 use crate::hdl::{E, MemoryKind, Module, any_of, cat, encode, hi, index_width, lit, lowest, onehot};
@@ -87,14 +88,14 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
     }
 
     // ---- Dispatch --------------------------------------------------------------------------------------------------
-    m.section("To dispatch: the next pending entry");
+    m.section("To dispatch: the next pending entry, or else the one that is being allocated");
     // In turn: the entries above the one that was taken last come first, so that none waits for ever.
     let above = m.reg("above_last", all, 0);
     let late = pending & above;
     let pick = late.any().mux(late, pending).lowest_bit();
     let next = m.wire("next", encode(&pick.split(), entry_bits));
-    m.output("d_valid", pending.any());
-    m.output("d_entry", next);
+    m.output("d_valid", pending.any() | allocate);
+    m.output("d_entry", pending.any().mux(next, slot));
     m.section("From dispatch: entry `t_entry` walks, or waits for walker `t_walker`");
     let take = m.input("t_valid", 1);
     let take_entry = m.input("t_entry", entry_bits);
@@ -121,13 +122,13 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
         };
         word.iter().enumerate().map(part).collect()
     };
-    let mut for_dispatch = copy(&mut m, "for_dispatch", next);
+    let mut for_dispatch = copy(&mut m, "for_dispatch", take_entry);
     let mut for_completion = copy(&mut m, "for_completion", read);
     let port = for_completion[0].bits(Request::width(d), port_bits);
     for words in [&mut for_dispatch, &mut for_completion] {
         words[0] = words[0].bits(0, Request::width(d));
     }
-    m.section("The request of d_entry");
+    m.section("The request of t_entry");
     Request::unpack(d, &for_dispatch).outputs(&mut m, "d");
     m.section("The request of c_entry and its port");
     Request::unpack(d, &for_completion).outputs(&mut m, "c");
