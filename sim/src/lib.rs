@@ -5,6 +5,7 @@
 //! - [`golden`]: the whole IOMMU as the specification describes it, without the hardware.
 //! - [`machine`]: memory, DMA devices, processes and the clock around it.
 //! - [`model`]: the hardware, compiled and loaded at run time.
+//! - [`mutation`]: single faults in the hardware, which lockstep must notice.
 //! - [`trace`]: memory accesses of real programs.
 
 pub mod coverage;
@@ -12,6 +13,7 @@ pub mod engine;
 pub mod golden;
 pub mod machine;
 pub mod model;
+pub mod mutation;
 pub mod report;
 pub mod run;
 pub mod trace;

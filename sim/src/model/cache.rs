@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Where models are kept and how they are made.
@@ -112,8 +113,10 @@ impl Cache {
     /// # Errors
     /// As for making the model.
     pub fn fingerprint(&self, source: &Source<'_>, flavour: Flavour) -> Result<String, ModelError> {
-        let key = hash([source.verilog, source.top]);
-        let dir = self.directory.join(format!("{key}-fingerprint"));
+        // A directory that no other run uses, since it is not kept.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let unique = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let dir = self.directory.join(format!("{}-{}-fingerprint", unique.0, unique.1));
         fs::create_dir_all(&dir).map_err(denied(&dir))?;
         let made = self.verilate(source, flavour, &dir).and_then(|()| {
             let mut parts = Vec::new();

@@ -40,6 +40,16 @@ pub struct Source<'a> {
     pub ports: &'a [PortShape],
 }
 
+/// The ports of a generated design.
+pub fn shapes(generated: &pasidon_rtl::Generated) -> Vec<PortShape> {
+    let shape = |port: &pasidon_rtl::emit::Port| PortShape {
+        name: port.name.clone(),
+        width: port.width,
+        output: port.direction == Direction::Out,
+    };
+    generated.ports.iter().map(shape).collect()
+}
+
 /// Why there is no model.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -132,12 +142,7 @@ impl Model {
         cache: &Cache,
         flavour: Flavour,
     ) -> Result<Model, ModelError> {
-        let shape = |p: &pasidon_rtl::emit::Port| PortShape {
-            name: p.name.clone(),
-            width: p.width,
-            output: p.direction == Direction::Out,
-        };
-        let ports: Vec<PortShape> = generated.ports.iter().map(shape).collect();
+        let ports = shapes(generated);
         Model::from_source(
             &Source { name, verilog: &generated.verilog, top: "pasidon_iommu", ports: &ports },
             cache,

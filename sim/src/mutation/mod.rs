@@ -1,0 +1,360 @@
+//! The check of the checks: single faults are made in the hardware, and lockstep must notice each of them.
+//!
+//! A fault ([`pasidon_rtl::emit::mutate`]) counts if the Verilog with it compiles and Verilator makes something else of it than of the
+//! original. It is *killed* if a run under one of a few seeds ends in a difference, a hang or a crash. What survives is either
+//! equivalent to the original, which only a reader can tell, or shows a hole in the stimulus.
+
+mod plan;
+
+pub use plan::order;
+
+use crate::model::{Cache, Flavour, Model, ModelError, Source, shapes};
+use pasidon_rtl::emit::mutate::{Mutant, Mutants, Operator};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Faults that must count.
+    pub count: usize,
+    /// Decides which.
+    pub seed: u64,
+    /// Mutants that are compiled and run at the same time.
+    pub jobs: usize,
+    /// Only these faults, whatever `count` and `seed` say.
+    pub only: Vec<String>,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum MutationError {
+    /// A fault that the design does not have.
+    #[error(
+        "the design has no fault {0}; faults are called MODULE.NUMBER, as in the report of a run on the same design"
+    )]
+    NoFault(String),
+    /// The hardware without a fault fails already.
+    #[error("the hardware fails without any fault: {0}")]
+    Original(String),
+    /// There is no model of the original.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// What became of a mutant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "lowercase")]
+pub enum Verdict {
+    /// A run showed the fault.
+    Killed {
+        /// How it showed.
+        how: String,
+    },
+    /// No run did.
+    Survived,
+    /// Verilator makes the same of it as of the original: not counted.
+    Same,
+    /// It does not compile: not counted.
+    Broken {
+        /// What the tool said.
+        how: String,
+    },
+}
+
+impl Verdict {
+    fn counts(&self) -> bool {
+        matches!(self, Verdict::Killed { .. } | Verdict::Survived)
+    }
+}
+
+/// A fault and what became of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tried {
+    /// `MODULE.NUMBER`
+    pub id: String,
+    /// The module with the fault.
+    pub module: String,
+    /// Its kind.
+    pub operator: Operator,
+    /// Line of the Verilog, from 1.
+    pub line: usize,
+    /// The lines that it changes.
+    pub before: String,
+    /// What becomes of them.
+    pub after: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Name of the design.
+    pub design: String,
+    /// Its hash.
+    pub hash: String,
+    /// Decided which faults were tried.
+    pub seed: u64,
+    /// Mutants that count.
+    pub count: usize,
+    /// Of them, those that were noticed.
+    pub killed: usize,
+    /// Those that were not.
+    pub survivors: Vec<Tried>,
+    /// Mutants that Verilator makes the same of as of the original.
+    pub same: Vec<String>,
+    /// Mutants that do not compile.
+    pub broken: Vec<String>,
+    /// Mutants that were killed.
+    pub kills: Vec<Tried>,
+}
+
+impl Report {
+    /// Killed and counted mutants by what `name` says of them.
+    pub fn by(&self, name: impl Fn(&Tried) -> String) -> BTreeMap<String, (usize, usize)> {
+        let mut sums: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        for (tried, killed) in
+            self.kills.iter().map(|tried| (tried, 1)).chain(self.survivors.iter().map(|tried| (tried, 0)))
+        {
+            let sum = sums.entry(name(tried)).or_default();
+            sum.0 += killed;
+            sum.1 += 1;
+        }
+        sums
+    }
+}
+
+/// Tells whether a model is not what it should be: how it shows, or `None`.
+pub trait Judge: Sync {
+    /// Runs the model.
+    fn judge(&self, model: Model) -> Option<String>;
+}
+
+impl<F: Fn(Model) -> Option<String> + Sync> Judge for F {
+    fn judge(&self, model: Model) -> Option<String> {
+        self(model)
+    }
+}
+
+/// A mutant has been tried: called with the number that count so far, those killed, and what became of this one.
+pub type Progress<'a> = &'a (dyn Fn(usize, usize, &Tried) + Sync);
+
+/// Tries faults until enough of them count. Models of mutants are kept in `scratch`, which is emptied as they are done with.
+///
+/// The report depends on the design, the options and the judge, not on `jobs`.
+///
+/// # Errors
+/// [`MutationError`]
+pub fn run(
+    name: &str,
+    mutants: &Mutants,
+    cache: &Cache,
+    scratch: &Path,
+    options: &Options,
+    judge: &dyn Judge,
+    progress: Progress<'_>,
+) -> Result<Report, MutationError> {
+    let original = mutants.original();
+    if let Some(how) = judge_caught(judge, Model::load(original, name, cache, Flavour::Quick)?) {
+        return Err(MutationError::Original(how));
+    }
+    let shop = Workshop { name, cache, scratch, judge, original: fingerprint(cache, name, original)? };
+    let (ids, count) = if options.only.is_empty() {
+        (order(mutants.faults(), options.seed), options.count)
+    } else {
+        let missing = options.only.iter().find(|id| mutants.make(id).is_none());
+        if let Some(id) = missing {
+            return Err(MutationError::NoFault(id.clone()));
+        }
+        (options.only.clone(), options.only.len())
+    };
+    let tried = shop.all(mutants, &ids, count, options.jobs, progress)?;
+    let mut report = Report {
+        design: name.into(),
+        hash: original.hash.clone(),
+        seed: options.seed,
+        count: 0,
+        killed: 0,
+        survivors: Vec::new(),
+        same: Vec::new(),
+        broken: Vec::new(),
+        kills: Vec::new(),
+    };
+    for tried in tried {
+        report.count += usize::from(tried.verdict.counts());
+        match tried.verdict {
+            Verdict::Killed { .. } => report.kills.push(tried),
+            Verdict::Survived => report.survivors.push(tried),
+            Verdict::Same => report.same.push(tried.id),
+            Verdict::Broken { .. } => report.broken.push(tried.id),
+        }
+    }
+    report.killed = report.kills.len();
+    Ok(report)
+}
+
+fn fingerprint(cache: &Cache, name: &str, generated: &pasidon_rtl::Generated) -> Result<String, ModelError> {
+    let ports = shapes(generated);
+    let source = Source { name, verilog: &generated.verilog, top: "pasidon_iommu", ports: &ports };
+    cache.fingerprint(&source, Flavour::Quick)
+}
+
+/// A crash of whoever judges is what a fault can come to as well.
+fn judge_caught(judge: &dyn Judge, model: Model) -> Option<String> {
+    catch_unwind(AssertUnwindSafe(|| judge.judge(model))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Some(format!("crash: {text}"))
+    })
+}
+
+struct Workshop<'a> {
+    name: &'a str,
+    cache: &'a Cache,
+    scratch: &'a Path,
+    judge: &'a dyn Judge,
+    /// What Verilator makes of the original.
+    original: String,
+}
+
+/// What is known of a fault.
+#[derive(Clone)]
+enum Slot {
+    /// Nothing yet.
+    Waiting,
+    /// Its text is that of the original.
+    NoFault,
+    /// It has been tried.
+    Done(Tried),
+}
+
+/// What the workers share.
+struct Shared {
+    next: usize,
+    slots: Vec<Slot>,
+    /// A reason to stop that is no property of a mutant.
+    error: Option<ModelError>,
+}
+
+impl Shared {
+    /// Mutants that count or may yet count: those that are under way.
+    fn expected(&self) -> usize {
+        let may_count = |slot: &&Slot| match slot {
+            Slot::Waiting => true,
+            Slot::NoFault => false,
+            Slot::Done(tried) => tried.verdict.counts(),
+        };
+        self.slots[..self.next].iter().filter(may_count).count()
+    }
+
+    /// Mutants that count, and those killed.
+    fn counted(&self) -> (usize, usize) {
+        let mut counted = (0, 0);
+        for slot in &self.slots {
+            if let Slot::Done(tried) = slot {
+                counted.0 += usize::from(tried.verdict.counts());
+                counted.1 += usize::from(matches!(tried.verdict, Verdict::Killed { .. }));
+            }
+        }
+        counted
+    }
+}
+
+impl Workshop<'_> {
+    fn all(
+        &self,
+        mutants: &Mutants,
+        ids: &[String],
+        count: usize,
+        jobs: usize,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Tried>, ModelError> {
+        let shared = Mutex::new(Shared { next: 0, slots: vec![Slot::Waiting; ids.len()], error: None });
+        let changed = Condvar::new();
+        let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let worker = || loop {
+            let index = {
+                let mut state = lock();
+                // Another one is begun only if it is needed whatever becomes of those under way: so their number decides nothing.
+                while state.error.is_none() && state.next < ids.len() && state.expected() >= count {
+                    if state.counted().0 >= count {
+                        return;
+                    }
+                    state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                if state.error.is_some() || state.next >= ids.len() {
+                    return;
+                }
+                state.next += 1;
+                state.next - 1
+            };
+            let tried = mutants.make(&ids[index]).map(|mutant| self.one(mutant));
+            let mut state = lock();
+            match tried {
+                Some(Ok(tried)) => {
+                    state.slots[index] = Slot::Done(tried.clone());
+                    let (counted, killed) = state.counted();
+                    progress(counted, killed, &tried);
+                }
+                Some(Err(error)) => state.error = Some(error),
+                None => state.slots[index] = Slot::NoFault,
+            }
+            changed.notify_all();
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..jobs.max(1) {
+                scope.spawn(worker);
+            }
+        });
+        let shared = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match shared.error {
+            Some(error) => Err(error),
+            None => {
+                let done = shared.slots.into_iter().filter_map(|slot| match slot {
+                    Slot::Done(tried) => Some(tried),
+                    Slot::Waiting | Slot::NoFault => None,
+                });
+                Ok(done.collect())
+            }
+        }
+    }
+
+    fn one(&self, mutant: Mutant) -> Result<Tried, ModelError> {
+        let verdict = self.verdict(&mutant)?;
+        let Mutant { id, module, operator, line, before, after, .. } = mutant;
+        Ok(Tried { id, module, operator, line, before, after, verdict })
+    }
+
+    fn verdict(&self, mutant: &Mutant) -> Result<Verdict, ModelError> {
+        let home = self.scratch.join(&mutant.id);
+        let cache = self.cache.clone().quiet().aside(&home);
+        let made = fingerprint(&cache, self.name, &mutant.generated);
+        let made = made.and_then(|print| {
+            let same = print == self.original;
+            (!same).then(|| Model::load(&mutant.generated, self.name, &cache, Flavour::Quick)).transpose()
+        });
+        let verdict = match made {
+            Ok(None) => Verdict::Same,
+            Ok(Some(model)) => match judge_caught(self.judge, model) {
+                Some(how) => Verdict::Killed { how },
+                None => Verdict::Survived,
+            },
+            Err(ModelError::Tool { what, said, .. }) => {
+                let first = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
+                Verdict::Broken { how: format!("{what}: {first}") }
+            }
+            Err(error) => return Err(error),
+        };
+        // It takes room, and nobody asks for it again.
+        let _ = std::fs::remove_dir_all(&home);
+        Ok(verdict)
+    }
+}
+
+#[cfg(test)]
+mod tests;
