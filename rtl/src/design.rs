@@ -513,6 +513,11 @@ impl Design {
         self.msi_flat
     }
 
+    /// Whether there is a performance monitor: `capabilities.HPM`.
+    pub fn monitor(&self) -> bool {
+        self.hpm_cycles && self.hpm_counters > 0
+    }
+
     /// Levels of the deepest first-stage page table: 3 (Sv39), 4 (Sv48) or 5 (Sv57).
     pub fn page_table_levels(&self) -> u32 {
         3 + u32::from(self.sv48) + u32::from(self.sv57)

@@ -1,14 +1,16 @@
 //! pasidon-rtl: the hardware, described in Rust on rust-hdl and emitted as Verilog.
 //!
 //! [`generate`] turns a [`Design`] into Verilog. The listing of this crate is the block diagram: [`cache`], [`translate`],
-//! [`walk`], [`queue`], [`regs`], [`interrupt`], [`port`](mod@port), joined in [`top`]; [`hdl`] is how blocks are described, [`emit`] how they become
+//! [`walk`], [`queue`], [`regs`], [`interrupt`], [`monitor`], [`debug`], [`port`](mod@port), joined in [`top`]; [`hdl`] is how blocks are described, [`emit`] how they become
 //! Verilog.
 
 pub mod cache;
+pub mod debug;
 pub mod design;
 pub mod emit;
 pub mod hdl;
 pub mod interrupt;
+pub mod monitor;
 pub mod port;
 pub mod queue;
 pub mod regs;

@@ -64,7 +64,18 @@ s = true
 const MESSAGES: &str =
     "base = \"tiny\"\nname = \"messages\"\n[interrupts]\nvectors = 2\nwired = false\nmsi = true\n";
 
-/// A shipped design by name, `odd`, `narrow`, `guests` or `messages`.
+/// A performance monitor of one event counter, and the debug interface.
+const COUNTER: &str = r#"
+base = "tiny"
+name = "counter"
+[monitor]
+counters = 1
+cycles = true
+[debug]
+translation = true
+"#;
+
+/// A shipped design by name, `odd`, `narrow`, `guests`, `messages` or `counter`.
 ///
 /// # Panics
 /// If there is none of this name.
@@ -74,6 +85,7 @@ pub fn design(name: &str) -> Design {
         "narrow" => Design::from_toml(NARROW, "narrow.toml").expect("the narrow design is valid"),
         "guests" => Design::from_toml(GUESTS, "guests.toml").expect("the guests design is valid"),
         "messages" => Design::from_toml(MESSAGES, "messages.toml").expect("the design is valid"),
+        "counter" => Design::from_toml(COUNTER, "counter.toml").expect("the counter design is valid"),
         name => Design::shipped(name).unwrap_or_else(|| panic!("no design {name}")),
     }
 }

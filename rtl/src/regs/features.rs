@@ -25,6 +25,8 @@ pub fn capabilities(design: &Design) -> u64 {
         | cap::SV57.of(design.sv57.into())
         | cap::END.of(design.big_endian.into())
         | cap::IGS.of(igs)
+        | cap::HPM.of(design.monitor().into())
+        | cap::DBG.of(design.debug.into())
         | cap::PAS.of(design.pas.into())
         | cap::PD8.of(design.pd8.into())
         | cap::PD17.of(design.pd17.into())

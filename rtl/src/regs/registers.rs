@@ -36,7 +36,7 @@ pub fn registers(design: &Design) -> Rc<Module> {
     if design.qosid {
         quality_of_service(&mut m, bus, &mut map);
     }
-    let causes = vec![
+    let mut causes = vec![
         Cause { name: "ci", pending: ipsr::CIP, vector: icvec::CIV, condition: command, event: lo() },
         Cause {
             name: "fi",
@@ -46,6 +46,12 @@ pub fn registers(design: &Design) -> Rc<Module> {
             event: fault.event,
         },
     ];
+    if design.monitor() {
+        m.section("Performance monitor: a counter overflowed (one cycle)");
+        let event = m.input("monitor_overflow", 1);
+        let (pending, vector) = (ipsr::PMIP, icvec::PMIV);
+        causes.push(Cause { name: "pmi", pending, vector, condition: lo(), event });
+    }
     interrupts(&mut m, design, bus, &mut map, &causes, wired);
     let word = map.read(rd_index);
     m.assign(rd_data, word);

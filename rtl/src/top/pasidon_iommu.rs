@@ -7,9 +7,11 @@ use crate::cache::context_cache::{Tag, context_cache};
 use crate::cache::invalidation::Invalidation;
 use crate::cache::l1_tlb::l1_tlb;
 use crate::cache::l2_tlb::l2_tlb;
+use crate::debug::translation_request;
 use crate::design::Design;
 use crate::hdl::{E, Instance, Module, all_of, any_of, cat, hi, lit, lo};
 use crate::interrupt::{fault_source, msi};
+use crate::monitor::{RequestEvents, WalkEvents, hpm};
 use crate::port::axi_master::{AXI_ID_WIDTH, axi_master};
 use crate::queue::{InvalidationKind, barrier, command_queue, fault_queue};
 use crate::regs::{axi_lite, registers};
@@ -46,12 +48,14 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let completer = m.instance("completion", &completion(d));
     let l2 = has_l2(d).then(|| m.instance("l2_tlb", &l2_tlb(d)));
     let messages = d.msi.then(|| m.instance("msi", &msi(d)));
+    let debugger = d.debug.then(|| m.instance("translation_request", &translation_request(d)));
+    let monitor = d.monitor().then(|| m.instance("hpm", &hpm(d)));
     // Readers: walkers, then the command queue. Writers: command queue (fences), fault queue, messages.
     let writers: Vec<&Instance> = [&commands, &faults].into_iter().chain(&messages).collect();
     let axi = m.instance("axi_master", &axi_master(d.walkers + 1, writers.len() as u32));
 
     let own = [(&regs, "")];
-    let others = [&messages].into_iter().flatten().map(|block| (block, "reg_"));
+    let others = [&messages, &debugger, &monitor].into_iter().flatten().map(|block| (block, "reg_"));
     register_port(&mut m, &bus, &own.into_iter().chain(others).collect::<Vec<_>>());
     memory_port(&mut m, &axi, &walks, &commands, &writers);
     if d.qosid {
@@ -141,6 +145,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let mode = regs.out("ddtp_mode");
     let enable = m.wire("directory_mode", !mode.is(iommu_mode::OFF) & !mode.is(iommu_mode::BARE));
     let mut taken = vec![];
+    let mut accepted = vec![];
     for (i, tlb) in tlbs.iter().enumerate() {
         m.section(&format!("Translation port {i}: request"));
         let valid = m.input(&format!("req{i}_valid"), 1);
@@ -148,6 +153,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         m.output(&format!("req{i}_ready"), tlb.out("req_ready"));
         let request = Request::inputs(&mut m, d, &format!("req{i}"));
         request.connect(&mut m, tlb, "req");
+        accepted.push(RequestEvents::of(valid & tlb.out("req_ready"), &request));
         m.section(&format!("Translation port {i}: response"));
         m.output(&format!("rsp{i}_valid"), tlb.out("rsp_valid"));
         let ready = m.input(&format!("rsp{i}_ready"), 1);
@@ -175,13 +181,8 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         }
     }
 
-    if d.debug {
-        let port = d.ports;
-        misses.connect(&mut m, &format!("miss{port}_valid"), lo());
-        Request::from_fn(d, |_, width| lit(0, width)).connect(&mut m, &misses, &format!("miss{port}"));
-        for name in ["done", "taken"] {
-            completer.connect(&mut m, &format!("c{port}_{name}"), lo());
-        }
+    if let Some(debugger) = &debugger {
+        debug_port(&mut m, d, debugger, &misses, &completer);
     }
 
     // The L2 TLB stops answering at once: what is looked up again after the mark must not hit an old entry.
@@ -312,6 +313,20 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     m.set(fence_seen, fence);
     sync.connect(&mut m, "fence_ready", fence_seen & any_of(older.iter().map(|o| o.any())).none());
 
+    if let Some(monitor) = &monitor {
+        if let Some(debugger) = &debugger {
+            let asked = misses.out(&format!("miss{ports}_ready")) & debugger.out("miss_valid");
+            accepted.push(RequestEvents::of(asked, &Request::of(d, debugger, "miss")));
+        }
+        for (i, events) in accepted.iter().enumerate() {
+            events.connect(&mut m, monitor, &format!("req{i}"));
+        }
+        for (i, walk) in walks.iter().enumerate() {
+            WalkEvents::connect(&mut m, d, walk, monitor, &format!("walk{i}"));
+        }
+        regs.connect(&mut m, "monitor_overflow", monitor.out("overflow"));
+    }
+
     m.section("Drain: commit the reads (pr) or writes (pw) that were translated before; ready when done");
     m.output("drain_valid", sync.out("drain_valid"));
     m.output("drain_pr", sync.out("drain_pr"));
@@ -332,6 +347,22 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let offered = source.as_ref().map_or(completer.out("fault_valid"), |source| source.out("out_valid"));
     m.output("ev_fault", offered & faults.out("fault_ready"));
     m.build()
+}
+
+/// The debug interface asks the miss table as the last of the ports; its answers are taken at once.
+fn debug_port(m: &mut Module, d: &Design, debugger: &Instance, misses: &Instance, completer: &Instance) {
+    let port = d.ports;
+    misses.connect(m, &format!("miss{port}_valid"), debugger.out("miss_valid"));
+    Request::of(d, debugger, "miss").connect(m, misses, &format!("miss{port}"));
+    debugger.connect(m, "miss_ready", misses.out(&format!("miss{port}_ready")));
+    let valid = completer.out(&format!("c{port}_valid"));
+    debugger.connect(m, "c_valid", valid);
+    debugger.connect(m, "c_ok", completer.out("c_ok"));
+    for (name, e) in Translation::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields() {
+        debugger.connect(m, &format!("c_{name}"), e);
+    }
+    completer.connect(m, &format!("c{port}_done"), valid);
+    completer.connect(m, &format!("c{port}_taken"), lo());
 }
 
 /// Interrupts as messages, and the fault records of those that fail beside the records of translations.

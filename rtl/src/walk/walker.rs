@@ -9,6 +9,7 @@
 use super::context::*;
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
+use crate::monitor::WalkEvents;
 use crate::translate::dispatch::{has_l2, page_tag};
 use crate::translate::miss_table::entry_width;
 use crate::translate::request::{Request, Translation, geometries, mask_width, ppn_width, sign_extends};
@@ -445,6 +446,27 @@ pub fn walker(d: &Design) -> Rc<Module> {
     m.output("r_pc_loaded", pc_loaded);
     for (w, word) in process.pack().into_iter().enumerate() {
         m.output(&format!("r_pc{w}"), word);
+    }
+    if d.monitor() {
+        // A walk begins with a read in the cycle after the state that decided on it.
+        let before = m.reg("state_before", 3, IDLE);
+        m.set(before, state);
+        let begins = |from: u64| state.is(READ) & before.is(from);
+        WalkEvents {
+            tlb_miss: state.is(ROOT),
+            device_walk: begins(START),
+            process_walk: begins(HAVE_DC),
+            first_stage_walk: begins(ROOT),
+            second_stage_walk: lo(),
+            device_id: q.device_id,
+            pid_valid: q.pid_valid,
+            process_id: q.process_id,
+            pscid_valid: !root_mode.is(iosatp_mode::BARE),
+            pscid: result.pscid,
+            gscid_valid: lo(),
+            gscid: lit(0, 16),
+        }
+        .outputs(&mut m, d);
     }
     m.section("Memory read address");
     m.output("rd_valid", state.is(READ));

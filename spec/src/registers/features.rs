@@ -82,7 +82,7 @@ register! {
     fctl @ 8, 4 bytes, Always {
         /// 1 if the IOMMU accesses directories, second-stage tables and queues as big-endian.
         BE "BE" [0] WARL;
-        /// 1 if interrupts are signalled by wires, 0 if by messages.
+        /// 1 if interrupts are signalled by wires, 0 if by messages. 1 after reset, unless there are messages only.
         WSI "WSI" [1] WARL;
         /// Selects the second-stage modes: 0 for Sv39x4, Sv48x4, Sv57x4; 1 for Sv32x4.
         GXL "GXL" [2] WARL;

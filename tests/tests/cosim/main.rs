@@ -2,8 +2,10 @@
 
 mod commands;
 mod contexts;
+mod debug;
 mod fault_queue;
 mod fctl;
+mod hpm;
 mod interrupt_messages;
 mod invalidation;
 mod isolation;
