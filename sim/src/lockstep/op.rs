@@ -1,0 +1,266 @@
+//! What lockstep does to both engines, one operation at a time, as plain data: a sequence of operations is a replay file.
+//!
+//! Operations mean something in every state ("put commands at the tail", "empty the fault queue"), so that what remains of a
+//! sequence after some were left out is a sequence again.
+
+use crate::engine::Pace;
+use crate::golden::{AddressType, Request};
+use crate::machine::Failure;
+use serde::{Deserialize, Serialize};
+
+/// Numbers as hexadecimal strings.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{value:#x}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = text.strip_prefix("0x").ok_or_else(|| D::Error::custom("a number like 0x12 is expected"))?;
+        u64::from_str_radix(digits, 16).map_err(D::Error::custom)
+    }
+}
+
+/// A doubleword, in JSON a hexadecimal string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Word(#[serde(with = "hex")] pub u64);
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// Read.
+    Read,
+    /// Write.
+    Write,
+    /// Read for execute.
+    Exec,
+}
+
+/// The kind of address of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum At {
+    /// Untranslated.
+    #[default]
+    Untranslated,
+    /// ATS translation request.
+    Request,
+    /// Translated.
+    Translated,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A request on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The port, modulo their number.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub port: u8,
+    /// device_id.
+    pub did: u32,
+    /// process_id.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pid: Option<u32>,
+    /// Supervisor privilege.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub privileged: bool,
+    /// What for.
+    pub access: Access,
+    /// What kind of address.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub at: At,
+    /// The address.
+    #[serde(with = "hex")]
+    pub iova: u64,
+    /// The word that a write stores.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub data: u32,
+    /// What the generator knows of it: only for coverage.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tag: u16,
+}
+
+impl Ask {
+    /// The request.
+    pub fn request(&self) -> Request {
+        Request {
+            device_id: self.did,
+            process_id: self.pid,
+            privileged: self.privileged,
+            exec: self.access == Access::Exec,
+            write: self.access == Access::Write,
+            at: match self.at {
+                At::Untranslated => AddressType::Untranslated,
+                At::Request => AddressType::TranslationRequest,
+                At::Translated => AddressType::Translated,
+            },
+            iova: self.iova,
+            data: self.data,
+            cxl: false,
+        }
+    }
+}
+
+/// A failure of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trouble {
+    /// Reads fail.
+    Read,
+    /// Writes fail.
+    Write,
+    /// Reads deliver corrupt data.
+    Corrupt,
+}
+
+impl Trouble {
+    /// The failure.
+    pub fn failure(self) -> Failure {
+        match self {
+            Trouble::Read => Failure::Read,
+            Trouble::Write => Failure::Write,
+            Trouble::Corrupt => Failure::Poison,
+        }
+    }
+}
+
+/// A change of a doubleword by software.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Store {
+    /// Its address.
+    #[serde(with = "hex")]
+    pub address: u64,
+    /// Its new value.
+    #[serde(with = "hex")]
+    pub value: u64,
+}
+
+/// What an invalidation reaches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Covers {
+    /// Everything that was ever changed.
+    All,
+    /// The doublewords at these addresses.
+    Words(Vec<Word>),
+}
+
+/// An operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Op {
+    /// Reads a register and compares.
+    Read {
+        /// Byte offset.
+        offset: u16,
+        /// 4 or 8.
+        bytes: u8,
+    },
+    /// Writes a register.
+    Write {
+        /// Byte offset.
+        offset: u16,
+        /// 4 or 8.
+        bytes: u8,
+        /// The value.
+        #[serde(with = "hex")]
+        value: u64,
+    },
+    /// Software changes memory while nothing is under way.
+    Store {
+        /// What.
+        #[serde(flatten)]
+        store: Store,
+        /// The old value may be in use until an invalidation.
+        #[serde(default, skip_serializing_if = "is_default")]
+        remembered: bool,
+    },
+    /// Puts commands into the queue, as many as it has room for, and waits.
+    Commands {
+        /// Two doublewords each.
+        commands: Vec<[Word; 2]>,
+    },
+    /// Commands and a fence behind them; when it has completed, old values of what they cover must not be used any more.
+    Invalidate {
+        /// The commands before the fence.
+        commands: Vec<[Word; 2]>,
+        /// What they reach.
+        covers: Covers,
+    },
+    /// Requests, all at once or each after the answer of the one before.
+    Requests {
+        /// Which.
+        list: Vec<Ask>,
+        /// One after the other.
+        #[serde(default, skip_serializing_if = "is_default")]
+        serial: bool,
+    },
+    /// Requests; while they are under way software changes memory, invalidates what it changed, and asks again after the fence.
+    Race {
+        /// Under way meanwhile.
+        before: Vec<Ask>,
+        /// Clock cycles from the first request to the change.
+        cycles: u32,
+        /// The changes.
+        stores: Vec<Store>,
+        /// The commands before the fence; they cover the changes.
+        commands: Vec<[Word; 2]>,
+        /// Asked after the fence.
+        after: Vec<Ask>,
+    },
+    /// The debug interface translates.
+    Debug {
+        /// `tr_req_iova`.
+        #[serde(with = "hex")]
+        iova: u64,
+        /// `tr_req_ctl`, with `Go/Busy`.
+        #[serde(with = "hex")]
+        control: u64,
+    },
+    /// Accesses to memory fail from now on.
+    Inject {
+        /// First byte.
+        #[serde(with = "hex")]
+        address: u64,
+        /// How many.
+        bytes: u64,
+        /// How.
+        trouble: Trouble,
+    },
+    /// No access fails any more.
+    Heal,
+    /// Software takes all fault records, and clears what stopped the queue.
+    EmptyFaultQueue,
+    /// Software replaces the command that stopped the queue by a fence, and lets the queue go on.
+    MendCommandQueue,
+    /// Memory and devices behave so from now on.
+    Pace {
+        /// How.
+        #[serde(flatten)]
+        pace: Pace,
+    },
+    /// Compares every register that both descriptions define exactly.
+    CompareRegisters,
+}
+
+impl Op {
+    /// How many operations this is in the count of a run.
+    pub fn weight(&self) -> u64 {
+        match self {
+            Op::Requests { list, .. } => list.len() as u64,
+            Op::Commands { commands } => commands.len() as u64,
+            Op::Invalidate { commands, .. } => commands.len() as u64 + 1,
+            Op::Race { before, stores, commands, after, .. } => {
+                (before.len() + stores.len() + commands.len() + after.len()) as u64 + 1
+            }
+            _ => 1,
+        }
+    }
+}
