@@ -3,6 +3,7 @@
 //! - [`coverage`]: which lines and bits of the hardware a run has been through.
 //! - [`engine`]: the hardware and the golden model behind one interface.
 //! - [`golden`]: the whole IOMMU as the specification describes it, without the hardware.
+//! - [`lockstep`]: the two under the same random operations.
 //! - [`machine`]: memory, DMA devices, processes and the clock around it.
 //! - [`model`]: the hardware, compiled and loaded at run time.
 //! - [`mutation`]: single faults in the hardware, which lockstep must notice.
@@ -11,6 +12,7 @@
 pub mod coverage;
 pub mod engine;
 pub mod golden;
+pub mod lockstep;
 pub mod machine;
 pub mod model;
 pub mod mutation;

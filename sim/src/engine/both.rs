@@ -35,7 +35,9 @@ pub struct Both {
     rtl: Rtl,
     model: Model,
     versions: Versions,
-    /// Requests that the golden model has not answered: ticket of the hardware, request, and whether only the present values count.
+    /// The versions that are left for requests after the fence, if there was one since the last comparison.
+    fenced: Option<Versions>,
+    /// Requests that the golden model has not answered: ticket of the hardware, request, and whether it was asked after the fence.
     asked: Vec<(Ticket, Request, bool)>,
     /// Their answers, by ticket less `first`.
     answers: Vec<Option<Response>>,
@@ -53,6 +55,7 @@ impl Both {
             rtl,
             model,
             versions: Versions::default(),
+            fenced: None,
             asked: Vec::new(),
             answers: Vec::new(),
             first: 0,
@@ -103,8 +106,35 @@ impl Both {
         self.versions.forget_all();
     }
 
-    /// Hands a request to a port. With `present`, an answer from old values is wrong: the fence that forbids it has completed.
-    pub fn ask(&mut self, port: usize, request: &Request, present: bool) -> Ticket {
+    /// Whether the hardware may use anything but what memory holds.
+    pub fn remembers(&self) -> bool {
+        !self.versions.is_empty()
+    }
+
+    /// A fence completed while requests were under way: those [asked](Self::ask) after it may not use what the doublewords at these
+    /// addresses held before, those asked before it still may.
+    pub fn fence(&mut self, addresses: impl Iterator<Item = u64>) {
+        let mut left = self.versions.clone();
+        addresses.for_each(|address| left.forget(address));
+        self.fenced = Some(left);
+    }
+
+    /// Fault records that these requests will cause if they use what memory holds.
+    pub fn records_expected(&mut self, requests: impl Iterator<Item = Request>) -> u64 {
+        let (golden, memory) = self.model.parts();
+        let mut golden = golden.clone();
+        let none = Versions::default();
+        let mut count = 0;
+        for request in requests {
+            let mut choices = Choices::default();
+            let response = golden.translate(&mut WhatIf::new(memory, &none, &mut choices), &request);
+            count += u64::from(response.fault().is_some_and(|fault| fault.reported));
+        }
+        count
+    }
+
+    /// Hands a request to a port. With `fenced`, it is asked after the [fence](Self::fence).
+    pub fn ask(&mut self, port: usize, request: &Request, fenced: bool) -> Ticket {
         let ticket = self.rtl.submit(port, request);
         if self.asked.is_empty() {
             self.first = ticket;
@@ -120,7 +150,6 @@ impl Both {
     pub fn settle(&mut self) -> Result<(), EngineError> {
         self.rtl.quiesce()?;
         self.judge()?;
-        self.model.run();
         self.compare_watched()?;
         self.compare_memory()?;
         let (rtl, golden) = (self.rtl.wires(), self.model.wires());
@@ -139,48 +168,66 @@ impl Both {
         self.answers.clear();
         self.answers.resize(self.asked.len(), None);
         for (ticket, response) in self.rtl.take_responses() {
-            if let Some(slot) = ticket.checked_sub(self.first).and_then(|i| self.answers.get_mut(i as usize))
-            {
+            if let Some(slot) = ticket.checked_sub(self.first).and_then(|i| self.answers.get_mut(i as usize)) {
                 *slot = Some(response);
             }
             self.compared.push((ticket, response));
         }
-        let before = self.golden_register(&fqt::REG);
-        let mut records = self.new_records(before)?;
+        let tail = self.golden_register(&fqt::REG);
+        let mut records = self.new_records(tail)?;
         let asked = std::mem::take(&mut self.asked);
+        let mut fenced = self.fenced.take();
         let mut later = Vec::new();
-        let exchanged = self.exchanges.len();
-        for (index, (_, request, present)) in asked.iter().enumerate() {
+        for (index, (_, request, after)) in asked.iter().enumerate() {
             let Some(answer) = self.answers[index] else { continue };
-            if self.versions.is_empty() || *present {
+            if *after && let Some(left) = fenced.take() {
+                // From here on, the fence holds; what was remembered before it is kept to tell staleness from error.
+                fenced = Some(std::mem::replace(&mut self.versions, left));
+            }
+            if self.versions.is_empty() {
                 let (golden, memory) = self.model.parts();
                 let mut noted = Noted { memory, exchanges: &mut self.exchanges };
                 let expected = golden.translate(&mut noted, request);
                 if !difference::same(&answer, &expected) {
-                    later.push((index, expected));
+                    later.push((*request, answer, expected));
                 }
-            } else {
-                self.any_version(request, &answer, &mut records)?;
+            } else if let Err(expected) = self.any_version(request, &answer, &mut records) {
+                return Err(self.wrong(request, &answer, &expected, *after, fenced));
             }
         }
         // What the hardware itself changed (A and D bits) may have been read before or after by the others of the batch.
-        for written in self.exchanges.drain(exchanged..) {
+        for written in std::mem::take(&mut self.exchanges) {
             self.versions.remember(written.address, Content { value: written.before, failure: None });
         }
-        for (index, expected) in later {
-            let Some(answer) = self.answers[index] else { continue };
-            let (_, request, present) = &asked[index];
-            if !self.is_possible(request, &answer) {
-                return Err(EngineError::Different(difference::of_responses(
-                    Kind::Response,
-                    request,
-                    &answer,
-                    &expected,
-                )));
+        for (request, answer, expected) in later {
+            if !self.is_possible(&request, &answer) {
+                return Err(self.wrong(&request, &answer, &expected, true, fenced));
             }
-            let _ = present;
         }
-        self.adopt_records(before)
+        if let Some(left) = fenced.filter(|_| asked.iter().all(|(.., after)| !after)) {
+            self.versions = left;
+        }
+        self.model.run();
+        self.adopt_records(tail)
+    }
+
+    /// The error for an answer that no version gives: stale if one from before a fence does.
+    fn wrong(
+        &mut self,
+        request: &Request,
+        answer: &Response,
+        expected: &Response,
+        after: bool,
+        before_fence: Option<Versions>,
+    ) -> EngineError {
+        let mut kind = Kind::Response;
+        if after && let Some(old) = before_fence {
+            self.versions = old;
+            if self.is_possible(request, answer) {
+                kind = Kind::Stale;
+            }
+        }
+        EngineError::Different(difference::of_responses(kind, request, answer, expected))
     }
 
     /// Whether some mixture of old and new values gives this answer.
@@ -204,12 +251,15 @@ impl Both {
     }
 
     /// Finds a mixture of old and new values that gives this answer, and has the golden model go on from there.
+    ///
+    /// # Errors
+    /// The answer from present values, if none does.
     fn any_version(
         &mut self,
         request: &Request,
         answer: &Response,
         records: &mut Vec<[u64; 4]>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), Response> {
         let mut choices = Choices::default();
         let mut newest = None;
         for _ in 0..MOST_MIXTURES {
@@ -234,8 +284,7 @@ impl Both {
                 break;
             }
         }
-        let expected = newest.unwrap_or(*answer);
-        Err(EngineError::Different(difference::of_responses(Kind::Response, request, answer, &expected)))
+        Err(newest.unwrap_or(*answer))
     }
 
     fn golden_register(&mut self, register: &Register) -> u64 {
@@ -361,6 +410,8 @@ impl Engine for Both {
     fn reset(&mut self) -> Result<(), EngineError> {
         self.asked.clear();
         self.compared.clear();
+        self.exchanges.clear();
+        self.fenced = None;
         self.versions.forget_all();
         self.model.reset()?;
         self.rtl.reset()

@@ -43,6 +43,7 @@ pub struct Rtl {
     drain: bool,
     unsettled: u8,
     now: u64,
+    events: [u64; 4],
     problem: Option<EngineError>,
 }
 
@@ -85,6 +86,7 @@ impl Rtl {
             drain: true,
             unsettled: 0,
             now: 0,
+            events: [0; 4],
             problem: None,
         };
         rtl.reset()?;
@@ -135,6 +137,11 @@ impl Rtl {
         self.memory.store(address, value)
     }
 
+    /// What the hardware has done so far: IOTLB lookups, hits in a port's own IOTLB, walks begun, read bursts.
+    pub fn events(&self) -> [u64; 4] {
+        self.events
+    }
+
     /// Requests that the hardware has not accepted yet.
     pub fn waiting(&self) -> usize {
         self.ports.iter().map(Port::waiting).sum()
@@ -161,6 +168,12 @@ impl Rtl {
                 }
             }
             port.request(out, input, pace, random);
+        }
+        let read = out.axi.arvalid & input.axi.arready;
+        if out.ev_lookup | out.ev_walk | read != 0 {
+            for (sum, strobes) in self.events.iter_mut().zip([out.ev_lookup, out.ev_hit, out.ev_walk, read]) {
+                *sum += u64::from(strobes.count_ones());
+            }
         }
         // The data path outside takes a while to drain, when anything else does.
         if out.drain_valid & 1 != 0 || !self.drain {

@@ -58,8 +58,7 @@ fn basics(engine: &mut dyn Engine) {
     engine.write_register(cqcsr::REG.offset, 4, cqcsr::CQEN.of(1)).unwrap();
     engine.quiesce().unwrap();
     let store = pasidon_spec::command::Store { address: 0x9_0004, data: 0xfeed_f00d };
-    let fence =
-        pasidon_spec::command::Command::IofenceC { pr: true, pw: true, wsi: false, store: Some(store) };
+    let fence = pasidon_spec::command::Command::IofenceC { pr: true, pw: true, wsi: false, store: Some(store) };
     let bytes: Vec<u8> = fence.encode().iter().flat_map(|word| word.to_le_bytes()).collect();
     assert!(engine.write_memory(0x8_0000, &bytes));
     engine.write_register(cqt::REG.offset, 4, 1).unwrap();
@@ -88,6 +87,27 @@ fn the_hardware_is_an_engine() {
     });
     rtl.reseed(7);
     basics(&mut rtl);
+}
+
+#[test]
+fn the_golden_model_is_an_engine() {
+    basics(&mut model());
+}
+
+#[test]
+fn both_are_one_engine() {
+    basics(&mut Both::new(rtl(), model()));
+}
+
+#[test]
+fn both_say_where_they_differ() {
+    let mut both = Both::new(rtl(), model());
+    both.model().write_register(ddtp::REG.offset, 8, ddtp::IOMMU_MODE.of(iommu_mode::BARE)).unwrap();
+    let request = Request { iova: 0x5000, ..Request::default() };
+    let error = both.translate(0, &request).unwrap_err().to_string();
+    assert!(error.contains("0x5000") && error.contains("256") && error.contains("golden model success"), "{error}");
+    let error = both.read_register(ddtp::REG.offset, 8).unwrap_err().to_string();
+    assert!(error.contains("register") && error.contains("0x10"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,287 @@
+//! Functional coverage: what the operations of a run have met, counted, and what they could have met and did not.
+
+use super::op::{Access, Ask};
+use crate::golden::Response;
+use pasidon_rtl::design::Design;
+use pasidon_rtl::regs::capabilities;
+use pasidon_spec::command::{Command, Illegal};
+use pasidon_spec::fault::Cause;
+use pasidon_spec::field::Field;
+use pasidon_spec::registers::capabilities as cap;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Points and how often each was met.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub struct Coverage {
+    counts: BTreeMap<String, u64>,
+    #[serde(skip)]
+    names: Vec<String>,
+    /// (tag, access, cause or success with page size): counted as numbers, since there are many.
+    #[serde(skip)]
+    answers: BTreeMap<(u16, u8, u16, u8), u64>,
+    #[serde(skip)]
+    capabilities: u64,
+}
+
+/// Strobes of the hardware so far: lookups, hits, walks, read bursts.
+pub type Events = [u64; 4];
+
+impl Coverage {
+    /// Nothing met yet.
+    pub fn new(design: &Design) -> Coverage {
+        Coverage { capabilities: capabilities(design), ..Coverage::default() }
+    }
+
+    /// The names of the tags of the answers to come.
+    pub(super) fn start(&mut self, names: &[String]) {
+        self.fold();
+        self.names = names.to_vec();
+    }
+
+    /// Turns answers counted by tag into points.
+    pub(super) fn fold(&mut self) {
+        for ((tag, access, cause, shift), count) in std::mem::take(&mut self.answers) {
+            let modes = self.names.get(usize::from(tag)).map_or("none", |name| name);
+            let access = ["read", "write", "execute"][usize::from(access)];
+            let points = if cause == 0 {
+                [format!("translation/{modes}/2^{shift}"), format!("access/{access}/success")]
+            } else {
+                [format!("fault/{modes}/{cause}"), format!("access/{access}/{cause}")]
+            };
+            for point in points {
+                *self.counts.entry(point).or_default() += count;
+            }
+        }
+    }
+
+    /// Meets a point.
+    pub(super) fn count(&mut self, point: String) {
+        *self.counts.entry(point).or_default() += 1;
+    }
+
+    /// Meets an answer.
+    #[inline]
+    pub(super) fn answer(&mut self, ask: &Ask, response: &Response) {
+        let access = match ask.access {
+            Access::Read => 0,
+            Access::Write => 1,
+            Access::Exec => 2,
+        };
+        let (cause, shift) = match response {
+            Response::Success(t) => (0, t.page_shift),
+            Response::Fault(fault) => (fault.cause.code(), 0),
+        };
+        *self.answers.entry((ask.tag, access, cause, shift)).or_default() += 1;
+    }
+
+    /// Where the answer to a request that was alone came from.
+    pub(super) fn level(&mut self, before: Events, after: Events) {
+        let [_, hits, walks, reads] = [0, 1, 2, 3].map(|i| after[i] - before[i]);
+        let level = match (hits, walks, reads) {
+            (1.., ..) => "first-level IOTLB",
+            (_, _, 0) => "second-level IOTLB or no memory read",
+            (_, _, 1) => "one memory read",
+            _ => "several memory reads",
+        };
+        self.count(format!("answered from/{level}"));
+    }
+
+    /// Meets a command.
+    pub(super) fn command(&mut self, words: [u64; 2]) {
+        let point = match Command::decode(words) {
+            Ok(Command::IotinvalVma { gscid, pscid, range }) => {
+                let operand = |there: bool, name: &'static str| if there { name } else { "" };
+                format!(
+                    "command/IOTINVAL.VMA{}{}{}{}{}",
+                    operand(gscid.is_some(), " GV"),
+                    operand(pscid.is_some(), " PSCV"),
+                    operand(range.is_some(), " AV"),
+                    operand(range.is_some_and(|r| r.napot), " S"),
+                    operand(range.is_some_and(|r| r.non_leaf), " NL")
+                )
+            }
+            Ok(Command::IotinvalGvma { guest }) => {
+                let range = guest.and_then(|(_, range)| range);
+                let operand = |there: bool, name: &'static str| if there { name } else { "" };
+                format!(
+                    "command/IOTINVAL.GVMA{}{}{}{}",
+                    operand(guest.is_some(), " GV"),
+                    operand(range.is_some(), " AV"),
+                    operand(range.is_some_and(|r| r.napot), " S"),
+                    operand(range.is_some_and(|r| r.non_leaf), " NL")
+                )
+            }
+            Ok(Command::IofenceC { pr, pw, wsi, store }) => format!(
+                "command/IOFENCE.C{}{}{}",
+                if pr || pw { " PR or PW" } else { "" },
+                if wsi { " WSI" } else { "" },
+                if store.is_some() { " AV" } else { "" }
+            ),
+            Ok(Command::IodirInvalDdt { did }) => {
+                format!("command/IODIR.INVAL_DDT{}", if did.is_some() { " DV" } else { "" })
+            }
+            Ok(Command::IodirInvalPdt { .. }) => "command/IODIR.INVAL_PDT".into(),
+            Ok(Command::AtsInval { .. } | Command::AtsPrgr { .. }) => "illegal command/ATS".into(),
+            Err(Illegal::Opcode(_)) => "illegal command/opcode".into(),
+            Err(Illegal::Function { .. }) => "illegal command/func3".into(),
+            Err(Illegal::ReservedBits { dword, .. }) => format!("illegal command/reserved bits of doubleword {dword}"),
+            Err(Illegal::PscvInGvma) => "illegal command/PSCV in IOTINVAL.GVMA".into(),
+            Err(Illegal::NoDeviceId) => "illegal command/INVAL_PDT without DV".into(),
+            Err(_) => "illegal command/other".into(),
+        };
+        self.count(point);
+    }
+
+    /// Adds what another run has met.
+    pub fn add(&mut self, other: &Coverage) {
+        for (point, count) in &other.counts {
+            *self.counts.entry(point.clone()).or_default() += count;
+        }
+    }
+
+    /// How often a point was met.
+    pub fn met(&self, point: &str) -> u64 {
+        self.counts.get(point).copied().unwrap_or(0)
+    }
+
+    /// Points that the design's features make possible and that were not met.
+    pub fn holes(&self) -> Vec<String> {
+        self.points().into_iter().filter(|point| self.met(point) == 0).collect()
+    }
+
+    /// Every point that the design's features make possible.
+    pub fn points(&self) -> BTreeSet<String> {
+        let has = |field: Field| field.is_set(self.capabilities);
+        let mut points = BTreeSet::new();
+        let mut firsts: Vec<(&str, &[u32])> = vec![("Bare", &[12]), ("Sv39", &[12, 16, 21, 30])];
+        for (field, name, shifts) in [
+            (cap::SV48, "Sv48", &[12, 16, 21, 30, 39][..]),
+            (cap::SV57, "Sv57", &[12, 16, 21, 30, 39, 48]),
+            (cap::SV32, "Sv32", &[12, 22]),
+        ] {
+            firsts.extend(has(field).then_some((name, shifts)));
+        }
+        let mut seconds: Vec<(&str, &[u32])> = vec![("Bare", &[])];
+        for (field, name, shifts) in [
+            (cap::SV39X4, "Sv39x4", &[12, 16, 21, 30][..]),
+            (cap::SV48X4, "Sv48x4", &[12, 16, 21, 30, 39]),
+            (cap::SV57X4, "Sv57x4", &[12, 16, 21, 30, 39, 48]),
+            (cap::SV32X4, "Sv32x4", &[12, 22]),
+        ] {
+            seconds.extend(has(field).then_some((name, shifts)));
+        }
+        for (first, sizes) in &firsts {
+            for (second, guest_sizes) in &seconds {
+                // fctl.GXL = 1 allows no first stage but Sv32, and Sv32x4 is only there with it.
+                if *second == "Sv32x4" && !["Bare", "Sv32"].contains(first) {
+                    continue;
+                }
+                let sizes: &[u32] = match (*first, *second) {
+                    (_, "Bare") => sizes,
+                    ("Bare", _) => guest_sizes,
+                    // The smaller of the two pages: 4 KiB is always among them.
+                    _ => &[12, if *first == "Sv32" { 12 } else { 21 }],
+                };
+                points.extend(sizes.iter().map(|shift| format!("translation/{first}/{second}/2^{shift}")));
+                if *first != "Bare" {
+                    points.extend([12, 13, 15].map(|cause| format!("fault/{first}/{second}/{cause}")));
+                }
+                if *second != "Bare" {
+                    points.extend([20, 21, 23].map(|cause| format!("fault/{first}/{second}/{cause}")));
+                }
+            }
+        }
+        let processes = has(cap::PD8) || has(cap::PD17) || has(cap::PD20);
+        for cause in Cause::ALL {
+            let possible = match cause.code() {
+                1 | 5 | 7 | 12 | 13 | 15 | 256..=260 | 268 | 274 => true,
+                20 | 21 | 23 => seconds.len() > 1,
+                261..=263 | 270 => has(cap::MSI_FLAT),
+                264 | 271 => has(cap::MSI_MRIF),
+                265..=267 | 269 => processes,
+                _ => false,
+            };
+            if !possible {
+                continue;
+            }
+            let accesses: &[&str] = match cause.code() {
+                1 | 12 | 20 => &["execute"],
+                5 | 13 | 21 => &["read"],
+                7 | 15 | 23 => &["write"],
+                // Only a write gets as far as the file; an execute is refused before.
+                264 | 271 => &["write"],
+                _ => &["read", "write", "execute"],
+            };
+            points.extend(accesses.iter().map(|access| format!("access/{access}/{}", cause.code())));
+        }
+        for operands in ["", " GV", " PSCV", " GV PSCV"] {
+            for range in ["", " AV"] {
+                points.insert(format!("command/IOTINVAL.VMA{operands}{range}"));
+            }
+            if has(cap::S) {
+                points.insert(format!("command/IOTINVAL.VMA{operands} AV S"));
+            }
+            if has(cap::NL) {
+                points.insert(format!("command/IOTINVAL.VMA{operands} AV NL"));
+            }
+        }
+        let plain = [
+            "access/read/success",
+            "access/write/success",
+            "access/execute/success",
+            "command/IOTINVAL.GVMA",
+            "command/IOTINVAL.GVMA GV",
+            "command/IOTINVAL.GVMA GV AV",
+            "command/IOFENCE.C",
+            "command/IOFENCE.C AV",
+            "command/IOFENCE.C PR or PW",
+            "command/IOFENCE.C PR or PW AV",
+            "command/IODIR.INVAL_DDT",
+            "command/IODIR.INVAL_DDT DV",
+            "command/IODIR.INVAL_PDT",
+            "illegal command/opcode",
+            "illegal command/func3",
+            "illegal command/reserved bits of doubleword 0",
+            "illegal command/reserved bits of doubleword 1",
+            "illegal command/INVAL_PDT without DV",
+            "command queue/full",
+            "command queue/wrapped",
+            "command queue/memory fault",
+            "command queue/illegal command",
+            "fault queue/wrapped",
+            "fault queue/overflow",
+            "fault queue/memory fault",
+            "fault queue/off",
+            "stale/asked after the fence",
+            "answered from/first-level IOTLB",
+            "answered from/several memory reads",
+        ];
+        points.extend(plain.map(String::from));
+        if has(cap::DBG) {
+            points.extend(["success", "fault"].map(|what| format!("debug translation/{what}")));
+        }
+        points
+    }
+
+    /// A table of groups: points met, points there are, and the holes.
+    pub fn table(&self) -> String {
+        let mut groups: BTreeMap<String, (u64, u64, Vec<String>)> = BTreeMap::new();
+        for point in self.points() {
+            let (group, rest) = point.split_once('/').unwrap_or((&point, ""));
+            let entry = groups.entry(group.to_string()).or_default();
+            entry.1 += 1;
+            if self.met(&point) > 0 {
+                entry.0 += 1;
+            } else {
+                entry.2.push(rest.to_string());
+            }
+        }
+        let mut text = format!("{:<22} {:>5} {:>5}  holes\n", "coverage", "met", "of");
+        for (group, (met, all, holes)) in groups {
+            text.push_str(&format!("{group:<22} {met:>5} {all:>5}  {}\n", holes.join(", ")));
+        }
+        text
+    }
+}

@@ -1,0 +1,684 @@
+//! Random sequences of operations: one round, from reset to the end, follows from the design, the seed and the latency.
+
+use super::op::{Access, Ask, At, Covers, Op, Store, Trouble, Word};
+use super::scene::{self, Leaf, Scene, broken, everything, id};
+use super::tables::{Meaning, RESERVED_PAGES, Role, chance, pick, windows};
+use crate::engine::Pace;
+use crate::machine::Random;
+use pasidon_rtl::design::Design;
+use pasidon_rtl::regs::capabilities;
+use pasidon_spec::command::{Command, Range as Pages, Store as FenceStore, iodir, iofence, iotinval};
+use pasidon_spec::ddt::iommu_mode;
+use pasidon_spec::page_table::PAGE_BYTES;
+use pasidon_spec::registers::{
+    self, capabilities as cap, cqb, cqcsr, cqh, cqt, ddtp, event, fctl, fqb, fqcsr, fqh, fqt, icvec,
+    iocountinh, iohpmctr, iohpmcycles, iohpmevt, iommu_qosid, ipsr, msi_addr, msi_data, msi_vec_ctl, tr_req_ctl,
+};
+
+/// A round: operations, and the names that the tags of its requests stand for.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// What to do, beginning with reset.
+    pub ops: Vec<Op>,
+    /// First-stage and second-stage mode, by tag.
+    pub names: Vec<String>,
+}
+
+struct Generator<'a> {
+    design: &'a Design,
+    caps: u64,
+    random: Random,
+    scene: Scene,
+    ops: Vec<Op>,
+    weight: u64,
+    latency: u32,
+    /// Some entry may lie about what it belongs to, so that only broad invalidations are sure to reach it.
+    untidy: bool,
+    /// Changed without an invalidation since.
+    unfenced: bool,
+    failing: bool,
+    fault_base: u64,
+    command_base: u64,
+    /// Most often used: routes and addresses, for locality.
+    working_set: Vec<Ask>,
+}
+
+/// A random round of about `weight` operations.
+pub fn round(design: &Design, seed: u64, latency: u32, weight: u64) -> Round {
+    let mut random = Random::new(seed);
+    let scene = scene::build(design, &mut random);
+    let mut generator = Generator {
+        design,
+        caps: capabilities(design),
+        untidy: scene.broken,
+        scene,
+        random,
+        ops: Vec::new(),
+        weight: 0,
+        latency,
+        unfenced: false,
+        failing: false,
+        fault_base: 0,
+        command_base: 0,
+        working_set: Vec::new(),
+    };
+    generator.set_up();
+    while generator.weight < weight {
+        generator.phase();
+    }
+    generator.push(Op::Heal);
+    generator.push(Op::CompareRegisters);
+    Round { ops: generator.ops, names: generator.scene.names }
+}
+
+fn words(command: [u64; 2]) -> [Word; 2] {
+    command.map(Word)
+}
+
+impl Generator<'_> {
+    fn push(&mut self, op: Op) {
+        self.weight += op.weight();
+        self.ops.push(op);
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        chance(&mut self.random, percent)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.random.below(limit)
+    }
+
+    fn write(&mut self, register: &registers::Register, value: u64) {
+        self.push(Op::Write { offset: register.offset, bytes: register.bytes, value });
+    }
+
+    fn pace(&mut self) {
+        let base = self.latency.max(1);
+        let latency = if self.chance(60) { base } else { 1 + self.below(base.into()) as u32 };
+        let quiet = self.chance(50);
+        let mut pause = |most: u64| if quiet { 0 } else { self.random.below(most) as u8 };
+        let (memory_pauses, response_pauses, request_pauses) = (pause(110), pause(140), pause(90));
+        let exclusive_failures = if self.chance(50) { 0 } else { self.below(160) as u8 };
+        let jitter = if self.chance(50) { 0 } else { self.below(u64::from(latency) + 8) as u32 };
+        let outstanding = 1 + self.below(24) as u32;
+        let pace =
+            Pace { latency, jitter, outstanding, memory_pauses, response_pauses, request_pauses, exclusive_failures };
+        self.push(Op::Pace { pace });
+    }
+
+    /// Reset values, tables, queues, mode.
+    fn set_up(&mut self) {
+        self.pace();
+        if self.chance(15) {
+            self.push(Op::CompareRegisters);
+        }
+        let image: Vec<(u64, u64)> = self.scene.tables.image.iter().map(|(&a, &v)| (a, v)).collect();
+        for (address, value) in image {
+            self.push(Op::Store { store: Store { address, value }, remembered: false });
+        }
+        if self.chance(20) {
+            // Answers before anything is set up.
+            self.requests(20);
+        }
+        let control = self.scene.fctl;
+        self.write(&fctl::REG, control);
+        self.queues();
+        if cap::HPM.is_set(self.caps) {
+            self.write(&iocountinh::REG, 1);
+            let count = self.random.word();
+            self.push(Op::Write { offset: iohpmcycles::REG.offset, bytes: 8, value: count });
+            (0..4).for_each(|_| self.monitor());
+        }
+        let vectors = self.random.word();
+        self.write(&icvec::REG, vectors);
+        if cap::IGS.get(self.caps) != registers::igs::WSI {
+            (0..4).for_each(|_| self.message());
+        }
+        let root = self.scene.ddtp;
+        self.write(&ddtp::REG, root);
+    }
+
+    fn queue_place(&mut self, offset_pages: u64) -> u64 {
+        let window = self.below(4) as usize;
+        windows(self.design)[window].start + offset_pages * PAGE_BYTES
+    }
+
+    /// Puts both queues somewhere and turns them on. They must be off.
+    fn queues(&mut self) {
+        // A command queue of up to 4 pages, a fault queue of up to 16.
+        self.command_base = self.queue_place(16);
+        self.fault_base = self.queue_place(0);
+        let commands = self.below(u64::from(self.design.command_log2_max.min(10)));
+        let faults =
+            if self.chance(25) { self.below(4) } else { 4 + self.below(6) }.min(u64::from(self.design.fault_log2_max) - 1);
+        let (command_base, fault_base) = (self.command_base, self.fault_base);
+        self.write(&cqb::REG, cqb::LOG2SZ_1.of(commands) | cqb::PPN.of(command_base >> 12));
+        self.write(&fqb::REG, fqb::LOG2SZ_1.of(faults.min(8)) | fqb::PPN.of(fault_base >> 12));
+        let interrupts = self.random.below(4);
+        self.write(&cqcsr::REG, cqcsr::CQEN.of(1) | cqcsr::CIE.of(interrupts));
+        self.write(&fqcsr::REG, fqcsr::FQEN.of(1) | fqcsr::FIE.of(interrupts >> 1));
+    }
+
+    fn phase(&mut self) {
+        match self.below(100) {
+            0..46 => {
+                let count = 60 + self.below(340);
+                if self.chance(40) || self.working_set.is_empty() {
+                    self.choose_working_set();
+                }
+                self.requests(count);
+            }
+            46..50 => {
+                let count = 1 + self.below(16);
+                self.serial(count);
+            }
+            50..57 => self.register_traffic(),
+            57..64 => self.commands(),
+            64..68 => self.unfenced_change(),
+            68..75 => self.fenced_change(),
+            75..82 => self.race(),
+            82..86 => self.failures(),
+            86..89 => self.mode(),
+            89..91 => self.requeue(),
+            91..93 if cap::DBG.is_set(self.caps) => self.debug(),
+            93..95 => self.push(Op::EmptyFaultQueue),
+            95..97 => self.pace(),
+            _ => self.push(Op::CompareRegisters),
+        }
+    }
+
+    // ---- Requests --------------------------------------------------------------------------------------------------
+
+    fn ask(&mut self) -> Ask {
+        let (mut did, mut pid, mut iova, mut tag) = (0, None, self.random.word(), 0);
+        if !self.scene.routes.is_empty() {
+            let route = &self.scene.routes[self.random.below(self.scene.routes.len() as u64) as usize];
+            (did, pid, tag) = (route.did, route.pid, route.tag);
+            iova = pick(&mut self.random, &route.iovas);
+        }
+        match self.below(40) {
+            0 => did = id(&mut self.random, self.design.device_id_width),
+            1 => pid = Some(id(&mut self.random, self.design.process_id_width)),
+            2 => pid = None,
+            3 if !self.scene.devices.is_empty() => did = pick(&mut self.random, &self.scene.devices),
+            _ => {}
+        }
+        iova ^= self.random.word() & 0xfff;
+        match self.below(24) {
+            0..3 => iova ^= self.below(16) << 12,
+            3 => iova ^= self.below(512) << 12,
+            4 => iova ^= 1 << self.below(64),
+            5 => iova ^= self.below(1 << 30),
+            _ => {}
+        }
+        if cap::MSI_MRIF.is_set(self.caps) && self.chance(40) {
+            iova &= !0xfff | 4;
+        }
+        let access = pick(&mut self.random, &[Access::Read, Access::Read, Access::Write, Access::Write, Access::Exec]);
+        let at = if self.chance(2) { pick(&mut self.random, &[At::Request, At::Translated]) } else { At::Untranslated };
+        let privileged = pid.is_some() && self.chance(30);
+        let data = if self.chance(70) { self.below(2060) as u32 } else { self.random.word() as u32 };
+        let data = if cap::MSI_MRIF.is_set(self.caps) { data } else { 0 };
+        Ask { port: self.below(4) as u8, did, pid, privileged, access, at, iova, data, tag }
+    }
+
+    fn choose_working_set(&mut self) {
+        let count = 2 + self.below(if self.chance(25) { 60 } else { 14 });
+        self.working_set = (0..count).map(|_| self.ask()).collect();
+    }
+
+    fn list(&mut self, count: u64) -> Vec<Ask> {
+        (0..count)
+            .map(|_| {
+                if self.working_set.is_empty() || self.chance(3) {
+                    return self.ask();
+                }
+                let mut ask = pick(&mut self.random, &self.working_set);
+                ask.port = self.below(4) as u8;
+                // Another address of the same page, another access.
+                if ask.data == 0 {
+                    ask.iova ^= self.random.word() & 0xff8;
+                }
+                if self.chance(15) {
+                    ask.access = pick(&mut self.random, &[Access::Read, Access::Write, Access::Exec]);
+                }
+                ask
+            })
+            .collect()
+    }
+
+    fn requests(&mut self, count: u64) {
+        let list = self.list(count);
+        self.push(Op::Requests { list, serial: false });
+    }
+
+    fn serial(&mut self, count: u64) {
+        let list = self.list(count);
+        self.push(Op::Requests { list, serial: true });
+    }
+
+    fn debug(&mut self) {
+        for _ in 0..1 + self.below(4) {
+            let ask = self.ask();
+            let control = tr_req_ctl::GO_BUSY.of(1)
+                | tr_req_ctl::PRIV.of(ask.privileged.into())
+                | tr_req_ctl::EXE.of((ask.access == Access::Exec).into())
+                | tr_req_ctl::NW.of((ask.access != Access::Write).into())
+                | tr_req_ctl::PV.of(ask.pid.is_some().into())
+                | tr_req_ctl::PID.of(ask.pid.unwrap_or(0).into())
+                | tr_req_ctl::DID.of(ask.did.into());
+            self.push(Op::Debug { iova: ask.iova & !0xfff, control });
+        }
+    }
+
+    // ---- Changes of memory -----------------------------------------------------------------------------------------
+
+    /// A change of something that means something: (store, may the old value be in use).
+    fn change(&mut self) -> Option<(Store, bool)> {
+        let tables = &self.scene.tables;
+        let meaning = *tables.meanings.get(self.random.below(tables.meanings.len().max(1) as u64) as usize)?;
+        let old = tables.get(meaning.address, meaning.bytes, meaning.big);
+        let value = broken(old, meaning, &mut self.random)?;
+        Some(self.replace(meaning, value))
+    }
+
+    fn replace(&mut self, meaning: Meaning, value: u64) -> (Store, bool) {
+        let tables = &mut self.scene.tables;
+        let old = tables.get(meaning.address, meaning.bytes, meaning.big);
+        tables.set(meaning.address, meaning.bytes, meaning.big, value);
+        let address = meaning.address & !7;
+        // Entries that are not valid are not cached. (Section "Caching in-memory data structures".)
+        let cacheable = !meaning.role.has_valid_bit() || old & 1 != 0;
+        (Store { address, value: tables.word(address) }, cacheable)
+    }
+
+    /// Software changes something and does not say so yet. Not where A and D bits are updated: which of the versions they are
+    /// updated in would be open.
+    fn unfenced_change(&mut self) {
+        if self.scene.updates {
+            return self.fenced_change();
+        }
+        for _ in 0..1 + self.below(2) {
+            let Some((store, remembered)) = self.change() else { continue };
+            self.untidy = true;
+            self.unfenced = true;
+            self.push(Op::Store { store, remembered });
+        }
+        let count = 20 + self.below(60);
+        self.requests(count);
+        if self.chance(70) {
+            self.invalidate_all();
+        }
+    }
+
+    fn invalidate_all(&mut self) {
+        let mut commands = everything(&self.scene.tables.guests);
+        self.random.shuffle(&mut commands);
+        let commands = commands.iter().map(|c| words(c.encode())).collect();
+        self.unfenced = false;
+        self.push(Op::Invalidate { commands, covers: Covers::All });
+    }
+
+    /// A leaf and another value for it, of which exact invalidations are known to reach every use.
+    fn exact_change(&mut self) -> Option<(Leaf, Store)> {
+        if self.untidy || self.scene.leaves.is_empty() {
+            return None;
+        }
+        let leaf = self.scene.leaves[self.random.below(self.scene.leaves.len() as u64) as usize].clone();
+        let meaning = leaf.meaning;
+        let old = self.scene.tables.get(meaning.address, meaning.bytes, meaning.big);
+        let flip = match self.below(8) {
+            0 => 1,
+            1..4 => 1 << (1 + self.below(3)),
+            4 => 1 << 4,
+            5 => 1 << (6 + self.below(2)),
+            // Another page: bits that no superpage needs to be zero.
+            _ => 1 << (if meaning.bytes == 4 { 29 } else { 37 } + self.below(3)),
+        };
+        let (store, _) = self.replace(meaning, old ^ flip);
+        Some((leaf, store))
+    }
+
+    fn uses(&mut self, leaf: &Leaf, count: u64) -> Vec<Ask> {
+        let second = leaf.meaning.role == Role::SecondStage;
+        let routes: Vec<_> = self
+            .scene
+            .routes
+            .iter()
+            .filter(|r| if second { r.guest == leaf.meaning.guest } else { r.iovas.contains(&leaf.iova) })
+            .cloned()
+            .collect();
+        let mut list = self.list(count);
+        if routes.is_empty() {
+            return list;
+        }
+        for ask in &mut list {
+            if chance(&mut self.random, 60) {
+                let route = &routes[self.random.below(routes.len() as u64) as usize];
+                let iova = if second { pick(&mut self.random, &route.iovas) } else { leaf.iova };
+                (ask.did, ask.pid, ask.tag, ask.at) = (route.did, route.pid, route.tag, At::Untranslated);
+                ask.iova = iova | self.random.word() & 0xff8;
+                ask.privileged &= route.pid.is_some();
+            }
+        }
+        list
+    }
+
+    /// Software changes something, invalidates exactly that, and waits.
+    fn fenced_change(&mut self) {
+        match self.exact_change() {
+            Some((leaf, store)) => {
+                let count = 10 + self.below(40);
+                let warm = self.uses(&leaf, count);
+                self.push(Op::Requests { list: warm, serial: false });
+                self.push(Op::Store { store, remembered: true });
+                let commands = leaf.commands.iter().map(|c| words(c.encode())).collect();
+                let covers = Covers::Words(vec![Word(store.address)]);
+                self.push(Op::Invalidate { commands, covers });
+                let list = self.uses(&leaf, count);
+                self.push(Op::Requests { list, serial: false });
+            }
+            None => {
+                for _ in 0..1 + self.below(3) {
+                    let Some((store, remembered)) = self.change() else { continue };
+                    self.untidy = true;
+                    self.push(Op::Store { store, remembered });
+                }
+                self.invalidate_all();
+                let count = 20 + self.below(60);
+                self.requests(count);
+            }
+        }
+    }
+
+    /// Software changes something while requests are under way.
+    fn race(&mut self) {
+        let (before, after) = (20 + self.below(120), 8 + self.below(40));
+        let cycles = self.below(u64::from(self.latency) * 4 + 60) as u32;
+        if self.scene.updates {
+            // Only invalidations: see `unfenced_change`.
+            let commands = everything(&self.scene.tables.guests);
+            let commands = commands.iter().map(|c| words(c.encode())).collect();
+            let (before, after) = (self.list(before), self.list(after));
+            return self.push(Op::Race { before, cycles, stores: Vec::new(), commands, after });
+        }
+        let (leaf, store, commands) = match self.exact_change() {
+            Some((leaf, store)) => {
+                let commands = leaf.commands.clone();
+                (Some(leaf), store, commands)
+            }
+            None => {
+                let Some((store, _)) = self.change() else { return };
+                self.untidy = true;
+                (None, store, everything(&self.scene.tables.guests))
+            }
+        };
+        let commands = commands.iter().map(|c| words(c.encode())).collect();
+        let (before, after) = match leaf {
+            Some(leaf) => (self.uses(&leaf, before), self.uses(&leaf, after)),
+            None => (self.list(before), self.list(after)),
+        };
+        self.push(Op::Race { before, cycles, stores: vec![store], commands, after });
+    }
+
+    /// Memory fails for a while.
+    fn failures(&mut self) {
+        if self.scene.tables.meanings.is_empty() {
+            return;
+        }
+        for _ in 0..1 + self.below(3) {
+            let (address, trouble) = match self.below(10) {
+                0..6 => {
+                    let meaning = self.scene.tables.meanings
+                        [self.random.below(self.scene.tables.meanings.len() as u64) as usize];
+                    let trouble = if self.scene.updates && self.chance(25) {
+                        Trouble::Write
+                    } else {
+                        pick(&mut self.random, &[Trouble::Read, Trouble::Corrupt])
+                    };
+                    (meaning.address, trouble)
+                }
+                6 => (self.fault_base + self.below(64) * 8, Trouble::Write),
+                7 => {
+                    let address = self.command_base + self.below(32) * 8;
+                    (address, pick(&mut self.random, &[Trouble::Read, Trouble::Corrupt]))
+                }
+                _ => {
+                    let place = self.queue_place(RESERVED_PAGES - 2);
+                    let trouble = pick(&mut self.random, &[Trouble::Read, Trouble::Write, Trouble::Corrupt]);
+                    (place + self.below(1024) * 8, trouble)
+                }
+            };
+            self.push(Op::Inject { address: address & !7, bytes: 8, trouble });
+        }
+        self.failing = true;
+        let count = 10 + self.below(60);
+        if self.chance(50) {
+            self.requests(count);
+        } else {
+            self.serial(count / 3);
+        }
+        if self.chance(40) {
+            self.commands();
+        }
+        self.push(Op::Heal);
+        self.failing = false;
+        self.push(Op::MendCommandQueue);
+        if self.chance(80) {
+            self.push(Op::EmptyFaultQueue);
+        }
+        if self.chance(50) {
+            self.invalidate_all();
+        }
+    }
+
+    // ---- Commands --------------------------------------------------------------------------------------------------
+
+    fn range(&mut self) -> Option<Pages> {
+        if self.chance(35) {
+            return None;
+        }
+        let address = if self.chance(70) { self.ask().iova } else { self.random.word() };
+        let napot = cap::S.is_set(self.caps) && self.chance(40);
+        let page = if napot {
+            let shift = 13 + self.below(40) as u32;
+            pasidon_spec::range::encode(address, shift).unwrap_or(address >> 12)
+        } else {
+            address >> 12
+        };
+        Some(Pages { page, napot, non_leaf: cap::NL.is_set(self.caps) && self.chance(30) })
+    }
+
+    fn gscid(&mut self) -> u16 {
+        let guests = &self.scene.tables.guests;
+        if guests.is_empty() || chance(&mut self.random, 20) {
+            return self.random.word() as u16;
+        }
+        guests[self.random.below(guests.len() as u64) as usize].gscid
+    }
+
+    fn command(&mut self) -> [u64; 2] {
+        let did = if self.scene.devices.is_empty() || self.chance(30) {
+            id(&mut self.random, 24)
+        } else {
+            pick(&mut self.random, &self.scene.devices)
+        };
+        let pid = id(&mut self.random, 20);
+        let wired = fctl::WSI.is_set(self.scene.fctl);
+        let command = match self.below(10) {
+            0..3 => {
+                let gscid = if self.chance(40) { Some(self.gscid()) } else { None };
+                let pscid = if self.chance(50) { Some(id(&mut self.random, 20)) } else { None };
+                Command::IotinvalVma { gscid, pscid, range: self.range() }
+            }
+            3 | 4 => {
+                let guest = if self.chance(70) { Some((self.gscid(), self.range())) } else { None };
+                Command::IotinvalGvma { guest }
+            }
+            5 => Command::IodirInvalDdt { did: self.chance(70).then_some(did) },
+            6 => Command::IodirInvalPdt { did, pid },
+            _ => {
+                let store = if self.chance(60) {
+                    let mut address = self.queue_place(RESERVED_PAGES - 1) + self.below(1024) * 4;
+                    if self.chance(5) {
+                        address = self.random.word() >> 8;
+                    }
+                    Some(FenceStore { address, data: self.random.word() as u32 })
+                } else {
+                    None
+                };
+                let wsi = wired && self.chance(30);
+                Command::IofenceC { pr: self.chance(50), pw: self.chance(50), wsi, store }
+            }
+        };
+        let mut words = command.encode();
+        match self.below(30) {
+            // Illegal: a reserved bit, another function, another opcode, an operand that is not allowed.
+            0 => {
+                let reserved = match command {
+                    Command::IotinvalVma { .. } | Command::IotinvalGvma { .. } => iotinval::RESERVED,
+                    Command::IofenceC { .. } => iofence::RESERVED,
+                    _ => iodir::RESERVED,
+                };
+                let word = self.below(2) as usize;
+                let bit = 1 << self.below(64);
+                words[word] |= bit & reserved[word];
+            }
+            1 => words[0] ^= 1 << self.below(10),
+            2 => words[self.random.below(2) as usize] ^= 1 << self.random.below(64),
+            3 => words = [self.random.word(), self.random.word()],
+            _ => {}
+        }
+        words
+    }
+
+    fn commands(&mut self) {
+        let count = if self.chance(10) { 1 + self.below(64) } else { 1 + self.below(6) };
+        let commands = (0..count).map(|_| words(self.command())).collect();
+        self.push(Op::Commands { commands });
+        self.push(Op::MendCommandQueue);
+    }
+
+    // ---- Registers -------------------------------------------------------------------------------------------------
+
+    fn monitor(&mut self) {
+        if self.design.hpm_counters == 0 {
+            return;
+        }
+        let number = self.below(self.design.hpm_counters.into()) as u8;
+        let exact = self.chance(70);
+        let kind = if exact { self.below(4) } else { event::TLB_MISS + self.below(5) };
+        let device = if self.scene.devices.is_empty() { 0 } else { pick(&mut self.random, &self.scene.devices) };
+        let process = self.ask().pid.unwrap_or(0);
+        let mut selector = iohpmevt::EVENT_ID.of(kind)
+            | iohpmevt::DMASK.of(self.random.below(2))
+            | iohpmevt::PID_PSCID.of(process.into())
+            | iohpmevt::DID_GSCID.of(device.into())
+            | iohpmevt::OF.of(u64::from(self.chance(10)));
+        if self.chance(50) {
+            selector |= iohpmevt::PV_PSCV.of(self.below(2)) | iohpmevt::DV_GSCV.of(self.below(2));
+        }
+        if self.chance(20) {
+            selector |= iohpmevt::IDT.of(1);
+        }
+        let count = if exact && self.chance(60) { u64::MAX - self.below(400) } else { 0 };
+        self.push(Op::Write { offset: iohpmctr::REG.offset_of(number), bytes: 8, value: count });
+        self.push(Op::Write { offset: iohpmevt::REG.offset_of(number), bytes: 8, value: selector });
+    }
+
+    fn message(&mut self) {
+        let vector = self.below(16) as u8;
+        let address = if self.chance(8) {
+            self.random.word()
+        } else {
+            self.queue_place(RESERVED_PAGES - 3) + self.below(1024) * 4
+        };
+        let data = self.random.word() & 0xffff_ffff;
+        let mask = u64::from(self.chance(30));
+        self.push(Op::Write { offset: msi_addr::REG.offset_of(vector), bytes: 8, value: address });
+        self.push(Op::Write { offset: msi_data::REG.offset_of(vector), bytes: 4, value: data });
+        self.push(Op::Write { offset: msi_vec_ctl::REG.offset_of(vector), bytes: 4, value: mask });
+    }
+
+    fn register_traffic(&mut self) {
+        for _ in 0..1 + self.below(10) {
+            let noise = self.random.word();
+            let messages = cap::IGS.get(self.caps) != registers::igs::WSI;
+            match self.below(14) {
+                0..3 => {
+                    let bytes = pick(&mut self.random, &[4u8, 8]);
+                    let offset = self.below(1024 / u64::from(bytes)) as u16 * u16::from(bytes);
+                    self.push(Op::Read { offset, bytes });
+                }
+                // Read-only and reserved places take no notice.
+                3 => self.push(Op::Write { offset: cap_offset(noise), bytes: 8, value: noise }),
+                4 => self.push(Op::Write { offset: 1024 + (noise >> 32) as u16 % 384 * 8, bytes: 8, value: noise }),
+                5 => self.write(&cqh::REG, noise),
+                6 => self.write(&fqt::REG, noise),
+                7 | 8 => self.write(&ipsr::REG, noise),
+                9 => self.write(&icvec::REG, noise),
+                10 => {
+                    let value = cqcsr::CQEN.of(1) | noise & !cqcsr::CQEN.mask() & 0xffff_ffff;
+                    self.write(&cqcsr::REG, value);
+                    self.push(Op::MendCommandQueue);
+                }
+                11 => {
+                    let value = fqcsr::FQEN.of(1) | noise & !fqcsr::FQEN.mask() & 0xffff_ffff;
+                    self.write(&fqcsr::REG, value);
+                }
+                12 if messages => self.message(),
+                12 if cap::QOSID.is_set(self.caps) => self.write(&iommu_qosid::REG, noise & 0xffff_ffff),
+                13 if cap::HPM.is_set(self.caps) => self.monitor(),
+                _ => self.write(&fqh::REG, noise >> 56),
+            }
+        }
+    }
+
+    /// Another `ddtp.iommu_mode`, and back.
+    fn mode(&mut self) {
+        let root = self.scene.ddtp;
+        let other = match self.below(8) {
+            0 | 1 => ddtp::IOMMU_MODE.set(root, iommu_mode::OFF),
+            2 | 3 => ddtp::IOMMU_MODE.set(root, iommu_mode::BARE),
+            4 => ddtp::IOMMU_MODE.set(root, self.below(16)),
+            5 => ddtp::PPN.set(root, self.random.word()),
+            6 => self.random.word(),
+            _ => root,
+        };
+        self.write(&ddtp::REG, other);
+        let count = 10 + self.below(60);
+        self.requests(count);
+        self.write(&ddtp::REG, root);
+    }
+
+    /// Queues off, in some order with the rest, and on again elsewhere.
+    fn requeue(&mut self) {
+        self.push(Op::EmptyFaultQueue);
+        self.write(&cqcsr::REG, 0);
+        self.write(&fqcsr::REG, 0);
+        if self.chance(60) {
+            let count = 5 + self.below(20);
+            self.requests(count);
+        }
+        if self.chance(30) {
+            let tail = self.below(8);
+            self.write(&cqt::REG, tail);
+        }
+        if self.chance(30) {
+            let noise = self.random.word();
+            self.write(&cqb::REG, noise);
+            self.write(&fqb::REG, noise.rotate_left(17));
+            self.push(Op::CompareRegisters);
+        }
+        self.queues();
+        if self.unfenced {
+            self.invalidate_all();
+        }
+    }
+}
+
+/// `capabilities`, or the page-request queue's registers, which are not there without ATS.
+fn cap_offset(noise: u64) -> u16 {
+    if noise & 1 == 0 { registers::capabilities::REG.offset } else { registers::pqb::REG.offset }
+}
