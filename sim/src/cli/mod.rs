@@ -1,6 +1,7 @@
 //! The `pasidon` command: arguments in, one clear message out.
 
 mod generate;
+mod lockstep;
 mod run;
 mod trace;
 
@@ -23,6 +24,9 @@ Examples:
     pasidon run --trace gzip.trace.gz
     pasidon run --design tiny --trace gzip.trace.gz --trace sort.trace.gz --latency 100 --json report.json
 
+  Compare the hardware with the golden model:
+    pasidon lockstep --design default --ops 1000000 --json report.json
+
 `pasidon COMMAND --help` tells more about each.
 
 Environment:
@@ -43,6 +47,10 @@ enum Command {
     Generate(generate::Generate),
     /// Boot the driver on a simulated design, bind processes, replay traces, check every byte, and report
     Run(Box<run::Run>),
+    /// Compare the hardware of a design with the golden model under random operations
+    Lockstep(lockstep::Lockstep),
+    /// Repeat a sequence of operations that `pasidon lockstep` wrote
+    Replay(lockstep::ReplayFile),
     /// Import, inspect and convert memory-access traces
     #[command(subcommand)]
     Trace(trace::Command),
@@ -60,6 +68,8 @@ impl Cli {
         match self.command {
             Command::Generate(command) => command.run(),
             Command::Run(command) => command.run(),
+            Command::Lockstep(command) => command.run(),
+            Command::Replay(command) => command.run(),
             Command::Trace(command) => command.run(),
         }
     }

@@ -139,7 +139,7 @@ impl Both {
         if self.asked.is_empty() {
             self.first = ticket;
         }
-        self.asked.push((ticket, *request, present));
+        self.asked.push((ticket, *request, fenced));
         ticket
     }
 
@@ -168,7 +168,8 @@ impl Both {
         self.answers.clear();
         self.answers.resize(self.asked.len(), None);
         for (ticket, response) in self.rtl.take_responses() {
-            if let Some(slot) = ticket.checked_sub(self.first).and_then(|i| self.answers.get_mut(i as usize)) {
+            if let Some(slot) = ticket.checked_sub(self.first).and_then(|i| self.answers.get_mut(i as usize))
+            {
                 *slot = Some(response);
             }
             self.compared.push((ticket, response));
@@ -176,13 +177,14 @@ impl Both {
         let tail = self.golden_register(&fqt::REG);
         let mut records = self.new_records(tail)?;
         let asked = std::mem::take(&mut self.asked);
-        let mut fenced = self.fenced.take();
+        let mut left = self.fenced.take();
+        let mut before_fence = None;
         let mut later = Vec::new();
         for (index, (_, request, after)) in asked.iter().enumerate() {
             let Some(answer) = self.answers[index] else { continue };
-            if *after && let Some(left) = fenced.take() {
+            if *after && let Some(left) = left.take() {
                 // From here on, the fence holds; what was remembered before it is kept to tell staleness from error.
-                fenced = Some(std::mem::replace(&mut self.versions, left));
+                before_fence = Some(std::mem::replace(&mut self.versions, left));
             }
             if self.versions.is_empty() {
                 let (golden, memory) = self.model.parts();
@@ -192,7 +194,7 @@ impl Both {
                     later.push((*request, answer, expected));
                 }
             } else if let Err(expected) = self.any_version(request, &answer, &mut records) {
-                return Err(self.wrong(request, &answer, &expected, *after, fenced));
+                return Err(self.wrong(request, &answer, &expected, *after, before_fence));
             }
         }
         // What the hardware itself changed (A and D bits) may have been read before or after by the others of the batch.
@@ -201,10 +203,10 @@ impl Both {
         }
         for (request, answer, expected) in later {
             if !self.is_possible(&request, &answer) {
-                return Err(self.wrong(&request, &answer, &expected, true, fenced));
+                return Err(self.wrong(&request, &answer, &expected, true, before_fence));
             }
         }
-        if let Some(left) = fenced.filter(|_| asked.iter().all(|(.., after)| !after)) {
+        if let Some(left) = left {
             self.versions = left;
         }
         self.model.run();

@@ -21,6 +21,7 @@ pub fn parameters(design: &Design) -> Parameters {
         vectors: design.vectors as u8,
         hpm_counters: design.hpm_counters as u8,
         hpm_cycles: design.hpm_cycles,
+        gvma_needs_second_stage: false,
         ..Parameters::new(capabilities(design))
     }
 }

@@ -58,7 +58,8 @@ fn basics(engine: &mut dyn Engine) {
     engine.write_register(cqcsr::REG.offset, 4, cqcsr::CQEN.of(1)).unwrap();
     engine.quiesce().unwrap();
     let store = pasidon_spec::command::Store { address: 0x9_0004, data: 0xfeed_f00d };
-    let fence = pasidon_spec::command::Command::IofenceC { pr: true, pw: true, wsi: false, store: Some(store) };
+    let fence =
+        pasidon_spec::command::Command::IofenceC { pr: true, pw: true, wsi: false, store: Some(store) };
     let bytes: Vec<u8> = fence.encode().iter().flat_map(|word| word.to_le_bytes()).collect();
     assert!(engine.write_memory(0x8_0000, &bytes));
     engine.write_register(cqt::REG.offset, 4, 1).unwrap();
@@ -105,7 +106,10 @@ fn both_say_where_they_differ() {
     both.model().write_register(ddtp::REG.offset, 8, ddtp::IOMMU_MODE.of(iommu_mode::BARE)).unwrap();
     let request = Request { iova: 0x5000, ..Request::default() };
     let error = both.translate(0, &request).unwrap_err().to_string();
-    assert!(error.contains("0x5000") && error.contains("256") && error.contains("golden model success"), "{error}");
+    assert!(
+        error.contains("0x5000") && error.contains("256") && error.contains("golden model success"),
+        "{error}"
+    );
     let error = both.read_register(ddtp::REG.offset, 8).unwrap_err().to_string();
     assert!(error.contains("register") && error.contains("0x10"), "{error}");
 }

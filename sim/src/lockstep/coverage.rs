@@ -126,7 +126,9 @@ impl Coverage {
             Ok(Command::AtsInval { .. } | Command::AtsPrgr { .. }) => "illegal command/ATS".into(),
             Err(Illegal::Opcode(_)) => "illegal command/opcode".into(),
             Err(Illegal::Function { .. }) => "illegal command/func3".into(),
-            Err(Illegal::ReservedBits { dword, .. }) => format!("illegal command/reserved bits of doubleword {dword}"),
+            Err(Illegal::ReservedBits { dword, .. }) => {
+                format!("illegal command/reserved bits of doubleword {dword}")
+            }
             Err(Illegal::PscvInGvma) => "illegal command/PSCV in IOTINVAL.GVMA".into(),
             Err(Illegal::NoDeviceId) => "illegal command/INVAL_PDT without DV".into(),
             Err(_) => "illegal command/other".into(),

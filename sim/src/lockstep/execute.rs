@@ -3,13 +3,12 @@
 use super::coverage::Coverage;
 use super::op::{Ask, Covers, Op, Store, Word};
 use crate::engine::{Both, Engine, EngineError};
-use crate::golden::Response;
 use pasidon_spec::command::{COMMAND_BYTES, Command};
 use pasidon_spec::fault::RECORD_BYTES;
 use pasidon_spec::field::Field;
 use pasidon_spec::registers::{
-    self, Register, cqb, cqcsr, cqh, cqt, ddtp, event, fctl, fqb, fqcsr, fqh, fqt, iocountinh, iohpmctr, iohpmcycles,
-    iohpmevt, tr_req_ctl, tr_req_iova, tr_response,
+    self, Register, cqb, cqcsr, cqh, cqt, ddtp, event, fctl, fqb, fqcsr, fqh, fqt, iocountinh, iohpmctr,
+    iohpmcycles, iohpmevt, tr_req_ctl, tr_req_iova, tr_response,
 };
 
 /// Commands that a queue is mended of before software gives up on it.
@@ -27,16 +26,19 @@ pub(super) struct Executor<'a> {
     directory: bool,
     /// `iohpmcycles` was written while it stood still.
     cycles_known: bool,
-    seed: u64,
 }
 
 impl<'a> Executor<'a> {
     /// Resets both engines, their memories too. Everything arbitrary in time follows from `seed`.
-    pub(super) fn start(both: &'a mut Both, coverage: &'a mut Coverage, seed: u64) -> Result<Executor<'a>, EngineError> {
+    pub(super) fn start(
+        both: &'a mut Both,
+        coverage: &'a mut Coverage,
+        seed: u64,
+    ) -> Result<Executor<'a>, EngineError> {
         both.clear_memory();
         both.rtl().reseed(seed);
         both.reset()?;
-        Ok(Executor { both, coverage, answers: 0, directory: false, cycles_known: false, seed })
+        Ok(Executor { both, coverage, answers: 0, directory: false, cycles_known: false })
     }
 
     /// One operation.
@@ -144,7 +146,8 @@ impl<'a> Executor<'a> {
             let words: Vec<[Word; 2]> = all.iter().map(|c| c.encode().map(Word)).collect();
             self.invalidate(&words)?;
         }
-        self.directory |= ddtp::IOMMU_MODE.get(self.golden(&ddtp::REG)) >= pasidon_spec::ddt::iommu_mode::LVL1;
+        self.directory |=
+            ddtp::IOMMU_MODE.get(self.golden(&ddtp::REG)) >= pasidon_spec::ddt::iommu_mode::LVL1;
         Ok(())
     }
 
@@ -170,7 +173,8 @@ impl<'a> Executor<'a> {
         for register in registers::ALL {
             for index in 0..register.count {
                 let start = register.offset_of(index);
-                let overlaps = start < offset + u16::from(bytes) && offset < start + u16::from(register.bytes);
+                let overlaps =
+                    start < offset + u16::from(bytes) && offset < start + u16::from(register.bytes);
                 if overlaps && !self.is_exact(register, index) {
                     return Ok(());
                 }
@@ -500,14 +504,4 @@ impl<'a> Executor<'a> {
         self.both.model().write_register(cqt::REG.offset, 4, end)?;
         Ok(completed && self.can_command())
     }
-
-    /// The seed of this run.
-    pub(super) fn seed(&self) -> u64 {
-        self.seed
-    }
-}
-
-/// Whether an answer is a translation.
-pub(super) fn is_success(response: &Response) -> bool {
-    matches!(response, Response::Success(_))
 }

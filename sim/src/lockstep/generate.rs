@@ -12,7 +12,8 @@ use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::page_table::PAGE_BYTES;
 use pasidon_spec::registers::{
     self, capabilities as cap, cqb, cqcsr, cqh, cqt, ddtp, event, fctl, fqb, fqcsr, fqh, fqt, icvec,
-    iocountinh, iohpmctr, iohpmcycles, iohpmevt, iommu_qosid, ipsr, msi_addr, msi_data, msi_vec_ctl, tr_req_ctl,
+    iocountinh, iohpmctr, iohpmcycles, iohpmevt, iommu_qosid, ipsr, msi_addr, msi_data, msi_vec_ctl,
+    tr_req_ctl,
 };
 
 /// A round: operations, and the names that the tags of its requests stand for.
@@ -102,8 +103,15 @@ impl Generator<'_> {
         let exclusive_failures = if self.chance(50) { 0 } else { self.below(160) as u8 };
         let jitter = if self.chance(50) { 0 } else { self.below(u64::from(latency) + 8) as u32 };
         let outstanding = 1 + self.below(24) as u32;
-        let pace =
-            Pace { latency, jitter, outstanding, memory_pauses, response_pauses, request_pauses, exclusive_failures };
+        let pace = Pace {
+            latency,
+            jitter,
+            outstanding,
+            memory_pauses,
+            response_pauses,
+            request_pauses,
+            exclusive_failures,
+        };
         self.push(Op::Pace { pace });
     }
 
@@ -150,8 +158,8 @@ impl Generator<'_> {
         self.command_base = self.queue_place(16);
         self.fault_base = self.queue_place(0);
         let commands = self.below(u64::from(self.design.command_log2_max.min(10)));
-        let faults =
-            if self.chance(25) { self.below(4) } else { 4 + self.below(6) }.min(u64::from(self.design.fault_log2_max) - 1);
+        let faults = if self.chance(25) { self.below(4) } else { 4 + self.below(6) }
+            .min(u64::from(self.design.fault_log2_max) - 1);
         let (command_base, fault_base) = (self.command_base, self.fault_base);
         self.write(&cqb::REG, cqb::LOG2SZ_1.of(commands) | cqb::PPN.of(command_base >> 12));
         self.write(&fqb::REG, fqb::LOG2SZ_1.of(faults.min(8)) | fqb::PPN.of(fault_base >> 12));
@@ -215,8 +223,13 @@ impl Generator<'_> {
         if cap::MSI_MRIF.is_set(self.caps) && self.chance(40) {
             iova &= !0xfff | 4;
         }
-        let access = pick(&mut self.random, &[Access::Read, Access::Read, Access::Write, Access::Write, Access::Exec]);
-        let at = if self.chance(2) { pick(&mut self.random, &[At::Request, At::Translated]) } else { At::Untranslated };
+        let access =
+            pick(&mut self.random, &[Access::Read, Access::Read, Access::Write, Access::Write, Access::Exec]);
+        let at = if self.chance(2) {
+            pick(&mut self.random, &[At::Request, At::Translated])
+        } else {
+            At::Untranslated
+        };
         let privileged = pid.is_some() && self.chance(30);
         let data = if self.chance(70) { self.below(2060) as u32 } else { self.random.word() as u32 };
         let data = if cap::MSI_MRIF.is_set(self.caps) { data } else { 0 };
@@ -224,7 +237,8 @@ impl Generator<'_> {
     }
 
     fn choose_working_set(&mut self) {
-        let count = 2 + self.below(if self.chance(25) { 60 } else { 14 });
+        let most = if self.chance(25) { 60 } else { 14 };
+        let count = 2 + self.below(most);
         self.working_set = (0..count).map(|_| self.ask()).collect();
     }
 
@@ -569,7 +583,8 @@ impl Generator<'_> {
         let number = self.below(self.design.hpm_counters.into()) as u8;
         let exact = self.chance(70);
         let kind = if exact { self.below(4) } else { event::TLB_MISS + self.below(5) };
-        let device = if self.scene.devices.is_empty() { 0 } else { pick(&mut self.random, &self.scene.devices) };
+        let device =
+            if self.scene.devices.is_empty() { 0 } else { pick(&mut self.random, &self.scene.devices) };
         let process = self.ask().pid.unwrap_or(0);
         let mut selector = iohpmevt::EVENT_ID.of(kind)
             | iohpmevt::DMASK.of(self.random.below(2))
@@ -613,7 +628,11 @@ impl Generator<'_> {
                 }
                 // Read-only and reserved places take no notice.
                 3 => self.push(Op::Write { offset: cap_offset(noise), bytes: 8, value: noise }),
-                4 => self.push(Op::Write { offset: 1024 + (noise >> 32) as u16 % 384 * 8, bytes: 8, value: noise }),
+                4 => self.push(Op::Write {
+                    offset: 1024 + (noise >> 32) as u16 % 384 * 8,
+                    bytes: 8,
+                    value: noise,
+                }),
                 5 => self.write(&cqh::REG, noise),
                 6 => self.write(&fqt::REG, noise),
                 7 | 8 => self.write(&ipsr::REG, noise),

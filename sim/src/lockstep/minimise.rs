@@ -22,7 +22,12 @@ pub(super) struct Minimiser<'a> {
 }
 
 impl<'a> Minimiser<'a> {
-    pub(super) fn new(both: &'a mut Both, seed: u64, difference: Difference, time: Duration) -> Minimiser<'a> {
+    pub(super) fn new(
+        both: &'a mut Both,
+        seed: u64,
+        difference: Difference,
+        time: Duration,
+    ) -> Minimiser<'a> {
         let (coverage, kind) = (Coverage::default(), difference.kind);
         Minimiser { both, coverage, seed, kind, until: Instant::now() + time, tries: 0, last: difference }
     }

@@ -143,7 +143,12 @@ struct Outcome {
 ///
 /// # Errors
 /// [`EngineError`], if the engines themselves cannot go on.
-fn carry_out(both: &mut Both, coverage: &mut Coverage, ops: &[Op], seed: u64) -> Result<Outcome, EngineError> {
+fn carry_out(
+    both: &mut Both,
+    coverage: &mut Coverage,
+    ops: &[Op],
+    seed: u64,
+) -> Result<Outcome, EngineError> {
     let mut executor = Executor::start(both, coverage, seed)?;
     let mut weight = 0;
     for (index, op) in ops.iter().enumerate() {

@@ -18,7 +18,8 @@ mod hex {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let digits = text.strip_prefix("0x").ok_or_else(|| D::Error::custom("a number like 0x12 is expected"))?;
+        let digits =
+            text.strip_prefix("0x").ok_or_else(|| D::Error::custom("a number like 0x12 is expected"))?;
         u64::from_str_radix(digits, 16).map_err(D::Error::custom)
     }
 }

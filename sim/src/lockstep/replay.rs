@@ -62,7 +62,12 @@ impl Replay {
     ///
     /// # Errors
     /// [`EngineError`], if the engines themselves cannot go on.
-    pub fn shortened(both: &mut Both, name: &str, failed: &Failed, time: Duration) -> Result<Replay, EngineError> {
+    pub fn shortened(
+        both: &mut Both,
+        name: &str,
+        failed: &Failed,
+        time: Duration,
+    ) -> Result<Replay, EngineError> {
         let minimiser = Minimiser::new(both, failed.seed, failed.difference.clone(), time);
         let (ops, difference, _) = minimiser.run(&failed.round.ops)?;
         let shipped = Design::shipped_toml(name).is_some();
@@ -95,8 +100,11 @@ impl Replay {
         let head = Replay { ops: Vec::new(), ..self.clone() };
         // Neither can fail: there are no maps with keys that are not strings.
         let mut text = serde_json::to_string_pretty(&head).unwrap_or_default();
-        let lines: Vec<String> =
-            self.ops.iter().map(|op| format!("    {}", serde_json::to_string(op).unwrap_or_default())).collect();
+        let lines: Vec<String> = self
+            .ops
+            .iter()
+            .map(|op| format!("    {}", serde_json::to_string(op).unwrap_or_default()))
+            .collect();
         let list = if lines.is_empty() { "[]".into() } else { format!("[\n{}\n  ]", lines.join(",\n")) };
         if let Some(at) = text.rfind("[]") {
             text.replace_range(at..at + 2, &list);

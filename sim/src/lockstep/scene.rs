@@ -1,7 +1,7 @@
 //! A scene: devices, processes, guests and all their tables, and how they are to be reached and invalidated.
 
 use super::tables::{
-    A, D, G, Guest, Meaning, N, R, RESERVED_PAGES, Role, Stage, Tables, U, V, W, X, chance, entry, leaf_flags, pick,
+    A, D, G, Guest, Meaning, N, R, RESERVED_PAGES, Role, Stage, Tables, U, V, W, X, chance, leaf_flags, pick,
 };
 use crate::machine::Random;
 use pasidon_rtl::design::Design;
@@ -289,8 +289,7 @@ impl Builder<'_> {
                 iova ^= self.random.word();
             }
             let unused = 64 - u32::from(geometry.address_bits());
-            let iova =
-                if narrow { iova & 0xffff_ffff } else { (((iova << unused) as i64) >> unused) as u64 };
+            let iova = if narrow { iova & 0xffff_ffff } else { (((iova << unused) as i64) >> unused) as u64 };
             let size = geometry.page_bytes(level);
             let target = self.target(guest);
             // Where the target lies inside the page, so that a page of one stage meets the page of the other.
@@ -334,7 +333,15 @@ impl Builder<'_> {
     }
 
     /// A naturally aligned group of 64 KiB: sixteen equal entries, since which of them is used is not specified.
-    fn group(&mut self, guest: Option<usize>, stage: Stage, iova: u64, target: u64, flags: u64, space: usize) {
+    fn group(
+        &mut self,
+        guest: Option<usize>,
+        stage: Stage,
+        iova: u64,
+        target: u64,
+        flags: u64,
+        space: usize,
+    ) {
         let group = iova & !0xffff;
         let pages: Vec<u64> = (0..16).map(|page| group + page * PAGE_BYTES).collect();
         if !pages.iter().all(|&page| self.tables.is_free(guest, stage, page)) {
@@ -556,7 +563,8 @@ impl Builder<'_> {
         for _ in 0..1 + self.random.below(5) {
             let index = self.random.below(self.tables.meanings.len() as u64) as usize;
             let meaning = self.tables.meanings[index];
-            let value = broken(self.tables.get(meaning.address, meaning.bytes, meaning.big), meaning, self.random);
+            let value =
+                broken(self.tables.get(meaning.address, meaning.bytes, meaning.big), meaning, self.random);
             let Some(value) = value else { continue };
             self.tables.set(meaning.address, meaning.bytes, meaning.big, value);
         }
@@ -594,13 +602,10 @@ pub(super) fn everything(guests: &[Guest]) -> Vec<Command> {
         Command::IotinvalVma { gscid: None, pscid: None, range: None },
         Command::IotinvalGvma { guest: None },
     ];
-    commands.extend(
-        guests.iter().map(|g| Command::IotinvalVma { gscid: Some(g.gscid), pscid: None, range: None }),
-    );
+    commands.extend(guests.iter().map(|g| Command::IotinvalVma {
+        gscid: Some(g.gscid),
+        pscid: None,
+        range: None,
+    }));
     commands
-}
-
-/// An entry that maps `target` with every permission.
-pub(super) fn whole(target: u64) -> u64 {
-    entry(target, V | R | W | X | U | A | D)
 }

@@ -130,7 +130,9 @@ impl Tables {
         random.shuffle(&mut high);
         let mut roots: Vec<u64> = windows
             .iter()
-            .flat_map(|w| (0..ROOT_PAGES).step_by(4).map(|page| w.start + (RESERVED_PAGES + page) * PAGE_BYTES))
+            .flat_map(|w| {
+                (0..ROOT_PAGES).step_by(4).map(|page| w.start + (RESERVED_PAGES + page) * PAGE_BYTES)
+            })
             .collect();
         random.shuffle(&mut roots);
         let (image, meanings, guests) = (BTreeMap::new(), Vec::new(), Vec::new());
@@ -194,7 +196,12 @@ impl Tables {
     }
 
     /// A page for a table, as (address for entries that point to it, where it is).
-    pub(super) fn table(&mut self, guest: Option<usize>, low: bool, random: &mut Random) -> Option<(u64, u64)> {
+    pub(super) fn table(
+        &mut self,
+        guest: Option<usize>,
+        low: bool,
+        random: &mut Random,
+    ) -> Option<(u64, u64)> {
         let Some(number) = guest else {
             let page = self.page(low, random)?;
             return Some((page, page));
@@ -230,12 +237,17 @@ impl Tables {
     }
 
     /// A guest with its second stage.
-    pub(super) fn guest(&mut self, geometry: &'static Geometry, updates: bool, low: bool, random: &mut Random) -> Option<usize> {
+    pub(super) fn guest(
+        &mut self,
+        geometry: &'static Geometry,
+        updates: bool,
+        low: bool,
+        random: &mut Random,
+    ) -> Option<usize> {
         let root = self.root_pages()?;
         let bits = if low { 34.min(geometry.address_bits()) } else { geometry.address_bits() };
         let space = 1u64 << bits;
-        let clusters =
-            [0, 0, 0].map(|_| random.below(space) & !0x3f_ffff & (space - 1));
+        let clusters = [0, 0, 0].map(|_| random.below(space) & !0x3f_ffff & (space - 1));
         let number = self.guests.len();
         self.guests.push(Guest {
             geometry,
@@ -256,7 +268,8 @@ impl Tables {
             let window = random.below(4) as usize;
             let gpa = random.below(space) & !(size - 1);
             let target = self.windows[window].start & !(size - 1);
-            if size < space && geometry.pte_bytes == 8
+            if size < space
+                && geometry.pte_bytes == 8
                 && self.map(Some(number), Stage::Second, gpa, level, target, V | R | W | U | A | D).is_some()
             {
                 self.guests[number].over_windows.push((window, gpa, size));
@@ -365,11 +378,7 @@ impl Tables {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stage {
     /// A first stage with this root (an address of the guest's, if there is one).
-    First {
-        geometry: &'static Geometry,
-        root: u64,
-        big: bool,
-    },
+    First { geometry: &'static Geometry, root: u64, big: bool },
     /// The guest's second stage.
     Second,
 }
