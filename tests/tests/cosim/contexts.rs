@@ -22,6 +22,56 @@ fn kinds(query: Query) -> Vec<Query> {
     list
 }
 
+/// What is wrong with an entry of a directory, as causes.
+struct Directory {
+    name: &'static str,
+    not_valid: Cause,
+    misconfigured: Cause,
+    access: Cause,
+    corruption: Cause,
+}
+
+const DDT: Directory = Directory {
+    name: "DDT",
+    not_valid: Cause::DdtEntryNotValid,
+    misconfigured: Cause::DdtEntryMisconfigured,
+    access: Cause::DdtEntryLoadAccessFault,
+    corruption: Cause::DdtDataCorruption,
+};
+const PDT: Directory = Directory {
+    name: "PDT",
+    not_valid: Cause::PdtEntryNotValid,
+    misconfigured: Cause::PdtEntryMisconfigured,
+    access: Cause::PdtEntryLoadAccessFault,
+    corruption: Cause::PdtDataCorruption,
+};
+
+impl Directory {
+    /// A non-leaf entry, wrong in every way, one at a time. Those of both directories have one layout.
+    fn check_pointer(&self, s: &mut Scene, slot: u64, level: usize) {
+        assert_eq!((ddte::V.mask(), ddte::PPN.mask()), (pdte::V.mask(), pdte::PPN.mask()));
+        let good = s.rig.load(slot);
+        let what = |case: &str| format!("{} entry at level {level}: {case}", self.name);
+        s.with_word(&what("V = 0"), slot, good & !ddte::V.mask(), Some(self.not_valid));
+        s.with_word(&what("V = 0, all else 1"), slot, !1, Some(self.not_valid));
+        for bit in (1..10).chain(54..64) {
+            s.with_word(&what("reserved bit"), slot, good | 1 << bit, Some(self.misconfigured));
+        }
+        s.with_word(&what("no memory"), slot, 1 | 1 << 10, Some(self.access));
+        self.check_failures(s, &what("fails"), slot);
+    }
+
+    /// Memory that fails at one doubleword.
+    fn check_failures(&self, s: &mut Scene, what: &str, at: u64) {
+        let query = s.query();
+        for (kind, cause) in [(Failure::Read, self.access), (Failure::Poison, self.corruption)] {
+            s.rig.bus.inject(at..at + 8, kind);
+            expect(&mut s.rig, what, query, Some(cause));
+            s.rig.bus.heal();
+        }
+    }
+}
+
 /// Section "Process to translate an IOVA", steps 1 and 2.
 #[test]
 fn off_refuses_everything_and_bare_passes_what_is_untranslated() {
@@ -61,32 +111,11 @@ fn every_level_of_the_device_directory_is_checked() {
         expect(&mut s.rig, "whole", query, None);
         for level in 1..levels {
             let slot = s.rig.ddt_slot(DID, level);
-            let good = s.rig.load(slot);
-            let what = |case: &str| format!("DDT entry at level {level} of {levels}: {case}");
-            s.with_word(&what("V = 0"), slot, good & !ddte::V.mask(), Some(Cause::DdtEntryNotValid));
-            s.with_word(&what("V = 0, all else 1"), slot, !1, Some(Cause::DdtEntryNotValid));
-            for bit in (1..10).chain(54..64) {
-                let word = good | 1 << bit;
-                s.with_word(&what("reserved bit"), slot, word, Some(Cause::DdtEntryMisconfigured));
-            }
-            s.with_word(&what("no memory"), slot, 1 | 1 << 10, Some(Cause::DdtEntryLoadAccessFault));
-            for (kind, cause) in
-                [(Failure::Read, Cause::DdtEntryLoadAccessFault), (Failure::Poison, Cause::DdtDataCorruption)]
-            {
-                s.rig.bus.inject(slot..slot + 8, kind);
-                expect(&mut s.rig, &what("fails"), query, Some(cause));
-                s.rig.bus.heal();
-            }
+            DDT.check_pointer(&mut s, slot, level);
         }
         let slot = s.rig.ddt_slot(DID, 0);
         for at in Scene::words(slot, 4) {
-            for (kind, cause) in
-                [(Failure::Read, Cause::DdtEntryLoadAccessFault), (Failure::Poison, Cause::DdtDataCorruption)]
-            {
-                s.rig.bus.inject(at..at + 8, kind);
-                expect(&mut s.rig, "device context fails", query, Some(cause));
-                s.rig.bus.heal();
-            }
+            DDT.check_failures(&mut s, "device context fails", at);
         }
         // Both at once: the access that violates PMA or PMP comes first in the section's order.
         s.rig.bus.inject(slot..slot + 8, Failure::Poison);
@@ -203,32 +232,11 @@ fn every_level_of_the_process_directory_is_checked() {
         expect(&mut s.rig, "whole", query, None);
         for level in 1..levels {
             let slot = s.rig.pdt_slot(s.pdtp, PID, level);
-            let good = s.rig.load(slot);
-            let what = |case: &str| format!("PDT entry at level {level} of {levels}: {case}");
-            s.with_word(&what("V = 0"), slot, good & !pdte::V.mask(), Some(Cause::PdtEntryNotValid));
-            s.with_word(&what("V = 0, all else 1"), slot, !1, Some(Cause::PdtEntryNotValid));
-            for bit in (1..10).chain(54..64) {
-                let word = good | 1 << bit;
-                s.with_word(&what("reserved bit"), slot, word, Some(Cause::PdtEntryMisconfigured));
-            }
-            s.with_word(&what("no memory"), slot, 1 | 1 << 10, Some(Cause::PdtEntryLoadAccessFault));
-            for (kind, cause) in
-                [(Failure::Read, Cause::PdtEntryLoadAccessFault), (Failure::Poison, Cause::PdtDataCorruption)]
-            {
-                s.rig.bus.inject(slot..slot + 8, kind);
-                expect(&mut s.rig, &what("fails"), query, Some(cause));
-                s.rig.bus.heal();
-            }
+            PDT.check_pointer(&mut s, slot, level);
         }
         let slot = s.rig.pdt_slot(s.pdtp, PID, 0);
         for at in Scene::words(slot, 2) {
-            for (kind, cause) in
-                [(Failure::Read, Cause::PdtEntryLoadAccessFault), (Failure::Poison, Cause::PdtDataCorruption)]
-            {
-                s.rig.bus.inject(at..at + 8, kind);
-                expect(&mut s.rig, "process context fails", query, Some(cause));
-                s.rig.bus.heal();
-            }
+            PDT.check_failures(&mut s, "process context fails", at);
         }
         // The highest process_id that fits.
         let last = [0xff, 0x1_ffff, 0xf_ffff][levels - 1];
