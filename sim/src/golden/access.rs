@@ -6,8 +6,8 @@ use super::{Memory, MemoryFault};
 /// The way from the IOMMU to memory: which addresses exist, and how the data structure at hand is stored.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Port {
-    /// Width of physical addresses in bits.
-    pub pas: u32,
+    /// The address bits beyond the physical address space.
+    pub outside: u64,
     /// Words are big-endian.
     pub big_endian: bool,
 }
@@ -16,7 +16,7 @@ impl Port {
     /// Whether `address` lies beyond the physical address space.
     #[inline]
     pub fn beyond(self, address: u64) -> bool {
-        address >> self.pas != 0
+        address & self.outside != 0
     }
 
     #[inline]

@@ -78,7 +78,8 @@ impl Golden {
             iommu_mode::BARE => return Err((Cause::TransactionTypeDisallowed, false)),
             _ => {}
         }
-        let device = self.device_context(memory, sender.did, sender.pid).map_err(|cause| (cause, false))?;
+        let mut device = DeviceContext::default();
+        self.device_context(memory, sender.did, sender.pid, &mut device).map_err(|cause| (cause, false))?;
         if !dc::tc::EN_ATS.is_set(device.tc) || !enable.is_set(device.tc) {
             return Err((Cause::TransactionTypeDisallowed, dc::tc::DTF.is_set(device.tc)));
         }

@@ -105,7 +105,7 @@ pub(super) enum Purpose {
 }
 
 /// The page table information that step 17 is given, and the ids that name its address spaces.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Context {
     /// First-stage format; `None` for Bare.
     pub first: Option<&'static Geometry>,

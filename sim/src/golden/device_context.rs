@@ -7,12 +7,12 @@ use pasidon_spec::ddt::{
 };
 use pasidon_spec::fault::Cause;
 use pasidon_spec::field::Field;
-use pasidon_spec::page_table::{self, PAGE_SHIFT, iohgatp_mode, iosatp_mode};
+use pasidon_spec::page_table::{PAGE_SHIFT, iohgatp_mode, iosatp_mode};
 use pasidon_spec::pdt::pdtp_mode;
 use pasidon_spec::registers::{capabilities as cap, ddtp, event, fctl};
 
 use super::context::Ids;
-use super::{Golden, Memory, MemoryFault};
+use super::{Golden, Memory, MemoryFault, Parameters};
 
 /// Alignment of a second-stage root table: 16 KiB, in page numbers.
 const SECOND_STAGE_ROOT_PAGES: u64 = 4;
@@ -25,30 +25,34 @@ fn ddt_fault(fault: MemoryFault) -> Cause {
 }
 
 impl Golden {
-    /// Steps 3 to 6 of "Process to translate an IOVA": the device context of `device_id`.
+    /// Steps 3 to 6 of "Process to translate an IOVA": the device context of `device_id`, put into
+    /// `context`.
     #[inline]
     pub(super) fn device_context(
         &mut self,
         memory: &mut impl Memory,
         device_id: u32,
         process_id: Option<u32>,
-    ) -> Result<DeviceContext, Cause> {
+        context: &mut DeviceContext,
+    ) -> Result<(), Cause> {
         let extended = self.has(cap::MSI_FLAT);
         let mode = ddtp::IOMMU_MODE.get(self.registers.ddtp);
         let levels = iommu_mode::levels(mode).unwrap_or(1);
         if device_id >> device_id_bits(extended, levels) != 0 {
             return Err(Cause::TransactionTypeDisallowed);
         }
-        if let Some(context) = self.cache.device(device_id) {
-            return Ok(context);
+        if let Some(found) = self.cache.device(device_id) {
+            *context = found;
+            return Ok(());
         }
         self.count(event::DEVICE_DIRECTORY_WALKS, &Ids { device_id, process_id, ..Ids::default() });
-        let context = self.locate_device_context(memory, device_id, levels, extended)?;
-        self.cache.keep_device(device_id, &context);
-        Ok(context)
+        *context = self.locate_device_context(memory, device_id, levels, extended)?;
+        self.cache.keep_device(device_id, context);
+        Ok(())
     }
 
     /// Section "Process to locate the Device-context".
+    #[inline]
     fn locate_device_context(
         &self,
         memory: &mut impl Memory,
@@ -57,7 +61,7 @@ impl Golden {
         extended: bool,
     ) -> Result<DeviceContext, Cause> {
         let port = self.port(self.big_endian());
-        let index = if extended { EXT_DDI } else { BASE_DDI };
+        let index = if extended { &EXT_DDI } else { &BASE_DDI };
         let mut a = ddtp::PPN.get(self.registers.ddtp) << PAGE_SHIFT;
         for level in (1..levels).rev() {
             let at = a + index[level].of(device_id.into()) * DDTE_BYTES;
@@ -87,67 +91,42 @@ impl Golden {
         Ok(context)
     }
 
-    /// Section "Device-context configuration checks", in its order.
+    /// Section "Device-context configuration checks". What depends only on the IOMMU is in [`Legal`].
+    #[inline]
     fn device_context_is_misconfigured(&self, context: &DeviceContext) -> bool {
+        let legal = &self.legal;
         let tc = context.tc;
         let on = |field: Field| field.is_set(tc);
-        let pdtv = on(dc::tc::PDTV);
-        let sxl = on(dc::tc::SXL);
         let gxl = fctl::GXL.is_set(self.registers.fctl);
-        let first_mode = dc::fsc::MODE.get(context.fsc);
         let second_mode = dc::iohgatp::MODE.get(context.iohgatp);
         let second_is_bare = second_mode == iohgatp_mode::BARE;
         let msi_mode = dc::msiptp::MODE.get(context.msiptp);
-        let big_endian = self.big_endian();
+        let first_modes =
+            if on(dc::tc::PDTV) { legal.directory_modes } else { legal.first_modes(on(dc::tc::SXL)) };
+        let second_modes = legal.second_modes[usize::from(gxl)];
 
-        self.has_reserved_bits(context)
-            || (!self.has(cap::ATS) && (on(dc::tc::EN_ATS) || on(dc::tc::EN_PRI) || on(dc::tc::PRPR)))
-            || (!on(dc::tc::EN_ATS) && on(dc::tc::T2GPA))
-            || (!on(dc::tc::EN_ATS) && on(dc::tc::EN_PRI))
+        tc & legal.tc_reserved != 0
+            || context.ta & legal.ta_reserved != 0
+            || (context.fsc & dc::fsc::RESERVED) | (context.msiptp & dc::msiptp::RESERVED) != 0
+            || (context.msi_addr_mask | context.msi_addr_pattern) & legal.msi_page_reserved != 0
+            || (!on(dc::tc::EN_ATS) && (on(dc::tc::T2GPA) || on(dc::tc::EN_PRI)))
             || (!on(dc::tc::EN_PRI) && on(dc::tc::PRPR))
-            || (!self.has(cap::T2GPA) && on(dc::tc::T2GPA))
             || (on(dc::tc::T2GPA) && second_is_bare)
-            || (pdtv && !self.supports_process_directory(first_mode))
-            || (!pdtv && !self.supports_first_stage(sxl, first_mode))
-            || (!pdtv && on(dc::tc::DPE))
-            || !self.supports_second_stage(gxl, second_mode)
+            || first_modes >> dc::fsc::MODE.get(context.fsc) & 1 == 0
+            || (!on(dc::tc::PDTV) && on(dc::tc::DPE))
+            || second_modes >> second_mode & 1 == 0
             || (msi_mode != dc::msiptp_mode::OFF && msi_mode != dc::msiptp_mode::FLAT)
             || (!second_is_bare && dc::iohgatp::PPN.get(context.iohgatp) % SECOND_STAGE_ROOT_PAGES != 0)
-            || (!self.has(cap::AMO_HWAD) && (on(dc::tc::SADE) || on(dc::tc::GADE)))
-            || (!self.has(cap::END) && on(dc::tc::SBE) != big_endian)
-            || (gxl && !sxl)
-            || (!gxl && !self.parameters.gxl_writable && sxl)
-            || self.has_wide_qos_ids(context)
+            || (gxl && !on(dc::tc::SXL))
             || (self.parameters.msi_without_second_stage_is_misconfigured
                 && second_is_bare
                 && msi_mode != dc::msiptp_mode::OFF)
             || (self.parameters.wide_root_is_misconfigured && self.has_wide_root(context))
     }
 
-    /// Check 1: bits that are reserved for future standard use.
-    fn has_reserved_bits(&self, context: &DeviceContext) -> bool {
-        let page_bits = (1 << (self.parameters.guest_address_width() - u32::from(PAGE_SHIFT))) - 1;
-        let mut ta_reserved = dc::ta::RESERVED;
-        if !self.has(cap::QOSID) {
-            ta_reserved |= dc::ta::RCID.mask() | dc::ta::MCID.mask();
-        }
-        context.tc & dc::tc::RESERVED != 0
-            || context.ta & ta_reserved != 0
-            || context.fsc & dc::fsc::RESERVED != 0
-            || context.msiptp & dc::msiptp::RESERVED != 0
-            || context.msi_addr_mask & !page_bits != 0
-            || context.msi_addr_pattern & !page_bits != 0
-    }
-
-    /// The last check: quality-of-service ids that are wider than supported.
-    fn has_wide_qos_ids(&self, context: &DeviceContext) -> bool {
-        dc::ta::RCID.get(context.ta) >> self.parameters.rcid_width != 0
-            || dc::ta::MCID.get(context.ta) >> self.parameters.mcid_width != 0
-    }
-
     /// The note after the checks: addresses that the context holds may be verified.
     fn has_wide_root(&self, context: &DeviceContext) -> bool {
-        let wide = |ppn: u64| ppn << PAGE_SHIFT >> self.parameters.pas() != 0;
+        let wide = |ppn: u64| (ppn << PAGE_SHIFT) & self.outside != 0;
         let second_is_bare = dc::iohgatp::MODE.get(context.iohgatp) == iohgatp_mode::BARE;
         // Bare is 0 in both encodings of this field.
         let first_is_bare = dc::fsc::MODE.get(context.fsc) == iosatp_mode::BARE;
@@ -156,40 +135,79 @@ impl Golden {
             || (dc::msiptp::MODE.get(context.msiptp) != dc::msiptp_mode::OFF
                 && wide(dc::msiptp::PPN.get(context.msiptp)))
     }
+}
 
-    /// Whether `pdtp.MODE` may be `mode`.
-    fn supports_process_directory(&self, mode: u64) -> bool {
-        match mode {
-            pdtp_mode::BARE => true,
-            pdtp_mode::PD8 => self.has(cap::PD8),
-            pdtp_mode::PD17 => self.has(cap::PD17),
-            pdtp_mode::PD20 => self.has(cap::PD20),
-            _ => false,
+/// What the configuration checks of contexts allow in an IOMMU with given parameters. Sets of modes have bit `mode` set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Legal {
+    /// Bits of `DC.tc` that must be 0: reserved ones, and those of features that are not there. (`SBE` too if only one byte
+    /// order is supported, which is little-endian here, and `SXL` if `fctl.GXL` is not writable.)
+    tc_reserved: u64,
+    /// Bits of `DC.ta` that must be 0: reserved ones, and those that make an id wider than supported.
+    ta_reserved: u64,
+    /// Bits of `msi_addr_mask` and `msi_addr_pattern` that must be 0.
+    msi_page_reserved: u64,
+    /// `pdtp.MODE`.
+    directory_modes: u16,
+    /// `iosatp.MODE`, by `DC.tc.SXL`.
+    first_modes: [u16; 2],
+    /// `iohgatp.MODE`, by `fctl.GXL`.
+    second_modes: [u16; 2],
+}
+
+impl Legal {
+    /// What is legal with these parameters.
+    pub fn new(parameters: &Parameters) -> Legal {
+        let has = |feature: Field| feature.is_set(parameters.capabilities);
+        let unless = |there: bool, fields: &[Field]| {
+            if there { 0 } else { fields.iter().fold(0, |mask, field| mask | field.mask()) }
+        };
+        let wide = |field: Field, bits: u8| field.mask() & !field.of((1 << bits) - 1);
+        let modes = |list: &[(u64, bool)]| {
+            list.iter().filter(|(_, there)| *there).fold(0, |set, (mode, _)| set | 1u16 << mode)
+        };
+        let qos = has(cap::QOSID);
+        Legal {
+            tc_reserved: dc::tc::RESERVED
+                | unless(has(cap::ATS), &[dc::tc::EN_ATS, dc::tc::EN_PRI, dc::tc::PRPR])
+                | unless(has(cap::T2GPA), &[dc::tc::T2GPA])
+                | unless(has(cap::AMO_HWAD), &[dc::tc::SADE, dc::tc::GADE])
+                | unless(has(cap::END), &[dc::tc::SBE])
+                | unless(parameters.gxl_writable, &[dc::tc::SXL]),
+            ta_reserved: dc::ta::RESERVED
+                | wide(dc::ta::RCID, if qos { parameters.rcid_width } else { 0 })
+                | wide(dc::ta::MCID, if qos { parameters.mcid_width } else { 0 }),
+            msi_page_reserved: u64::MAX << (parameters.guest_address_width() - u32::from(PAGE_SHIFT)),
+            directory_modes: modes(&[
+                (pdtp_mode::BARE, true),
+                (pdtp_mode::PD8, has(cap::PD8)),
+                (pdtp_mode::PD17, has(cap::PD17)),
+                (pdtp_mode::PD20, has(cap::PD20)),
+            ]),
+            first_modes: [
+                modes(&[
+                    (iosatp_mode::BARE, true),
+                    (iosatp_mode::SV39, has(cap::SV39)),
+                    (iosatp_mode::SV48, has(cap::SV48)),
+                    (iosatp_mode::SV57, has(cap::SV57)),
+                ]),
+                modes(&[(iosatp_mode::BARE, true), (iosatp_mode::SV32, has(cap::SV32))]),
+            ],
+            second_modes: [
+                modes(&[
+                    (iohgatp_mode::BARE, true),
+                    (iohgatp_mode::SV39X4, has(cap::SV39X4)),
+                    (iohgatp_mode::SV48X4, has(cap::SV48X4)),
+                    (iohgatp_mode::SV57X4, has(cap::SV57X4)),
+                ]),
+                modes(&[(iohgatp_mode::BARE, true), (iohgatp_mode::SV32X4, has(cap::SV32X4))]),
+            ],
         }
     }
 
-    /// Whether `iosatp.MODE` may be `mode`, with this `DC.tc.SXL`.
-    pub(super) fn supports_first_stage(&self, sxl: bool, mode: u64) -> bool {
-        match (sxl, mode) {
-            (_, iosatp_mode::BARE) => true,
-            (true, iosatp_mode::SV32) => self.has(cap::SV32),
-            (false, iosatp_mode::SV39) => self.has(cap::SV39),
-            (false, iosatp_mode::SV48) => self.has(cap::SV48),
-            (false, iosatp_mode::SV57) => self.has(cap::SV57),
-            _ => false,
-        }
-    }
-
-    /// Whether `iohgatp.MODE` may be `mode`, with this `fctl.GXL`.
-    fn supports_second_stage(&self, gxl: bool, mode: u64) -> bool {
-        mode == iohgatp_mode::BARE
-            || page_table::second_stage(gxl, mode).is_some_and(|geometry| {
-                self.has(match (gxl, mode) {
-                    (true, _) => cap::SV32X4,
-                    (false, iohgatp_mode::SV39X4) => cap::SV39X4,
-                    (false, iohgatp_mode::SV48X4) => cap::SV48X4,
-                    (false, _) => cap::SV57X4,
-                }) && geometry.mode == mode
-            })
+    /// The modes that `iosatp.MODE` may have with this `DC.tc.SXL`.
+    #[inline]
+    pub fn first_modes(&self, sxl: bool) -> u16 {
+        self.first_modes[usize::from(sxl)]
     }
 }

@@ -29,10 +29,11 @@ pub(super) fn reserved_bits(parameters: &Parameters) -> u64 {
     reserved
 }
 
-/// Steps 3 to 5 of the address translation process, for the entry `word` found at `level` on the way to `address`. An entry of
+/// Steps 3 to 5 of the address translation process, for the entry `word` found at `level`, whose pages have `1 << page_shift`
+/// bytes, on the way to `address`. An entry of
 /// 4 bytes has its fields where one of 8 bytes has them, and no reserved bits.
 #[inline]
-pub(super) fn classify(geometry: &Geometry, level: usize, word: u64, reserved: u64, address: u64) -> Entry {
+pub(super) fn classify(page_shift: u8, level: usize, word: u64, reserved: u64, address: u64) -> Entry {
     if !pte::V.is_set(word) || word & reserved != 0 || pte::PBMT.get(word) == pbmt::RESERVED {
         return Entry::Faulty;
     }
@@ -48,7 +49,7 @@ pub(super) fn classify(geometry: &Geometry, level: usize, word: u64, reserved: u
             Entry::Pointer(ppn << PAGE_SHIFT)
         };
     }
-    let mut shift = geometry.levels[level].lo;
+    let mut shift = page_shift;
     if pte::N.is_set(word) {
         if !napot::is_defined(level, ppn) {
             return Entry::Faulty;
@@ -96,12 +97,12 @@ impl Golden {
         let bytes = u32::from(geometry.pte_bytes);
         let mut table = context.first_root;
         let mut global = false;
-        for level in (0..geometry.levels.len()).rev() {
-            let at = table + geometry.levels[level].of(iova) * u64::from(bytes);
+        for (level, slice) in geometry.levels.iter().enumerate().rev() {
+            let at = table + slice.of(iova) * u64::from(bytes);
             let entry_spa = self.table_address(memory, context, access, at, Purpose::ImplicitRead)?;
             let word = port.read(memory, entry_spa, bytes).map_err(|fault| access.table_fault(fault))?;
             global |= pte::G.is_set(word);
-            let (address, shift) = match classify(geometry, level, word, self.pte_reserved, iova) {
+            let (address, shift) = match classify(slice.lo, level, word, self.pte_reserved, iova) {
                 Entry::Faulty => return Err(access.page_fault()),
                 Entry::Pointer(next) => {
                     table = next;

@@ -47,6 +47,7 @@ pub use request::{
 
 use access::Port;
 use command_queue::Commands;
+use device_context::Legal;
 use interrupts::Interrupts;
 use ioatc::Ioatc;
 use pasidon_spec::registers::fctl;
@@ -97,6 +98,9 @@ pub struct Golden {
     counted_events: u64,
     /// The bits that must be 0 in a page-table entry.
     pte_reserved: u64,
+    legal: Legal,
+    /// The address bits beyond the physical address space.
+    outside: u64,
 }
 
 impl Golden {
@@ -110,6 +114,8 @@ impl Golden {
             messages: Vec::new(),
             counted_events: 0,
             pte_reserved: first_stage::reserved_bits(&parameters),
+            legal: Legal::new(&parameters),
+            outside: !((1 << parameters.pas()) - 1),
             parameters,
         }
     }
@@ -150,6 +156,6 @@ impl Golden {
     /// The way to memory for a structure of this byte order.
     #[inline]
     fn port(&self, big_endian: bool) -> Port {
-        Port { pas: self.parameters.pas(), big_endian }
+        Port { outside: self.outside, big_endian }
     }
 }

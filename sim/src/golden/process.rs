@@ -6,16 +6,17 @@ use pasidon_spec::page_table::{self, PAGE_SHIFT, iohgatp_mode, iosatp_mode};
 use pasidon_spec::pdt::{pc, pdtp_mode, process_id_bits};
 use pasidon_spec::registers::{ddtp, event, fctl, iommu_qosid};
 
-use super::context::{Access, Context, Ids, Stage, Stop};
+use super::context::{Access, Context, Ids, Purpose, Stage, Stop};
 use super::ioatc::Tag;
 use super::msi::MsiTarget;
 use super::{AddressType, AtsCompletion, Denial, Fault, Golden, Memory, Request, Response, Translation};
 
-/// The request's process, besides the result: what the answer to a fault depends on.
-#[derive(Default)]
-struct Outcome {
-    /// `DC.tc.DTF` of the valid device context; false if none was found.
-    dtf: bool,
+/// What steps 1 to 16 decide.
+enum Decision {
+    /// Go to step 20: nothing is translated. The quality-of-service ids of the access.
+    Pass(u64, u64),
+    /// Go to step 17.
+    Translate,
 }
 
 /// What the last steps need to know of the request and its device.
@@ -54,10 +55,20 @@ impl Golden {
 
     /// Answers a request that the IOATC cannot answer. `debug` marks one of the debug interface.
     pub(super) fn answer(&mut self, memory: &mut impl Memory, request: &Request, debug: bool) -> Response {
-        let mut outcome = Outcome::default();
-        match self.process(memory, request, debug, &mut outcome) {
+        let access = Access::of(request);
+        let mut device = DeviceContext::default();
+        let mut context = Context::default();
+        let decision = self.decide(memory, request, &access, &mut device, &mut context);
+        let result = match decision {
+            Ok(Decision::Translate) => {
+                self.stages(memory, &Task { request, access, debug, device: &device }, &context)
+            }
+            Ok(Decision::Pass(rcid, mcid)) => self.pass(request, &access, rcid, mcid),
+            Err(stop) => Err(stop),
+        };
+        match result {
             Ok(translation) => Response::Success(translation),
-            Err(stop) => self.refuse(memory, request, stop, outcome.dtf),
+            Err(stop) => self.refuse(memory, request, stop, dc::tc::DTF.is_set(device.tc)),
         }
     }
 
@@ -86,34 +97,33 @@ impl Golden {
         }
     }
 
-    /// Steps 1 to 20.
-    fn process(
+    /// Steps 1 to 16. `device` stays invalid, with `DTF` 0, until its context is found; `context` is the page table information.
+    #[inline]
+    fn decide(
         &mut self,
         memory: &mut impl Memory,
         request: &Request,
-        debug: bool,
-        outcome: &mut Outcome,
-    ) -> Result<Translation, Stop> {
-        let access = Access::of(request);
+        access: &Access,
+        device: &mut DeviceContext,
+        context: &mut Context,
+    ) -> Result<Decision, Stop> {
         let untranslated = request.at == AddressType::Untranslated;
         match ddtp::IOMMU_MODE.get(self.registers.ddtp) {
             iommu_mode::OFF => return Err(Cause::AllInboundTransactionsDisallowed.into()),
             iommu_mode::BARE if !untranslated => return Err(Cause::TransactionTypeDisallowed.into()),
             iommu_mode::BARE => {
                 let ids = self.registers.iommu_qosid;
-                let qos = (iommu_qosid::RCID.get(ids), iommu_qosid::MCID.get(ids));
-                return self.pass(request, &access, qos);
+                return Ok(Decision::Pass(iommu_qosid::RCID.get(ids), iommu_qosid::MCID.get(ids)));
             }
             _ => {}
         }
-        let device = self.device_context(memory, request.device_id, request.process_id)?;
-        outcome.dtf = dc::tc::DTF.is_set(device.tc);
-        let on = |field: pasidon_spec::field::Field| field.is_set(device.tc);
-        let pdtv = on(dc::tc::PDTV);
+        self.device_context(memory, request.device_id, request.process_id, device)?;
+        let tc = device.tc;
+        let pdtv = dc::tc::PDTV.is_set(tc);
         let directory_mode = dc::fsc::MODE.get(device.fsc);
 
         // Step 7.
-        if (!untranslated && !on(dc::tc::EN_ATS))
+        if (!untranslated && !dc::tc::EN_ATS.is_set(tc))
             || request.process_id.is_some_and(|pid| {
                 !pdtv
                     || pdtp_mode::levels(directory_mode)
@@ -122,76 +132,59 @@ impl Golden {
         {
             return Err(Cause::TransactionTypeDisallowed.into());
         }
-        let task = Task { request, access, debug, device: &device };
-        let mut context = self.second_stage_of(&device, request);
+        self.second_stage_of(context, device, request);
         if request.at == AddressType::Translated {
             // Steps 8 and 9.
-            return if on(dc::tc::T2GPA) {
-                self.stages(memory, &task, &context)
+            return Ok(if dc::tc::T2GPA.is_set(tc) {
+                Decision::Translate
             } else {
-                self.pass(request, &access, qos_ids(&device))
-            };
+                let (rcid, mcid) = qos_ids(device);
+                Decision::Pass(rcid, mcid)
+            });
         }
         if !pdtv {
             // Step 10. Without a process_id the privilege is that of a user, and SUM does not matter.
-            self.first_stage_of(&mut context, device.fsc, dc::ta::PSCID.get(device.ta));
-            return self.stages(memory, &task, &context);
+            first_stage_of(context, device.fsc, dc::ta::PSCID.get(device.ta));
+            return Ok(Decision::Translate);
         }
         // Steps 11 to 13.
         let process_id = match request.process_id {
-            Some(process_id) => Some(process_id),
-            None => on(dc::tc::DPE).then_some(0),
+            Some(process_id) => process_id,
+            None if dc::tc::DPE.is_set(tc) => 0,
+            None => return Ok(Decision::Translate),
         };
-        let Some(process_id) = process_id.filter(|_| directory_mode != pdtp_mode::BARE) else {
-            return self.stages(memory, &task, &context);
-        };
+        if directory_mode == pdtp_mode::BARE {
+            return Ok(Decision::Translate);
+        }
         // Steps 14 to 16.
-        let process = self.process_context(memory, &device, &context, &access, process_id)?;
+        let process = self.process_context(memory, device, context, access, process_id)?;
         if access.privileged && !pc::ta::ENS.is_set(process.ta) {
             return Err(Cause::TransactionTypeDisallowed.into());
         }
         context.sum = pc::ta::SUM.is_set(process.ta);
-        self.first_stage_of(&mut context, process.fsc, pc::ta::PSCID.get(process.ta));
-        self.stages(memory, &task, &context)
+        first_stage_of(context, process.fsc, pc::ta::PSCID.get(process.ta));
+        Ok(Decision::Translate)
     }
 
     /// The page table information with the device's second stage and a Bare first stage.
     #[inline]
-    fn second_stage_of(&self, device: &DeviceContext, request: &Request) -> Context {
+    fn second_stage_of(&self, context: &mut Context, device: &DeviceContext, request: &Request) {
+        context.sade = dc::tc::SADE.is_set(device.tc);
+        context.gade = dc::tc::GADE.is_set(device.tc);
+        context.sbe = dc::tc::SBE.is_set(device.tc);
+        context.sxl = dc::tc::SXL.is_set(device.tc);
+        context.ids.device_id = request.device_id;
+        context.ids.process_id = request.process_id;
         let mode = dc::iohgatp::MODE.get(device.iohgatp);
-        let gxl = fctl::GXL.is_set(self.registers.fctl);
-        let second = if mode == iohgatp_mode::BARE { None } else { page_table::second_stage(gxl, mode) };
-        Context {
-            first: None,
-            first_root: 0,
-            second,
-            second_root: dc::iohgatp::PPN.get(device.iohgatp) << PAGE_SHIFT,
-            sade: dc::tc::SADE.is_set(device.tc),
-            gade: dc::tc::GADE.is_set(device.tc),
-            sbe: dc::tc::SBE.is_set(device.tc),
-            sxl: dc::tc::SXL.is_set(device.tc),
-            sum: false,
-            ids: Ids {
-                device_id: request.device_id,
-                process_id: request.process_id,
-                pscid: None,
-                gscid: second.map(|_| dc::iohgatp::GSCID.get(device.iohgatp) as u16),
-            },
-        }
-    }
-
-    /// Adds the first stage of `iosatp` (`DC.fsc` or `PC.fsc`, which have the same format).
-    #[inline]
-    fn first_stage_of(&self, context: &mut Context, iosatp: u64, pscid: u64) {
-        let mode = pc::fsc::MODE.get(iosatp);
-        if mode != iosatp_mode::BARE {
-            context.first = page_table::first_stage(context.sxl, mode);
-            context.first_root = pc::fsc::PPN.get(iosatp) << PAGE_SHIFT;
-            context.ids.pscid = Some(pscid as u32);
+        if mode != iohgatp_mode::BARE {
+            context.second = page_table::second_stage(fctl::GXL.is_set(self.registers.fctl), mode);
+            context.second_root = dc::iohgatp::PPN.get(device.iohgatp) << PAGE_SHIFT;
+            context.ids.gscid = Some(dc::iohgatp::GSCID.get(device.iohgatp) as u16);
         }
     }
 
     /// Steps 17 to 20.
+    #[inline]
     fn stages(
         &mut self,
         memory: &mut impl Memory,
@@ -215,8 +208,9 @@ impl Golden {
                 };
                 Stage { shift: PAGE_SHIFT, exec: false, ..Stage::bare(address) }
             }
+            None if context.second.is_none() => Stage::bare(gpa),
             None => {
-                let purpose = super::context::Purpose::Explicit;
+                let purpose = Purpose::Explicit;
                 self.second_stage(memory, context, access, gpa, purpose)
                     .map_err(|trouble| trouble.stop(access, gpa, purpose))?
             }
@@ -267,7 +261,7 @@ impl Golden {
     }
 
     /// Step 20 for a request that nothing translates.
-    fn pass(&self, request: &Request, access: &Access, qos: (u64, u64)) -> Result<Translation, Stop> {
+    fn pass(&self, request: &Request, access: &Access, rcid: u64, mcid: u64) -> Result<Translation, Stop> {
         if self.port(false).beyond(request.iova) {
             return Err(access.access_fault());
         }
@@ -277,8 +271,8 @@ impl Golden {
             write: true,
             exec: true,
             page_shift: self.parameters.bare_page_shift,
-            rcid: qos.0 as u16,
-            mcid: qos.1 as u16,
+            rcid: rcid as u16,
+            mcid: mcid as u16,
             ..Translation::default()
         })
     }
@@ -287,6 +281,17 @@ impl Golden {
     #[inline]
     pub(super) fn has(&self, feature: pasidon_spec::field::Field) -> bool {
         feature.is_set(self.parameters.capabilities)
+    }
+}
+
+/// Adds the first stage of `iosatp` (`DC.fsc` or `PC.fsc`, which have the same format) to the page table information.
+#[inline]
+fn first_stage_of(context: &mut Context, iosatp: u64, pscid: u64) {
+    let mode = pc::fsc::MODE.get(iosatp);
+    if mode != iosatp_mode::BARE {
+        context.first = page_table::first_stage(context.sxl, mode);
+        context.first_root = pc::fsc::PPN.get(iosatp) << PAGE_SHIFT;
+        context.ids.pscid = Some(pscid as u32);
     }
 }
 

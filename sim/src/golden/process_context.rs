@@ -41,6 +41,7 @@ impl Golden {
     }
 
     /// Section "Process to locate the Process-context".
+    #[inline]
     fn locate_process_context(
         &mut self,
         memory: &mut impl Memory,
@@ -86,6 +87,9 @@ impl Golden {
         access: &Access,
         gpa: u64,
     ) -> Result<u64, Stop> {
+        if context.second.is_none() {
+            return Ok(gpa);
+        }
         match self.second_stage(memory, context, access, gpa, Purpose::ImplicitRead) {
             Ok(stage) => Ok(stage.address),
             Err(Trouble::Page) => Err(access.guest_page_fault(gpa, Purpose::ImplicitRead)),
@@ -99,10 +103,10 @@ impl Golden {
         let root = pc::fsc::PPN.get(found.fsc) << PAGE_SHIFT;
         found.ta & pc::ta::RESERVED != 0
             || found.fsc & pc::fsc::RESERVED != 0
-            || !self.supports_first_stage(context.sxl, mode)
+            || self.legal.first_modes(context.sxl) >> mode & 1 == 0
             || (self.parameters.wide_root_is_misconfigured
                 && mode != iosatp_mode::BARE
                 && context.second.is_none()
-                && root >> self.parameters.pas() != 0)
+                && root & self.outside != 0)
     }
 }

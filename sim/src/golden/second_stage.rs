@@ -73,10 +73,10 @@ impl Golden {
         let port = self.port(self.big_endian());
         let bytes = u32::from(geometry.pte_bytes);
         let mut table = context.second_root;
-        for level in (0..geometry.levels.len()).rev() {
-            let at = table + geometry.levels[level].of(gpa) * u64::from(bytes);
+        for (level, slice) in geometry.levels.iter().enumerate().rev() {
+            let at = table + slice.of(gpa) * u64::from(bytes);
             let word = port.read(memory, at, bytes)?;
-            let (address, shift) = match classify(geometry, level, word, self.pte_reserved, gpa) {
+            let (address, shift) = match classify(slice.lo, level, word, self.pte_reserved, gpa) {
                 Entry::Faulty => return Err(Trouble::Page),
                 Entry::Pointer(next) => {
                     table = next;
