@@ -4,8 +4,11 @@
 //! reader has one read in flight. Writes go one after the other. Data are 64 bits; bursts are INCR and, since every table
 //! entry is aligned to its size, never cross 4 KiB.
 //!
+//! In designs whose walkers write, writer `i` and reader `i` are one, and so are their AXI ids: an exclusive write (AWLOCK)
+//! follows an exclusive read (ARLOCK) of the same address, size and id, and takes place (EXOKAY) if nobody has written there since.
+//!
 //! Latency: none on the read path: a granted address and an arriving beat pass in the same cycle. RRESP or BRESP other than
-//! OKAY is an access fault; `rpoison` marks a beat as corrupted.
+//! OKAY and EXOKAY is an access fault; `rpoison` marks a beat as corrupted.
 
 use crate::hdl::{E, Module, any_of, cat, encode, hi, index_width, lit, lo, onehot};
 use crate::translate::miss_table::round_robin;
@@ -13,6 +16,9 @@ use std::rc::Rc;
 
 /// Bits of AXI ids.
 pub const AXI_ID_WIDTH: u32 = 5;
+
+/// RRESP and BRESP of an exclusive access that is one.
+const EXOKAY: u64 = 1;
 
 const WRITE_IDLE: u64 = 0;
 const WRITE_DATA: u64 = 1;
@@ -26,17 +32,20 @@ fn chosen<const N: usize>(grant: &[E], signals: &[[E; N]], index: usize) -> E {
     onehot(&grant.iter().zip(signals).map(|(g, s)| (*g, s[index])).collect::<Vec<_>>())
 }
 
-/// The AXI4 master for `readers` readers and `writers` writers.
-pub fn axi_master(readers: u32, writers: u32) -> Rc<Module> {
+/// The AXI4 master for `readers` readers and `writers` writers, the first `exclusive` of each of which may ask for exclusive
+/// accesses.
+pub fn axi_master(readers: u32, writers: u32, exclusive: u32) -> Rc<Module> {
     let mut m = Module::new("axi_master", "One AXI4 port for all readers and writers of tables and queues.");
 
     // ---- Reads -----------------------------------------------------------------------------------------------------
     let mut valid = vec![];
     let mut address = vec![];
+    let mut lock = vec![];
     for i in 0..readers {
         m.section(&format!("Reader {i}: address, beats - 1"));
         valid.push(m.input(&format!("rd{i}_valid"), 1));
         address.push([("addr", 64), ("len", 8)].map(|(n, w)| m.input(&format!("rd{i}_{n}"), w)));
+        lock.extend((i < exclusive).then(|| m.input(&format!("rd{i}_lock"), 1)));
     }
     m.section("AXI4 read address");
     let arready = m.input("arready", 1);
@@ -52,6 +61,10 @@ pub fn axi_master(readers: u32, writers: u32) -> Rc<Module> {
     m.output("arvalid", any);
     m.output("araddr", chosen(&grant, &address, 0));
     m.output("arlen", chosen(&grant, &address, 1));
+    let locks = |grant: &[E], lock: &[E]| any_of(grant.iter().zip(lock).map(|(g, l)| *g & *l));
+    if exclusive > 0 {
+        m.output("arlock", locks(&grant, &lock));
+    }
     m.output("arid", encode(&grant, index_width(readers as usize)).resize(AXI_ID_WIDTH));
     m.section("AXI4 read data");
     let rvalid = m.input("rvalid", 1);
@@ -62,16 +75,23 @@ pub fn axi_master(readers: u32, writers: u32) -> Rc<Module> {
         m.output(&format!("rd{i}_ready"), *g & arready);
         m.output(&format!("rd{i}_data_valid"), rvalid & rid.is(i as u64));
     }
-    m.output("rd_error", rresp.any());
+    if exclusive > 0 {
+        m.output("rd_error", rresp.bit(1));
+        m.output("rd_exclusive", rresp.is(EXOKAY));
+    } else {
+        m.output("rd_error", rresp.any());
+    }
 
     // ---- Writes ----------------------------------------------------------------------------------------------------
     let mut valid = vec![];
     let mut address = vec![];
     let mut beats = vec![];
+    let mut lock = vec![];
     for i in 0..writers {
         m.section(&format!("Writer {i}: address, beats - 1, log2 of bytes per beat; data"));
         valid.push(m.input(&format!("wr{i}_valid"), 1));
         address.push(ADDRESS.map(|(n, w)| m.input(&format!("wr{i}_{n}"), w)));
+        lock.extend((i < exclusive).then(|| m.input(&format!("wr{i}_lock"), 1)));
         let parts = [("valid", 1), ("data", 64), ("strb", 8), ("last", 1)];
         beats.push(parts.map(|(n, w)| m.input(&format!("wd{i}_{n}"), w)));
     }
@@ -103,6 +123,12 @@ pub fn axi_master(readers: u32, writers: u32) -> Rc<Module> {
         });
         s.default(m, |m| m.when(bvalid, |m| m.set(state, lit(WRITE_IDLE, 2))));
     });
+    if exclusive > 0 {
+        let awlock = m.reg_data("awlock_q", 1);
+        m.when(idle & any, |m| m.set(awlock, locks(&grant, &lock)));
+        m.output("awlock", awlock);
+        m.output("awid", encode(&owns, index_width(writers as usize)).resize(AXI_ID_WIDTH));
+    }
     m.output("awvalid", awvalid);
     for ((name, _), register) in ADDRESS.into_iter().zip(aw) {
         m.output(&format!("aw{name}"), register);
@@ -118,6 +144,11 @@ pub fn axi_master(readers: u32, writers: u32) -> Rc<Module> {
         m.output(&format!("wd{i}_ready"), state.is(WRITE_DATA) & owns[i] & wready);
         m.output(&format!("wr{i}_done"), state.is(WRITE_RESPONSE) & owns[i] & bvalid);
     }
-    m.output("wr_error", bresp.any());
+    if exclusive > 0 {
+        m.output("wr_error", bresp.bit(1));
+        m.output("wr_exclusive", bresp.is(EXOKAY));
+    } else {
+        m.output("wr_error", bresp.any());
+    }
     m.build()
 }

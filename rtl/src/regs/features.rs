@@ -2,13 +2,15 @@
 //! capabilities", "Features-control register" and "IOMMU QoS ID".)
 //!
 //! A field of `fctl` can be written only if the design has both alternatives; otherwise it says which one there is. After
-//! reset tables are little-endian, second stages are those of 64-bit guests, and interrupts are wires if there are any.
+//! reset tables are little-endian, second stages are those of 64-bit guests (`GXL` can be written where one of the stages has tables
+//! of 32-bit guests, because `DC.tc.SXL` may be 1 only then), and interrupts are wires if there are any.
 
 use pasidon_spec::registers::{capabilities as cap, fctl, igs, iommu_qosid};
 
 use super::words::{ReadMap, WriteBus};
 use crate::design::Design;
 use crate::hdl::{E, Module, lit};
+use crate::walk::context::has_narrow_tables;
 
 /// The value of the `capabilities` register: what this design really does.
 ///
@@ -23,6 +25,17 @@ pub fn capabilities(design: &Design) -> u64 {
         | cap::SV39.of(1)
         | cap::SV48.of(design.sv48.into())
         | cap::SV57.of(design.sv57.into())
+        | cap::SV32.of(design.sv32.into())
+        | cap::SV32X4.of(design.sv32x4.into())
+        | cap::SV39X4.of(design.sv39x4.into())
+        | cap::SV48X4.of(design.sv48x4.into())
+        | cap::SV57X4.of(design.sv57x4.into())
+        | cap::SVPBMT.of(design.svpbmt.into())
+        | cap::SVRSW60T59B.of(design.svrsw60t59b.into())
+        | cap::MSI_FLAT.of(design.msi_flat.into())
+        | cap::MSI_MRIF.of(design.msi_mrif.into())
+        | cap::AMO_MRIF.of(design.msi_mrif.into())
+        | cap::AMO_HWAD.of(design.amo_hwad.into())
         | cap::END.of(design.big_endian.into())
         | cap::IGS.of(igs)
         | cap::HPM.of(design.monitor().into())
@@ -49,12 +62,12 @@ pub fn features_control(m: &mut Module, design: &Design, bus: WriteBus, map: &mu
     };
     let big_endian = choice(m, "fctl_be_q", fctl::BE, design.big_endian, false);
     let wired = choice(m, "fctl_wsi_q", fctl::WSI, design.wired && design.msi, design.wired);
-    let guests = choice(m, "fctl_gxl_q", fctl::GXL, design.sv32x4, false);
+    let guests = choice(m, "fctl_gxl_q", fctl::GXL, has_narrow_tables(design), false);
     m.section("Features that software chose");
     for (there, name, value) in [
         (design.big_endian, "fctl_be", big_endian),
         (design.wired && design.msi, "fctl_wsi", wired),
-        (design.sv32x4, "fctl_gxl", guests),
+        (has_narrow_tables(design), "fctl_gxl", guests),
     ] {
         if there {
             m.output(name, value);

@@ -19,8 +19,8 @@ use crate::translate::completion::{completion, result_fields};
 use crate::translate::dispatch::{dispatch, has_l2};
 use crate::translate::miss_table::miss_table;
 use crate::translate::request::{Request, Translation};
-use crate::walk::context::{device_context_widths, process_context_widths};
-use crate::walk::walker::walker;
+use crate::walk::context::{device_context_widths, has_narrow_tables, process_context_widths};
+use crate::walk::walker::{walker, writes};
 use pasidon_spec::ddt::iommu_mode;
 use std::rc::Rc;
 
@@ -50,14 +50,17 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let messages = d.msi.then(|| m.instance("msi", &msi(d)));
     let debugger = d.debug.then(|| m.instance("translation_request", &translation_request(d)));
     let monitor = d.monitor().then(|| m.instance("hpm", &hpm(d)));
-    // Readers: walkers, then the command queue. Writers: command queue (fences), fault queue, messages.
-    let writers: Vec<&Instance> = [&commands, &faults].into_iter().chain(&messages).collect();
-    let axi = m.instance("axi_master", &axi_master(d.walkers + 1, writers.len() as u32));
+    // Readers: walkers, then the command queue. Writers: walkers where they write, command queue (fences), fault queue,
+    // messages.
+    let exclusive: &[Instance] = if writes(d) { &walks } else { &[] };
+    let writers: Vec<&Instance> = exclusive.iter().chain([&commands, &faults]).chain(&messages).collect();
+    let master = axi_master(d.walkers + 1, writers.len() as u32, exclusive.len() as u32);
+    let axi = m.instance("axi_master", &master);
 
     let own = [(&regs, "")];
     let others = [&messages, &debugger, &monitor].into_iter().flatten().map(|block| (block, "reg_"));
     register_port(&mut m, &bus, &own.into_iter().chain(others).collect::<Vec<_>>());
-    memory_port(&mut m, &axi, &walks, &commands, &writers);
+    memory_port(&mut m, d, &axi, &walks, &commands, &writers);
     if d.qosid {
         m.section("Quality of service of the accesses of this port, by address channel");
         for channel in ["ar", "aw"] {
@@ -249,6 +252,16 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
                 ("taken", release),
             ],
         );
+        for (name, there) in [
+            ("fctl_be", d.big_endian),
+            ("fctl_gxl", has_narrow_tables(d)),
+            ("iommu_rcid", d.qosid),
+            ("iommu_mcid", d.qosid),
+        ] {
+            if there {
+                w.connect(&mut m, name, regs.out(name));
+            }
+        }
         for (_, context, words) in contexts {
             for word in (0..words).map(|word| format!("s_{context}{word}")) {
                 w.connect(&mut m, &word, dispatcher.out(&word));
@@ -311,7 +324,9 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         older.push(old);
     }
     m.set(fence_seen, fence);
-    sync.connect(&mut m, "fence_ready", fence_seen & any_of(older.iter().map(|o| o.any())).none());
+    // A write of a walk that an invalidation overtook must have ended, too.
+    let late = if writes(d) { any_of(walks.iter().map(|w| w.out("late_write"))) } else { lo() };
+    sync.connect(&mut m, "fence_ready", fence_seen & any_of(older.iter().map(|o| o.any())).none() & !late);
 
     if let Some(monitor) = &monitor {
         if let Some(debugger) = &debugger {
@@ -430,6 +445,7 @@ fn input(m: &mut Module, child: &Instance, prefix: &str, name: &str, width: u32)
 /// `m_axi_*`: AXI4 from the walkers and queues.
 fn memory_port(
     m: &mut Module,
+    d: &Design,
     axi: &Instance,
     walks: &[Instance],
     commands: &Instance,
@@ -440,12 +456,13 @@ fn memory_port(
     // Normal, bufferable, not allocated; unprivileged, secure data access.
     let fixed = |m: &mut Module, channel: &str| {
         m.output(&format!("{AXI}{channel}burst"), lit(1, 2));
-        m.output(&format!("{AXI}{channel}lock"), lit(0, 1));
+        let lock = if writes(d) { axi.out(&format!("{channel}lock")) } else { lit(0, 1) };
+        m.output(&format!("{AXI}{channel}lock"), lock);
         m.output(&format!("{AXI}{channel}cache"), lit(3, 4));
         m.output(&format!("{AXI}{channel}prot"), lit(0, 3));
         m.output(&format!("{AXI}{channel}qos"), lit(0, 4));
     };
-    m.output("m_axi_awid", lit(0, AXI_ID_WIDTH));
+    m.output("m_axi_awid", if writes(d) { axi.out("awid") } else { lit(0, AXI_ID_WIDTH) });
     for name in ["awaddr", "awlen", "awsize"] {
         m.output(&format!("{AXI}{name}"), axi.out(name));
     }
@@ -488,9 +505,17 @@ fn memory_port(
         reader.connect_all(m, &[("rd_data", data), ("rd_error", axi.out("rd_error")), ("rd_poison", poison)]);
         if i < walks.len() {
             reader.connect(m, "rd_last", last);
+            if writes(d) {
+                axi.connect(m, &format!("rd{i}_lock"), reader.out("rd_lock"));
+                reader.connect(m, "rd_exclusive", axi.out("rd_exclusive"));
+            }
         }
     }
     for (i, writer) in writers.iter().enumerate() {
+        if writes(d) && i < walks.len() {
+            axi.connect(m, &format!("wr{i}_lock"), writer.out("wr_lock"));
+            writer.connect(m, "wr_exclusive", axi.out("wr_exclusive"));
+        }
         for name in ["wr_valid", "wr_addr", "wr_len", "wr_size", "wd_valid", "wd_data", "wd_strb", "wd_last"]
         {
             axi.connect(m, &name.replacen('_', &format!("{i}_"), 1), writer.out(name));

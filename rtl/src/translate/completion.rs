@@ -59,10 +59,13 @@ pub fn completion(d: &Design) -> Rc<Module> {
         }
     });
     let stale = get("stale");
+    // An MSI that the walk stored is stored: its response is not taken back.
+    let stored = if d.msi_mrif { get("mrif") } else { lo() };
     let translation = Translation::from_fn(d, |name, _| get(name));
     let fresh = m.reg("fresh", 1, 0);
     m.set(fresh, copy);
     m.when(mark & !copy, |m| m.set(stale, hi()));
+    let stale = stale & !stored;
 
     // ---- Context fills, in the cycle after the copy ----------------------------------------------------------------
     m.section("To the DDTC and PDTC");
@@ -111,8 +114,7 @@ pub fn completion(d: &Design) -> Rc<Module> {
 
     // ---- Delivery --------------------------------------------------------------------------------------------------
     // A message that the walk stored was one request's own.
-    let shared = if d.msi_mrif { !get("mrif") } else { hi() };
-    let granted = ok & shared & (translation.permissions & request.needs()).any();
+    let granted = ok & !stored & (translation.permissions & request.needs()).any();
     let deliver = m.wire("deliver", state.is(DELIVER) & !withdrawn & (primary | granted));
     m.section("To the ports, and after them the debug interface: hold valid until done");
     let mut dones = vec![];
@@ -133,7 +135,7 @@ pub fn completion(d: &Design) -> Rc<Module> {
     let cacheable = ok & get("refill") & is_canonical(d, request.iova);
     m.output("c_refill", cacheable);
     if d.msi_mrif {
-        m.output("c_mrif", get("mrif"));
+        m.output("c_mrif", stored & ok);
     }
     for (name, e) in translation.fields() {
         m.output(&format!("c_{name}"), e);

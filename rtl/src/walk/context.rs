@@ -1,12 +1,9 @@
 //! Device and process contexts as the hardware keeps them: checked, without what no later step reads.
 
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, lo};
-use crate::translate::request::{geometries, ppn_width};
-use pasidon_spec::ddt::dc;
+use crate::hdl::{E, Module, any_of, cat, lit};
+use crate::translate::request::ppn_width;
 use pasidon_spec::field::Field;
-use pasidon_spec::page_table::iosatp_mode;
-use pasidon_spec::pdt::{pc, pdtp_mode};
 
 /// A field of a doubleword.
 pub fn field(word: E, f: Field) -> E {
@@ -18,16 +15,82 @@ pub fn any_bit(word: E, mask: u64) -> E {
     any_of((0..64).filter(|b| mask >> b & 1 == 1).map(|b| word.bit(b)))
 }
 
-/// A first-stage or process-directory pointer: mode and page number.
+/// Bits of a guest physical page number in a table entry or context.
+pub const GUEST_PPN_WIDTH: u32 = 44;
+
+/// Bits of a page number in `fsc` and below: a guest's, where there is a second stage.
+pub fn first_stage_ppn_width(d: &Design) -> u32 {
+    if d.second_stage() { GUEST_PPN_WIDTH } else { ppn_width(d) }
+}
+
+/// Width of the widest guest physical address in bits, MGPAW. (Section "MSI address mask (msi_addr_mask) and pattern
+/// (msi_addr_pattern)".)
+pub fn guest_address_width(d: &Design) -> u32 {
+    let widths = [(d.sv57x4, 59), (d.sv48x4, 50), (d.sv39x4, 41), (d.sv32x4, 34)];
+    widths.into_iter().find(|(on, _)| *on).map_or(d.pas, |(_, width)| width)
+}
+
+/// Whether MSIs can be translated: `msiptp.MODE` must be Off without a second stage.
+pub fn translates_msis(d: &Design) -> bool {
+    d.msi_flat && d.second_stage()
+}
+
+/// Whether MSIs can go to memory-resident interrupt files.
+pub fn stores_msis(d: &Design) -> bool {
+    d.msi_mrif && d.second_stage()
+}
+
+/// Whether `fctl.GXL` is writable, and so `DC.tc.SXL` may be 1.
+pub fn has_narrow_tables(d: &Design) -> bool {
+    d.sv32 || d.sv32x4
+}
+
+/// A pointer to a table: mode and page number.
 #[derive(Clone, Copy)]
 pub struct Pointer {
-    /// `iosatp.MODE` or `pdtp.MODE`.
+    /// `iosatp.MODE`, `pdtp.MODE` or `iohgatp.MODE`.
     pub mode: E,
     /// Page number of the root.
     pub ppn: E,
 }
 
-/// A device context (base format, no second stage).
+/// A field of a context: the number of its word (words without a field do not exist), its name, its width, which is 0 where the
+/// design does not have it.
+type Part = (u32, &'static str, u32);
+
+/// A context as words of at most 64 bits: wider signals are slow to simulate and gain nothing in hardware.
+pub type Words = Vec<E>;
+
+fn present(parts: Vec<Part>) -> Vec<Part> {
+    parts.into_iter().filter(|(.., width)| *width > 0).collect()
+}
+
+/// Widths of the words that fields are part of.
+fn word_widths(parts: &[Part]) -> Vec<u32> {
+    parts.chunk_by(|a, b| a.0 == b.0).map(|word| word.iter().map(|(.., width)| width).sum()).collect()
+}
+
+/// Fields as words.
+fn pack(parts: &[Part], get: &dyn Fn(&str) -> E) -> Words {
+    let word = |parts: &[Part]| cat(&parts.iter().map(|(_, name, _)| get(name)).collect::<Vec<_>>());
+    parts.chunk_by(|a, b| a.0 == b.0).map(word).collect()
+}
+
+/// The field `name` of words; the constant 0 in `width` bits where the design does not have it.
+fn unpack(parts: &[Part], words: &[E], name: &str, width: u32) -> E {
+    for (parts, word) in parts.chunk_by(|a, b| a.0 == b.0).zip(words) {
+        let mut top = word.width();
+        for (_, part, bits) in parts {
+            top -= bits;
+            if *part == name {
+                return word.bits(top, *bits);
+            }
+        }
+    }
+    lit(0, width)
+}
+
+/// A device context. What a design does not have is the constant 0.
 #[derive(Clone, Copy)]
 pub struct DeviceContext {
     /// Faults of translations are not reported.
@@ -40,6 +103,30 @@ pub struct DeviceContext {
     pub pscid: E,
     /// First-stage context.
     pub fsc: Pointer,
+    /// A and D bits of first-stage entries are updated.
+    pub sade: E,
+    /// A and D bits of second-stage entries are updated.
+    pub gade: E,
+    /// Process directory and first-stage tables are big-endian.
+    pub sbe: E,
+    /// The first stage is Sv32 or Bare.
+    pub sxl: E,
+    /// Tag of the virtual machine.
+    pub gscid: E,
+    /// Second stage.
+    pub iohgatp: Pointer,
+    /// `msiptp.MODE` is Flat.
+    pub msi: E,
+    /// Resource control identifier.
+    pub rcid: E,
+    /// Monitoring counter identifier.
+    pub mcid: E,
+    /// Page number of the MSI page table.
+    pub msi_ppn: E,
+    /// Guest page number bits that are not compared with `msi_pattern`.
+    pub msi_mask: E,
+    /// Guest page numbers of interrupt files.
+    pub msi_pattern: E,
 }
 
 /// A process context.
@@ -55,173 +142,203 @@ pub struct ProcessContext {
     pub fsc: Pointer,
 }
 
-/// A context as words of at most 64 bits: wider signals are slow to simulate and gain nothing in hardware.
-pub type Words = Vec<E>;
+/// The fields of a [`DeviceContext`].
+fn device_context_parts(d: &Design) -> Vec<Part> {
+    let on = |there: bool, width: u32| if there { width } else { 0 };
+    let (second, msi) = (d.second_stage(), translates_msis(d));
+    let page = guest_address_width(d) - 12;
+    present(vec![
+        (0, "dtf", 1),
+        (0, "pdtv", 1),
+        (0, "dpe", 1),
+        (0, "pscid", 20),
+        (0, "mode", 4),
+        (0, "sade", on(d.amo_hwad, 1)),
+        (0, "gade", on(d.amo_hwad && second, 1)),
+        (0, "sbe", on(d.big_endian, 1)),
+        (0, "sxl", on(has_narrow_tables(d), 1)),
+        (0, "gscid", on(second, 16)),
+        (0, "gmode", on(second, 4)),
+        (0, "msi", on(msi, 1)),
+        (1, "ppn", first_stage_ppn_width(d)),
+        (2, "gppn", on(second, ppn_width(d))),
+        (3, "rcid", on(d.qosid, 12)),
+        (3, "mcid", on(d.qosid, 12)),
+        (4, "msi_ppn", on(msi, ppn_width(d))),
+        (5, "msi_mask", on(msi, page)),
+        (6, "msi_pattern", on(msi, page)),
+    ])
+}
+
+/// The fields of a [`ProcessContext`].
+fn process_context_parts(d: &Design) -> Vec<Part> {
+    present(vec![
+        (0, "ens", 1),
+        (0, "sum", 1),
+        (0, "pscid", 20),
+        (0, "mode", 4),
+        (1, "ppn", first_stage_ppn_width(d)),
+    ])
+}
 
 /// Widths of the words of a [`DeviceContext`].
 pub fn device_context_widths(d: &Design) -> Vec<u32> {
-    vec![3 + 20 + 4, ppn_width(d)]
+    word_widths(&device_context_parts(d))
 }
 
 /// Widths of the words of a [`ProcessContext`].
 pub fn process_context_widths(d: &Design) -> Vec<u32> {
-    vec![2 + 20 + 4, ppn_width(d)]
+    word_widths(&process_context_parts(d))
 }
 
 impl DeviceContext {
-    /// Registers for a device context.
-    pub fn registers(m: &mut Module, d: &Design) -> DeviceContext {
+    fn from_fn(d: &Design, mut f: impl FnMut(&'static str, u32) -> E) -> DeviceContext {
+        let dtf = f("dtf", 1);
+        let pdtv = f("pdtv", 1);
+        let dpe = f("dpe", 1);
+        let pscid = f("pscid", 20);
+        let mode = f("mode", 4);
+        let sade = f("sade", 1);
+        let gade = f("gade", 1);
+        let sbe = f("sbe", 1);
+        let sxl = f("sxl", 1);
+        let gscid = f("gscid", 16);
+        let gmode = f("gmode", 4);
+        let msi = f("msi", 1);
+        let ppn = f("ppn", first_stage_ppn_width(d));
+        let gppn = f("gppn", ppn_width(d));
+        let rcid = f("rcid", 12);
+        let mcid = f("mcid", 12);
+        let msi_ppn = f("msi_ppn", ppn_width(d));
+        let msi_mask = f("msi_mask", guest_address_width(d) - 12);
+        let msi_pattern = f("msi_pattern", guest_address_width(d) - 12);
         DeviceContext {
-            dtf: m.reg_data("dc_dtf", 1),
-            pdtv: m.reg_data("dc_pdtv", 1),
-            dpe: m.reg_data("dc_dpe", 1),
-            pscid: m.reg_data("dc_pscid", 20),
-            fsc: Pointer { mode: m.reg_data("dc_mode", 4), ppn: m.reg_data("dc_ppn", ppn_width(d)) },
+            dtf,
+            pdtv,
+            dpe,
+            pscid,
+            fsc: Pointer { mode, ppn },
+            sade,
+            gade,
+            sbe,
+            sxl,
+            gscid,
+            iohgatp: Pointer { mode: gmode, ppn: gppn },
+            msi,
+            rcid,
+            mcid,
+            msi_ppn,
+            msi_mask,
+            msi_pattern,
         }
+    }
+
+    fn fields(&self) -> [(&'static str, E); 19] {
+        [
+            ("dtf", self.dtf),
+            ("pdtv", self.pdtv),
+            ("dpe", self.dpe),
+            ("pscid", self.pscid),
+            ("mode", self.fsc.mode),
+            ("sade", self.sade),
+            ("gade", self.gade),
+            ("sbe", self.sbe),
+            ("sxl", self.sxl),
+            ("gscid", self.gscid),
+            ("gmode", self.iohgatp.mode),
+            ("msi", self.msi),
+            ("ppn", self.fsc.ppn),
+            ("gppn", self.iohgatp.ppn),
+            ("rcid", self.rcid),
+            ("mcid", self.mcid),
+            ("msi_ppn", self.msi_ppn),
+            ("msi_mask", self.msi_mask),
+            ("msi_pattern", self.msi_pattern),
+        ]
+    }
+
+    /// Registers for a context; what the design does not have is the constant 0.
+    pub fn registers(m: &mut Module, d: &Design) -> DeviceContext {
+        let parts = device_context_parts(d);
+        DeviceContext::from_fn(d, |name, width| match parts.iter().find(|part| part.1 == name) {
+            Some((.., width)) => m.reg_data(&format!("dc_{name}"), *width),
+            None => lit(0, width),
+        })
     }
 
     /// As words.
-    pub fn pack(&self) -> Words {
-        vec![cat(&[self.dtf, self.pdtv, self.dpe, self.pscid, self.fsc.mode]), self.fsc.ppn]
+    pub fn pack(&self, d: &Design) -> Words {
+        let fields = self.fields();
+        pack(&device_context_parts(d), &|name| {
+            fields.iter().find(|field| field.0 == name).map_or_else(|| lit(0, 1), |field| field.1)
+        })
     }
 
     /// From words.
-    pub fn unpack(words: &[E]) -> DeviceContext {
-        let (word, ppn) = (words[0], words[1]);
-        DeviceContext {
-            dtf: word.bit(26),
-            pdtv: word.bit(25),
-            dpe: word.bit(24),
-            pscid: word.bits(4, 20),
-            fsc: Pointer { mode: word.bits(0, 4), ppn },
-        }
+    pub fn unpack(d: &Design, words: &[E]) -> DeviceContext {
+        let parts = device_context_parts(d);
+        DeviceContext::from_fn(d, |name, width| unpack(&parts, words, name, width))
     }
 
     /// Sets registers.
     pub fn set(&self, m: &mut Module, value: &DeviceContext) {
-        for (register, value) in [
-            (self.dtf, value.dtf),
-            (self.pdtv, value.pdtv),
-            (self.dpe, value.dpe),
-            (self.pscid, value.pscid),
-            (self.fsc.mode, value.fsc.mode),
-            (self.fsc.ppn, value.fsc.ppn),
-        ] {
-            m.set(register, value);
+        for ((_, register), (_, value)) in self.fields().into_iter().zip(value.fields()) {
+            if register.constant().is_none() {
+                m.set(register, value);
+            }
         }
     }
 }
 
 impl ProcessContext {
-    /// Registers for a process context.
+    fn from_fn(d: &Design, mut f: impl FnMut(&'static str, u32) -> E) -> ProcessContext {
+        let ens = f("ens", 1);
+        let sum = f("sum", 1);
+        let pscid = f("pscid", 20);
+        let mode = f("mode", 4);
+        let ppn = f("ppn", first_stage_ppn_width(d));
+        ProcessContext { ens, sum, pscid, fsc: Pointer { mode, ppn } }
+    }
+
+    fn fields(&self) -> [(&'static str, E); 5] {
+        [
+            ("ens", self.ens),
+            ("sum", self.sum),
+            ("pscid", self.pscid),
+            ("mode", self.fsc.mode),
+            ("ppn", self.fsc.ppn),
+        ]
+    }
+
+    /// Registers for a context; what the design does not have is the constant 0.
     pub fn registers(m: &mut Module, d: &Design) -> ProcessContext {
-        ProcessContext {
-            ens: m.reg_data("pc_ens", 1),
-            sum: m.reg_data("pc_sum", 1),
-            pscid: m.reg_data("pc_pscid", 20),
-            fsc: Pointer { mode: m.reg_data("pc_mode", 4), ppn: m.reg_data("pc_ppn", ppn_width(d)) },
-        }
+        let parts = process_context_parts(d);
+        ProcessContext::from_fn(d, |name, width| match parts.iter().find(|part| part.1 == name) {
+            Some((.., width)) => m.reg_data(&format!("pc_{name}"), *width),
+            None => lit(0, width),
+        })
     }
 
     /// As words.
-    pub fn pack(&self) -> Words {
-        vec![cat(&[self.ens, self.sum, self.pscid, self.fsc.mode]), self.fsc.ppn]
+    pub fn pack(&self, d: &Design) -> Words {
+        let fields = self.fields();
+        pack(&process_context_parts(d), &|name| {
+            fields.iter().find(|field| field.0 == name).map_or_else(|| lit(0, 1), |field| field.1)
+        })
     }
 
     /// From words.
-    pub fn unpack(words: &[E]) -> ProcessContext {
-        let (word, ppn) = (words[0], words[1]);
-        ProcessContext {
-            ens: word.bit(25),
-            sum: word.bit(24),
-            pscid: word.bits(4, 20),
-            fsc: Pointer { mode: word.bits(0, 4), ppn },
-        }
+    pub fn unpack(d: &Design, words: &[E]) -> ProcessContext {
+        let parts = process_context_parts(d);
+        ProcessContext::from_fn(d, |name, width| unpack(&parts, words, name, width))
     }
 
     /// Sets registers.
     pub fn set(&self, m: &mut Module, value: &ProcessContext) {
-        for (register, value) in [
-            (self.ens, value.ens),
-            (self.sum, value.sum),
-            (self.pscid, value.pscid),
-            (self.fsc.mode, value.fsc.mode),
-            (self.fsc.ppn, value.fsc.ppn),
-        ] {
-            m.set(register, value);
+        for ((_, register), (_, value)) in self.fields().into_iter().zip(value.fields()) {
+            if register.constant().is_none() {
+                m.set(register, value);
+            }
         }
     }
-}
-
-/// Whether a page number is wider than the physical address space of the design.
-pub fn too_wide(d: &Design, ppn: E) -> E {
-    if ppn.width() > ppn_width(d) { ppn.bits(ppn_width(d), ppn.width() - ppn_width(d)).any() } else { lo() }
-}
-
-/// Whether `mode` is a first-stage mode that the design has, Bare included.
-pub fn is_first_stage_mode(d: &Design, mode: E) -> E {
-    any_of(
-        std::iter::once(mode.is(iosatp_mode::BARE)).chain(geometries(d).into_iter().map(|g| mode.is(g.mode))),
-    )
-}
-
-/// The process-directory modes of a design, Bare excluded.
-pub fn directory_modes(d: &Design) -> Vec<u64> {
-    [(d.pd8, pdtp_mode::PD8), (d.pd17, pdtp_mode::PD17), (d.pd20, pdtp_mode::PD20)]
-        .into_iter()
-        .filter_map(|(on, mode)| on.then_some(mode))
-        .collect()
-}
-
-/// Whether the first doubleword of a device context is misconfigured, apart from `fsc`. (Section "Device-context
-/// configuration checks"; the design has neither ATS, A/D updates, big-endian tables nor Sv32.)
-pub fn tc_misconfigured(tc: E) -> E {
-    use dc::tc::{DPE, EN_ATS, EN_PRI, GADE, PDTV, PRPR, RESERVED, SADE, SBE, SXL, T2GPA};
-    let absent =
-        [EN_ATS, EN_PRI, T2GPA, PRPR, GADE, SADE, SBE, SXL].iter().fold(RESERVED, |m, f| m | f.mask());
-    any_bit(tc, absent) | (!field(tc, PDTV) & field(tc, DPE))
-}
-
-/// Whether `iohgatp` is misconfigured: the design has no second stage.
-pub fn iohgatp_misconfigured(iohgatp: E) -> E {
-    field(iohgatp, dc::iohgatp::MODE).any()
-}
-
-/// Whether the `ta` of a device context is misconfigured: RCID and MCID are reserved without QOSID.
-pub fn dc_ta_misconfigured(ta: E) -> E {
-    any_bit(ta, dc::ta::RESERVED | dc::ta::RCID.mask() | dc::ta::MCID.mask())
-}
-
-/// Whether the `fsc` of a device context is misconfigured, or points beyond the physical address space.
-pub fn dc_fsc_misconfigured(d: &Design, pdtv: E, fsc: E) -> E {
-    let mode = field(fsc, dc::fsc::MODE);
-    let directory = any_of(directory_modes(d).into_iter().map(|v| mode.is(v))) | mode.is(pdtp_mode::BARE);
-    let legal = pdtv.mux(directory, is_first_stage_mode(d, mode));
-    any_bit(fsc, dc::fsc::RESERVED) | !legal | (mode.any() & too_wide(d, field(fsc, dc::fsc::PPN)))
-}
-
-/// Whether the `fsc` of a process context is misconfigured, or points beyond the physical address space.
-pub fn pc_fsc_misconfigured(d: &Design, fsc: E) -> E {
-    let mode = field(fsc, pc::fsc::MODE);
-    any_bit(fsc, pc::fsc::RESERVED)
-        | !is_first_stage_mode(d, mode)
-        | (mode.any() & too_wide(d, field(fsc, pc::fsc::PPN)))
-}
-
-/// Whether `process_id` is wider than the directory mode allows.
-pub fn pid_too_wide(d: &Design, mode: E, process_id: E) -> E {
-    let beyond = |bits: u8| {
-        let bits = u32::from(bits);
-        if d.process_id_width > bits { process_id.bits(bits, d.process_id_width - bits).any() } else { lo() }
-    };
-    any_of(directory_modes(d).into_iter().map(|v| {
-        let levels = pdtp_mode::levels(v).unwrap_or(1);
-        mode.is(v) & beyond(pasidon_spec::pdt::process_id_bits(levels))
-    }))
-}
-
-/// Three-bit permissions (X, W, R) as six: supervisor, then user. (Section "Process-context fields": ENS and SUM.)
-pub fn effective_permissions(xwr: E, user_page: E, ens: E, sum: E) -> E {
-    let supervisor = cat(&[!user_page, !user_page | sum, !user_page | sum]);
-    cat(&[xwr & supervisor & ens.repeat(3), user_page.gate(xwr)])
 }

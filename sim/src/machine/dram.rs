@@ -1,4 +1,4 @@
-//! DRAM behind the model's AXI4 port: latency, outstanding reads, errors.
+//! DRAM behind the model's AXI4 port: latency, outstanding reads, errors, exclusive accesses.
 
 use super::memory::Memory;
 use super::random::Random;
@@ -38,6 +38,8 @@ pub enum Failure {
 }
 
 const OKAY: u64 = 0;
+/// An exclusive access that was one.
+const EXOKAY: u64 = 1;
 const SLVERR: u64 = 2;
 const DECERR: u64 = 3;
 const INCR: u64 = 1;
@@ -54,7 +56,15 @@ struct Burst {
     size: u64,
     due: u64,
     sent: usize,
+    exclusive: bool,
     data: [Option<u64>; EARLY],
+}
+
+/// An exclusive read that waits for its exclusive write: whose, where, and what it read.
+struct Reservation {
+    id: u64,
+    address: u64,
+    value: u64,
 }
 
 struct Response {
@@ -74,6 +84,8 @@ pub struct Dram {
     write_response: u64,
     /// Index of the read whose beats are being sent.
     active: Option<usize>,
+    reservations: Vec<Reservation>,
+    lost: u32,
     random: Random,
     /// Read bursts accepted.
     pub read_bursts: u64,
@@ -94,6 +106,8 @@ impl Dram {
             responses: VecDeque::with_capacity(16),
             write_response: OKAY,
             active: None,
+            reservations: Vec::new(),
+            lost: 0,
             random: Random::new(0),
             read_bursts: 0,
             write_bursts: 0,
@@ -124,6 +138,11 @@ impl Dram {
     /// Ends all injected failures.
     pub fn heal(&mut self) {
         self.failures.clear();
+    }
+
+    /// Lets the next `count` exclusive writes find that somebody else has written.
+    pub fn lose_exclusive_writes(&mut self, count: u32) {
+        self.lost = count;
     }
 
     /// The first breach of AXI4's rules by the model, if there was one.
@@ -159,7 +178,13 @@ impl Dram {
                 self.random.below(u64::from(self.timing.jitter) + 1)
             };
             let due = now + u64::from(self.timing.latency.max(1)) + u64::from(slow) + late;
-            self.reads.push_back(Burst { id: out.arid, address, beats, size, due, sent: 0, data });
+            let (id, exclusive) = (out.arid, out.arlock != 0);
+            if exclusive {
+                self.check_exclusive(out.araddr, out.arlen, out.arsize);
+                self.reservations.retain(|r| r.id != id);
+                self.reservations.extend(data[0].map(|value| Reservation { id, address, value }));
+            }
+            self.reads.push_back(Burst { id, address, beats, size, due, sent: 0, exclusive, data });
         }
         self.write(now, out, input, memory);
     }
@@ -172,7 +197,7 @@ impl Dram {
         };
         self.active = Some(index);
         let burst = &mut self.reads[index];
-        let (id, sent, last) = (burst.id, burst.sent, burst.beats == 1);
+        let (id, sent, last, exclusive) = (burst.id, burst.sent, burst.beats == 1, burst.exclusive);
         let address = beat_address(burst.address, burst.size, sent as u64);
         let data = if sent < EARLY { burst.data[sent] } else { memory.load(address & !7) };
         if out.rready != 0 {
@@ -183,7 +208,8 @@ impl Dram {
                 self.active = None;
             }
         }
-        let (mut response, mut poison) = if data.is_some() { (OKAY, 0) } else { (DECERR, 0) };
+        let okay = if exclusive { EXOKAY } else { OKAY };
+        let (mut response, mut poison) = if data.is_some() { (okay, 0) } else { (DECERR, 0) };
         if !self.failures.is_empty() {
             if self.fails(address, Failure::Read) {
                 response = SLVERR;
@@ -196,7 +222,7 @@ impl Dram {
         input.rresp = response;
         input.rpoison = poison;
         // Data that is not good is not there at all: nobody may use it.
-        input.rdata = if response == OKAY && poison == 0 { data.unwrap_or(0) } else { 0xdead_beef_dead_beef };
+        input.rdata = if response == okay && poison == 0 { data.unwrap_or(0) } else { 0xdead_beef_dead_beef };
     }
 
     /// The next read to answer: the first, or where reads overtake each other the first whose time has come and whose id no earlier one has.
@@ -231,13 +257,18 @@ impl Dram {
             self.check_burst("write", out.awaddr, out.awlen, out.awsize, out.awburst);
             self.write_bursts += 1;
             let (id, address, beats, size) = (out.awid, out.awaddr, out.awlen + 1, out.awsize);
-            self.writes.push_back(Burst { id, address, beats, size, due: 0, sent: 0, data: [None; EARLY] });
+            let exclusive = out.awlock != 0;
+            if exclusive {
+                self.check_exclusive(address, out.awlen, size);
+            }
+            let data = [None; EARLY];
+            self.writes.push_back(Burst { id, address, beats, size, due: 0, sent: 0, exclusive, data });
         }
     }
 
     fn write_beat(&mut self, now: u64, out: &AxiOut, memory: &mut Memory) {
         let Some(burst) = self.writes.front_mut() else { return };
-        let (id, last) = (burst.id, burst.beats == 1);
+        let (id, last, exclusive) = (burst.id, burst.beats == 1, burst.exclusive);
         let address = beat_address(burst.address, burst.size, burst.sent as u64);
         burst.sent += 1;
         burst.beats -= 1;
@@ -245,13 +276,19 @@ impl Dram {
             self.violation
                 .get_or_insert_with(|| format!("WLAST does not match AWLEN in a write near {address:#x}"));
         }
+        let won = exclusive && self.wins(id, address, memory);
         if self.fails(address, Failure::Write) {
             self.write_response = self.write_response.max(SLVERR);
+        } else if exclusive && !won {
+            // Lost: nothing is written.
         } else if let Some(bytes) = memory.slice_mut(address & !7, 8) {
             for (lane, byte) in bytes.iter_mut().enumerate() {
                 if out.wstrb >> lane & 1 != 0 {
                     *byte = (out.wdata >> (8 * lane)) as u8;
                 }
+            }
+            if won {
+                self.write_response = EXOKAY;
             }
         } else {
             self.write_response = DECERR;
@@ -261,6 +298,30 @@ impl Dram {
             let due = now + u64::from(self.timing.write_latency.max(1));
             self.responses.push_back(Response { id, response: self.write_response, due });
             self.write_response = OKAY;
+        }
+    }
+
+    /// Whether nobody has written to `address` since the exclusive read of this id.
+    fn wins(&mut self, id: u64, address: u64, memory: &Memory) -> bool {
+        let found = self.reservations.iter().position(|r| r.id == id && r.address == address);
+        let Some(reservation) = found.map(|index| self.reservations.swap_remove(index)) else {
+            self.violation.get_or_insert_with(|| {
+                format!("an exclusive write at {address:#x} without an exclusive read of its id and address")
+            });
+            return false;
+        };
+        if self.lost > 0 {
+            self.lost -= 1;
+            return false;
+        }
+        memory.load(address & !7) == Some(reservation.value)
+    }
+
+    fn check_exclusive(&mut self, address: u64, len: u64, size: u64) {
+        if len != 0 || address & ((1 << size) - 1) != 0 {
+            self.violation.get_or_insert_with(|| {
+                format!("an exclusive access at {address:#x} that is no single aligned beat")
+            });
         }
     }
 

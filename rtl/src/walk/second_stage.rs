@@ -1,0 +1,162 @@
+//! Second stage: from a guest physical page to a physical one. It serves the tables that lie in the guest's memory (process
+//! directory, process contexts, first-stage tables: implicit accesses) and the access itself. (Privileged specification,
+//! "Two-Stage Address Translation"; sections "Process to locate the Process-context" and "Process to translate an IOVA".)
+//!
+//! Latency: 1 cycle to begin, then as every read of a table.
+
+use super::page_table::{Entry, chosen, compose, second_stage_modes, too_wide};
+use super::state::*;
+use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
+use crate::translate::request::{Translation, mask_width, ppn_width};
+use pasidon_spec::fault::Cause;
+use pasidon_spec::page_table::{Geometry, pbmt};
+
+/// The slice of a guest page number that indexes `level` of a table: page within a root of four pages, place in it.
+fn slice(g: &Geometry, gpa: E, level: usize) -> (E, Index) {
+    let l = g.levels[level];
+    let number = gpa.bits(u32::from(l.lo) - 12, l.width.into());
+    let (low, half) = if g.pte_bytes == 4 { (1, number.bit(0)) } else { (0, lo()) };
+    let page = if level == g.root() { number.bits(9 + low, 2) } else { lit(0, 2) };
+    (page, Index { offset: number.bits(low, 9), half })
+}
+
+impl Walk<'_> {
+    /// The second-stage format in use: each of the design, with whether it is the one.
+    fn guest_formats(&self, gxl: E) -> Vec<(E, &'static Geometry)> {
+        chosen(self.d, second_stage_modes(self.d), gxl, self.device.iohgatp.mode)
+    }
+
+    /// State `GUEST`: begins the translation of `gpa`, unless it is an MSI's.
+    pub fn begin_guest(&self, m: &mut Module, gxl: E) {
+        let formats = self.guest_formats(gxl);
+        let above = |bits: u32| self.gpa.bits(bits - 12, 64 - bits).any();
+        let narrow_guest = self.device.sxl & above(34);
+        let wide = any_of(formats.iter().map(|(on, g)| *on & above(g.address_bits().into()))) | narrow_guest;
+        let pick = |f: &dyn Fn(&Geometry) -> E| {
+            let list: Vec<(E, E)> = formats.iter().map(|(on, g)| (*on, f(g))).collect();
+            first(&list[1..], list[0].1)
+        };
+        let root = self.device.iohgatp.ppn;
+        let quarter = pick(&|g| slice(g, self.gpa, g.root()).0);
+        let access = self.kind.is(ACCESS);
+        chain!(m;
+            access & self.is_msi() => self.begin_msi(m);
+            wide => self.fail_guest(m);
+            else => {
+                m.set(self.page, cat(&[root.bits(2, root.width() - 2), quarter]));
+                m.set(self.guest_level, pick(&|g| lit(g.root() as u64, 3)));
+                m.set(self.guest_index.offset, pick(&|g| slice(g, self.gpa, g.root()).1.offset));
+                self.set(m, self.guest_index.half, pick(&|g| slice(g, self.gpa, g.root()).1.half));
+                m.set(self.nested, hi());
+                self.set(m, self.guest_update, lo());
+                self.goto(m, READ);
+            };
+        );
+    }
+
+    /// The causes of an access fault and of data corruption in the second stage.
+    pub fn guest_troubles(&self) -> (E, E) {
+        let directory = self.kind.is(PDTE) | self.kind.is(PC);
+        (
+            directory.mux(cause(Cause::PdtEntryLoadAccessFault), self.access_fault),
+            directory.mux(cause(Cause::PdtDataCorruption), cause(Cause::PtDataCorruption)),
+        )
+    }
+
+    /// The walk ends with a guest-page fault.
+    pub fn fail_guest(&self, m: &mut Module) {
+        use Cause::{InstructionGuestPageFault, ReadGuestPageFault, WriteAmoGuestPageFault};
+        let read_or_write = self.q.write.mux(cause(WriteAmoGuestPageFault), cause(ReadGuestPageFault));
+        m.set(self.fault, self.q.exec.mux(cause(InstructionGuestPageFault), read_or_write));
+        m.set(self.ok, lo());
+        m.set(self.guest_fault, hi());
+        self.goto(m, DONE);
+    }
+
+    /// `iotval2` of the record: the guest physical address, and for an implicit access whether it is a write. (Section
+    /// "Fault/Event-Queue (FQ)".)
+    pub fn iotval2(&self) -> E {
+        let implicit = !self.kind.is(ACCESS);
+        let own = self.q.iova.bits(2, 10);
+        let table = cat(&[self.index.offset, self.index.half]);
+        let address = cat(&[self.gpa, implicit.mux(table, own), implicit & self.update, implicit]);
+        self.guest_fault.gate(address)
+    }
+
+    /// A second-stage entry arrives.
+    pub fn guest_entry(&self, m: &mut Module, pte: &Entry, gxl: E, error: E, poison: E, raw: E, lane: E) {
+        let d = self.d;
+        let access = self.kind.is(ACCESS);
+        let (access_fault, corrupt) = self.guest_troubles();
+        let write = access.mux(self.writes(), self.update);
+        let granted = pte.permissions(self.device.gade);
+        // X, W, R: an implicit access reads, and writes too when it updates.
+        let needs = access.mux(
+            cat(&[self.q.exec, self.writes(), !self.q.write & !self.q.exec]),
+            cat(&[lo(), self.update, hi()]),
+        );
+        let denied = (needs & !granted).any() | !pte.user() | (!pte.accessed() & !self.device.gade);
+        let fault = m.wire("guest_pte_fault", pte.ill_formed | (pte.leaf & denied));
+        let update = if d.amo_hwad { pte.leaf & pte.wants_update(write) } else { lo() };
+        let target = m.wire("guest_target", compose(d, pte.ppn().bits(0, ppn_width(d)), pte.mask, self.gpa));
+        let down = self.guest_level - lit(1, 3);
+        let formats = self.guest_formats(gxl);
+        let index = |f: &dyn Fn(Index) -> E| {
+            let of = |g: &Geometry| {
+                let all: Vec<E> = (0..g.root()).map(|level| f(slice(g, self.gpa, level).1)).collect();
+                select(down, &all)
+            };
+            let deepest = formats.iter().filter(|(_, g)| g.pte_bytes == 8).max_by_key(|(_, g)| g.root());
+            let narrow = formats.iter().find(|(_, g)| g.pte_bytes == 4);
+            match (deepest, narrow) {
+                (Some((_, wide)), Some((on, narrow))) => (*on).mux(of(narrow), of(wide)),
+                (Some((_, g)), None) | (None, Some((_, g))) => of(g),
+                (None, None) => f(Index::wide(lit(0, 9))),
+            }
+        };
+        let small = if super::context::translates_msis(d) { self.device.msi } else { lo() };
+        let mask = (!small).gate(self.result.mask & pte.mask.resize(mask_width(d)));
+        let xwr = pte.permissions(lo());
+        let t = Translation {
+            ppn: target,
+            mask,
+            permissions: self.result.permissions & cat(&[xwr, xwr]),
+            pbmt: self.result.pbmt.map(|own| own.is(pbmt::PMA).mux(pte.pbmt(), own)),
+            ..self.result
+        };
+        chain!(m;
+            error => self.fail(m, access_fault);
+            poison => self.fail(m, corrupt);
+            fault => self.fail_guest(m);
+            too_wide(d, pte.ppn()) => self.fail(m, access_fault);
+            update => self.want_update(m, raw, lane, write);
+            pte.leaf & access => self.succeed(m, &t, hi());
+            pte.leaf => {
+                m.set(self.page, target);
+                m.set(self.nested, lo());
+                self.set(m, self.guest_update, lo());
+                self.goto(m, READ);
+            };
+            else => {
+                m.set(self.page, pte.ppn().bits(0, ppn_width(d)));
+                m.set(self.guest_level, down);
+                m.set(self.guest_index.offset, index(&|i| i.offset));
+                self.set(m, self.guest_index.half, index(&|i| i.half));
+                self.set(m, self.guest_update, lo());
+                self.goto(m, READ);
+            };
+        );
+    }
+
+    /// Whether `gpa` is a page of an interrupt file. (Section "MSI address mask (msi_addr_mask) and pattern
+    /// (msi_addr_pattern)".)
+    fn is_msi(&self) -> E {
+        if !super::context::translates_msis(self.d) {
+            return lo();
+        }
+        let width = file_width(self.d);
+        let low = (self.gpa.bits(0, width) ^ self.device.msi_pattern) & !self.device.msi_mask;
+        let high = self.gpa.bits(width, 52 - width).any();
+        self.device.msi & low.none() & !high
+    }
+}

@@ -1,0 +1,316 @@
+//! What a walker holds, and the steps that every part of it takes.
+
+use super::context::{DeviceContext, ProcessContext, first_stage_ppn_width, stores_msis, translates_msis};
+use super::device_context::two_stage;
+use crate::design::Design;
+use crate::hdl::{E, Module, hi, lit, lo};
+use crate::translate::miss_table::entry_width;
+use crate::translate::request::{Request, Translation, ppn_width};
+use pasidon_spec::fault::Cause;
+
+/// Statements of the first condition that holds.
+macro_rules! chain {
+    ($m:ident; else => $last:expr;) => { $last };
+    ($m:ident; $test:expr => $body:expr; $($rest:tt)+) => {
+        $m.when_else($test, |$m| $body, |$m| chain!($m; $($rest)+))
+    };
+}
+pub(super) use chain;
+
+pub const IDLE: u64 = 0;
+pub const START: u64 = 1;
+pub const HAVE_DC: u64 = 2;
+pub const HAVE_PC: u64 = 3;
+pub const ROOT: u64 = 4;
+pub const READ: u64 = 5;
+pub const DATA: u64 = 6;
+pub const DONE: u64 = 7;
+/// A guest physical page number is there to be translated.
+pub const GUEST: u64 = 8;
+/// The number of an interrupt file is taken out of it.
+pub const FILE: u64 = 9;
+/// A write waits for its turn.
+pub const WRITE: u64 = 10;
+/// The data of a write wait to be taken.
+pub const WRITE_DATA: u64 = 11;
+/// A write waits for its response.
+pub const WRITE_WAIT: u64 = 12;
+
+/// What is being read.
+pub const DDTE: u64 = 0;
+pub const DC: u64 = 1;
+pub const PDTE: u64 = 2;
+pub const PC: u64 = 3;
+pub const PTE: u64 = 4;
+pub const MSIPTE: u64 = 5;
+pub const MRIF: u64 = 6;
+/// Nothing: the address that the access itself goes to is translated.
+pub const ACCESS: u64 = 7;
+
+/// Where an entry lies in its table: which doubleword, and which half of it if entries have 4 bytes.
+#[derive(Clone, Copy)]
+pub struct Index {
+    /// Doubleword, 9 bits.
+    pub offset: E,
+    /// Half, 1 bit.
+    pub half: E,
+}
+
+impl Index {
+    /// Of an entry of 8 bytes or a structure of several doublewords.
+    pub fn wide(offset: E) -> Index {
+        Index { offset, half: lo() }
+    }
+}
+
+/// The registers and the most used inputs of a walker. A register that the design does not need is the constant 0.
+pub struct Walk<'d> {
+    pub d: &'d Design,
+    pub state: E,
+    pub stale: E,
+    pub entry: E,
+    pub q: Request,
+    pub device: DeviceContext,
+    pub process: ProcessContext,
+    pub dc_known: E,
+    pub pc_known: E,
+    pub dc_loaded: E,
+    pub pc_loaded: E,
+    /// What is being read, and at which level of its table.
+    pub kind: E,
+    pub level: E,
+    /// Page of the table that is being read, and place in it.
+    pub page: E,
+    pub index: Index,
+    pub beat: E,
+    pub bad: E,
+    pub error: E,
+    pub poison: E,
+    pub invalid: E,
+    pub root_mode: E,
+    pub root_ppn: E,
+    pub ens: E,
+    pub sum: E,
+    pub ok: E,
+    pub fault: E,
+    pub refill: E,
+    pub result: Translation,
+    pub known: E,
+    /// A second-stage table is being read, so that `gpa` can be read or accessed.
+    pub nested: E,
+    /// Guest physical page number, 52 bits.
+    pub gpa: E,
+    pub guest_level: E,
+    pub guest_index: Index,
+    /// The fault is a guest-page fault.
+    pub guest_fault: E,
+    /// The first-stage entry wants an update: it is read exclusively, and its page must be writable.
+    pub update: E,
+    /// The same for the second-stage entry.
+    pub guest_update: E,
+    /// Data of a write.
+    pub held: E,
+    /// The walk has stored an MSI, or found one that needs no store.
+    pub stored: E,
+    /// The notice is being written.
+    pub notice: E,
+    /// MSI mask bits of which the address bits are still to be taken, highest first.
+    pub rest: E,
+    /// Number of the interrupt file; later the notice's identifier.
+    pub file: E,
+    /// The MSI page-table entry is in MRIF mode.
+    pub in_file: E,
+    /// Causes of faults of the access, by its kind.
+    pub page_fault: E,
+    pub access_fault: E,
+    pub mark: E,
+}
+
+/// A cause code.
+pub fn cause(c: Cause) -> E {
+    lit(c.code().into(), 12)
+}
+
+/// Whether a design has states beyond the eighth.
+fn has_more_states(d: &Design) -> bool {
+    d.second_stage() || d.amo_hwad
+}
+
+/// Bits of a number of an interrupt file.
+pub fn file_width(d: &Design) -> u32 {
+    super::context::guest_address_width(d) - 12
+}
+
+impl<'d> Walk<'d> {
+    /// The registers of a walker.
+    pub fn new(m: &mut Module, d: &'d Design, mark: E) -> Walk<'d> {
+        let (second, update) = (d.second_stage(), d.amo_hwad);
+        let reg = |m: &mut Module, there: bool, name: &str, width: u32| {
+            if there { m.reg_data(name, width) } else { lit(0, width) }
+        };
+        let narrow = super::context::has_narrow_tables(d);
+        let state = m.reg("state", if has_more_states(d) { 4 } else { 3 }, IDLE);
+        let stale = m.reg_data("stale", 1);
+        let entry = m.reg_data("entry", entry_width(d));
+        let q = Request::registers(m, d, "request");
+        let device = DeviceContext::registers(m, d);
+        let process = ProcessContext::registers(m, d);
+        let [dc_known, pc_known, dc_loaded, pc_loaded] =
+            ["dc_known", "pc_known", "dc_loaded", "pc_loaded"].map(|name| m.reg_data(name, 1));
+        let kind = m.reg_data("kind", 3);
+        let level = m.reg_data("level", 3);
+        let page = m.reg_data("page", ppn_width(d));
+        let offset = m.reg_data("offset", 9);
+        let beat = m.reg_data("beat", if d.extended_contexts() { 3 } else { 2 });
+        let [bad, error, poison, invalid] =
+            ["bad", "error", "poison", "invalid"].map(|name| m.reg_data(name, 1));
+        let root_mode = m.reg_data("root_mode", 4);
+        let root_ppn = m.reg_data("root_ppn", first_stage_ppn_width(d));
+        let (ens, sum) = (m.reg_data("ens", 1), m.reg_data("sum", 1));
+        let ok = m.reg_data("ok", 1);
+        let fault = m.reg_data("fault", 12);
+        let refill = m.reg_data("refill", 1);
+        let result = Translation::from_fn(d, |name, width| m.reg_data(&format!("result_{name}"), width));
+        let known = if crate::translate::dispatch::has_l2(d) { m.reg_data("known", 1) } else { lo() };
+        let half = reg(m, narrow, "half", 1);
+        let by_access = |exec: Cause, read: Cause, write: Cause| {
+            q.exec.mux(cause(exec), q.write.mux(cause(write), cause(read)))
+        };
+        let page_fault = m.wire(
+            "page_fault",
+            by_access(Cause::InstructionPageFault, Cause::ReadPageFault, Cause::WriteAmoPageFault),
+        );
+        let access_fault = m.wire(
+            "access_fault",
+            by_access(Cause::InstructionAccessFault, Cause::ReadAccessFault, Cause::WriteAmoAccessFault),
+        );
+        Walk {
+            d,
+            state,
+            stale,
+            entry,
+            q,
+            device,
+            process,
+            dc_known,
+            pc_known,
+            dc_loaded,
+            pc_loaded,
+            kind,
+            level,
+            page,
+            index: Index { offset, half },
+            beat,
+            bad,
+            error,
+            poison,
+            invalid,
+            root_mode,
+            root_ppn,
+            ens,
+            sum,
+            ok,
+            fault,
+            refill,
+            result,
+            known,
+            nested: reg(m, second, "nested", 1),
+            gpa: reg(m, second, "gpa", 52),
+            guest_level: reg(m, second, "guest_level", 3),
+            guest_index: Index {
+                offset: reg(m, second, "guest_offset", 9),
+                half: reg(m, second && narrow, "guest_half", 1),
+            },
+            guest_fault: reg(m, second, "guest_fault", 1),
+            update: reg(m, update, "update", 1),
+            guest_update: reg(m, update && second, "guest_update", 1),
+            held: reg(m, update || stores_msis(d), "write_data", 64),
+            stored: reg(m, stores_msis(d), "stored", 1),
+            notice: reg(m, stores_msis(d), "notice", 1),
+            rest: reg(m, translates_msis(d), "file_mask", file_width(d)),
+            file: reg(m, translates_msis(d), "file", file_width(d)),
+            in_file: reg(m, translates_msis(d), "in_file", 1),
+            page_fault,
+            access_fault,
+            mark,
+        }
+    }
+
+    /// Sets a register, if the design has it.
+    pub fn set(&self, m: &mut Module, register: E, value: E) {
+        if register.constant().is_none() {
+            m.set(register, value);
+        }
+    }
+
+    /// The next state.
+    pub fn goto(&self, m: &mut Module, state: u64) {
+        // In a design that never gets there, the statement is dropped.
+        m.set(self.state, lit(state, 4).resize(self.state.width()));
+    }
+
+    /// The device has a second stage.
+    pub fn two_stage(&self) -> E {
+        two_stage(&self.device)
+    }
+
+    /// The access is a write, as far as permissions go.
+    pub fn writes(&self) -> E {
+        self.q.write & !self.q.exec
+    }
+
+    /// The walk ends with a fault.
+    pub fn fail(&self, m: &mut Module, cause: E) {
+        m.set(self.fault, cause);
+        m.set(self.ok, lo());
+        self.set(m, self.guest_fault, lo());
+        self.goto(m, DONE);
+    }
+
+    /// The walk ends with a translation.
+    pub fn succeed(&self, m: &mut Module, t: &Translation, cacheable: E) {
+        m.set(self.ok, hi());
+        m.set(self.refill, cacheable);
+        for ((_, register), (_, value)) in self.result.fields().into_iter().zip(t.fields()) {
+            m.set(register, value);
+        }
+        self.goto(m, DONE);
+    }
+
+    /// Something was invalidated before the walk wrote anything: it must not, and ends. Nobody sees its result.
+    pub fn abandon(&self, m: &mut Module) {
+        m.set(self.ok, hi());
+        self.goto(m, DONE);
+    }
+
+    /// Reads at a physical page.
+    pub fn read(&self, m: &mut Module, kind: u64, level: E, at: E, index: Index) {
+        self.aim(m, kind, level, index);
+        m.set(self.page, at.resize(ppn_width(self.d)));
+        self.goto(m, READ);
+    }
+
+    /// Reads at a page that is a guest's if there is a second stage.
+    pub fn read_guest(&self, m: &mut Module, kind: u64, level: E, at: E, index: Index) {
+        self.aim(m, kind, level, index);
+        m.set(self.page, at.resize(ppn_width(self.d)));
+        if self.d.second_stage() {
+            m.set(self.gpa, at.resize(52));
+        }
+        m.when_else(self.two_stage(), |m| self.goto(m, GUEST), |m| self.goto(m, READ));
+    }
+
+    fn aim(&self, m: &mut Module, kind: u64, level: E, index: Index) {
+        m.set(self.kind, lit(kind, 3));
+        m.set(self.level, level);
+        m.set(self.index.offset, index.offset);
+        self.set(m, self.index.half, index.half);
+        m.set(self.beat, lit(0, self.beat.width()));
+        for flag in [self.bad, self.error, self.poison, self.invalid] {
+            m.set(flag, lo());
+        }
+        self.set(m, self.nested, lo());
+        self.set(m, self.update, lo());
+        self.set(m, self.guest_update, lo());
+    }
+}

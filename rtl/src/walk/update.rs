@@ -1,0 +1,94 @@
+//! Updates of A and D bits, and every other write of a walk. An entry that wants an update is read again exclusively, checked
+//! again as it is then, and written exclusively; a write that is lost starts over with the read, and after one that is not
+//! the entry is read once more and found good. (Section "IOMMU updating of PTE accessed (A) and dirty (D) updates"; Privileged
+//! specification, "Virtual Address Translation Process".)
+//!
+//! Never: a write that begins after `mark`: software may have reused the table.
+
+use super::context::stores_msis;
+use super::state::*;
+use crate::hdl::{E, Module, cat, hi, lit, lo};
+use pasidon_spec::fault::Cause;
+use pasidon_spec::page_table::pte;
+
+impl Walk<'_> {
+    /// The read under way is exclusive.
+    pub fn exclusive(&self) -> E {
+        let pte = self.nested.mux(self.guest_update, self.update & self.kind.is(PTE));
+        if stores_msis(self.d) { pte | (!self.nested & self.kind.is(MRIF)) } else { pte }
+    }
+
+    /// A and D of an entry whose flags are in byte `lane` (3 bits) of the doubleword `raw`: with them set as `write` needs.
+    fn with_bits(raw: E, lane: E, write: E) -> E {
+        let flags = cat(&[write, hi(), lit(0, 6)]);
+        assert!(pte::A.lo == 6 && pte::D.lo == 7, "A and D are the highest flags");
+        let place = lane.decode(8);
+        let bytes: Vec<E> = (0..8).rev().map(|i| raw.bits(8 * i, 8) | place.bit(i).gate(flags)).collect();
+        cat(&bytes)
+    }
+
+    /// The entry that arrived is a good leaf whose A or D bit is still 0: reads it again, or writes it if this read was
+    /// exclusive.
+    pub fn want_update(&self, m: &mut Module, raw: E, lane: E, write: E) {
+        if !self.d.amo_hwad {
+            return;
+        }
+        m.when_else(
+            self.exclusive(),
+            |m| self.begin_write(m, Self::with_bits(raw, lane, write)),
+            |m| {
+                m.when_else(
+                    self.nested,
+                    |m| self.set(m, self.guest_update, hi()),
+                    |m| m.set(self.update, hi()),
+                );
+                // The page that holds a first-stage entry must be writable.
+                m.when_else(self.two_stage() & !self.nested, |m| self.goto(m, GUEST), |m| self.goto(m, READ));
+            },
+        );
+    }
+
+    /// Begins the exclusive write of `data` to where the last read was.
+    pub fn begin_write(&self, m: &mut Module, data: E) {
+        m.set(self.held, data);
+        m.when_else(self.stale | self.mark, |m| self.abandon(m), |m| self.goto(m, WRITE));
+    }
+
+    /// A write has its response.
+    pub fn written(&self, m: &mut Module, error: E, done: E) {
+        let file = if stores_msis(self.d) { !self.nested & self.kind.is(MRIF) } else { lo() };
+        let (guest_access_fault, _) = self.guest_troubles();
+        let trouble =
+            file.mux(cause(Cause::MrifAccessFault), self.nested.mux(guest_access_fault, self.access_fault));
+        chain!(m;
+            error => self.fail(m, trouble);
+            self.notice => self.succeed(m, &self.result, lo());
+            !done & (self.stale | self.mark) => self.abandon(m);
+            !done => self.goto(m, READ);
+            file => self.begin_notice(m);
+            else => {
+                self.set(m, self.guest_update, self.guest_update & !self.nested);
+                self.set(m, self.update, self.update & self.nested);
+                self.goto(m, READ);
+            };
+        );
+    }
+
+    /// Ports of the writes.
+    pub fn write_ports(&self, m: &mut Module, address: E) {
+        m.section("Memory write: address, beats - 1, log2 of bytes per beat; exclusive; data");
+        m.output("wr_valid", self.state.is(WRITE));
+        let notice = cat(&[self.root_ppn, lit(0, 12)]).resize(64);
+        m.output("wr_addr", self.notice.mux(notice, address));
+        m.output("wr_len", lit(0, 8));
+        m.output("wr_size", self.notice.mux(lit(2, 3), lit(3, 3)));
+        m.output("wr_lock", !self.notice);
+        m.output("wd_valid", self.state.is(WRITE_DATA));
+        m.output("wd_data", self.held);
+        m.output("wd_strb", self.notice.mux(lit(0x0f, 8), lit(0xff, 8)));
+        m.output("wd_last", hi());
+        m.section("A write is under way that began before something was invalidated");
+        let writing = self.state.is(WRITE) | self.state.is(WRITE_DATA) | self.state.is(WRITE_WAIT);
+        m.output("late_write", writing & self.stale);
+    }
+}
