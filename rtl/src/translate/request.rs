@@ -184,19 +184,20 @@ pub fn ppn_width(d: &Design) -> u32 {
 /// A page is described by one mask bit for each size but the smallest: bit i is 1 when the page is at least as large as
 /// `page_shifts[i + 1]`. So the smaller of two pages has the AND of their masks.
 pub fn page_shifts(d: &Design) -> Vec<u8> {
-    page_shifts_of(d, d.page_table_levels())
-}
-
-/// The same for tables of `levels` levels.
-pub fn page_shifts_of(d: &Design, levels: u32) -> Vec<u8> {
     let mut shifts = vec![PAGE_SHIFT, napot::GROUP_SHIFT];
-    for level in 1..levels as usize {
+    for level in 1..table_levels(d) as usize {
         shifts.push(page_table::SV57.levels[level].lo);
         if level == 1 && (d.sv32 || d.sv32x4) {
             shifts.push(page_table::SV32.levels[1].lo);
         }
     }
     shifts
+}
+
+/// Levels of the deepest page table of either stage.
+pub fn table_levels(d: &Design) -> u32 {
+    let second = [(d.sv57x4, 5), (d.sv48x4, 4)].into_iter().find(|(there, _)| *there);
+    d.page_table_levels().max(second.map_or(0, |(_, levels)| levels))
 }
 
 /// Mask bits of a design.
@@ -207,14 +208,9 @@ pub fn mask_width(d: &Design) -> u32 {
 /// The parts of a page number of `width` bits that belong together, lowest first: the mask bit that takes the part from the
 /// virtual address (`None`: always translated), its lowest bit, its width.
 pub fn segments(d: &Design, width: u32) -> Vec<(Option<u32>, u32, u32)> {
-    segments_of(&page_shifts(d), width)
-}
-
-/// The same for given page sizes.
-pub fn segments_of(shifts: &[u8], width: u32) -> Vec<(Option<u32>, u32, u32)> {
     let mut list = vec![];
     let mut lo = 0;
-    for (i, shift) in shifts[1..].iter().enumerate() {
+    for (i, shift) in page_shifts(d)[1..].iter().enumerate() {
         let end = (u32::from(*shift) - u32::from(PAGE_SHIFT)).min(width);
         if end > lo {
             list.push((Some(i as u32), lo, end - lo));

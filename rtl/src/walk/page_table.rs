@@ -4,7 +4,7 @@
 use super::context::{any_bit, field, has_narrow_tables};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, hi, lit, lo};
-use crate::translate::request::{geometries, page_shifts_of, ppn_width, segments_of};
+use crate::translate::request::{geometries, page_shifts, ppn_width, segments, table_levels};
 use pasidon_spec::page_table::{
     self, Geometry, PTE_NON_LEAF_RESERVED, PTE_RSW60T59, iosatp_mode, napot, pbmt, pte,
 };
@@ -50,20 +50,9 @@ pub fn is_first_stage_mode(d: &Design, sxl: E, mode: E) -> E {
     any_of(std::iter::once(mode.is(iosatp_mode::BARE)).chain(modes))
 }
 
-/// Levels of the deepest page table of either stage.
-pub fn levels(d: &Design) -> u32 {
-    let second = second_stage_modes(d).into_iter().map(|(_, g)| g.levels.len() as u32).max();
-    d.page_table_levels().max(second.unwrap_or(0))
-}
-
-/// The page sizes of the leaves of either stage: see [`page_shifts`](crate::translate::request::page_shifts).
-pub fn leaf_shifts(d: &Design) -> Vec<u8> {
-    page_shifts_of(d, levels(d))
-}
-
 /// The page number `ppn`, in the low bits that `mask` says from `inside`.
 pub fn compose(d: &Design, ppn: E, mask: E, inside: E) -> E {
-    let mut parts: Vec<E> = segments_of(&leaf_shifts(d), ppn.width())
+    let mut parts: Vec<E> = segments(d, ppn.width())
         .into_iter()
         .map(|(bit, lo, width)| {
             let own = ppn.bits(lo, width);
@@ -81,7 +70,7 @@ pub struct Entry {
     pub leaf: E,
     /// It is not valid, or not well-formed for its level; causes a page fault.
     pub ill_formed: E,
-    /// If it is a leaf: its page size, see [`leaf_shifts`].
+    /// If it is a leaf: its page size, see [`page_shifts`].
     pub mask: E,
 }
 
@@ -89,7 +78,7 @@ impl Entry {
     /// The entry `word` (one of 4 bytes extended with zeroes: `narrow`), read at `level`.
     pub fn new(m: &mut Module, d: &Design, word: E, level: E, narrow: E) -> Entry {
         let f = |x| field(word, x);
-        let deepest = levels(d) as usize;
+        let deepest = table_levels(d) as usize;
         let leaf = m.wire("leaf", f(pte::R) | f(pte::X));
         let bottom = level.is(0);
         let at_least = |l: usize| any_of((l..deepest).map(|i| level.is(i as u64)));
@@ -107,7 +96,7 @@ impl Entry {
         let never =
             !f(pte::V) | (!f(pte::R) & f(pte::W)) | any_bit(word, pte::RESERVED & !soft) | memory_type;
         let not_pointer = any_bit(word, PTE_NON_LEAF_RESERVED) | bottom;
-        let mask = leaf_shifts(d)[1..]
+        let mask = page_shifts(d)[1..]
             .iter()
             .rev()
             .map(|shift| match *shift {

@@ -7,7 +7,7 @@
 use super::page_table::{Entry, chosen, compose, second_stage_modes, too_wide};
 use super::state::*;
 use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
-use crate::translate::request::{Translation, mask_width, ppn_width};
+use crate::translate::request::{Translation, ppn_width};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::{Geometry, pbmt};
 
@@ -115,7 +115,7 @@ impl Walk<'_> {
             }
         };
         let small = if super::context::translates_msis(d) { self.device.msi } else { lo() };
-        let mask = (!small).gate(self.result.mask & pte.mask.resize(mask_width(d)));
+        let mask = (!small).gate(self.result.mask & pte.mask);
         let xwr = pte.permissions(lo());
         let t = Translation {
             ppn: target,

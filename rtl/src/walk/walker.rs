@@ -199,7 +199,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     };
     let denied = !(granted & q.needs()).any() | (!pte.accessed() & !device.sade);
     let pte_fault = m.wire_if("pte_fault", &[rd_data_valid], pte.ill_formed | (pte.leaf & denied));
-    let mask = pte.mask.resize(mask_width(d));
+    let mask = pte.mask;
 
     // ---- State machine ---------------------------------------------------------------------------------------------
     m.switch(state, |m, s| {
@@ -288,7 +288,8 @@ pub fn walker(d: &Design) -> Rc<Module> {
             chain!(m;
                 w.root_mode.is(iosatp_mode::BARE) & two_stage => {
                     m.set(w.result.permissions, bare_permissions);
-                    m.set(w.result.mask, lit(0, mask_width(d)));
+                    // Of two pages the smaller counts: a Bare stage has none.
+                    m.set(w.result.mask, hi().repeat(mask_width(d)));
                     m.set(w.kind, lit(ACCESS, 3));
                     w.set(m, w.gpa, q.iova.bits(12, 52));
                     w.goto(m, GUEST);

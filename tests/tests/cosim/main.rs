@@ -1,5 +1,6 @@
 //! The emitted hardware, verilated, against the specification. One program, so that each design is compiled and loaded once.
 
+mod ad_updates;
 mod commands;
 mod contexts;
 mod debug;
@@ -9,8 +10,10 @@ mod hpm;
 mod interrupt_messages;
 mod invalidation;
 mod isolation;
+mod msi_translation;
 mod page_tables;
 mod protocol;
 mod random;
 mod scene;
+mod second_stage;
 mod structure;
