@@ -1,7 +1,9 @@
 //! Directories and page tables in the rig's memory, entry by entry.
 
 use crate::rig::Rig;
-use pasidon_spec::ddt::{BASE_DC_BYTES, BASE_DDI, DeviceContext, dc, ddte, iommu_mode};
+use pasidon_spec::ddt::{
+    BASE_DC_BYTES, BASE_DDI, DeviceContext, EXT_DC_BYTES, EXT_DDI, dc, ddte, iommu_mode,
+};
 use pasidon_spec::page_table::{Geometry, pte};
 use pasidon_spec::pdt::{PC_BYTES, PDI, ProcessContext, pc, pdte, pdtp_mode};
 
@@ -122,22 +124,25 @@ impl Rig {
 
     /// Address of the directory entry at `level` (0: the device context) on the way to a device; tables above are made.
     pub fn ddt_slot(&mut self, device_id: u32, level: usize) -> u64 {
+        let extended = self.design.extended_contexts();
+        let (bytes, slices) = if extended { (EXT_DC_BYTES, EXT_DDI) } else { (BASE_DC_BYTES, BASE_DDI) };
         let levels = iommu_mode::levels(self.directory.0).expect("a directory mode");
         let mut table = self.directory.1;
         for i in (level.max(1)..levels).rev() {
-            let slot = table + 8 * BASE_DDI[i].of(device_id.into());
+            let slot = table + 8 * slices[i].of(device_id.into());
             if i == level {
                 return slot;
             }
             table = self.descend(slot, |ppn| ddte::V.of(1) | ddte::PPN.of(ppn), |word| ddte::PPN.get(word));
         }
-        table + BASE_DC_BYTES * BASE_DDI[0].of(device_id.into())
+        table + bytes * slices[0].of(device_id.into())
     }
 
     /// Writes a device context, `tc` last.
     pub fn set_dc(&mut self, device_id: u32, context: DeviceContext) {
         let slot = self.ddt_slot(device_id, 0);
-        for (i, word) in context.base().iter().enumerate().rev() {
+        let words = if self.design.extended_contexts() { 8 } else { 4 };
+        for (i, word) in context.extended()[..words].iter().enumerate().rev() {
             self.store(slot + 8 * i as u64, *word);
         }
     }

@@ -38,9 +38,8 @@ impl Walk<'_> {
         };
         let root = self.device.iohgatp.ppn;
         let quarter = pick(&|g| slice(g, self.gpa, g.root()).0);
-        let access = self.kind.is(ACCESS);
         chain!(m;
-            access & self.is_msi() => self.begin_msi(m);
+            self.goes_to_msi() => self.begin_msi(m);
             wide => self.fail_guest(m);
             else => {
                 m.set(self.page, cat(&[root.bits(2, root.width() - 2), quarter]));
@@ -148,15 +147,15 @@ impl Walk<'_> {
         );
     }
 
-    /// Whether `gpa` is a page of an interrupt file. (Section "MSI address mask (msi_addr_mask) and pattern
+    /// Whether the access goes to a page of an interrupt file. (Section "MSI address mask (msi_addr_mask) and pattern
     /// (msi_addr_pattern)".)
-    fn is_msi(&self) -> E {
+    pub fn goes_to_msi(&self) -> E {
         if !super::context::translates_msis(self.d) {
             return lo();
         }
         let width = file_width(self.d);
         let low = (self.gpa.bits(0, width) ^ self.device.msi_pattern) & !self.device.msi_mask;
         let high = self.gpa.bits(width, 52 - width).any();
-        self.device.msi & low.none() & !high
+        self.kind.is(ACCESS) & self.device.msi & low.none() & !high
     }
 }

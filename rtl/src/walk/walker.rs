@@ -478,23 +478,26 @@ pub fn walker(d: &Design) -> Rc<Module> {
         m.output(&format!("r_pc{w}"), word);
     }
     if d.monitor() {
-        // A walk begins with a read in the cycle after the state that decided on it.
-        let before = m.reg("state_before", 3, IDLE);
+        // A walk begins with a read, or the translation of its address, in the cycle after the state that decided on it.
+        let before = m.reg("state_before", state.width(), IDLE);
         m.set(before, state);
-        let begins = |from: u64| state.is(READ) & before.is(from);
+        let guest = if d.second_stage() { state.is(GUEST) } else { lo() };
+        let begins = |from: u64| (state.is(READ) | guest) & before.is(from);
+        let of_access =
+            state.is(ROOT) | w.kind.is(PTE) | if d.second_stage() { w.kind.is(ACCESS) } else { lo() };
         WalkEvents {
             tlb_miss: state.is(ROOT),
             device_walk: begins(START),
             process_walk: begins(HAVE_DC),
-            first_stage_walk: begins(ROOT),
-            second_stage_walk: lo(),
+            first_stage_walk: begins(ROOT) & w.kind.is(PTE),
+            second_stage_walk: if d.second_stage() { guest & !w.goes_to_msi() } else { lo() },
             device_id: q.device_id,
             pid_valid: q.pid_valid,
             process_id: q.process_id,
-            pscid_valid: !root_mode.is(iosatp_mode::BARE),
-            pscid: result.pscid,
-            gscid_valid: lo(),
-            gscid: lit(0, 16),
+            pscid_valid: of_access & !w.root_mode.is(iosatp_mode::BARE),
+            pscid: w.result.pscid,
+            gscid_valid: two_stage & (state.is(ROOT) | !(w.kind.is(DDTE) | w.kind.is(DC))),
+            gscid: device.gscid,
         }
         .outputs(&mut m, d);
     }
