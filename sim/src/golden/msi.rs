@@ -7,7 +7,6 @@ use pasidon_spec::msi::{MSIPTE_BYTES, basic, file, interrupt_file, mode, mrif, m
 use pasidon_spec::page_table::PAGE_SHIFT;
 use pasidon_spec::registers::capabilities as cap;
 
-use super::access::Port;
 use super::context::{Access, Stop};
 use super::{Golden, Memory, MemoryFault};
 
@@ -68,8 +67,9 @@ impl Golden {
         }
         let target = match msipte::M.get(first) {
             mode::BASIC if first & basic::RESERVED[0] == 0 => {
-                let inside = (1 << PAGE_SHIFT) - 1;
-                MsiTarget::Address(basic::PPN.get(first) << PAGE_SHIFT | gpa & inside)
+                // Clipped to the width of a physical address.
+                let page = basic::PPN.get(first) << PAGE_SHIFT & !self.outside;
+                MsiTarget::Address(page | gpa & ((1 << PAGE_SHIFT) - 1))
             }
             mode::MRIF
                 if self.has(cap::MSI_MRIF)
@@ -91,44 +91,39 @@ impl Golden {
         Ok(Some(target))
     }
 
-    /// Stores the MSI that a write of `data` at page offset `offset` makes: sets the pending bit of its identity, and sends the
-    /// notice if the identity is enabled. An access that is no MSI has no effect. (Advanced Interrupt Architecture,
-    /// section "Memory-resident interrupt file (MRIF) mode".)
+    /// Does what a write of `data` to `address` in a page of a resident file asks for: if it is an MSI, sets the pending bit of its
+    /// identity, and then sends the notice; else nothing. Identity 0 is one like the others, and whether an identity is enabled
+    /// does not matter. (Advanced Interrupt Architecture, sections "Recording of incoming MSIs to memory-resident interrupt files"
+    /// and "MSI PTE, MRIF mode".)
     pub(super) fn store_msi(
         &mut self,
         memory: &mut impl Memory,
         target: &ResidentFile,
-        offset: u64,
+        address: u64,
         data: u32,
     ) -> Result<(), Stop> {
-        let identity = match offset {
+        let word = address & ((1 << PAGE_SHIFT) - 1) & !3;
+        let identity = match word {
             file::SETEIPNUM_LE => data,
             file::SETEIPNUM_BE => data.swap_bytes(),
             _ => return Ok(()),
         };
-        if identity == 0 || identity > file::MAX_IDENTITY {
+        if identity > file::MAX_IDENTITY {
             return Ok(());
         }
         let failed = |fault| match fault {
             MemoryFault::Access => Stop::from(Cause::MrifAccessFault),
             MemoryFault::Corrupt => Stop::from(Cause::MsiMrifDataCorruption),
         };
-        // The file itself is little-endian in any case.
-        let port = Port { big_endian: false, ..self.port(false) };
+        // The file and the notice are little-endian in any case.
+        let port = self.port(false);
         let (at, bit) = file::pending(identity);
-        let at = target.address + at;
         loop {
-            let old = port.read(memory, at, 8).map_err(failed)?;
-            if port.compare_exchange(memory, at, 8, old, old | bit).map_err(failed)? {
+            let old = port.read(memory, target.address + at, 8).map_err(failed)?;
+            if port.compare_exchange(memory, target.address + at, 8, old, old | bit).map_err(failed)? {
                 break;
             }
         }
-        let enabled = port.read(memory, at + file::ENABLE_OFFSET, 8).map_err(failed)? & bit != 0;
-        if enabled {
-            self.port(self.big_endian())
-                .write(memory, target.notice_address, 4, target.notice)
-                .map_err(failed)?;
-        }
-        Ok(())
+        port.write(memory, target.notice_address, 4, target.notice).map_err(failed)
     }
 }

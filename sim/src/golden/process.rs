@@ -223,8 +223,7 @@ impl Golden {
                 return Err(Cause::TransactionTypeDisallowed.into());
             }
             if access.write {
-                let offset = gpa & ((1 << PAGE_SHIFT) - 1);
-                self.store_msi(memory, &file, offset, request.data)?;
+                self.store_msi(memory, &file, gpa, request.data)?;
             }
         }
         let (rcid, mcid) = qos_ids(device);

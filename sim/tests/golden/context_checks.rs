@@ -151,7 +151,7 @@ fn second_stage_modes_and_alignment() {
             }
         }
     }
-    let mut world = World::new(without(&[cap::SV32X4]));
+    let mut world = World::new(Parameters { gxl_writable: true, ..without(&[cap::SV32X4]) });
     world.write(&reg::fctl::REG, reg::fctl::GXL.mask());
     let table = Table { geometry: &SV32X4, root: 0x40_0000 };
     assert!(misconfigured(&mut world, DeviceContext { iohgatp: iohgatp(table, 0), ..tc(&[dc::tc::SXL]) }));
