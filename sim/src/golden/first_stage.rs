@@ -129,9 +129,6 @@ impl Golden {
             if !granted {
                 return Err(access.page_fault());
             }
-            if context.second.is_none() && port.beyond(address) {
-                return Err(access.access_fault());
-            }
             let mut due = 0;
             // Of a page on which a translation request is granted nothing, nothing is accessed.
             if !access.asks || read {
@@ -140,10 +137,13 @@ impl Golden {
                     due |= pte::D.mask() & !word;
                 }
             }
+            if due != 0 && !context.sade {
+                return Err(access.page_fault());
+            }
+            if context.second.is_none() && port.beyond(address) {
+                return Err(access.access_fault());
+            }
             if due != 0 {
-                if !context.sade {
-                    return Err(access.page_fault());
-                }
                 let entry_spa = self.table_address(memory, context, access, at, Purpose::ImplicitWrite)?;
                 let done = port
                     .compare_exchange(memory, entry_spa, bytes, word, word | due)

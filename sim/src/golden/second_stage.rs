@@ -98,9 +98,6 @@ impl Golden {
             if !granted || !pte::U.is_set(word) {
                 return Err(Trouble::Page);
             }
-            if port.beyond(address) {
-                return Err(MemoryFault::Access.into());
-            }
             let mut due = 0;
             if !(explicit && access.asks) || read {
                 due = pte::A.mask() & !word;
@@ -109,10 +106,13 @@ impl Golden {
                     due |= pte::D.mask() & !word;
                 }
             }
+            if due != 0 && !context.gade {
+                return Err(Trouble::Page);
+            }
+            if port.beyond(address) {
+                return Err(MemoryFault::Access.into());
+            }
             if due != 0 {
-                if !context.gade {
-                    return Err(Trouble::Page);
-                }
                 if !port.compare_exchange(memory, at, bytes, word, word | due)? {
                     return Ok(None);
                 }
