@@ -22,6 +22,7 @@ pub fn parameters(design: &Design) -> Parameters {
         hpm_counters: design.hpm_counters as u8,
         hpm_cycles: design.hpm_cycles,
         gvma_needs_second_stage: false,
+        gxl_writable: design.sv32x4,
         ..Parameters::new(capabilities(design))
     }
 }

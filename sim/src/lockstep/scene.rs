@@ -83,7 +83,7 @@ pub(super) fn build(design: &Design, random: &mut Random) -> Scene {
     let caps = capabilities(design);
     let has = |field: Field| field.is_set(caps);
     let big = has(cap::END) && chance(random, 40);
-    let gxl = (has(cap::SV32) || has(cap::SV32X4)) && chance(random, 25);
+    let gxl = has(cap::SV32X4) && chance(random, 25);
     let tables = Tables::new(design, big, random);
     let mut builder = Builder {
         design,
@@ -409,7 +409,7 @@ impl Builder<'_> {
         let guest = (!hosts.is_empty() && self.chance(75)).then(|| pick(self.random, &hosts));
         let low = guest.is_none_or(|g| self.tables.guests[g].low);
         // SXL must be 1 if GXL is, and may be if GXL can be written.
-        let narrow = self.has(cap::SV32) || self.has(cap::SV32X4);
+        let narrow = self.has(cap::SV32X4);
         let sxl = self.gxl || (narrow && low && self.chance(25));
         let big = self.has(cap::END) && self.chance(40);
         let updates = self.has(cap::AMO_HWAD) && self.chance(35);
