@@ -5,44 +5,6 @@ use pasidon_rtl::design::Design;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// A design whose every number is odd, in both senses: counts that are no powers of two, widths between those of the shipped
-/// designs, no Sv57, no PD20, queues of at most 8 entries, two interrupt wires.
-const ODD: &str = r#"
-base = "tiny"
-name = "odd"
-[ports]
-count = 3
-id_width = 3
-[tlb]
-l1_entries = 3
-l2_sets = 0
-l2_ways = 1
-[walk]
-miss_entries = 5
-walkers = 3
-ddtc_entries = 3
-pdtc_entries = 3
-[translation]
-sv48 = true
-sv57 = false
-[address]
-pas = 41
-device_id_width = 17
-process_id_width = 17
-[process]
-pd8 = true
-pd17 = true
-pd20 = false
-[queues]
-command_log2_max = 3
-fault_log2_max = 3
-[interrupts]
-vectors = 2
-"#;
-
-/// One L1 entry and one walker: most requests hit the L2 TLB, and dispatch waits with what it has looked up.
-const NARROW: &str = "base = \"default\"\nname = \"narrow\"\n[tlb]\nl1_entries = 1\n[walk]\nwalkers = 1\n";
-
 /// Virtual machines and every operand of the invalidations, with an L1 that holds what the tests put into it.
 const GUESTS: &str = r#"
 base = "default"
@@ -81,8 +43,10 @@ translation = true
 /// If there is none of this name.
 pub fn design(name: &str) -> Design {
     match name {
-        "odd" => Design::from_toml(ODD, "odd.toml").expect("the odd design is valid"),
-        "narrow" => Design::from_toml(NARROW, "narrow.toml").expect("the narrow design is valid"),
+        "odd" => Design::from_toml(include_str!("../designs/odd.toml"), "odd.toml")
+            .expect("the odd design is valid"),
+        "narrow" => Design::from_toml(include_str!("../designs/narrow.toml"), "narrow.toml")
+            .expect("the narrow design is valid"),
         "guests" => Design::from_toml(GUESTS, "guests.toml").expect("the guests design is valid"),
         "messages" => Design::from_toml(MESSAGES, "messages.toml").expect("the design is valid"),
         "counter" => Design::from_toml(COUNTER, "counter.toml").expect("the counter design is valid"),

@@ -373,7 +373,12 @@ impl<'a> Executor<'a> {
         while !rest.is_empty() {
             let mut count = rest.len();
             if let Some(mut room) = self.room() {
-                let needs = self.both.records_expected(rest.iter().map(Ask::request));
+                // What old values would be reported as is open.
+                let needs = if self.both.remembers() {
+                    rest.len() as u64
+                } else {
+                    self.both.records_expected(rest.iter().map(Ask::request))
+                };
                 // One more for a message of the IOMMU's own that cannot be written.
                 if needs + 1 > room && room > 0 {
                     self.empty_fault_queue()?;

@@ -224,3 +224,6 @@ pub fn run_on(
         failed,
     })
 }
+
+#[cfg(test)]
+mod tests;
