@@ -112,10 +112,8 @@ impl Golden {
             if port.beyond(address) {
                 return Err(MemoryFault::Access.into());
             }
-            if due != 0 {
-                if !port.compare_exchange(memory, at, bytes, word, word | due)? {
-                    return Ok(None);
-                }
+            if due != 0 && !port.compare_exchange(memory, at, bytes, word, word | due)? {
+                return Ok(None);
             }
             let dirty = pte::D.is_set(word | due);
             return Ok(Some(Stage {

@@ -50,8 +50,8 @@ pub enum ReplayError {
         cause: serde_json::Error,
     },
     /// Its design is not valid.
-    #[error(transparent)]
-    Design(#[from] pasidon_rtl::design::DesignError),
+    #[error("{0}")]
+    Design(String),
     /// The engines failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -118,10 +118,11 @@ impl Replay {
     /// # Errors
     /// [`ReplayError::Design`]
     pub fn design(&self) -> Result<Design, ReplayError> {
-        Ok(match &self.design_toml {
-            Some(text) => Design::from_toml(text, &self.design)?,
-            None => Design::load(&self.design)?,
-        })
+        let design = match &self.design_toml {
+            Some(text) => Design::from_toml(text, &self.design),
+            None => Design::load(&self.design),
+        };
+        design.map_err(|error| ReplayError::Design(error.to_string()))
     }
 
     /// Repeats it; with `waves`, writes a waveform there. The difference, if it still fails.
