@@ -8,7 +8,7 @@ TRACE_SKIP ?= 100000
 TRACE_TAKE ?= 300000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long generate lint check bench synth pnr trace traces docs
+.PHONY: help demo test test-long verify generate lint check bench synth pnr trace traces docs
 
 help: ## This list
 	@echo "Pasidon: a PASID-aware IOMMU and its driver. make VERB, where VERB is one of:"
@@ -20,8 +20,11 @@ demo: ## Real programs' accesses through bound PASIDs, on simulated hardware (DE
 test: ## Unit tests, co-simulation, lint of the emitted Verilog
 	@scripts/test.sh
 
-test-long: ## The same with the tests that take minutes
-	@scripts/test.sh long
+test-long: ## The same, and the long verification: 60 million operations in lockstep, mutants, coverage (hours)
+	@scripts/test.sh long && scripts/verify.sh
+
+verify: ## The long verification alone, kept in docs/verification.md: PART="lockstep mutation coverage" [OPS=n MUTANTS=n]
+	@scripts/verify.sh $(PART)
 
 generate: ## Verilog of a design: DESIGN=name or file, OUT=folder
 	@scripts/setup.sh core

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Tables of docs/verification.md from the JSON of the long verification.
+
+verification.py lockstep report.json...     one row for each run of `pasidon lockstep`, and the points of coverage
+verification.py mutation mutants.json       `pasidon mutate`: killed by module and by operator, survivors
+verification.py coverage coverage.json      `pasidon coverage`: lines and toggles by module
+"""
+
+import json
+import sys
+from collections import defaultdict
+
+
+def load(name):
+    with open(name, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def table(head, rows):
+    print("| " + " | ".join(head) + " |")
+    print("|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row) + " |")
+    print()
+
+
+def lockstep(*names):
+    runs = sorted((load(name) for name in names), key=lambda run: run["seed"])
+    total = {key: sum(run[key] for run in runs) for key in ("ops", "requests", "cycles", "mismatches")}
+    designs = len({run["hash"] for run in runs})
+    print(f"{total['ops']:,} operations on {designs} designs, {total['requests']:,} of them translation requests, in ", end="")
+    print(f"{total['cycles']:,} clock cycles: {total['mismatches']} mismatches.\n")
+    keys = ("design", "seed", "latency", "ops", "requests", "cycles", "mismatches")
+    rows = [[run[key] for key in keys] + [len(run["holes"])] for run in runs]
+    table(["design", "seed", "memory latency", "operations", "requests", "cycles", "mismatches", "points not met"], rows)
+
+    groups = defaultdict(lambda: [0, 0])
+    for run in runs:
+        for point, count in run["coverage"].items():
+            groups[point.split("/")[0]][1] += count
+    for point in {point for run in runs for point in run["coverage"]}:
+        groups[point.split("/")[0]][0] += 1
+    table(["kind of point", "points met", "times"], [[name, *both] for name, both in sorted(groups.items())])
+    full = [run for run in runs if run["design"] == "full"]
+    if full:
+        missed = set.intersection(*(set(run["holes"]) for run in full))
+        print("Not met on `full`: " + (", ".join(f"`{hole}`" for hole in sorted(missed)) or "nothing") + ".")
+
+
+def mutation(name):
+    report = load(name)
+    share = 100 * report["killed"] / max(1, report["count"])
+    print(f"{report['count']} single faults in the Verilog of `{report['design']}` (seed {report['seed']}), ", end="")
+    print(f"{report['killed']} killed: {share:.1f} %. Up to {report['ops']:,} operations under each of the seeds ", end="")
+    print(", ".join(str(seed) for seed in report["lockstep_seeds"]) + ".\n")
+    groups = {}
+    for verdict, list_ in ((1, report["kills"]), (0, report["survivors"])):
+        for tried in list_:
+            for key in ("module", "operator"):
+                counts = groups.setdefault((key, str(tried[key])), [0, 0])
+                counts[0] += 1
+                counts[1] += verdict
+    for key in ("module", "operator"):
+        rows = [[f"`{name}`", *counts] for (kind, name), counts in sorted(groups.items()) if kind == key]
+        table([key, "faults", "killed"], rows)
+    for tried in report["survivors"]:
+        print(f"- Survived: `{tried['id']}`, line {tried['line']}: `{tried['before'].strip()}` became `{tried['after'].strip()}`")
+
+
+def coverage(name):
+    report = load(name)
+    print(f"`{report['design']}`, {report['ops']:,} operations, seeds {', '.join(map(str, report['seeds']))}.\n")
+    rows = []
+    for counts in report["modules"] + [{**report["total"], "module": "all"}]:
+        row = [f"`{counts['module']}`"]
+        for kind in ("lines", "toggles"):
+            covered, total = counts[f"{kind}_covered"], counts[kind]
+            row += [f"{covered} of {total}", f"{100 * covered / max(1, total):.1f} %"]
+        rows.append(row)
+    table(["module", "lines", "", "toggles", ""], rows)
+
+
+def main():
+    actions = {"lockstep": lockstep, "mutation": mutation, "coverage": coverage}
+    action = actions.get(sys.argv[1] if len(sys.argv) > 1 else "")
+    if action is None or len(sys.argv) < 3:
+        sys.exit(__doc__)
+    action(*sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

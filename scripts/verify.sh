@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# verify.sh [lockstep] [mutation] [coverage]   The long verification, all of it unless parts are named; its tables are kept in
+# docs/verification.md. OPS: operations for each design; MUTANTS: single faults; JOBS: how many run at once.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+"$ROOT/scripts/setup.sh" core
+need_cargo
+cd "$ROOT"
+OPS=${OPS:-4250000}
+MUTANTS=${MUTANTS:-120}
+JOBS=${JOBS:-$(nproc)}
+parts=("$@")
+[ $# -gt 0 ] || parts=(lockstep mutation coverage)
+out=$TARGET/verify
+mkdir -p "$out"
+
+# Design, memory latency in cycles, seed.
+RUNS='tiny 1 11
+tiny 200 12
+default 20 13
+large 100 14
+full 8 15
+full 200 16
+odd 60 17
+guests 30 18
+small32 3 19
+updates 5 20
+messages 12 21
+swapped 4 22
+narrow 2 23
+wide 40 24'
+
+file_of() { if [ -f "tests/designs/$1.toml" ]; then echo "tests/designs/$1.toml"; else echo "$1"; fi; }
+
+one_run() {
+    read -r design latency seed <<<"$1"
+    local name=$design-$latency-$seed
+    "$PASIDON" lockstep --design "$(file_of "$design")" --latency "$latency" --seed "$seed" --ops "$OPS" \
+        --json "$out/$name.json" --out "$out/$name-failure" >"$out/$name.log" 2>&1 ||
+        { tail -n 5 "$out/$name.log" >&2; return 1; }
+    note "$design, latency $latency, seed $seed: no difference in $OPS operations"
+}
+
+step "Build the simulator" cargo build --release -p pasidon-sim --bin pasidon
+status=0
+for part in "${parts[@]}"; do
+    case $part in
+    lockstep)
+        rm -f "$out"/*-*-*.json
+        say "Lockstep: $(wc -l <<<"$RUNS") runs of $OPS operations, $JOBS at once"
+        export -f one_run file_of note
+        export PASIDON OPS out
+        xargs -P "$JOBS" -d '\n' -I{} bash -c 'one_run "$1"' _ {} <<<"$RUNS" || status=1
+        scripts/verification.py lockstep "$out"/*-*-*.json | scripts/fpga_report.py keep docs/verification.md lockstep
+        ;;
+    mutation)
+        say "Mutation: $MUTANTS single faults in the Verilog of full"
+        "$PASIDON" mutate --design full --count "$MUTANTS" --jobs "$JOBS" --json "$out/mutants.json" || status=1
+        scripts/verification.py mutation "$out/mutants.json" | scripts/fpga_report.py keep docs/verification.md mutation
+        ;;
+    coverage)
+        say "Coverage: lines and toggles of the Verilog of full"
+        "$PASIDON" coverage --design full --json "$out/coverage.json" || status=1
+        scripts/verification.py coverage "$out/coverage.json" | scripts/fpga_report.py keep docs/verification.md coverage
+        ;;
+    *) die "no part '$part'; there are lockstep, mutation, coverage" ;;
+    esac
+done
+exit $status
