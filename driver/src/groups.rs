@@ -84,7 +84,7 @@ struct Requests {
     /// Requests of groups that are, by the group's ticket.
     closed: Vec<(u64, PageRequest)>,
     line: VecDeque<Group>,
-    /// Groups that are being resolved, and whether their answer is being sent.
+    /// Groups that are being resolved, and whether somebody has claimed to answer them and is about to.
     serving: Vec<(Group, bool)>,
     /// Nothing is accepted or resolved any more.
     shut: bool,
@@ -320,8 +320,8 @@ impl Groups {
     /// Claims the right to answer a group that was taken. `None` if that has been done.
     pub(crate) fn claim(&mut self, job: &Job) -> Option<Answer> {
         let device = self.devices.get_mut(&job.device_id)?;
-        let entry = device.serving.iter_mut().find(|(group, _)| group.ticket == job.group.ticket)?;
-        entry.1 = true;
+        let claims = |entry: &&mut (Group, bool)| entry.0.ticket == job.group.ticket && !entry.1;
+        device.serving.iter_mut().find(claims)?.1 = true;
         device.closed.retain(|(ticket, _)| *ticket != job.group.ticket);
         Some(device.answer(job.device_id, &job.group))
     }
@@ -356,18 +356,26 @@ impl Groups {
 
     /// Claims some group of a device that was shut, to be answered Invalid. Whoever is resolving it will find
     /// it gone.
-    pub(crate) fn revoke(&mut self, device_id: u32) -> Option<Answer> {
+    pub(crate) fn revoke(&mut self, device_id: u32) -> Option<(Job, Answer)> {
         let device = self.devices.get_mut(&device_id)?;
-        let group = match device.serving.iter().position(|(_, answering)| !answering) {
-            Some(at) => device.serving.remove(at).0,
-            None => device.line.pop_front()?,
+        let group = match device.serving.iter_mut().find(|(_, answering)| !answering) {
+            Some((group, answering)) => {
+                *answering = true;
+                *group
+            }
+            None => {
+                let group = device.line.pop_front()?;
+                device.serving.push((group, true));
+                group
+            }
         };
         device.closed.retain(|(ticket, _)| *ticket != group.ticket);
-        Some(device.answer(device_id, &Group { verdict: Verdict::Invalid, ..group }))
+        let group = Group { verdict: Verdict::Invalid, ..group };
+        Some((Job { device_id, group }, device.answer(device_id, &group)))
     }
 
     /// [`revoke`](Self::revoke) for any device that was shut.
-    pub(crate) fn revoke_any(&mut self) -> Option<Answer> {
+    pub(crate) fn revoke_any(&mut self) -> Option<(Job, Answer)> {
         let stopped = |device: &Requests| {
             device.shut && (!device.line.is_empty() || device.serving.iter().any(|(_, answering)| !answering))
         };
@@ -381,7 +389,8 @@ impl Groups {
         self.refusals.retain(|answer| answer.device_id != device_id);
         groups -= self.refusals.len();
         self.sent += groups as u64;
-        while self.revoke(device_id).is_some() {
+        while let Some((job, _)) = self.revoke(device_id) {
+            self.finish(&job);
             groups += 1;
         }
         groups
@@ -427,7 +436,7 @@ impl Requests {
     }
 
     fn serves(&self, job: &Job) -> bool {
-        self.serving.iter().any(|(group, _)| group.ticket == job.group.ticket)
+        self.serving.iter().any(|(group, answering)| group.ticket == job.group.ticket && !answering)
     }
 
     fn answer(&self, device_id: u32, group: &Group) -> Answer {

@@ -2,11 +2,17 @@
 
 use crate::platform::Platform;
 
+/// What a thread does that finds a lock taken.
+#[cfg(not(test))]
+type Contended = spin::Spin;
+#[cfg(test)]
+use crate::tests::interleavings::Contended;
+
 /// A value that is looked at for a few instructions at a time.
 ///
 /// Never held across a callback, nor across a wait for hardware, except while a queue that failed is
 /// restarted.
-pub(crate) struct Lock<T>(spin::Mutex<T>);
+pub(crate) struct Lock<T>(spin::mutex::Mutex<T, Contended>);
 
 /// Access to the value of a [`Lock`]; the lock is released before interrupts are unmasked.
 pub(crate) struct Guard<'a, T> {
@@ -28,7 +34,7 @@ impl Drop for Masked<'_> {
 
 impl<T> Lock<T> {
     pub(crate) const fn new(value: T) -> Self {
-        Self(spin::Mutex::new(value))
+        Self(spin::mutex::Mutex::new(value))
     }
 
     pub(crate) fn lock<'a>(&'a self, platform: &'a dyn Platform) -> Guard<'a, T> {
@@ -61,7 +67,7 @@ pub(crate) struct Turn<T>(spin::Mutex<T>);
 
 impl<T> Turn<T> {
     pub(crate) const fn new(value: T) -> Self {
-        Self(spin::Mutex::new(value))
+        Self(spin::mutex::Mutex::new(value))
     }
 
     pub(crate) fn take(&self, platform: &dyn Platform) -> spin::MutexGuard<'_, T> {

@@ -197,9 +197,10 @@ impl Inner {
     /// Answers everything of a device that was shut, and waits for answers that are being sent.
     pub(crate) fn answer_revoked(&self, device_id: u32) {
         loop {
-            let answer = self.requests.lock(self.platform()).revoke(device_id);
-            let Some(answer) = answer else { break };
+            let revoked = self.requests.lock(self.platform()).revoke(device_id);
+            let Some((job, answer)) = revoked else { break };
             self.send(answer);
+            self.requests.lock(self.platform()).finish(&job);
         }
         while self.requests.lock(self.platform()).serves(device_id, None, u64::MAX) {
             self.platform().relax();
@@ -208,9 +209,10 @@ impl Inner {
 
     fn answer_all_revoked(&self) {
         loop {
-            let answer = self.requests.lock(self.platform()).revoke_any();
-            let Some(answer) = answer else { break };
+            let revoked = self.requests.lock(self.platform()).revoke_any();
+            let Some((job, answer)) = revoked else { break };
             self.send(answer);
+            self.requests.lock(self.platform()).finish(&job);
         }
     }
 

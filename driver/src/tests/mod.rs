@@ -6,6 +6,7 @@ mod bringup;
 mod devices;
 mod exit;
 mod faults;
+pub(crate) mod interleavings;
 mod invalidate;
 mod misbehaviour;
 mod page_requests;
