@@ -325,7 +325,11 @@ fn clause_17_disabling_and_cutting_off_against_the_service() {
             let handle = bench.iommu.bind(1, mm.clone()).unwrap();
             let pasid = handle.pasid();
             let services = [service(&bench, 2), service(&bench, 2)];
-            (0..4).for_each(|index| bench.fake.page_request(request(1, pasid, index, 0x1000)));
+            // Half of them for a PASID that nobody has.
+            let nobody = crate::Pasid::new(99).unwrap();
+            for (index, pasid) in (0..).zip([pasid, nobody, pasid, nobody]) {
+                bench.fake.page_request(request(1, pasid, index, 0x1000));
+            }
             if cut {
                 bench.iommu.cut_off(1).unwrap();
             } else {
