@@ -454,3 +454,47 @@ impl Requests {
 fn same_group(a: &PageRequest, b: &PageRequest) -> bool {
     (a.index, a.pv, a.pid) == (b.index, b.pv, b.pid)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_one_group() -> (Groups, Counters) {
+        let (mut groups, counters) = (Groups::new(4).unwrap(), Counters::default());
+        groups.open(1, Requester::of(1, None), 4, false).unwrap();
+        let request =
+            PageRequest { did: 1, pv: true, pid: 5, read: true, last: true, ..PageRequest::default() };
+        groups.accept(request, &counters);
+        (groups, counters)
+    }
+
+    #[test]
+    fn a_group_can_be_claimed_once() {
+        let (mut groups, counters) = with_one_group();
+        let call = groups.begin_call();
+        let job = groups.take(call).unwrap();
+        groups.shut(1, &counters);
+        let (revoked, _) = groups.revoke(1).unwrap();
+        // While the one who revoked it sends the answer, nobody else may, and it counts as being served.
+        assert!(groups.claim(&job).is_none());
+        assert!(matches!(groups.next(&job), Next::Gone));
+        assert!(groups.revoke(1).is_none() && groups.revoke_any().is_none());
+        assert!(groups.serves(1, Some(5), groups.newest()));
+        groups.finish(&revoked);
+        assert!(groups.claim(&job).is_none());
+        assert!(!groups.serves(1, None, u64::MAX));
+    }
+
+    #[test]
+    fn a_group_that_is_being_answered_can_not_be_revoked() {
+        let (mut groups, counters) = with_one_group();
+        let call = groups.begin_call();
+        let job = groups.take(call).unwrap();
+        assert!(groups.claim(&job).is_some() && groups.claim(&job).is_none());
+        groups.shut(1, &counters);
+        assert!(groups.revoke(1).is_none());
+        assert!(groups.serves(1, None, u64::MAX));
+        groups.finish(&job);
+        assert!(!groups.serves(1, None, u64::MAX));
+    }
+}

@@ -1,0 +1,860 @@
+/*
+ * Pasidon, the IOMMU driver, for C. Generated from capi/src by `UPDATE=1 cargo test -p pasidon-capi`: don't edit.
+ *
+ * Functions that return int return 0, or minus one of enum iommu_error. Functions that return a pointer return one
+ * that IOMMU_IS_ERR accepts if they fail, and IOMMU_PTR_ERR is the code then.
+ *
+ * Link with libpasidon_capi.a, -lpthread, -ldl and -lm.
+ */
+
+#ifndef PASIDON_H
+#define PASIDON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+/** Whether a pointer that was returned is an error. */
+#define IOMMU_IS_ERR(pointer) ((uintptr_t)(pointer) >= (uintptr_t)-4095)
+/** The error that was returned as a pointer: minus one of enum iommu_error. */
+#define IOMMU_PTR_ERR(pointer) ((int)(intptr_t)(pointer))
+
+
+/**
+ * Error codes, with the numbers of Linux where there is one that fits. Functions return them negated.
+ */
+enum iommu_error {
+  /**
+   * The address space has exited.
+   */
+  IOMMU_ERROR_EXITED = 3,
+  /**
+   * The IOMMU did not confirm: a memory fault, an illegal command, a queue that can't be restarted.
+   */
+  IOMMU_ERROR_HARDWARE = 5,
+  /**
+   * There is no memory, or none within the reach of the IOMMU.
+   */
+  IOMMU_ERROR_MEMORY = 12,
+  /**
+   * Bonds are in the way.
+   */
+  IOMMU_ERROR_BUSY = 16,
+  /**
+   * This is on, or set to something else, already.
+   */
+  IOMMU_ERROR_EXISTS = 17,
+  /**
+   * The PASID of the address space is from another space.
+   */
+  IOMMU_ERROR_FOREIGN_PASID = 18,
+  /**
+   * SVA is not enabled for the device, or something that this needs is not.
+   */
+  IOMMU_ERROR_DEVICE = 19,
+  /**
+   * An argument is NULL or outside its range, or the IOMMU can't use the page table.
+   */
+  IOMMU_ERROR_INVALID = 22,
+  /**
+   * There is no free PASID that the device can carry.
+   */
+  IOMMU_ERROR_NO_PASID = 28,
+  /**
+   * The PASID of the address space is larger than the device can carry.
+   */
+  IOMMU_ERROR_WIDE = 75,
+  /**
+   * The IOMMU can't do this.
+   */
+  IOMMU_ERROR_UNSUPPORTED = 95,
+  /**
+   * The device is being removed or was cut off.
+   */
+  IOMMU_ERROR_LEAVING = 108,
+  /**
+   * The hardware did not do something in time.
+   */
+  IOMMU_ERROR_TIMEOUT = 110,
+  /**
+   * There is no free tag for the address space.
+   */
+  IOMMU_ERROR_NO_TAG = 119,
+};
+
+/**
+ * The format of a page table.
+ */
+enum iommu_page_table {
+  /**
+   * Three levels, 39-bit virtual addresses.
+   */
+  IOMMU_PAGE_TABLE_SV39 = 39,
+  /**
+   * Four levels, 48-bit virtual addresses.
+   */
+  IOMMU_PAGE_TABLE_SV48 = 48,
+  /**
+   * Five levels, 57-bit virtual addresses.
+   */
+  IOMMU_PAGE_TABLE_SV57 = 57,
+};
+
+/**
+ * What became of a page request; what `iommu_mm_ops.handle_fault` returns. Any other value means failure.
+ */
+enum iommu_resolution {
+  /**
+   * The page is present with the permissions asked for.
+   */
+  IOMMU_RESOLUTION_POPULATED = 0,
+  /**
+   * There is no such mapping, or it forbids the access.
+   */
+  IOMMU_RESOLUTION_INVALID = 1,
+  /**
+   * The page could not be provided.
+   */
+  IOMMU_RESOLUTION_FAILURE = 2,
+  /**
+   * Not now: the device goes on waiting, and the next iommu_service_page_requests asks again.
+   */
+  IOMMU_RESOLUTION_NOT_NOW = 3,
+};
+
+/**
+ * What a device is told about a recoverable fault; what `iommu_sva_ops.fault` returns. Any other value means as
+ * resolved.
+ */
+enum iommu_decision {
+  /**
+   * What the address space's answer amounts to.
+   */
+  IOMMU_DECISION_AS_RESOLVED = 0,
+  /**
+   * The device may retry.
+   */
+  IOMMU_DECISION_RETRY = 1,
+  /**
+   * The device must not retry.
+   */
+  IOMMU_DECISION_INVALID = 2,
+  /**
+   * The device should stop using the page-request interface.
+   */
+  IOMMU_DECISION_FAILURE = 3,
+};
+
+/**
+ * How important a message is.
+ */
+enum iommu_log_level {
+  /**
+   * Something failed.
+   */
+  IOMMU_LOG_LEVEL_ERROR = 1,
+  /**
+   * Something was wrong and has been dealt with.
+   */
+  IOMMU_LOG_LEVEL_WARNING = 2,
+  /**
+   * What an operator may want to know.
+   */
+  IOMMU_LOG_LEVEL_INFO = 3,
+  /**
+   * What a developer may want to know.
+   */
+  IOMMU_LOG_LEVEL_DEBUG = 4,
+};
+
+/**
+ * An IOMMU that is up and translating.
+ */
+struct iommu;
+
+#if defined(IOMMU_FAKE)
+/**
+ * A machine to try a driver on.
+ */
+struct iommu_fake;
+#endif
+
+/**
+ * An address space that devices can be bound to.
+ */
+struct iommu_mm;
+
+/**
+ * The PASIDs of a system.
+ */
+struct iommu_pasid_space;
+
+/**
+ * A device bound to an address space. Binding the same two again gives the same pointer.
+ */
+struct iommu_sva;
+
+/**
+ * A device: the IOMMU that it is behind, and its id there. C makes these as it needs them.
+ */
+struct iommu_device {
+  /**
+   * The IOMMU.
+   */
+  struct iommu *iommu;
+  /**
+   * Segment (bits 23:16) and requester id (bits 15:0).
+   */
+  uint32_t id;
+};
+
+/**
+ * What state a device is in.
+ */
+struct iommu_device_state {
+  /**
+   * Address spaces that it is bound to.
+   */
+  size_t bonds;
+  /**
+   * It may use ATS.
+   */
+  bool ats;
+  /**
+   * It may send page requests.
+   */
+  bool page_requests;
+  /**
+   * It was cut off, by iommu_device_cut_off or because it did not complete an invalidation.
+   */
+  bool cut_off;
+};
+
+/**
+ * Access to one IOMMU's registers, to memory that it can reach, to time, and to a way of waiting. `context` is passed
+ * to each function.
+ *
+ * All functions may be called from several threads at once, some with the driver's spin locks held, and none may call
+ * the driver. `relax`, `mask` and `unmask` may be NULL; the others must be there.
+ */
+struct iommu_platform {
+  /**
+   * For the functions' own use.
+   */
+  void *context;
+  /**
+   * Reads the 32-bit register at a byte offset of the register page.
+   */
+  uint32_t (*read32)(void *context, uint32_t offset);
+  /**
+   * Reads the 64-bit register at a byte offset.
+   */
+  uint64_t (*read64)(void *context, uint32_t offset);
+  /**
+   * Writes the 32-bit register at a byte offset.
+   */
+  void (*write32)(void *context, uint32_t offset, uint32_t value);
+  /**
+   * Writes the 64-bit register at a byte offset.
+   */
+  void (*write64)(void *context, uint32_t offset, uint64_t value);
+  /**
+   * Allocates memory that the IOMMU can reach, aligned to `align`, a power of two. Returns its physical address, or
+   * UINT64_MAX if there is none.
+   */
+  uint64_t (*alloc)(void *context, size_t bytes, size_t align);
+  /**
+   * Returns memory that `alloc` gave, with the same size.
+   */
+  void (*free)(void *context, uint64_t paddr, size_t bytes);
+  /**
+   * Reads the aligned doubleword at a physical address, whole.
+   */
+  uint64_t (*load64)(void *context, uint64_t paddr);
+  /**
+   * Writes the aligned doubleword at a physical address, whole.
+   */
+  void (*store64)(void *context, uint64_t paddr, uint64_t value);
+  /**
+   * Orders every earlier memory and register access before every later one.
+   */
+  void (*fence)(void *context);
+  /**
+   * The time in ticks. It must advance while the driver polls.
+   */
+  uint64_t (*now)(void *context);
+  /**
+   * Called once per turn of every polling loop. May be NULL.
+   */
+  void (*relax)(void *context);
+  /**
+   * Keeps interrupt handlers off that call the driver on this CPU, and returns what `unmask` needs. May be NULL.
+   */
+  size_t (*mask)(void *context);
+  /**
+   * Undoes `mask`. May be NULL.
+   */
+  void (*unmask)(void *context, size_t state);
+};
+
+/**
+ * How an IOMMU is set up. iommu_config_init fills in what is usual.
+ */
+struct iommu_config {
+  /**
+   * Width of the device ids in use, in bits: 1 to 24.
+   */
+  uint32_t device_id_width;
+  /**
+   * Logarithm to base 2 of the command queue's entries: 3 to 15.
+   */
+  uint32_t command_queue_log2;
+  /**
+   * Logarithm to base 2 of the fault queue's entries: 3 to 15.
+   */
+  uint32_t fault_queue_log2;
+  /**
+   * Logarithm to base 2 of the page-request queue's entries: 3 to 15.
+   */
+  uint32_t page_request_queue_log2;
+  /**
+   * How many ticks the IOMMU may take for one step.
+   */
+  uint64_t timeout;
+  /**
+   * How many ticks a command may take that waits for devices: longer than the IOMMU itself waits for them.
+   */
+  uint64_t device_timeout;
+  /**
+   * A range of more pages than this is invalidated by invalidating its whole address space.
+   */
+  uint64_t range_limit;
+  /**
+   * Interrupt vector (wire) of the fault queue, 0 to 15; -1 to poll.
+   */
+  int8_t fault_vector;
+  /**
+   * Interrupt vector (wire) of the page-request queue, 0 to 15; -1 to poll.
+   */
+  int8_t page_request_vector;
+  /**
+   * The PASIDs to draw from: IOMMUs where the same address space may be bound share one space. NULL: one of its own.
+   */
+  struct iommu_pasid_space *pasids;
+};
+
+/**
+ * What a device wanted to do when it needed a page.
+ */
+struct iommu_access {
+  /**
+   * The virtual address, of which the low 12 bits may be 0.
+   */
+  uint64_t address;
+  /**
+   * It wants to read.
+   */
+  bool read;
+  /**
+   * It wants to write.
+   */
+  bool write;
+  /**
+   * It wants to execute.
+   */
+  bool execute;
+  /**
+   * It asks for supervisor privilege.
+   */
+  bool privileged;
+};
+
+/**
+ * What an address space does. Any function may be NULL. They may be called from any thread.
+ */
+struct iommu_mm_ops {
+  /**
+   * Makes a page present that a device asks for. Called by iommu_service_page_requests without driver locks. Returns
+   * one of enum iommu_resolution. It may be called, or be running, when the address space exits, and then makes
+   * nothing present any more. NULL: no page can be asked for.
+   */
+  int (*handle_fault)(void *context, const struct iommu_access *access);
+  /**
+   * Nothing refers to the address space any more, and its PASID can be another's.
+   */
+  void (*release)(void *context);
+};
+
+/**
+ * What iommu_service_page_requests did.
+ */
+struct iommu_page_request_report {
+  /**
+   * Groups that were resolved and answered.
+   */
+  size_t groups;
+  /**
+   * Groups that wait because an address space said "not now". The next call asks again.
+   */
+  size_t deferred;
+  /**
+   * The queue had been full, and requests were lost; their devices were told to retry.
+   */
+  bool overflow;
+  /**
+   * The IOMMU could not write a request, and requests were lost; their devices were told that the interface failed.
+   */
+  bool memory_fault;
+  /**
+   * There is more to do. Call again.
+   */
+  bool more;
+};
+
+/**
+ * What iommu_service_faults found.
+ */
+struct iommu_fault_report {
+  /**
+   * Fault records, including those that went to callbacks.
+   */
+  size_t records;
+  /**
+   * Records that were dropped because they were about address spaces that have exited.
+   */
+  size_t suppressed;
+  /**
+   * The queue had been full, and records were lost.
+   */
+  bool overflow;
+  /**
+   * The IOMMU could not write a record, and records were lost.
+   */
+  bool memory_fault;
+  /**
+   * There are more records. Call again.
+   */
+  bool more;
+};
+
+/**
+ * A number that the driver counts.
+ */
+struct iommu_statistic {
+  /**
+   * Its name, which is not terminated.
+   */
+  const char *name;
+  /**
+   * How long the name is.
+   */
+  size_t name_length;
+  /**
+   * The count since the IOMMU was brought up.
+   */
+  uint64_t value;
+};
+
+/**
+ * A fault of a device in a bound address space.
+ */
+struct iommu_fault {
+  /**
+   * What the device wanted to do.
+   */
+  struct iommu_access access;
+  /**
+   * A page request that could not be resolved: the device waits for the decision. If false, the access has been
+   * refused already.
+   */
+  bool recoverable;
+  /**
+   * The IOMMU's cause code, if the access has been refused.
+   */
+  uint16_t cause;
+};
+
+/**
+ * The callbacks of a device driver. Any function may be NULL. They run without driver locks, from any thread, and must
+ * not unbind what they are called for, which would wait for them.
+ */
+struct iommu_sva_ops {
+  /**
+   * The address space is going away: called once, while the page tables are still there. The handle is still to be
+   * unbound later.
+   */
+  void (*mm_exit)(struct iommu_sva *handle, void *drvdata);
+  /**
+   * An access was refused, or a page request could not be resolved. Returns one of enum iommu_decision.
+   */
+  int (*fault)(struct iommu_sva *handle, void *drvdata, const struct iommu_fault *fault);
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Gives a device a context, so that it can be bound. Its PASIDs have `pasid_width` bits, 1 to 20. Its accesses without
+ * a PASID fault, or, with `pass_untagged`, reach physical memory untranslated.
+ *
+ * # Safety
+ * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ */
+int iommu_device_enable_sva(const struct iommu_device *device,
+                            uint32_t pasid_width,
+                            bool pass_untagged);
+
+/**
+ * Takes a device's context away. It has been told to stop, and has no bonds.
+ *
+ * # Safety
+ * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ */
+int iommu_device_disable_sva(const struct iommu_device *device);
+
+/**
+ * Lets a device use ATS; the device's own enable bit is set afterwards. The device is idle and has no bonds. `segment`
+ * is what messages to it name, 0 to 255, or -1: bits 23:16 of the device id if they are not 0.
+ *
+ * # Safety
+ * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ */
+int iommu_device_enable_ats(const struct iommu_device *device,
+                            int16_t segment);
+
+/**
+ * Takes ATS and page requests from an idle device whose own enable bits have been cleared. Bonds stay.
+ *
+ * # Safety
+ * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ */
+int iommu_device_disable_ats(const struct iommu_device *device);
+
+/**
+ * Lets a device have so many page requests outstanding; the device's own enable bit is set afterwards.
+ * `response_needs_pasid` is the device's "PRG Response PASID Required" bit.
+ *
+ * # Safety
+ * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ */
+int iommu_device_enable_pri(const struct iommu_device *device, size_t outstanding, bool response_needs_pasid);
+
+/**
+ * Takes page requests from a device whose own enable bit has been cleared. What is pending is answered Invalid Request.
+ *
+ * # Safety
+ * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ */
+int iommu_device_disable_pri(const struct iommu_device *device);
+
+/**
+ * Refuses everything from a device from now on: it is gone, or about to be reset.
+ *
+ * # Safety
+ * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ */
+int iommu_device_cut_off(const struct iommu_device *device);
+
+/**
+ * Lets a device in again that was cut off and has been reset since.
+ *
+ * # Safety
+ * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ */
+int iommu_device_reinstate(const struct iommu_device *device);
+
+/**
+ * The state of a device for which SVA is enabled.
+ *
+ * # Safety
+ * `device` is NULL or points to a device whose IOMMU is NULL or alive; `state` is NULL or points to memory for one.
+ */
+int iommu_device_get_state(const struct iommu_device *device,
+                           struct iommu_device_state *state);
+
+/**
+ * The meaning of an error code, with or without its minus sign. Never NULL.
+ */
+const char *iommu_strerror(int error);
+
+#if defined(IOMMU_FAKE)
+/**
+ * A machine just out of reset, with no devices.
+ */
+struct iommu_fake *iommu_fake_create(void);
+#endif
+
+#if defined(IOMMU_FAKE)
+/**
+ * Ends a machine. NULL is ignored.
+ *
+ * # Safety
+ * `fake` is NULL or comes from `iommu_fake_create`, its IOMMU has been destroyed, and it is not used again.
+ */
+void iommu_fake_destroy(struct iommu_fake *fake);
+#endif
+
+#if defined(IOMMU_FAKE)
+/**
+ * The machine's IOMMU and memory, as iommu_create wants them.
+ *
+ * # Safety
+ * `fake` is alive, and stays so for as long as what `platform` is used for; `platform` points to memory for one.
+ */
+void iommu_fake_platform(struct iommu_fake *fake,
+                         struct iommu_platform *platform);
+#endif
+
+#if defined(IOMMU_FAKE)
+/**
+ * Puts a device on the bus that speaks ATS and PRI. If `completes` is false it never completes an invalidation.
+ *
+ * # Safety
+ * `fake` is alive.
+ */
+void iommu_fake_attach(struct iommu_fake *fake,
+                       uint32_t device_id,
+                       bool completes);
+#endif
+
+#if defined(IOMMU_FAKE)
+/**
+ * A device's access to a virtual address, through its translation cache. Returns 0 and the physical address, 1 if the
+ * page is not there, 2 if the IOMMU refuses.
+ *
+ * # Safety
+ * `fake` is alive; `paddr` points to memory for an address.
+ */
+int iommu_fake_access(struct iommu_fake *fake,
+                      uint32_t device_id,
+                      uint32_t pasid,
+                      uint64_t address,
+                      bool write,
+                      uint64_t *paddr);
+#endif
+
+#if defined(IOMMU_FAKE)
+/**
+ * A device asks for a page, in a group of its own.
+ *
+ * # Safety
+ * `fake` is alive.
+ */
+void iommu_fake_page_request(struct iommu_fake *fake,
+                             uint32_t device_id,
+                             uint32_t pasid,
+                             uint16_t index,
+                             uint64_t address,
+                             bool write);
+#endif
+
+#if defined(IOMMU_FAKE)
+/**
+ * The code of the last answer to a page request that a device has got, -1 if there was none since the last call.
+ *
+ * # Safety
+ * `fake` is alive.
+ */
+int iommu_fake_response(struct iommu_fake *fake,
+                        uint32_t device_id);
+#endif
+
+#if defined(IOMMU_FAKE)
+/**
+ * How often the driver, or the program, did something that software must not do.
+ *
+ * # Safety
+ * `fake` is alive.
+ */
+size_t iommu_fake_violations(struct iommu_fake *fake);
+#endif
+
+/**
+ * Fills in what is usual: 8-bit device ids, queues of a page each, ten million ticks (a thousand million for devices),
+ * polling, PASIDs of its own.
+ *
+ * # Safety
+ * `config` is NULL or points to memory for one.
+ */
+void iommu_config_init(struct iommu_config *config);
+
+/**
+ * PASIDs from 1 to `max` (at most 2^20 - 1), for several IOMMUs to share.
+ */
+struct iommu_pasid_space *iommu_pasid_space_create(uint32_t max);
+
+/**
+ * Lets go of PASIDs. They live on as long as IOMMUs and address spaces use them. NULL is ignored.
+ *
+ * # Safety
+ * `space` is NULL or comes from `iommu_pasid_space_create`, and the caller does not use it again.
+ */
+void iommu_pasid_space_put(struct iommu_pasid_space *space);
+
+/**
+ * Brings an IOMMU up: with queues and an empty device directory, in which everything is refused until its device is
+ * enabled. `config` may be NULL for what is usual.
+ *
+ * # Safety
+ * `platform` is NULL or points to functions that do what `iommu_platform` says, with its context, from any thread, for
+ * as long as the IOMMU exists; it is copied. `config` is NULL or points to one, whose `pasids` is NULL or alive.
+ */
+struct iommu *iommu_create(const struct iommu_platform *platform,
+                           const struct iommu_config *config);
+
+/**
+ * Lets go of an IOMMU. When nothing is bound to it any more it is set to Off, in which it refuses everything. NULL is
+ * ignored.
+ *
+ * # Safety
+ * `iommu` is NULL or comes from `iommu_create`, nobody is using it, and the caller does not use it again.
+ */
+void iommu_destroy(struct iommu *iommu);
+
+/**
+ * Has messages up to a level (enum iommu_log_level) passed to a function, with their length; they are not terminated.
+ * Once per program: later calls are refused with IOMMU_ERROR_EXISTS.
+ *
+ * # Safety
+ * `sink` is NULL or can be called from any thread for as long as the program runs, also with the driver's locks held,
+ * and does not call the driver.
+ */
+int iommu_log_to(int level,
+                 void (*sink)(int level, const char *message, size_t length));
+
+/**
+ * An address space whose page table has this format and this root page (a physical address). Returns NULL if the
+ * format does not exist or `ops` is NULL. The operating system then has the duties that iommu_invalidate_range and
+ * iommu_mm_exit tell of.
+ *
+ * # Safety
+ * `ops` is NULL or points to functions that do what `iommu_mm_ops` says, with `context`, from any thread, until
+ * `release` is called. It is copied.
+ */
+struct iommu_mm *iommu_mm_create(const struct iommu_mm_ops *ops,
+                                 void *context,
+                                 int page_table,
+                                 uint64_t root);
+
+/**
+ * Lets go of an address space. It lives on as long as it is bound. NULL is ignored.
+ *
+ * # Safety
+ * `mm` is NULL or comes from `iommu_mm_create`, and the caller does not use it again.
+ */
+void iommu_mm_put(struct iommu_mm *mm);
+
+/**
+ * Makes every device forget what it may have cached of the addresses `start` to `end` (exclusive). The page table has
+ * been changed already; pages can be reused when this has returned 0. `tables`: page-table pages are about to be freed.
+ *
+ * Does not sleep and allocates nothing: may be called from any context where `mask` lets the driver take a spin lock.
+ *
+ * # Safety
+ * `iommu` and `mm` are NULL or alive.
+ */
+int iommu_invalidate_range(struct iommu *iommu,
+                           struct iommu_mm *mm,
+                           uint64_t start,
+                           uint64_t end,
+                           bool tables);
+
+/**
+ * The address space is dying: calls the `mm_exit` of each of its bonds once, then has all accesses with its PASID
+ * refused. To be called for every IOMMU where it may be bound, while the page tables are still there; they are freed
+ * after 0 was returned. Bonds remain to be unbound.
+ *
+ * # Safety
+ * `iommu` and `mm` are NULL or alive.
+ */
+int iommu_mm_exit(struct iommu *iommu,
+                  struct iommu_mm *mm);
+
+/**
+ * Resolves page requests, at most `budget` groups, and answers the devices. Called after the page-request interrupt, or
+ * from time to time, from any number of ordinary threads. `report` may be NULL.
+ *
+ * # Safety
+ * `iommu` is NULL or alive; `report` is NULL or points to memory for one.
+ */
+int iommu_service_page_requests(struct iommu *iommu,
+                                size_t budget,
+                                struct iommu_page_request_report *report);
+
+/**
+ * The part of that for interrupt handlers: takes requests out of the IOMMU's queue. Returns whether
+ * iommu_service_page_requests has something to do.
+ *
+ * # Safety
+ * `iommu` is NULL or alive.
+ */
+bool iommu_receive_page_requests(struct iommu *iommu);
+
+/**
+ * Empties the fault queue and calls the `fault` callbacks of the bonds concerned. Called on the fault interrupt, or
+ * from time to time. `report` may be NULL.
+ *
+ * # Safety
+ * `iommu` is NULL or alive; `report` is NULL or points to memory for one.
+ */
+int iommu_service_faults(struct iommu *iommu,
+                         struct iommu_fault_report *report);
+
+/**
+ * Fills in what the driver has counted, up to `count` numbers, and returns how many there are. The names live for ever.
+ *
+ * # Safety
+ * `iommu` is NULL or alive; `entries` points to memory for `count` entries, or is NULL and `count` 0.
+ */
+size_t iommu_statistics(const struct iommu *iommu,
+                        struct iommu_statistic *entries,
+                        size_t count);
+
+/**
+ * Binds a device to an address space: the device may use its virtual addresses with the handle's PASID. The same two
+ * give the same handle, and as many unbinds are needed as there were binds.
+ *
+ * Errors: IOMMU_ERROR_DEVICE, _LEAVING, _NO_PASID, _WIDE, _FOREIGN_PASID, _NO_TAG, _INVALID, _EXITED, _MEMORY.
+ *
+ * # Safety
+ * `dev` is NULL or points to a device whose IOMMU is NULL or alive; `mm` is NULL or alive.
+ */
+struct iommu_sva *iommu_sva_bind_device(const struct iommu_device *dev,
+                                        struct iommu_mm *mm);
+
+/**
+ * Gives a bind back. Before the last one the device has been told to stop using the PASID, and what it had issued has
+ * reached the IOMMU. When that returns, the device can't reach the address space, and no callback runs or will run. It
+ * can't fail. The device driver always does so in the end, also after the address space has exited.
+ *
+ * # Safety
+ * `handle` is NULL, which is ignored, or comes from an `iommu_sva_bind_device` that has not been answered yet. After
+ * the last unbind it is not used again.
+ */
+void iommu_sva_unbind_device(struct iommu_sva *handle);
+
+/**
+ * The PASID that the device uses for the address space.
+ *
+ * # Safety
+ * `handle` is bound.
+ */
+uint32_t iommu_sva_get_pasid(const struct iommu_sva *handle);
+
+/**
+ * Attaches callbacks to a bond. The same `ops` and `drvdata` again do nothing; others are refused with
+ * IOMMU_ERROR_EXISTS. `ops` is copied, but told from others by its address.
+ *
+ * # Safety
+ * `handle` is NULL or bound; `ops` is NULL or points to functions that do what `iommu_sva_ops` says, with `drvdata`,
+ * from any thread, until the last unbind has returned.
+ */
+int iommu_sva_set_ops(struct iommu_sva *handle,
+                      const struct iommu_sva_ops *ops,
+                      void *drvdata);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* PASIDON_H */

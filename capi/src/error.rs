@@ -1,0 +1,170 @@
+//! Error codes.
+
+use core::ffi::{c_char, c_int};
+use pasidon_driver::{
+    BindError, CommandError, DeviceError, DisableError, EnableError, InitError, SetOpsError,
+};
+
+/// Error codes, with the numbers of Linux where there is one that fits. Functions return them negated.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum iommu_error {
+    /// The address space has exited.
+    Exited = 3,
+    /// The IOMMU did not confirm: a memory fault, an illegal command, a queue that can't be restarted.
+    Hardware = 5,
+    /// There is no memory, or none within the reach of the IOMMU.
+    Memory = 12,
+    /// Bonds are in the way.
+    Busy = 16,
+    /// This is on, or set to something else, already.
+    Exists = 17,
+    /// The PASID of the address space is from another space.
+    ForeignPasid = 18,
+    /// SVA is not enabled for the device, or something that this needs is not.
+    Device = 19,
+    /// An argument is NULL or outside its range, or the IOMMU can't use the page table.
+    Invalid = 22,
+    /// There is no free PASID that the device can carry.
+    NoPasid = 28,
+    /// The PASID of the address space is larger than the device can carry.
+    Wide = 75,
+    /// The IOMMU can't do this.
+    Unsupported = 95,
+    /// The device is being removed or was cut off.
+    Leaving = 108,
+    /// The hardware did not do something in time.
+    Timeout = 110,
+    /// There is no free tag for the address space.
+    NoTag = 119,
+}
+
+const TEXTS: &[(iommu_error, &core::ffi::CStr)] = &[
+    (iommu_error::Exited, c"the address space has exited"),
+    (
+        iommu_error::Hardware,
+        c"the IOMMU did not confirm: a memory fault, an illegal command, a queue that can't be restarted",
+    ),
+    (iommu_error::Memory, c"there is no memory, or none within the reach of the IOMMU"),
+    (iommu_error::Busy, c"bonds are in the way"),
+    (iommu_error::Exists, c"this is on, or set to something else, already"),
+    (iommu_error::ForeignPasid, c"the PASID of the address space is from another space"),
+    (iommu_error::Device, c"SVA is not enabled for the device, or something that this needs is not"),
+    (
+        iommu_error::Invalid,
+        c"an argument is NULL or outside its range, or the IOMMU can't use the page table",
+    ),
+    (iommu_error::NoPasid, c"there is no free PASID that the device can carry"),
+    (iommu_error::Wide, c"the PASID of the address space is larger than the device can carry"),
+    (iommu_error::Unsupported, c"the IOMMU can't do this"),
+    (iommu_error::Leaving, c"the device is being removed or was cut off"),
+    (iommu_error::Timeout, c"the hardware did not do something in time"),
+    (iommu_error::NoTag, c"there is no free tag for the address space"),
+];
+
+pub(crate) fn fail(error: iommu_error) -> c_int {
+    -(error as c_int)
+}
+
+/// The code of a result without a value.
+pub(crate) fn code<E: Into<iommu_error>>(result: Result<(), E>) -> c_int {
+    match result {
+        Ok(()) => 0,
+        Err(error) => fail(error.into()),
+    }
+}
+
+/// A pointer that `IOMMU_IS_ERR` accepts.
+pub(crate) fn error_pointer<T>(error: impl Into<iommu_error>) -> *mut T {
+    core::ptr::without_provenance_mut(fail(error.into()) as isize as usize)
+}
+
+impl From<CommandError> for iommu_error {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Timeout | CommandError::DeviceTimeout => Self::Timeout,
+            _ => Self::Hardware,
+        }
+    }
+}
+
+impl From<InitError> for iommu_error {
+    fn from(error: InitError) -> Self {
+        match error {
+            InitError::Config { .. } => Self::Invalid,
+            InitError::Timeout(_) => Self::Timeout,
+            InitError::OutOfMemory => Self::Memory,
+            InitError::Command(error) => error.into(),
+            InitError::Rejected(_) => Self::Hardware,
+            _ => Self::Unsupported,
+        }
+    }
+}
+
+impl From<EnableError> for iommu_error {
+    fn from(error: EnableError) -> Self {
+        match error {
+            EnableError::AlreadyEnabled(_) => Self::Exists,
+            EnableError::NoProcessDirectory => Self::Unsupported,
+            EnableError::OutOfMemory => Self::Memory,
+            _ => Self::Invalid,
+        }
+    }
+}
+
+impl From<DisableError> for iommu_error {
+    fn from(error: DisableError) -> Self {
+        match error {
+            DisableError::Bound { .. } => Self::Busy,
+            DisableError::Command(error) => error.into(),
+            _ => Self::Device,
+        }
+    }
+}
+
+impl From<DeviceError> for iommu_error {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::NotSupported => Self::Unsupported,
+            DeviceError::AlreadyEnabled(_) => Self::Exists,
+            DeviceError::Bound { .. } => Self::Busy,
+            DeviceError::Leaving(_) => Self::Leaving,
+            DeviceError::Outstanding(_) => Self::Invalid,
+            DeviceError::OutOfMemory => Self::Memory,
+            DeviceError::Command(error) => error.into(),
+            _ => Self::Device,
+        }
+    }
+}
+
+impl From<BindError> for iommu_error {
+    fn from(error: BindError) -> Self {
+        match error {
+            BindError::DeviceLeaving(_) => Self::Leaving,
+            BindError::PasidsExhausted => Self::NoPasid,
+            BindError::PasidTooWide { .. } => Self::Wide,
+            BindError::ForeignPasid => Self::ForeignPasid,
+            BindError::TagsExhausted => Self::NoTag,
+            BindError::PageTable => Self::Invalid,
+            BindError::MmExited => Self::Exited,
+            BindError::OutOfMemory => Self::Memory,
+            _ => Self::Device,
+        }
+    }
+}
+
+impl From<SetOpsError> for iommu_error {
+    fn from(error: SetOpsError) -> Self {
+        match error {
+            SetOpsError::MmExited => Self::Exited,
+            _ => Self::Exists,
+        }
+    }
+}
+
+/// The meaning of an error code, with or without its minus sign. Never NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn iommu_strerror(error: c_int) -> *const c_char {
+    let known = TEXTS.iter().find(|(known, _)| *known as c_int == error.saturating_abs());
+    known.map_or(c"unknown error", |(_, text)| text).as_ptr()
+}

@@ -1,0 +1,205 @@
+//! Address spaces that C implements.
+
+use crate::{error::fail, iommu, iommu_error};
+use core::ffi::{c_int, c_void};
+use pasidon_driver::{FaultAccess, Mm, MmSva, PageTable, PageTableMode, Resolution};
+use std::sync::Arc;
+
+/// The format of a page table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum iommu_page_table {
+    /// Three levels, 39-bit virtual addresses.
+    Sv39 = 39,
+    /// Four levels, 48-bit virtual addresses.
+    Sv48 = 48,
+    /// Five levels, 57-bit virtual addresses.
+    Sv57 = 57,
+}
+
+/// What a device wanted to do when it needed a page.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct iommu_access {
+    /// The virtual address, of which the low 12 bits may be 0.
+    pub address: u64,
+    /// It wants to read.
+    pub read: bool,
+    /// It wants to write.
+    pub write: bool,
+    /// It wants to execute.
+    pub execute: bool,
+    /// It asks for supervisor privilege.
+    pub privileged: bool,
+}
+
+impl From<FaultAccess> for iommu_access {
+    fn from(access: FaultAccess) -> Self {
+        let FaultAccess { address, read, write, execute, privileged, .. } = access;
+        Self { address, read, write, execute, privileged }
+    }
+}
+
+/// What became of a page request; what `iommu_mm_ops.handle_fault` returns. Any other value means failure.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum iommu_resolution {
+    /// The page is present with the permissions asked for.
+    Populated = 0,
+    /// There is no such mapping, or it forbids the access.
+    Invalid = 1,
+    /// The page could not be provided.
+    Failure = 2,
+    /// Not now: the device goes on waiting, and the next iommu_service_page_requests asks again.
+    NotNow = 3,
+}
+
+/// What an address space does. Any function may be NULL. They may be called from any thread.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct iommu_mm_ops {
+    /// Makes a page present that a device asks for. Called by iommu_service_page_requests without driver locks. Returns
+    /// one of enum iommu_resolution. It may be called, or be running, when the address space exits, and then makes
+    /// nothing present any more. NULL: no page can be asked for.
+    pub handle_fault:
+        Option<unsafe extern "C" fn(context: *mut c_void, access: *const iommu_access) -> c_int>,
+    /// Nothing refers to the address space any more, and its PASID can be another's.
+    pub release: Option<unsafe extern "C" fn(context: *mut c_void)>,
+}
+
+/// An address space that devices can be bound to.
+pub struct iommu_mm {
+    sva: MmSva,
+    table: PageTable,
+    ops: iommu_mm_ops,
+    context: *mut c_void,
+}
+
+// SAFETY: the caller of `iommu_mm_create` has promised that the functions may be called, with this context, from any
+// thread; nothing else is done with the pointer.
+unsafe impl Send for iommu_mm {}
+// SAFETY: see above.
+unsafe impl Sync for iommu_mm {}
+
+impl Mm for iommu_mm {
+    fn sva(&self) -> &MmSva {
+        &self.sva
+    }
+
+    fn page_table(&self) -> PageTable {
+        self.table
+    }
+
+    fn handle_fault(&self, request: &FaultAccess) -> Resolution {
+        let Some(handle_fault) = self.ops.handle_fault else { return Resolution::Invalid };
+        let access = iommu_access::from(*request);
+        // SAFETY: as the caller of `iommu_mm_create` has promised.
+        match unsafe { handle_fault(self.context, &raw const access) } {
+            code if code == iommu_resolution::Populated as c_int => Resolution::Populated,
+            code if code == iommu_resolution::Invalid as c_int => Resolution::Invalid,
+            code if code == iommu_resolution::NotNow as c_int => Resolution::NotNow,
+            _ => Resolution::Failure,
+        }
+    }
+}
+
+impl Drop for iommu_mm {
+    fn drop(&mut self) {
+        // The PASID goes back first, so that `release` may already bind another address space with it.
+        self.sva = MmSva::new();
+        if let Some(release) = self.ops.release {
+            // SAFETY: as the caller of `iommu_mm_create` has promised.
+            unsafe { release(self.context) }
+        }
+    }
+}
+
+/// An address space whose page table has this format and this root page (a physical address). Returns NULL if the
+/// format does not exist or `ops` is NULL. The operating system then has the duties that iommu_invalidate_range and
+/// iommu_mm_exit tell of.
+///
+/// # Safety
+/// `ops` is NULL or points to functions that do what `iommu_mm_ops` says, with `context`, from any thread, until
+/// `release` is called. It is copied.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iommu_mm_create(
+    ops: *const iommu_mm_ops,
+    context: *mut c_void,
+    page_table: c_int,
+    root: u64,
+) -> *mut iommu_mm {
+    let modes = [
+        (iommu_page_table::Sv39, PageTableMode::Sv39),
+        (iommu_page_table::Sv48, PageTableMode::Sv48),
+        (iommu_page_table::Sv57, PageTableMode::Sv57),
+    ];
+    let mode = modes.iter().find(|(number, _)| *number as c_int == page_table);
+    // SAFETY: as the caller has promised.
+    let (Some(&(_, mode)), Some(&ops)) = (mode, unsafe { ops.as_ref() }) else {
+        return core::ptr::null_mut();
+    };
+    let mm = iommu_mm { sva: MmSva::new(), table: PageTable { mode, root }, ops, context };
+    Arc::into_raw(Arc::new(mm)).cast_mut()
+}
+
+/// Lets go of an address space. It lives on as long as it is bound. NULL is ignored.
+///
+/// # Safety
+/// `mm` is NULL or comes from `iommu_mm_create`, and the caller does not use it again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iommu_mm_put(mm: *mut iommu_mm) {
+    if !mm.is_null() {
+        // SAFETY: this gives back the reference that `iommu_mm_create` gave out.
+        drop(unsafe { Arc::from_raw(mm.cast_const()) });
+    }
+}
+
+/// Another reference to an address space that C holds one to.
+///
+/// # Safety
+/// `mm` comes from `iommu_mm_create` and was not given back.
+pub(crate) unsafe fn clone_mm(mm: *mut iommu_mm) -> Arc<iommu_mm> {
+    // SAFETY: `mm` points into an `Arc` that is alive.
+    unsafe {
+        Arc::increment_strong_count(mm.cast_const());
+        Arc::from_raw(mm.cast_const())
+    }
+}
+
+/// Makes every device forget what it may have cached of the addresses `start` to `end` (exclusive). The page table has
+/// been changed already; pages can be reused when this has returned 0. `tables`: page-table pages are about to be freed.
+///
+/// Does not sleep and allocates nothing: may be called from any context where `mask` lets the driver take a spin lock.
+///
+/// # Safety
+/// `iommu` and `mm` are NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iommu_invalidate_range(
+    iommu: *mut iommu,
+    mm: *mut iommu_mm,
+    start: u64,
+    end: u64,
+    tables: bool,
+) -> c_int {
+    // SAFETY: as the caller has promised.
+    let (Some(iommu), Some(mm)) = (unsafe { iommu.as_ref() }, unsafe { mm.as_ref() }) else {
+        return fail(iommu_error::Invalid);
+    };
+    let change = if tables { pasidon_driver::Change::Tables } else { pasidon_driver::Change::Leaves };
+    crate::error::code(iommu.driver.invalidate_range(mm, start..end, change))
+}
+
+/// The address space is dying: calls the `mm_exit` of each of its bonds once, then has all accesses with its PASID
+/// refused. To be called for every IOMMU where it may be bound, while the page tables are still there; they are freed
+/// after 0 was returned. Bonds remain to be unbound.
+///
+/// # Safety
+/// `iommu` and `mm` are NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iommu_mm_exit(iommu: *mut iommu, mm: *mut iommu_mm) -> c_int {
+    // SAFETY: as the caller has promised.
+    let (Some(iommu), Some(mm)) = (unsafe { iommu.as_ref() }, unsafe { mm.as_ref() }) else {
+        return fail(iommu_error::Invalid);
+    };
+    crate::error::code(iommu.driver.mm_exit(mm))
+}

@@ -1,0 +1,152 @@
+//! The world around the driver, as functions in C.
+
+use core::ffi::c_void;
+use pasidon_driver::Platform;
+
+/// Access to one IOMMU's registers, to memory that it can reach, to time, and to a way of waiting. `context` is passed
+/// to each function.
+///
+/// All functions may be called from several threads at once, some with the driver's spin locks held, and none may call
+/// the driver. `relax`, `mask` and `unmask` may be NULL; the others must be there.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct iommu_platform {
+    /// For the functions' own use.
+    pub context: *mut c_void,
+    /// Reads the 32-bit register at a byte offset of the register page.
+    pub read32: Option<unsafe extern "C" fn(context: *mut c_void, offset: u32) -> u32>,
+    /// Reads the 64-bit register at a byte offset.
+    pub read64: Option<unsafe extern "C" fn(context: *mut c_void, offset: u32) -> u64>,
+    /// Writes the 32-bit register at a byte offset.
+    pub write32: Option<unsafe extern "C" fn(context: *mut c_void, offset: u32, value: u32)>,
+    /// Writes the 64-bit register at a byte offset.
+    pub write64: Option<unsafe extern "C" fn(context: *mut c_void, offset: u32, value: u64)>,
+    /// Allocates memory that the IOMMU can reach, aligned to `align`, a power of two. Returns its physical address, or
+    /// UINT64_MAX if there is none.
+    pub alloc: Option<unsafe extern "C" fn(context: *mut c_void, bytes: usize, align: usize) -> u64>,
+    /// Returns memory that `alloc` gave, with the same size.
+    pub free: Option<unsafe extern "C" fn(context: *mut c_void, paddr: u64, bytes: usize)>,
+    /// Reads the aligned doubleword at a physical address, whole.
+    pub load64: Option<unsafe extern "C" fn(context: *mut c_void, paddr: u64) -> u64>,
+    /// Writes the aligned doubleword at a physical address, whole.
+    pub store64: Option<unsafe extern "C" fn(context: *mut c_void, paddr: u64, value: u64)>,
+    /// Orders every earlier memory and register access before every later one.
+    pub fence: Option<unsafe extern "C" fn(context: *mut c_void)>,
+    /// The time in ticks. It must advance while the driver polls.
+    pub now: Option<unsafe extern "C" fn(context: *mut c_void) -> u64>,
+    /// Called once per turn of every polling loop. May be NULL.
+    pub relax: Option<unsafe extern "C" fn(context: *mut c_void)>,
+    /// Keeps interrupt handlers off that call the driver on this CPU, and returns what `unmask` needs. May be NULL.
+    pub mask: Option<unsafe extern "C" fn(context: *mut c_void) -> usize>,
+    /// Undoes `mask`. May be NULL.
+    pub unmask: Option<unsafe extern "C" fn(context: *mut c_void, state: usize)>,
+}
+
+/// A platform whose functions are all there.
+pub(crate) struct CPlatform {
+    context: *mut c_void,
+    read32: unsafe extern "C" fn(*mut c_void, u32) -> u32,
+    read64: unsafe extern "C" fn(*mut c_void, u32) -> u64,
+    write32: unsafe extern "C" fn(*mut c_void, u32, u32),
+    write64: unsafe extern "C" fn(*mut c_void, u32, u64),
+    alloc: unsafe extern "C" fn(*mut c_void, usize, usize) -> u64,
+    free: unsafe extern "C" fn(*mut c_void, u64, usize),
+    load64: unsafe extern "C" fn(*mut c_void, u64) -> u64,
+    store64: unsafe extern "C" fn(*mut c_void, u64, u64),
+    fence: unsafe extern "C" fn(*mut c_void),
+    now: unsafe extern "C" fn(*mut c_void) -> u64,
+    relax: Option<unsafe extern "C" fn(*mut c_void)>,
+    mask: Option<unsafe extern "C" fn(*mut c_void) -> usize>,
+    unmask: Option<unsafe extern "C" fn(*mut c_void, usize)>,
+}
+
+// SAFETY: the caller of `iommu_create` has promised that the functions may be called, with this context, from any
+// thread and from several at once; nothing else is done with the pointer.
+unsafe impl Send for CPlatform {}
+// SAFETY: see above.
+unsafe impl Sync for CPlatform {}
+
+impl CPlatform {
+    /// `None` if a function is missing that must be there.
+    pub(crate) fn new(platform: &iommu_platform) -> Option<Self> {
+        Some(Self {
+            context: platform.context,
+            read32: platform.read32?,
+            read64: platform.read64?,
+            write32: platform.write32?,
+            write64: platform.write64?,
+            alloc: platform.alloc?,
+            free: platform.free?,
+            load64: platform.load64?,
+            store64: platform.store64?,
+            fence: platform.fence?,
+            now: platform.now?,
+            relax: platform.relax,
+            mask: platform.mask,
+            unmask: platform.unmask,
+        })
+    }
+}
+
+// SAFETY, for each of the blocks below: the caller of `iommu_create` has promised that the functions do what
+// `iommu_platform` says, with this context, for as long as the IOMMU exists.
+impl Platform for CPlatform {
+    fn read32(&self, offset: u32) -> u32 {
+        // SAFETY: see above.
+        unsafe { (self.read32)(self.context, offset) }
+    }
+    fn read64(&self, offset: u32) -> u64 {
+        // SAFETY: see above.
+        unsafe { (self.read64)(self.context, offset) }
+    }
+    fn write32(&self, offset: u32, value: u32) {
+        // SAFETY: see above.
+        unsafe { (self.write32)(self.context, offset, value) }
+    }
+    fn write64(&self, offset: u32, value: u64) {
+        // SAFETY: see above.
+        unsafe { (self.write64)(self.context, offset, value) }
+    }
+    fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
+        // SAFETY: see above.
+        let paddr = unsafe { (self.alloc)(self.context, bytes, align) };
+        (paddr != u64::MAX).then_some(paddr)
+    }
+    fn free(&self, paddr: u64, bytes: usize) {
+        // SAFETY: see above.
+        unsafe { (self.free)(self.context, paddr, bytes) }
+    }
+    fn load64(&self, paddr: u64) -> u64 {
+        // SAFETY: see above.
+        unsafe { (self.load64)(self.context, paddr) }
+    }
+    fn store64(&self, paddr: u64, value: u64) {
+        // SAFETY: see above.
+        unsafe { (self.store64)(self.context, paddr, value) }
+    }
+    fn fence(&self) {
+        // SAFETY: see above.
+        unsafe { (self.fence)(self.context) }
+    }
+    fn now(&self) -> u64 {
+        // SAFETY: see above.
+        unsafe { (self.now)(self.context) }
+    }
+    fn relax(&self) {
+        match self.relax {
+            // SAFETY: see above.
+            Some(relax) => unsafe { relax(self.context) },
+            None => core::hint::spin_loop(),
+        }
+    }
+    fn mask(&self) -> usize {
+        // SAFETY: see above.
+        self.mask.map_or(0, |mask| unsafe { mask(self.context) })
+    }
+    fn unmask(&self, state: usize) {
+        if let Some(unmask) = self.unmask {
+            // SAFETY: see above.
+            unsafe { unmask(self.context, state) }
+        }
+    }
+}

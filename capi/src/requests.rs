@@ -1,0 +1,136 @@
+//! Page requests, faults and statistics.
+
+use crate::{error::fail, iommu, iommu_error};
+use core::ffi::c_int;
+
+/// What iommu_service_page_requests did.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct iommu_page_request_report {
+    /// Groups that were resolved and answered.
+    pub groups: usize,
+    /// Groups that wait because an address space said "not now". The next call asks again.
+    pub deferred: usize,
+    /// The queue had been full, and requests were lost; their devices were told to retry.
+    pub overflow: bool,
+    /// The IOMMU could not write a request, and requests were lost; their devices were told that the interface failed.
+    pub memory_fault: bool,
+    /// There is more to do. Call again.
+    pub more: bool,
+}
+
+/// What iommu_service_faults found.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct iommu_fault_report {
+    /// Fault records, including those that went to callbacks.
+    pub records: usize,
+    /// Records that were dropped because they were about address spaces that have exited.
+    pub suppressed: usize,
+    /// The queue had been full, and records were lost.
+    pub overflow: bool,
+    /// The IOMMU could not write a record, and records were lost.
+    pub memory_fault: bool,
+    /// There are more records. Call again.
+    pub more: bool,
+}
+
+/// A number that the driver counts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct iommu_statistic {
+    /// Its name, which is not terminated.
+    pub name: *const core::ffi::c_char,
+    /// How long the name is.
+    pub name_length: usize,
+    /// The count since the IOMMU was brought up.
+    pub value: u64,
+}
+
+/// Resolves page requests, at most `budget` groups, and answers the devices. Called after the page-request interrupt, or
+/// from time to time, from any number of ordinary threads. `report` may be NULL.
+///
+/// # Safety
+/// `iommu` is NULL or alive; `report` is NULL or points to memory for one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iommu_service_page_requests(
+    iommu: *mut iommu,
+    budget: usize,
+    report: *mut iommu_page_request_report,
+) -> c_int {
+    // SAFETY: as the caller has promised.
+    let Some(iommu) = (unsafe { iommu.as_ref() }) else { return fail(iommu_error::Invalid) };
+    let done = iommu.driver.service_page_requests(budget);
+    let filled = iommu_page_request_report {
+        groups: done.groups,
+        deferred: done.deferred,
+        overflow: done.overflow,
+        memory_fault: done.memory_fault,
+        more: done.more,
+    };
+    if !report.is_null() {
+        // SAFETY: as the caller has promised.
+        unsafe { report.write(filled) }
+    }
+    0
+}
+
+/// The part of that for interrupt handlers: takes requests out of the IOMMU's queue. Returns whether
+/// iommu_service_page_requests has something to do.
+///
+/// # Safety
+/// `iommu` is NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iommu_receive_page_requests(iommu: *mut iommu) -> bool {
+    // SAFETY: as the caller has promised.
+    unsafe { iommu.as_ref() }.is_some_and(|iommu| iommu.driver.receive_page_requests())
+}
+
+/// Empties the fault queue and calls the `fault` callbacks of the bonds concerned. Called on the fault interrupt, or
+/// from time to time. `report` may be NULL.
+///
+/// # Safety
+/// `iommu` is NULL or alive; `report` is NULL or points to memory for one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iommu_service_faults(iommu: *mut iommu, report: *mut iommu_fault_report) -> c_int {
+    // SAFETY: as the caller has promised.
+    let Some(iommu) = (unsafe { iommu.as_ref() }) else { return fail(iommu_error::Invalid) };
+    let done = iommu.driver.service_faults();
+    let filled = iommu_fault_report {
+        records: done.records.len(),
+        suppressed: done.suppressed,
+        overflow: done.overflow,
+        memory_fault: done.memory_fault,
+        more: done.more,
+    };
+    if !report.is_null() {
+        // SAFETY: as the caller has promised.
+        unsafe { report.write(filled) }
+    }
+    0
+}
+
+/// Fills in what the driver has counted, up to `count` numbers, and returns how many there are. The names live for ever.
+///
+/// # Safety
+/// `iommu` is NULL or alive; `entries` points to memory for `count` entries, or is NULL and `count` 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iommu_statistics(
+    iommu: *const iommu,
+    entries: *mut iommu_statistic,
+    count: usize,
+) -> usize {
+    // SAFETY: as the caller has promised.
+    let Some(iommu) = (unsafe { iommu.as_ref() }) else { return 0 };
+    let mut known = 0;
+    for (name, value) in iommu.driver.statistics().entries() {
+        if known < count {
+            let entry =
+                iommu_statistic { name: name.as_ptr().cast(), name_length: name.len(), value: value as u64 };
+            // SAFETY: as the caller has promised, there is memory for this many.
+            unsafe { entries.add(known).write(entry) }
+        }
+        known += 1;
+    }
+    known
+}
