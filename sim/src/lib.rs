@@ -7,6 +7,7 @@
 //! - [`machine`]: memory, DMA devices, processes and the clock around it.
 //! - [`model`]: the hardware, compiled and loaded at run time.
 //! - [`mutation`]: single faults in the hardware, which lockstep must notice.
+//! - [`serve`]: a simulation that a test bench in any language controls, line by line.
 //! - [`trace`]: memory accesses of real programs.
 
 pub mod coverage;
@@ -18,4 +19,5 @@ pub mod model;
 pub mod mutation;
 pub mod report;
 pub mod run;
+pub mod serve;
 pub mod trace;

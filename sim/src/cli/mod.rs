@@ -1,8 +1,11 @@
 //! The `pasidon` command: arguments in, one clear message out.
 
+mod coverage;
 mod generate;
 mod lockstep;
+mod mutate;
 mod run;
+mod serve;
 mod trace;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +29,9 @@ Examples:
 
   Compare the hardware with the golden model:
     pasidon lockstep --design default --ops 1000000 --json report.json
+
+  Let your own test bench control the simulation:
+    pasidon serve --design default --socket /run/user/1000/pasidon
 
 `pasidon COMMAND --help` tells more about each.
 
@@ -51,6 +57,12 @@ enum Command {
     Lockstep(lockstep::Lockstep),
     /// Repeat a sequence of operations that `pasidon lockstep` wrote
     Replay(lockstep::ReplayFile),
+    /// Run lockstep and report which lines and bits of the hardware it has been through
+    Coverage(coverage::Coverage),
+    /// Make single faults in the hardware and report which of them lockstep notices
+    Mutate(mutate::Mutate),
+    /// Let a program in any language control the simulation: JSON lines over standard input and output or a socket
+    Serve(serve::Serve),
     /// Import, inspect and convert memory-access traces
     #[command(subcommand)]
     Trace(trace::Command),
@@ -70,6 +82,9 @@ impl Cli {
             Command::Run(command) => command.run(),
             Command::Lockstep(command) => command.run(),
             Command::Replay(command) => command.run(),
+            Command::Coverage(command) => command.run(),
+            Command::Mutate(command) => command.run(),
+            Command::Serve(command) => command.run(),
             Command::Trace(command) => command.run(),
         }
     }

@@ -103,9 +103,25 @@ pub struct Report {
 /// # Errors
 /// [`EngineError`], if there is no model.
 pub fn engines(design: &Design, cache: &Cache, flavour: Flavour) -> Result<Both, EngineError> {
-    let memory = || Memory::new(tables::extent(design));
-    let rtl = Rtl::new(design, cache, flavour, memory(), Pace::default())?;
-    Ok(Both::new(rtl, Model::new(parameters(design), design.ports as usize, memory())))
+    let rtl = Rtl::new(design, cache, flavour, memory(design), Pace::default())?;
+    Ok(with_golden(design, rtl))
+}
+
+/// The same with a model of the hardware that is there already.
+///
+/// # Errors
+/// [`EngineError`], if the model does not come out of reset.
+pub fn engines_on(design: &Design, model: crate::model::Model) -> Result<Both, EngineError> {
+    let rtl = Rtl::with_model(design, model, memory(design), Pace::default())?;
+    Ok(with_golden(design, rtl))
+}
+
+fn memory(design: &Design) -> Memory {
+    Memory::new(tables::extent(design))
+}
+
+fn with_golden(design: &Design, rtl: Rtl) -> Both {
+    Both::new(rtl, Model::new(parameters(design), design.ports as usize, memory(design)))
 }
 
 /// The seed of round `number` of a run.
