@@ -128,7 +128,7 @@ impl Session {
                 let Register { offset, bytes, .. } = register.element(index as u8);
                 (offset, bytes)
             }
-            None => match fields.maybe("offset", 0..=u64::from(registers::REGION_BYTES - 4))? {
+            None => match fields.maybe("offset", 0..=registers::REGION_BYTES - 4)? {
                 Some(offset) => (offset as u16, if offset % 8 == 0 { 8 } else { 4 }),
                 None => {
                     return fields
@@ -231,6 +231,11 @@ impl Session {
     fn watch(&mut self, mut fields: Fields) -> Result<Value, Problem> {
         let address = self.address(&mut fields)?;
         let length = fields.number("length", 0..=1 << 40)?;
+        if length > 0 && self.watched.len() == MOST_WATCHED {
+            return fields
+                .refuse("length", format!("{MOST_WATCHED} ranges are watched; give up one with length 0"));
+        }
+        fields.done()?;
         if self.machine.kind() == Kind::Both {
             let message =
                 "writes are not told in lockstep, which compares them; use --engine rtl or --engine model";
@@ -238,13 +243,9 @@ impl Session {
         }
         if length == 0 {
             self.watched.retain(|range| range.start != address);
-        } else if self.watched.len() == MOST_WATCHED {
-            return fields
-                .refuse("length", format!("{MOST_WATCHED} ranges are watched; give up one with length 0"));
         } else {
             self.watched.push(address..address + length);
         }
-        fields.done()?;
         Ok(json!({}))
     }
 
