@@ -413,9 +413,12 @@ pub fn walker(d: &Design) -> Rc<Module> {
         };
         s.case(m, DATA, |m| {
             m.when(rd_data_valid, |m| {
-                m.set(w.beat, w.beat.inc());
-                m.set(w.error, any_error);
-                m.set(w.poison, any_poison);
+                // The reads on the way to a guest address are no beats of what lies there.
+                m.when(!w.nested, |m| {
+                    m.set(w.beat, w.beat.inc());
+                    m.set(w.error, any_error);
+                    m.set(w.poison, any_poison);
+                });
                 if d.second_stage() {
                     m.when_else(
                         w.nested,

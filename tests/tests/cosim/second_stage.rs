@@ -163,6 +163,14 @@ fn guest_page_faults_of_the_process_directory_report_the_address_of_the_entry() 
             let request = Request { process_id: Some(pid), ..request };
             g.map_guest(context | GUEST, 0, entry(context, ALL));
             assert_eq!(g.expect("a process", request).spa, SPA);
+            // Both doublewords count, however many reads led to them.
+            for (word, bit) in [(context, 1), (context, 1 << 3), (context + 8, 1 << 44)] {
+                let before = g.load(word);
+                g.store(word, before ^ bit);
+                let cause = if bit == 1 { Cause::PdtEntryNotValid } else { Cause::PdtEntryMisconfigured };
+                g.expect_fault("a wrong context", request, cause, 0);
+                g.store(word, before);
+            }
             g.map_guest(context | GUEST, 0, 0);
             g.expect_fault("its context", request, cause, context | GUEST | 1);
         }
