@@ -9,10 +9,14 @@ use crate::model::ports::{AxiIn, AxiOut};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
+/// The most cycles from the last write data to the write response.
+pub const MOST_WRITE_LATENCY: u32 = 30;
+
 /// How memory and devices behave in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
-    /// Cycles from a read address to its first data, and from write data to the write response; at least 1.
+    /// Cycles from a read address to its first data; at least 1. Write responses take as long, but not longer than
+    /// [`MOST_WRITE_LATENCY`].
     pub latency: u32,
     /// Each read takes up to this much longer, at random, so that reads with different ids overtake each other.
     pub jitter: u32,
@@ -310,7 +314,7 @@ impl Bus {
             self.reservations.retain(|r| r.address & !7 != address & !7);
         }
         if last && let Some(Write { id, response, .. }) = self.writes.pop_front() {
-            let due = now + u64::from(self.pace.latency.max(1));
+            let due = now + u64::from(self.pace.latency.clamp(1, MOST_WRITE_LATENCY));
             self.responses.push_back(Response { id, response, due });
         }
     }

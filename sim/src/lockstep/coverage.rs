@@ -1,5 +1,6 @@
 //! Functional coverage: what the operations of a run have met, counted, and what they could have met and did not.
 
+use super::generate::Round;
 use super::op::{Access, Ask};
 use crate::golden::Response;
 use pasidon_rtl::design::Design;
@@ -23,6 +24,9 @@ pub struct Coverage {
     answers: BTreeMap<(u16, u8, u16, u8), u64>,
     #[serde(skip)]
     capabilities: u64,
+    /// Contexts with one wrong field: (device, process context) and the field; `None` where several are.
+    #[serde(skip)]
+    checks: BTreeMap<(u32, bool), Option<String>>,
 }
 
 /// Strobes of the hardware so far: lookups, hits, walks, read bursts.
@@ -34,10 +38,15 @@ impl Coverage {
         Coverage { capabilities: capabilities(design), ..Coverage::default() }
     }
 
-    /// The names of the tags of the answers to come.
-    pub(super) fn start(&mut self, names: &[String]) {
+    /// A round begins: what the generator knows of its requests.
+    pub(super) fn start(&mut self, round: &Round) {
         self.fold();
-        self.names = names.to_vec();
+        self.names.clone_from(&round.names);
+        self.checks.clear();
+        for check in &round.checks {
+            let entry = self.checks.entry((check.did, check.process));
+            entry.and_modify(|name| *name = None).or_insert_with(|| Some(check.name.clone()));
+        }
     }
 
     /// Turns answers counted by tag into points.
@@ -74,6 +83,15 @@ impl Coverage {
             Response::Fault(fault) => (fault.cause.code(), 0),
         };
         *self.answers.entry((ask.tag, access, cause, shift)).or_default() += 1;
+        let process = match cause {
+            259 => false,
+            267 => true,
+            _ => return,
+        };
+        if let Some(Some(name)) = self.checks.get(&(ask.did, process)) {
+            let point = format!("{} check/{name}", if process { "PC" } else { "DC" });
+            *self.counts.entry(point).or_default() += 1;
+        }
     }
 
     /// Where the answer to a request that was alone came from.
@@ -261,6 +279,23 @@ impl Coverage {
             "answered from/several memory reads",
         ];
         points.extend(plain.map(String::from));
+        // A bit that has no meaning, or not with these features, makes a context misconfigured.
+        let mut wrong =
+            vec!["tc.reserved", "tc.EN_ATS", "tc.EN_PRI", "tc.PRPR", "tc.T2GPA", "tc.DPE", "iohgatp.MODE"];
+        wrong.extend(["ta.reserved", "fsc.reserved", "fsc.MODE"]);
+        wrong.extend((!has(cap::AMO_HWAD)).then_some(["tc.GADE", "tc.SADE"]).into_iter().flatten());
+        wrong.extend((!has(cap::QOSID)).then_some(["ta.RCID", "ta.MCID"]).into_iter().flatten());
+        wrong.extend((!has(cap::END)).then_some("tc.SBE"));
+        wrong.extend((!has(cap::SV32X4)).then_some("tc.SXL"));
+        wrong.extend((seconds.len() > 1).then_some("iohgatp.PPN"));
+        if has(cap::MSI_FLAT) {
+            wrong.extend(["msiptp.MODE", "msiptp.reserved", "msi_addr_mask.reserved"]);
+            wrong.extend(["msi_addr_pattern.reserved", "reserved.reserved"]);
+        }
+        points.extend(wrong.iter().map(|name| format!("DC check/{name}")));
+        if processes {
+            points.extend(["ta.reserved", "fsc.reserved", "fsc.MODE"].map(|name| format!("PC check/{name}")));
+        }
         if has(cap::DBG) {
             points.extend(["success", "fault"].map(|what| format!("debug translation/{what}")));
         }

@@ -1,9 +1,11 @@
 //! Random sequences of operations: one round, from reset to the end, follows from the design, the seed and the latency.
 
 use super::op::{Access, Ask, At, Covers, Op, Store, Trouble, Word};
-use super::scene::{self, Leaf, Scene, broken, everything, id};
-use super::tables::{Meaning, RESERVED_PAGES, Role, chance, pick, windows};
-use crate::engine::Pace;
+use super::scene::{self, Check, Leaf, Scene, broken, everything, id};
+use super::tables::{Meaning, RESERVED_PAGES, Role, chance, extent, pick, windows};
+use crate::engine::versions::{Choices, Versions, WhatIf};
+use crate::engine::{Memory, Pace, parameters};
+use crate::golden::Golden;
 use crate::machine::Random;
 use pasidon_rtl::design::Design;
 use pasidon_rtl::regs::capabilities;
@@ -23,6 +25,8 @@ pub struct Round {
     pub ops: Vec<Op>,
     /// First-stage and second-stage mode, by tag.
     pub names: Vec<String>,
+    /// Contexts that were changed in one field.
+    pub checks: Vec<Check>,
 }
 
 struct Generator<'a> {
@@ -42,6 +46,9 @@ struct Generator<'a> {
     command_base: u64,
     /// Most often used: routes and addresses, for locality.
     working_set: Vec<Ask>,
+    /// Tells what becomes of a request, so that not too many fault.
+    golden: Golden,
+    memory: Memory,
 }
 
 /// A random round of about `weight` operations.
@@ -62,14 +69,19 @@ pub fn round(design: &Design, seed: u64, latency: u32, weight: u64) -> Round {
         fault_base: 0,
         command_base: 0,
         working_set: Vec::new(),
+        golden: Golden::new(parameters(design)),
+        memory: Memory::new(extent(design)),
     };
     generator.set_up();
+    // Where nearly everything faults there is little to see, and it takes long.
+    let hopeless = (0..48).filter(|_| generator.is_refused()).count() > 36;
+    let weight = if hopeless { weight.min(2000) } else { weight };
     while generator.weight < weight {
         generator.phase();
     }
     generator.push(Op::Heal);
     generator.push(Op::CompareRegisters);
-    Round { ops: generator.ops, names: generator.scene.names }
+    Round { ops: generator.ops, names: generator.scene.names, checks: generator.scene.checks }
 }
 
 fn words(command: [u64; 2]) -> [Word; 2] {
@@ -79,6 +91,14 @@ fn words(command: [u64; 2]) -> [Word; 2] {
 impl Generator<'_> {
     fn push(&mut self, op: Op) {
         self.weight += op.weight();
+        let stores: &[Store] = match &op {
+            Op::Store { store, .. } => std::slice::from_ref(store),
+            Op::Race { stores, .. } => stores,
+            _ => &[],
+        };
+        for store in stores {
+            self.memory.store(store.address, store.value);
+        }
         self.ops.push(op);
     }
 
@@ -145,6 +165,23 @@ impl Generator<'_> {
         }
         let root = self.scene.ddtp;
         self.write(&ddtp::REG, root);
+        self.golden.write_register(fctl::REG.offset, fctl::REG.bytes, control);
+        self.golden.write_register(ddtp::REG.offset, ddtp::REG.bytes, root);
+        let (none, mut choices) = (Versions::default(), Choices::default());
+        while self.golden.run(&mut WhatIf::new(&mut self.memory, &none, &mut choices)) {}
+    }
+
+    /// Whether a request faults, with the tables as they are.
+    fn faults(&mut self, ask: &Ask) -> bool {
+        let (none, mut choices) = (Versions::default(), Choices::default());
+        let mut what_if = WhatIf::new(&mut self.memory, &none, &mut choices);
+        self.golden.translate(&mut what_if, &ask.request()).fault().is_some()
+    }
+
+    /// Whether a random request faults.
+    fn is_refused(&mut self) -> bool {
+        let ask = self.ask();
+        self.faults(&ask)
     }
 
     fn queue_place(&mut self, offset_pages: u64) -> u64 {
@@ -171,7 +208,7 @@ impl Generator<'_> {
     fn phase(&mut self) {
         match self.below(100) {
             0..46 => {
-                let count = 60 + self.below(340);
+                let count = 80 + self.below(720);
                 if self.chance(40) || self.working_set.is_empty() {
                     self.choose_working_set();
                 }
@@ -239,13 +276,26 @@ impl Generator<'_> {
     fn choose_working_set(&mut self) {
         let most = if self.chance(25) { 60 } else { 14 };
         let count = 2 + self.below(most);
-        self.working_set = (0..count).map(|_| self.ask()).collect();
+        // A request that faults is never answered from a cache: a few are enough.
+        let few = if self.chance(8) { 60 } else { 3 };
+        self.working_set = (0..count)
+            .map(|_| {
+                let mut ask = self.ask();
+                for _ in 0..8 {
+                    if !self.faults(&ask) || self.chance(few) {
+                        break;
+                    }
+                    ask = self.ask();
+                }
+                ask
+            })
+            .collect();
     }
 
     fn list(&mut self, count: u64) -> Vec<Ask> {
         (0..count)
             .map(|_| {
-                if self.working_set.is_empty() || self.chance(3) {
+                if self.working_set.is_empty() || self.below(64) == 0 {
                     return self.ask();
                 }
                 let mut ask = pick(&mut self.random, &self.working_set);
@@ -254,7 +304,7 @@ impl Generator<'_> {
                 if ask.data == 0 {
                     ask.iova ^= self.random.word() & 0xff8;
                 }
-                if self.chance(15) {
+                if self.chance(2) {
                     ask.access = pick(&mut self.random, &[Access::Read, Access::Write, Access::Exec]);
                 }
                 ask
@@ -263,6 +313,9 @@ impl Generator<'_> {
     }
 
     fn requests(&mut self, count: u64) {
+        let working_set = self.working_set.clone();
+        let faulting = working_set.iter().filter(|ask| self.faults(ask)).count();
+        let count = if 3 * faulting > working_set.len() { count / 8 + 1 } else { count };
         let list = self.list(count);
         self.push(Op::Requests { list, serial: false });
     }

@@ -209,7 +209,7 @@ pub fn run_on(
     while ops < options.ops && options.time.is_none_or(|time| begun.elapsed() < time) {
         let seed = round_seed(options.seed, rounds);
         let mut round = generate::round(design, seed, options.latency, ROUND.min(options.ops - ops));
-        coverage.start(&round.names);
+        coverage.start(&round);
         let outcome = carry_out(both, &mut coverage, &round.ops, seed)?;
         ops += outcome.weight;
         requests += outcome.answers;

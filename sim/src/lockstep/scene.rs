@@ -62,6 +62,19 @@ pub(super) struct Scene {
     pub(super) devices: Vec<u32>,
     /// What is wrong on purpose.
     pub(super) broken: bool,
+    /// Which contexts are.
+    pub(super) checks: Vec<Check>,
+}
+
+/// A context that was changed in one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// The device whose context it is, or to which the process belongs.
+    pub(super) did: u32,
+    /// A process context.
+    pub(super) process: bool,
+    /// Doubleword and field.
+    pub(super) name: String,
 }
 
 struct Builder<'a> {
@@ -76,6 +89,9 @@ struct Builder<'a> {
     names: Vec<String>,
     devices: Vec<u32>,
     updates: bool,
+    /// Where contexts are, and whose.
+    owners: Vec<(u64, u32)>,
+    checks: Vec<Check>,
 }
 
 /// Builds a scene.
@@ -97,6 +113,8 @@ pub(super) fn build(design: &Design, random: &mut Random) -> Scene {
         names: Vec::new(),
         devices: Vec::new(),
         updates: false,
+        owners: Vec::new(),
+        checks: Vec::new(),
     };
     builder.guests();
     let ddtp = builder.directory();
@@ -107,8 +125,8 @@ pub(super) fn build(design: &Design, random: &mut Random) -> Scene {
     };
     let fctl = fctl::BE.of(big.into()) | fctl::GXL.of(gxl.into()) | fctl::WSI.of(wsi);
     let broken = builder.corrupt();
-    let Builder { tables, routes, leaves, names, updates, devices, .. } = builder;
-    Scene { tables, ddtp, fctl, routes, leaves, names, updates, devices, broken }
+    let Builder { tables, routes, leaves, names, updates, devices, checks, .. } = builder;
+    Scene { tables, ddtp, fctl, routes, leaves, names, updates, devices, broken, checks }
 }
 
 /// A short number is as likely as a long one.
@@ -454,6 +472,7 @@ impl Builder<'_> {
             context.ta |= dc::ta::PSCID.of(space.pscid.into());
             self.route(did, None, Some(number), guest);
         }
+        self.owners.push((slot, did));
         let words = context.extended();
         let count = if extended { 8 } else { 4 };
         for (i, word) in words.into_iter().enumerate().take(count) {
@@ -516,6 +535,7 @@ impl Builder<'_> {
                 | pc::ta::PSCID.of(space.pscid.into())
                 | pc::ta::ENS.of(self.random.below(2))
                 | pc::ta::SUM.of(self.random.below(2));
+            self.owners.push((slot, did));
             for (i, word) in [ta, fsc].into_iter().enumerate() {
                 let address = slot + 8 * i as u64;
                 self.tables.put(Meaning { address, role: Role::Pc(i as u8), big, bytes: 8, guest }, word);
@@ -560,13 +580,35 @@ impl Builder<'_> {
         if self.tables.meanings.is_empty() || self.chance(40) {
             return false;
         }
+        let is_context = |m: &&Meaning| matches!(m.role, Role::Dc(_) | Role::Pc(_));
+        let contexts: Vec<Meaning> = self.tables.meanings.iter().filter(is_context).copied().collect();
         for _ in 0..1 + self.random.below(5) {
             let index = self.random.below(self.tables.meanings.len() as u64) as usize;
-            let meaning = self.tables.meanings[index];
-            let value =
-                broken(self.tables.get(meaning.address, meaning.bytes, meaning.big), meaning, self.random);
-            let Some(value) = value else { continue };
+            let meaning = if !contexts.is_empty() && self.chance(30) {
+                pick(self.random, &contexts)
+            } else {
+                self.tables.meanings[index]
+            };
+            let old = self.tables.get(meaning.address, meaning.bytes, meaning.big);
+            let Some(value) = broken(old, meaning, self.random) else { continue };
             self.tables.set(meaning.address, meaning.bytes, meaning.big, value);
+            let (words, size, word) = match meaning.role {
+                Role::Dc(word) if self.has(cap::MSI_FLAT) => (dc::EXTENDED, ddt::EXT_DC_BYTES, word),
+                Role::Dc(word) => (dc::BASE, ddt::BASE_DC_BYTES, word),
+                Role::Pc(word) => (pc::WORDS, PC_BYTES, word),
+                _ => continue,
+            };
+            let start = meaning.address & !(size - 1);
+            let changed = (value ^ old).trailing_zeros() as u8;
+            let word = words[usize::from(word)];
+            let field = word.fields.iter().find(|f| (f.lo..=f.hi()).contains(&changed));
+            let name = format!("{}.{}", word.name, field.map_or("reserved", |f| f.name));
+            let owner = self.owners.iter().find(|(slot, _)| *slot == start).map(|(_, did)| *did);
+            self.checks.extend(owner.map(|did| Check {
+                did,
+                process: matches!(meaning.role, Role::Pc(_)),
+                name,
+            }));
         }
         true
     }
