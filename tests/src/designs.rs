@@ -37,7 +37,38 @@ cycles = true
 translation = true
 "#;
 
-/// A shipped design by name, `odd`, `narrow`, `guests`, `messages` or `counter`.
+/// Everything that observes: a monitor of four event counters, the debug interface, ids of quality of service; two stages.
+const OBSERVED: &str = r#"
+base = "tiny"
+name = "observed"
+[ports]
+count = 2
+[tlb]
+l1_entries = 2
+l2_sets = 4
+l2_ways = 1
+[walk]
+miss_entries = 4
+walkers = 2
+ddtc_entries = 2
+pdtc_entries = 2
+[translation]
+sv39x4 = true
+amo_hwad = true
+[address]
+pas = 44
+[quality]
+qosid = true
+[monitor]
+counters = 4
+cycles = true
+[debug]
+translation = true
+[interrupts]
+vectors = 2
+"#;
+
+/// A shipped design by name, `odd`, `narrow`, `guests`, `messages`, `counter` or `observed`.
 ///
 /// # Panics
 /// If there is none of this name.
@@ -50,6 +81,7 @@ pub fn design(name: &str) -> Design {
         "guests" => Design::from_toml(GUESTS, "guests.toml").expect("the guests design is valid"),
         "messages" => Design::from_toml(MESSAGES, "messages.toml").expect("the design is valid"),
         "counter" => Design::from_toml(COUNTER, "counter.toml").expect("the counter design is valid"),
+        "observed" => Design::from_toml(OBSERVED, "observed.toml").expect("the observed design is valid"),
         name => Design::shipped(name).unwrap_or_else(|| panic!("no design {name}")),
     }
 }

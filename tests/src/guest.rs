@@ -22,7 +22,8 @@ pub const IOVA: u64 = 0x12_3456_7000;
 pub const GUEST: u64 = 1 << 33;
 
 const DIRECTORY: u64 = 0x10_0000;
-const FAULTS: u64 = 0x11_0000;
+/// The fault queue.
+pub const FAULTS: u64 = 0x11_0000;
 const COMMANDS: u64 = 0x12_0000;
 const TABLES: u64 = 0x20_0000;
 

@@ -3,7 +3,8 @@
 //! Software asks for one translation at a time. It goes to the miss table as an untranslated request of one more port that has no
 //! L1 TLB; what becomes of it is that of any other request: it may use and fill the shared caches, it updates A and D bits, and a
 //! fault is recorded in the fault queue. A request for write permission stands for both permissions: no page may be written and
-//! not read. `Exe` 1 asks for execute permission whatever `NW` is. (Chapter "Debug support"; registers `tr_req_iova` to
+//! not read. `Exe` 1 asks for execute permission whatever `NW` is. A page in a memory-resident interrupt file has no address to
+//! answer with, and is cause 260. (Chapter "Debug support"; registers `tr_req_iova` to
 //! `tr_response`.)
 //!
 //! Latency: the request is offered in the cycle after the write; `Go/Busy` falls in the cycle after the completion. Never: a
@@ -69,6 +70,7 @@ pub fn translation_request(d: &Design) -> Rc<Module> {
         privileged,
         exec,
         write: !exec & !no_write,
+        debug: Request::tells_debug(d).then(hi),
         iova: cat(&[page, lit(0, PAGE_SHIFT.into())]),
         ..Request::from_fn(d, |_, width| lit(0, width))
     }

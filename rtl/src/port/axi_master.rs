@@ -27,25 +27,30 @@ const WRITE_RESPONSE: u64 = 2;
 /// What a writer says of its write.
 const ADDRESS: [(&str, u32); 3] = [("addr", 64), ("len", 8), ("size", 3)];
 
+/// The quality-of-service ids of an access.
+const QUALITY: [(&str, u32); 2] = [("rcid", 12), ("mcid", 12)];
+
 /// Signal `index` of the one whose grant bit is 1.
 fn chosen<const N: usize>(grant: &[E], signals: &[[E; N]], index: usize) -> E {
     onehot(&grant.iter().zip(signals).map(|(g, s)| (*g, s[index])).collect::<Vec<_>>())
 }
 
 /// The AXI4 master for `readers` readers and `writers` writers, the first `exclusive` of each of which may ask for exclusive
-/// accesses.
-pub fn axi_master(readers: u32, writers: u32, exclusive: u32) -> Rc<Module> {
+/// accesses; with `qosid` each says what quality-of-service ids its accesses have.
+pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc<Module> {
     let mut m = Module::new("axi_master", "One AXI4 port for all readers and writers of tables and queues.");
 
     // ---- Reads -----------------------------------------------------------------------------------------------------
     let mut valid = vec![];
     let mut address = vec![];
     let mut lock = vec![];
+    let mut quality = vec![];
     for i in 0..readers {
         m.section(&format!("Reader {i}: address, beats - 1"));
         valid.push(m.input(&format!("rd{i}_valid"), 1));
         address.push([("addr", 64), ("len", 8)].map(|(n, w)| m.input(&format!("rd{i}_{n}"), w)));
         lock.extend((i < exclusive).then(|| m.input(&format!("rd{i}_lock"), 1)));
+        quality.extend(qosid.then(|| QUALITY.map(|(n, w)| m.input(&format!("rd{i}_{n}"), w))));
     }
     m.section("AXI4 read address");
     let arready = m.input("arready", 1);
@@ -64,6 +69,11 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32) -> Rc<Module> {
     let locks = |grant: &[E], lock: &[E]| any_of(grant.iter().zip(lock).map(|(g, l)| *g & *l));
     if exclusive > 0 {
         m.output("arlock", locks(&grant, &lock));
+    }
+    if qosid {
+        QUALITY.iter().enumerate().for_each(|(i, (name, _))| {
+            m.output(&format!("ar{name}"), chosen(&grant, &quality, i));
+        });
     }
     m.output("arid", encode(&grant, index_width(readers as usize)).resize(AXI_ID_WIDTH));
     m.section("AXI4 read data");
@@ -87,11 +97,13 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32) -> Rc<Module> {
     let mut address = vec![];
     let mut beats = vec![];
     let mut lock = vec![];
+    let mut quality = vec![];
     for i in 0..writers {
         m.section(&format!("Writer {i}: address, beats - 1, log2 of bytes per beat; data"));
         valid.push(m.input(&format!("wr{i}_valid"), 1));
         address.push(ADDRESS.map(|(n, w)| m.input(&format!("wr{i}_{n}"), w)));
         lock.extend((i < exclusive).then(|| m.input(&format!("wr{i}_lock"), 1)));
+        quality.extend(qosid.then(|| QUALITY.map(|(n, w)| m.input(&format!("wr{i}_{n}"), w))));
         let parts = [("valid", 1), ("data", 64), ("strb", 8), ("last", 1)];
         beats.push(parts.map(|(n, w)| m.input(&format!("wd{i}_{n}"), w)));
     }
@@ -128,6 +140,13 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32) -> Rc<Module> {
         m.when(idle & any, |m| m.set(awlock, locks(&grant, &lock)));
         m.output("awlock", awlock);
         m.output("awid", encode(&owns, index_width(writers as usize)).resize(AXI_ID_WIDTH));
+    }
+    if qosid {
+        for (i, (name, width)) in QUALITY.into_iter().enumerate() {
+            let register = m.reg_data(&format!("aw{name}_q"), width);
+            m.when(idle & any, |m| m.set(register, chosen(&grant, &quality, i)));
+            m.output(&format!("aw{name}"), register);
+        }
     }
     m.output("awvalid", awvalid);
     for ((name, _), register) in ADDRESS.into_iter().zip(aw) {

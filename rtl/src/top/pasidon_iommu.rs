@@ -54,7 +54,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     // messages.
     let exclusive: &[Instance] = if writes(d) { &walks } else { &[] };
     let writers: Vec<&Instance> = exclusive.iter().chain([&commands, &faults]).chain(&messages).collect();
-    let master = axi_master(d.walkers + 1, writers.len() as u32, exclusive.len() as u32);
+    let master = axi_master(d.walkers + 1, writers.len() as u32, exclusive.len() as u32, d.qosid);
     let axi = m.instance("axi_master", &master);
 
     let own = [(&regs, "")];
@@ -62,12 +62,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     register_port(&mut m, &bus, &own.into_iter().chain(others).collect::<Vec<_>>());
     memory_port(&mut m, d, &axi, &walks, &commands, &writers);
     if d.qosid {
-        m.section("Quality of service of the accesses of this port, by address channel");
-        for channel in ["ar", "aw"] {
-            for identifier in ["rcid", "mcid"] {
-                m.output(&format!("m_axi_{channel}{identifier}"), regs.out(&format!("iommu_{identifier}")));
-            }
-        }
+        quality_of_service(&mut m, &axi, &regs, &walks, writes(d), writers.len());
     }
 
     // ---- Registers and queues --------------------------------------------------------------------------------------
@@ -154,7 +149,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         let valid = m.input(&format!("req{i}_valid"), 1);
         tlb.connect(&mut m, "req_valid", valid);
         m.output(&format!("req{i}_ready"), tlb.out("req_ready"));
-        let request = Request::inputs(&mut m, d, &format!("req{i}"));
+        let request = Request::ports(&mut m, d, &format!("req{i}"));
         request.connect(&mut m, tlb, "req");
         accepted.push(RequestEvents::of(valid & tlb.out("req_ready"), &request));
         m.section(&format!("Translation port {i}: response"));
@@ -440,6 +435,34 @@ fn register_port(m: &mut Module, bus: &Instance, blocks: &[(&Instance, &str)]) {
 fn input(m: &mut Module, child: &Instance, prefix: &str, name: &str, width: u32) {
     let e = m.input(&format!("{prefix}{name}"), width);
     child.connect(m, name, e);
+}
+
+/// The quality-of-service ids of each access of the memory port: those of the device, or the IOMMU's own. (Sections "IOMMU QoS
+/// ID" and "Translation attributes (ta)".)
+fn quality_of_service(
+    m: &mut Module,
+    axi: &Instance,
+    regs: &Instance,
+    walks: &[Instance],
+    walkers_write: bool,
+    writers: usize,
+) {
+    m.section("Quality of service of the accesses of this port, by address channel");
+    for name in ["rcid", "mcid"] {
+        let own = regs.out(&format!("iommu_{name}"));
+        for i in 0..=walks.len() {
+            let ids = walks.get(i).map_or(own, |walk| walk.out(&format!("rd_{name}")));
+            axi.connect(m, &format!("rd{i}_{name}"), ids);
+        }
+        for i in 0..writers {
+            let walk = walks.get(i).filter(|_| walkers_write);
+            let ids = walk.map_or(own, |walk| walk.out(&format!("wr_{name}")));
+            axi.connect(m, &format!("wr{i}_{name}"), ids);
+        }
+        for channel in ["ar", "aw"] {
+            m.output(&format!("m_axi_{channel}{name}"), axi.out(&format!("{channel}{name}")));
+        }
+    }
 }
 
 /// `m_axi_*`: AXI4 from the walkers and queues.

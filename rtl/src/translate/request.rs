@@ -26,11 +26,19 @@ pub struct Request {
     /// The 32-bit word that a write carries, if it is one that may be a message to a memory-resident interrupt file; only in
     /// designs with such files.
     pub data: Option<E>,
+    /// It comes from the debug interface; only where it makes a difference.
+    pub debug: Option<E>,
     /// I/O virtual address.
     pub iova: E,
 }
 
 impl Request {
+    /// Whether a request says that it comes from the debug interface: for such a one, nothing is stored in a memory-resident
+    /// interrupt file.
+    pub fn tells_debug(d: &Design) -> bool {
+        d.debug && d.msi_mrif
+    }
+
     /// A request whose every signal comes from `f(name, width)`.
     pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> Request {
         Request {
@@ -43,6 +51,7 @@ impl Request {
             write: f("write", 1),
             at: f("at", 2),
             data: d.msi_mrif.then(|| f("data", 32)),
+            debug: Request::tells_debug(d).then(|| f("debug", 1)),
             iova: f("iova", 64),
         }
     }
@@ -60,6 +69,7 @@ impl Request {
             ("at", self.at),
         ];
         list.extend(self.data.map(|data| ("data", data)));
+        list.extend(self.debug.map(|debug| ("debug", debug)));
         list.push(("iova", self.iova));
         list
     }
@@ -67,6 +77,14 @@ impl Request {
     /// Input ports `PREFIX_*`.
     pub fn inputs(m: &mut Module, d: &Design, prefix: &str) -> Request {
         Request::from_fn(d, |name, width| m.input(&format!("{prefix}_{name}"), width))
+    }
+
+    /// Input ports `PREFIX_*` of the core: devices are not the debug interface.
+    pub fn ports(m: &mut Module, d: &Design, prefix: &str) -> Request {
+        Request::from_fn(d, |name, width| match name {
+            "debug" => lit(0, width),
+            name => m.input(&format!("{prefix}_{name}"), width),
+        })
     }
 
     /// Output ports `PREFIX_*`.

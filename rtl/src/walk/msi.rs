@@ -112,6 +112,7 @@ impl Walk<'_> {
                 self.bad | wrong => self.fail(m, cause(Cause::MsiPteMisconfigured));
                 self.q.exec => self.fail(m, cause(Cause::InstructionAccessFault));
                 !self.in_file => self.succeed(m, &t, lo());
+                self.q.debug.unwrap_or_else(lo) => self.fail(m, cause(Cause::TransactionTypeDisallowed));
                 ignored => {
                     self.set(m, self.stored, hi());
                     self.succeed(m, &t, lo());

@@ -480,6 +480,16 @@ pub fn walker(d: &Design) -> Rc<Module> {
     for (w, word) in process.pack(d).into_iter().enumerate() {
         m.output(&format!("r_pc{w}"), word);
     }
+    if let Some(own) = own_ids {
+        m.section("Quality-of-service ids of its accesses: the device directory is the IOMMU's own");
+        let directory = !w.nested & (w.kind.is(DDTE) | w.kind.is(DC));
+        for (name, own, device) in [("rcid", own[0], device.rcid), ("mcid", own[1], device.mcid)] {
+            m.output(&format!("rd_{name}"), directory.mux(own, device));
+            if writes(d) {
+                m.output(&format!("wr_{name}"), device);
+            }
+        }
+    }
     if d.monitor() {
         // A walk begins with a read, or the translation of its address, in the cycle after the state that decided on it.
         let before = m.reg("state_before", state.width(), IDLE);

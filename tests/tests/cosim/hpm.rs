@@ -2,13 +2,20 @@
 //! status" to "Performance-monitoring event selectors".)
 
 use crate::scene::{DID, PID, PSCID, Scene, VA};
+use pasidon_sim::engine::Engine;
+use pasidon_sim::golden::Request;
 use pasidon_sim::machine::Random;
+use pasidon_spec::ddt::dc;
+use pasidon_spec::page_table::{SV39, SV39X4};
+use pasidon_spec::pdt::pdtp_mode;
 use pasidon_spec::registers::{
     capabilities, event, icvec, iocountinh, iocountovf, iohpmctr, iohpmcycles, iohpmevt, ipsr,
 };
+use pasidon_tests::guest::{self, Guest, IOVA};
+use pasidon_tests::tables::{bits, entry};
 use pasidon_tests::{Pressure, Query, Rig, seed};
 
-const DESIGNS: [&str; 2] = ["counter", "full"];
+const DESIGNS: [&str; 2] = ["counter", "observed"];
 
 fn write_counter(rig: &mut Rig, index: u32, value: u64) {
     rig.write_at(u32::from(iohpmctr::REG.offset) + 8 * index, value, 8);
@@ -39,7 +46,7 @@ fn counted(rig: &mut Rig, wanted: u64, run: impl FnOnce(&mut Rig)) -> u64 {
 
 #[test]
 fn the_registers_hold_what_the_design_has() {
-    for name in ["tiny", "counter", "full"] {
+    for name in ["tiny", "counter", "observed", "full"] {
         let mut rig = Rig::new(name, 1, 1);
         let counters = rig.design.hpm_counters;
         let there = u64::from(counters > 0);
@@ -199,13 +206,7 @@ fn misses_and_walks_are_counted_where_they_happen() {
         let mut s = Scene::new(name);
         let query = s.query();
         let next = Query { iova: query.iova + 0x1000, ..query };
-        s.rig.map(
-            &pasidon_spec::page_table::SV39,
-            s.root,
-            next.iova,
-            0,
-            pasidon_tests::tables::entry(s.frame, pasidon_tests::tables::bits::ALL),
-        );
+        s.rig.map(&SV39, s.root, next.iova, 0, entry(s.frame, bits::ALL));
         let rig = &mut s.rig;
         let by_space =
             |pscid: u64| iohpmevt::IDT.of(1) | iohpmevt::PV_PSCV.of(1) | iohpmevt::PID_PSCID.of(pscid);
@@ -261,7 +262,9 @@ fn a_counter_that_wraps_goes_on_and_interrupts_once() {
                 write_counter(&mut rig, 0, u64::MAX - start);
                 select(&mut rig, 0, every | iohpmevt::OF.of(of));
                 for _ in 0..4 {
-                    (0..ports).for_each(|port| drop(rig.submit(port as usize, Query::read(1, None, 0))));
+                    for port in 0..ports {
+                        rig.submit(port as usize, Query::read(1, None, 0));
+                    }
                 }
                 rig.finish();
                 let total = u128::from(u64::MAX - start) + 4 * u128::from(ports);
@@ -284,9 +287,51 @@ fn a_debug_request_is_an_untranslated_request() {
         let filter = iohpmevt::PV_PSCV.of(1) | iohpmevt::PID_PSCID.of(PID.into());
         for (wanted, due) in [(event::UNTRANSLATED_REQUESTS, 3), (event::TRANSLATED_REQUESTS, 0)] {
             let count = counted(&mut s.rig, iohpmevt::EVENT_ID.of(wanted) | filter, |rig| {
-                (0..3).for_each(|_| drop(crate::debug::ask(rig, &query)));
+                for _ in 0..3 {
+                    crate::debug::ask(rig, &query);
+                }
             });
             assert_eq!(count, due, "{name}: event {wanted}");
         }
+    }
+}
+
+/// A guest's first request, counted by both descriptions: each second-stage walk is one, and GSCID and PSCID are the device's.
+#[test]
+fn walks_of_two_stages_are_counted_under_the_ids_of_the_guest() {
+    let mut g = Guest::new("observed", &SV39, &SV39X4);
+    let page = g.guest_page();
+    g.map(IOVA, 0, guest::entry(page, guest::ALL));
+    g.add_process(pdtp_mode::PD8, 3);
+    let request = Request { process_id: Some(3), ..Guest::read(IOVA) };
+    let gscid = dc::iohgatp::GSCID.get(g.context.iohgatp);
+    let of_guest = iohpmevt::IDT.of(1) | iohpmevt::DV_GSCV.of(1) | iohpmevt::DID_GSCID.of(gscid);
+    let other_guest = iohpmevt::IDT.of(1) | iohpmevt::DV_GSCV.of(1) | iohpmevt::DID_GSCID.of(gscid ^ 1);
+    let of_space = iohpmevt::IDT.of(1) | iohpmevt::PV_PSCV.of(1) | iohpmevt::PID_PSCID.of(0x77);
+    let of_process = iohpmevt::PV_PSCV.of(1) | iohpmevt::PID_PSCID.of(3);
+    // The process context's page, three tables and the page itself: five guest physical addresses, of which the first is
+    // looked up before there is a PSCID.
+    for (wanted, filter, due) in [
+        (event::DEVICE_DIRECTORY_WALKS, 0, 1),
+        (event::PROCESS_DIRECTORY_WALKS, of_process, 1),
+        (event::PROCESS_DIRECTORY_WALKS, of_guest, 0),
+        (event::TLB_MISS, of_guest | of_space, 1),
+        (event::TLB_MISS, other_guest, 0),
+        (event::FIRST_STAGE_WALKS, of_guest | of_space, 1),
+        (event::SECOND_STAGE_WALKS, 0, 5),
+        (event::SECOND_STAGE_WALKS, of_process, 5),
+        (event::SECOND_STAGE_WALKS, of_guest, 5),
+        (event::SECOND_STAGE_WALKS, of_guest | iohpmevt::DMASK.of(1), 5),
+        (event::SECOND_STAGE_WALKS, other_guest, 0),
+        (event::SECOND_STAGE_WALKS, of_space, 4),
+    ] {
+        g.reset();
+        let word = iohpmevt::EVENT_ID.of(wanted) | filter;
+        let fails = "the engines agree";
+        g.both.write_register(iohpmevt::REG.offset, 8, word).expect(fails);
+        assert!(g.ask("a request of the guest", request).success().is_some());
+        let count = g.both.compare_register(iohpmctr::REG.offset, 8, "iohpmctr1");
+        let count = count.unwrap_or_else(|error| panic!("event {wanted}, filter {filter:#x}: {error}"));
+        assert_eq!(count, due, "event {wanted}, filter {filter:#x}");
     }
 }
