@@ -4,17 +4,20 @@ use super::Failure;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use pasidon_rtl::design::Design;
+use pasidon_sim::engine::EngineError;
 use pasidon_sim::lockstep::{self, engines_on, run_on};
 use pasidon_sim::model::cache::workspace_target;
 use pasidon_sim::model::{Cache, Flavour, Model};
-use pasidon_sim::mutation::{self, Options, Report, Tried, Verdict};
+use pasidon_sim::mutation::{self, Finding, Options, Report, Tried, Verdict};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 #[derive(Args)]
 #[command(after_help = "\
 Makes one fault at a time in the emitted Verilog (an inverted condition, a dropped term, swapped branches, == for !=, < for <=, a
 constant, slice or width off by one, a stuck signal, a dropped assignment, a wrong reset value) and runs lockstep on it, under
-one seed after the other, until the fault shows as a difference, a hang or a crash. Which faults are made follows from
+one seed after the other, until the fault shows: as a difference, a hang, a crash, or as a run that takes more than 2 % more cycles
+or memory reads than without the fault (a cache that forgets gives no wrong answer). Which faults are made follows from
 --seed; they are spread over all modules and all kinds of faults. Faults that do not compile, or of which Verilator makes
 the same as of the original, do not count.
 
@@ -69,7 +72,8 @@ impl Mutate {
         let design = Design::load(&self.design)?;
         let mutants = pasidon_rtl::mutants(&design)?;
         let scratch = Scratch(workspace_target().join(format!("mutants-{}", std::process::id())));
-        let judge = |model: Model| self.judge(&design, model);
+        let usual = OnceLock::new();
+        let judge = |model: Model| self.judge(&design, model, &usual);
         let options = Options {
             count: self.count as usize,
             seed: self.seed,
@@ -98,10 +102,11 @@ impl Mutate {
         Ok(())
     }
 
-    /// How lockstep shows that the model is not the design, if it does.
-    fn judge(&self, design: &Design, model: Model) -> Option<String> {
+    /// How lockstep shows that the model is not the design, if it does. `usual` is the work without a fault.
+    fn judge(&self, design: &Design, model: Model, usual: &OnceLock<Vec<Work>>) -> Option<Finding> {
         let run = |model| {
             let mut both = engines_on(design, model)?;
+            let mut all = Vec::new();
             for &seed in &self.seeds {
                 let options = lockstep::Options {
                     seed,
@@ -110,17 +115,49 @@ impl Mutate {
                     time: None,
                     flavour: Flavour::Quick,
                 };
+                let before = both.rtl().events()[3];
                 let report = run_on(&mut both, design, &options, &mut |_| {})?;
                 if let Some(difference) = report.difference {
                     let after = report.ops;
-                    return Ok(Some(format!("seed {seed}, after {after} operations: {difference}")));
+                    let how = format!("seed {seed}, after {after} operations: {difference}");
+                    return Ok(Some(Finding::Wrong(how)));
                 }
+                let work = Work { cycles: report.cycles, reads: both.rtl().events()[3] - before };
+                if let Some(usual) = usual.get()
+                    && let Some(how) = work.exceeds(&usual[all.len()])
+                {
+                    return Ok(Some(Finding::Slower(format!("seed {seed}: {how}"))));
+                }
+                all.push(work);
             }
+            // The first that is judged has no fault.
+            usual.get_or_init(|| all);
             Ok(None)
         };
-        run(model).unwrap_or_else(|error: pasidon_sim::engine::EngineError| Some(error.to_string()))
+        run(model).unwrap_or_else(|error: EngineError| Some(Finding::Wrong(error.to_string())))
     }
 }
+
+/// What a run cost.
+#[derive(Debug)]
+struct Work {
+    cycles: u64,
+    /// Read bursts of the hardware.
+    reads: u64,
+}
+
+impl Work {
+    /// What there is clearly more of than usual. The same operations never take exactly the same: pauses fall differently.
+    fn exceeds(&self, usual: &Work) -> Option<String> {
+        let sums = [(self.cycles, usual.cycles, "cycles"), (self.reads, usual.reads, "memory reads")];
+        let more = sums.into_iter().find(|(now, usual, _)| now * 100 > usual * (100 + TOLERANCE))?;
+        let (now, usual, what) = more;
+        Some(format!("{now} {what} instead of {usual}"))
+    }
+}
+
+/// In percent.
+const TOLERANCE: u64 = 2;
 
 fn style() -> ProgressStyle {
     // The template is a constant that the library accepts.
@@ -142,6 +179,7 @@ fn print(report: &Report, each: bool) {
     for tried in report.kills.iter().filter(|_| each).chain(&report.survivors) {
         let verdict = match &tried.verdict {
             Verdict::Killed { how } => format!("killed, {how}"),
+            Verdict::Slower { how } => format!("killed, {how}"),
             _ => "survived".into(),
         };
         println!("{}: {}, line {}: {verdict}", tried.id, tried.operator, tried.line);
@@ -149,12 +187,13 @@ fn print(report: &Report, each: bool) {
         tried.after.lines().for_each(|line| println!("  + {line}"));
     }
     println!(
-        "{}, seed {}: {} of {} faults killed ({:.1} %), {} survive; not counted: {} without effect, {} that do not compile",
+        "{}, seed {}: {} of {} faults killed ({:.1} %; {} of them only took more cycles or reads), {} survive; not counted: {} without effect, {} that do not compile",
         report.design,
         report.seed,
         report.killed,
         report.count,
         100.0 * report.killed as f64 / report.count.max(1) as f64,
+        report.slower,
         report.survivors.len(),
         report.same.len(),
         report.broken.len()

@@ -1,8 +1,9 @@
 //! The check of the checks: single faults are made in the hardware, and lockstep must notice each of them.
 //!
 //! A fault ([`pasidon_rtl::emit::mutate`]) counts if the Verilog with it compiles and Verilator makes something else of it than of the
-//! original. It is *killed* if a run under one of a few seeds ends in a difference, a hang or a crash. What survives is either
-//! equivalent to the original, which only a reader can tell, or shows a hole in the stimulus.
+//! original. It is *killed* if a run under one of a few seeds ends in a difference, a hang or a crash, or takes clearly more cycles or
+//! memory reads than without the fault. What survives is either equivalent to the original, which only a reader can tell, or shows a
+//! hole in the stimulus.
 
 mod plan;
 
@@ -54,7 +55,12 @@ pub enum Verdict {
         /// How it showed.
         how: String,
     },
-    /// No run did.
+    /// No run did, but the work took more than without the fault.
+    Slower {
+        /// How much more.
+        how: String,
+    },
+    /// No run showed anything.
     Survived,
     /// Verilator makes the same of it as of the original: not counted.
     Same,
@@ -67,7 +73,11 @@ pub enum Verdict {
 
 impl Verdict {
     fn counts(&self) -> bool {
-        matches!(self, Verdict::Killed { .. } | Verdict::Survived)
+        self.is_noticed() || *self == Verdict::Survived
+    }
+
+    fn is_noticed(&self) -> bool {
+        matches!(self, Verdict::Killed { .. } | Verdict::Slower { .. })
     }
 }
 
@@ -104,13 +114,15 @@ pub struct Report {
     pub count: usize,
     /// Of them, those that were noticed.
     pub killed: usize,
+    /// Of those, the ones that gave no wrong answer, but cost time: a cache that forgets, a walk that is made twice.
+    pub slower: usize,
     /// Those that were not.
     pub survivors: Vec<Tried>,
     /// Mutants that Verilator makes the same of as of the original.
     pub same: Vec<String>,
     /// Mutants that do not compile.
     pub broken: Vec<String>,
-    /// Mutants that were killed.
+    /// Mutants that were noticed.
     pub kills: Vec<Tried>,
 }
 
@@ -129,14 +141,23 @@ impl Report {
     }
 }
 
-/// Tells whether a model is not what it should be: how it shows, or `None`.
-pub trait Judge: Sync {
-    /// Runs the model.
-    fn judge(&self, model: Model) -> Option<String>;
+/// How a model is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It does something wrong.
+    Wrong(String),
+    /// It does what it should, and takes longer than the first model that was judged.
+    Slower(String),
 }
 
-impl<F: Fn(Model) -> Option<String> + Sync> Judge for F {
-    fn judge(&self, model: Model) -> Option<String> {
+/// Tells how a model is not what it should be. The first that it is asked about has no fault.
+pub trait Judge: Sync {
+    /// Runs the model.
+    fn judge(&self, model: Model) -> Option<Finding>;
+}
+
+impl<F: Fn(Model) -> Option<Finding> + Sync> Judge for F {
+    fn judge(&self, model: Model) -> Option<Finding> {
         self(model)
     }
 }
@@ -160,7 +181,8 @@ pub fn run(
     progress: Progress<'_>,
 ) -> Result<Report, MutationError> {
     let original = mutants.original();
-    if let Some(how) = judge_caught(judge, Model::load(original, name, cache, Flavour::Quick)?) {
+    let finding = judge_caught(judge, Model::load(original, name, cache, Flavour::Quick)?);
+    if let Some(Finding::Wrong(how) | Finding::Slower(how)) = finding {
         return Err(MutationError::Original(how));
     }
     let shop = Workshop { name, cache, scratch, judge, original: fingerprint(cache, name, original)? };
@@ -180,6 +202,7 @@ pub fn run(
         seed: options.seed,
         count: 0,
         killed: 0,
+        slower: 0,
         survivors: Vec::new(),
         same: Vec::new(),
         broken: Vec::new(),
@@ -187,8 +210,9 @@ pub fn run(
     };
     for tried in tried {
         report.count += usize::from(tried.verdict.counts());
+        report.slower += usize::from(matches!(tried.verdict, Verdict::Slower { .. }));
         match tried.verdict {
-            Verdict::Killed { .. } => report.kills.push(tried),
+            Verdict::Killed { .. } | Verdict::Slower { .. } => report.kills.push(tried),
             Verdict::Survived => report.survivors.push(tried),
             Verdict::Same => report.same.push(tried.id),
             Verdict::Broken { .. } => report.broken.push(tried.id),
@@ -205,11 +229,11 @@ fn fingerprint(cache: &Cache, name: &str, generated: &pasidon_rtl::Generated) ->
 }
 
 /// A crash of whoever judges is what a fault can come to as well.
-fn judge_caught(judge: &dyn Judge, model: Model) -> Option<String> {
+fn judge_caught(judge: &dyn Judge, model: Model) -> Option<Finding> {
     catch_unwind(AssertUnwindSafe(|| judge.judge(model))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Some(format!("crash: {text}"))
+        Some(Finding::Wrong(format!("crash: {text}")))
     })
 }
 
@@ -258,7 +282,7 @@ impl Shared {
         for slot in &self.slots {
             if let Slot::Done(tried) = slot {
                 counted.0 += usize::from(tried.verdict.counts());
-                counted.1 += usize::from(matches!(tried.verdict, Verdict::Killed { .. }));
+                counted.1 += usize::from(tried.verdict.is_noticed());
             }
         }
         counted
@@ -341,7 +365,8 @@ impl Workshop<'_> {
         let verdict = match made {
             Ok(None) => Verdict::Same,
             Ok(Some(model)) => match judge_caught(self.judge, model) {
-                Some(how) => Verdict::Killed { how },
+                Some(Finding::Wrong(how)) => Verdict::Killed { how },
+                Some(Finding::Slower(how)) => Verdict::Slower { how },
                 None => Verdict::Survived,
             },
             Err(ModelError::Tool { what, said, .. }) => {

@@ -22,8 +22,9 @@ fn crashes_kill_and_survivors_can_be_tried_again() {
     let judge = |mut model: Model| {
         model.reset(3);
         match calls.fetch_add(1, Ordering::SeqCst) {
-            // The original, and one of the two mutants.
+            // The original, and one of the three mutants.
             0 | 2 => None,
+            3 => Some(Finding::Slower("twice the cycles".into())),
             _ => panic!("boom"),
         }
     };
@@ -31,13 +32,13 @@ fn crashes_kill_and_survivors_can_be_tried_again() {
     let progress = |_: usize, _: usize, _: &Tried| {
         said.fetch_add(1, Ordering::SeqCst);
     };
-    let report = run("tiny", &mutants, &cache, &scratch, &options(2), &judge, &progress).unwrap();
-    assert_eq!((report.count, report.killed, report.survivors.len()), (2, 1, 1));
-    assert_eq!(said.load(Ordering::SeqCst), 2 + report.same.len() + report.broken.len());
-    let kill = &report.kills[0];
-    assert_eq!(kill.verdict, Verdict::Killed { how: "crash: boom".into() });
+    let report = run("tiny", &mutants, &cache, &scratch, &options(3), &judge, &progress).unwrap();
+    assert_eq!((report.count, report.killed, report.slower, report.survivors.len()), (3, 2, 1, 1));
+    assert_eq!(said.load(Ordering::SeqCst), 3 + report.same.len() + report.broken.len());
+    let crash = Verdict::Killed { how: "crash: boom".into() };
+    assert!(report.kills.iter().any(|kill| kill.verdict == crash));
     let modules = report.by(|tried| tried.module.clone());
-    assert_eq!(modules.values().fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1)), (1, 2));
+    assert_eq!(modules.values().fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1)), (2, 3));
     // Models of mutants are gone.
     assert_eq!(std::fs::read_dir(&scratch).map(|entries| entries.count()).unwrap_or(0), 0);
 
@@ -57,7 +58,7 @@ fn crashes_kill_and_survivors_can_be_tried_again() {
 fn a_run_needs_hardware_that_passes_and_faults_that_exist() {
     let mutants = pasidon_rtl::mutants(&Design::shipped("tiny").unwrap()).unwrap();
     let (cache, scratch) = (Cache::in_workspace().quiet(), scratch("needs"));
-    let judge = |_: Model| Some("no good".to_string());
+    let judge = |_: Model| Some(Finding::Wrong("no good".to_string()));
     let error = run("tiny", &mutants, &cache, &scratch, &options(1), &judge, &|_, _, _| {}).unwrap_err();
     assert_eq!(error.to_string(), "the hardware fails without any fault: no good");
     let only = Options { only: vec!["walker.99999".into()], ..options(1) };
