@@ -19,7 +19,7 @@ impl Port {
         address & self.outside != 0
     }
 
-    #[inline]
+    #[inline(always)]
     fn order(self, bytes: u32, value: u64) -> u64 {
         match (self.big_endian, bytes) {
             (false, _) => value,
@@ -29,7 +29,7 @@ impl Port {
     }
 
     /// Reads 4 or 8 bytes.
-    #[inline]
+    #[inline(always)]
     pub fn read(self, memory: &mut impl Memory, address: u64, bytes: u32) -> Result<u64, MemoryFault> {
         if self.beyond(address) {
             return Err(MemoryFault::Access);
@@ -38,7 +38,7 @@ impl Port {
     }
 
     /// Reads consecutive doublewords. An access fault of any of them outweighs corruption of another.
-    #[inline]
+    #[inline(always)]
     pub fn read_words<const N: usize>(
         self,
         memory: &mut impl Memory,

@@ -45,7 +45,7 @@ impl Golden {
             *context = found;
             return Ok(());
         }
-        self.count(event::DEVICE_DIRECTORY_WALKS, &Ids { device_id, process_id, ..Ids::default() });
+        self.count(event::DEVICE_DIRECTORY_WALKS, || Ids { device_id, process_id, ..Ids::default() });
         *context = self.locate_device_context(memory, device_id, levels, extended)?;
         self.cache.keep_device(device_id, context);
         Ok(())
@@ -125,15 +125,19 @@ impl Golden {
     }
 
     /// The note after the checks: addresses that the context holds may be verified.
+    #[inline]
     fn has_wide_root(&self, context: &DeviceContext) -> bool {
-        let wide = |ppn: u64| (ppn << PAGE_SHIFT) & self.outside != 0;
+        // The three page numbers are in the same place.
+        let wide = |word: u64| (dc::fsc::PPN.get(word) << PAGE_SHIFT) & self.outside != 0;
+        if !wide(context.fsc | context.iohgatp | context.msiptp) {
+            return false;
+        }
         let second_is_bare = dc::iohgatp::MODE.get(context.iohgatp) == iohgatp_mode::BARE;
         // Bare is 0 in both encodings of this field.
         let first_is_bare = dc::fsc::MODE.get(context.fsc) == iosatp_mode::BARE;
-        (!first_is_bare && second_is_bare && wide(dc::fsc::PPN.get(context.fsc)))
-            || (!second_is_bare && wide(dc::iohgatp::PPN.get(context.iohgatp)))
-            || (dc::msiptp::MODE.get(context.msiptp) != dc::msiptp_mode::OFF
-                && wide(dc::msiptp::PPN.get(context.msiptp)))
+        (!first_is_bare && second_is_bare && wide(context.fsc))
+            || (!second_is_bare && wide(context.iohgatp))
+            || (dc::msiptp::MODE.get(context.msiptp) != dc::msiptp_mode::OFF && wide(context.msiptp))
     }
 }
 

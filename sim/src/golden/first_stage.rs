@@ -72,20 +72,25 @@ impl Golden {
         iova: u64,
     ) -> Result<Stage, Stop> {
         let Some(geometry) = context.first else { return Ok(Stage::bare(iova)) };
-        self.count(event::FIRST_STAGE_WALKS, &context.ids);
+        self.count(event::FIRST_STAGE_WALKS, || context.ids);
         if !geometry.is_canonical(iova) {
             return Err(access.page_fault());
         }
         loop {
-            if let Some(stage) = self.first_stage_attempt(memory, context, access, geometry, iova)? {
+            let attempt = if geometry.pte_bytes == 8 {
+                self.first_stage_attempt::<8>(memory, context, access, geometry, iova)
+            } else {
+                self.first_stage_attempt::<4>(memory, context, access, geometry, iova)
+            };
+            if let Some(stage) = attempt? {
                 return Ok(stage);
             }
         }
     }
 
-    /// One pass from the root; `None` if the leaf changed before A and D could be set.
+    /// One pass from the root over entries of `BYTES`; `None` if the leaf changed before A and D could be set.
     #[inline]
-    fn first_stage_attempt(
+    fn first_stage_attempt<const BYTES: u32>(
         &mut self,
         memory: &mut impl Memory,
         context: &Context,
@@ -94,13 +99,12 @@ impl Golden {
         iova: u64,
     ) -> Result<Option<Stage>, Stop> {
         let port = self.port(context.sbe);
-        let bytes = u32::from(geometry.pte_bytes);
         let mut table = context.first_root;
         let mut global = false;
         for (level, slice) in geometry.levels.iter().enumerate().rev() {
-            let at = table + slice.of(iova) * u64::from(bytes);
+            let at = table + slice.of(iova) * u64::from(BYTES);
             let entry_spa = self.table_address(memory, context, access, at, Purpose::ImplicitRead)?;
-            let word = port.read(memory, entry_spa, bytes).map_err(|fault| access.table_fault(fault))?;
+            let word = port.read(memory, entry_spa, BYTES).map_err(|fault| access.table_fault(fault))?;
             global |= pte::G.is_set(word);
             let (address, shift) = match classify(slice.lo, level, word, self.pte_reserved, iova) {
                 Entry::Faulty => return Err(access.page_fault()),
@@ -146,7 +150,7 @@ impl Golden {
             if due != 0 {
                 let entry_spa = self.table_address(memory, context, access, at, Purpose::ImplicitWrite)?;
                 let done = port
-                    .compare_exchange(memory, entry_spa, bytes, word, word | due)
+                    .compare_exchange(memory, entry_spa, BYTES, word, word | due)
                     .map_err(|fault| access.table_fault(fault))?;
                 if !done {
                     return Ok(None);

@@ -34,9 +34,9 @@ fn counts(selector: u64, event: u64, ids: &Ids) -> bool {
 impl Golden {
     /// Counts an event. What no counter waits for costs one comparison.
     #[inline]
-    pub(super) fn count(&mut self, event: u64, ids: &Ids) {
+    pub(super) fn count(&mut self, event: u64, ids: impl FnOnce() -> Ids) {
         if self.counted_events >> event & 1 != 0 {
-            self.count_slowly(event, ids);
+            self.count_slowly(event, &ids());
         }
     }
 

@@ -48,9 +48,11 @@ impl Golden {
             AddressType::Translated => event::TRANSLATED_REQUESTS,
             AddressType::TranslationRequest => event::ATS_TRANSLATION_REQUESTS,
         };
-        let ids =
-            Ids { device_id: request.device_id, process_id: request.process_id, pscid: None, gscid: None };
-        self.count(kind, &ids);
+        self.count(kind, || Ids {
+            device_id: request.device_id,
+            process_id: request.process_id,
+            ..Ids::default()
+        });
     }
 
     /// Answers a request that the IOATC cannot answer. `debug` marks one of the debug interface.
@@ -192,7 +194,7 @@ impl Golden {
         context: &Context,
     ) -> Result<Translation, Stop> {
         let Task { request, ref access, device, .. } = *task;
-        self.count(event::TLB_MISS, &context.ids);
+        self.count(event::TLB_MISS, || context.ids);
         let first = self.first_stage(memory, context, access, request.iova)?;
         let gpa = first.address;
         let target = self.msi_target(memory, device, access, gpa)?;

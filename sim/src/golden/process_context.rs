@@ -34,7 +34,7 @@ impl Golden {
         if let Some(found) = self.cache.process(device_id, process_id) {
             return Ok(found);
         }
-        self.count(event::PROCESS_DIRECTORY_WALKS, &context.ids);
+        self.count(event::PROCESS_DIRECTORY_WALKS, || context.ids);
         let found = self.locate_process_context(memory, device, context, access, process_id)?;
         self.cache.keep_process(device_id, process_id, &found);
         Ok(found)

@@ -48,20 +48,25 @@ impl Golden {
         purpose: Purpose,
     ) -> Result<Stage, Trouble> {
         let Some(geometry) = context.second else { return Ok(Stage::bare(gpa)) };
-        self.count(event::SECOND_STAGE_WALKS, &context.ids);
+        self.count(event::SECOND_STAGE_WALKS, || context.ids);
         if !geometry.is_canonical(gpa) || (context.sxl && gpa >> SXL_GUEST_BITS != 0) {
             return Err(Trouble::Page);
         }
         loop {
-            if let Some(stage) = self.second_stage_attempt(memory, context, access, geometry, gpa, purpose)? {
+            let attempt = if geometry.pte_bytes == 8 {
+                self.second_stage_attempt::<8>(memory, context, access, geometry, gpa, purpose)
+            } else {
+                self.second_stage_attempt::<4>(memory, context, access, geometry, gpa, purpose)
+            };
+            if let Some(stage) = attempt? {
                 return Ok(stage);
             }
         }
     }
 
-    /// One pass from the root; `None` if the leaf changed before A and D could be set.
+    /// One pass from the root over entries of `BYTES`; `None` if the leaf changed before A and D could be set.
     #[inline]
-    fn second_stage_attempt(
+    fn second_stage_attempt<const BYTES: u32>(
         &mut self,
         memory: &mut impl Memory,
         context: &Context,
@@ -71,11 +76,10 @@ impl Golden {
         purpose: Purpose,
     ) -> Result<Option<Stage>, Trouble> {
         let port = self.port(self.big_endian());
-        let bytes = u32::from(geometry.pte_bytes);
         let mut table = context.second_root;
         for (level, slice) in geometry.levels.iter().enumerate().rev() {
-            let at = table + slice.of(gpa) * u64::from(bytes);
-            let word = port.read(memory, at, bytes)?;
+            let at = table + slice.of(gpa) * u64::from(BYTES);
+            let word = port.read(memory, at, BYTES)?;
             let (address, shift) = match classify(slice.lo, level, word, self.pte_reserved, gpa) {
                 Entry::Faulty => return Err(Trouble::Page),
                 Entry::Pointer(next) => {
@@ -112,7 +116,7 @@ impl Golden {
             if port.beyond(address) {
                 return Err(MemoryFault::Access.into());
             }
-            if due != 0 && !port.compare_exchange(memory, at, bytes, word, word | due)? {
+            if due != 0 && !port.compare_exchange(memory, at, BYTES, word, word | due)? {
                 return Ok(None);
             }
             let dirty = pte::D.is_set(word | due);

@@ -1,7 +1,7 @@
 //! Permissions of both stages, privilege, and the accessed and dirty bits.
 
 use crate::world::*;
-use pasidon_sim::golden::Request;
+use pasidon_sim::golden::{Parameters, Request};
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::pte;
@@ -238,4 +238,18 @@ fn an_update_that_cannot_be_stored_is_an_access_fault() {
     p.world.ram.set(page, leaf(PAGE) & !A);
     p.world.ram.failures = vec![(page..page + 8, Failing::Write)];
     assert_eq!(p.world.fault(exec(Processes::read())).cause, Cause::InstructionAccessFault);
+}
+
+#[test]
+fn clear_bits_come_before_the_access_to_a_page_that_is_not_there() {
+    let capabilities = pasidon_spec::registers::capabilities::PAS.set(Parameters::full_capabilities(), 40);
+    let outside = 1 << 40;
+    for (tc, clean_fault) in [(0, Cause::ReadPageFault), (SADE, Cause::ReadAccessFault)] {
+        let mut host = Host::new(World::new(Parameters::new(capabilities)), tc);
+        host.world.ram.set(host.leaf, leaf(outside));
+        assert_eq!(host.world.fault(Host::read()).cause, Cause::ReadAccessFault);
+        host.world.ram.set(host.leaf, leaf(outside) & !A);
+        assert_eq!(host.world.fault(Host::read()).cause, clean_fault);
+        assert_eq!(host.world.ram.get(host.leaf), leaf(outside) & !A, "nothing is set");
+    }
 }
