@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Virtual machines and every operand of the invalidations, with an L1 that holds what the tests put into it.
-const GUESTS: &str = r#"
+const MACHINES: &str = r#"
 base = "default"
-name = "guests"
+name = "machines"
 [tlb]
 l1_entries = 32
 [translation]
@@ -68,7 +68,7 @@ translation = true
 vectors = 2
 "#;
 
-/// A shipped design by name, `odd`, `narrow`, `guests`, `messages`, `counter` or `observed`.
+/// A shipped design by name, `odd`, `narrow`, `machines`, `messages`, `counter` or `observed`.
 ///
 /// # Panics
 /// If there is none of this name.
@@ -78,7 +78,7 @@ pub fn design(name: &str) -> Design {
             .expect("the odd design is valid"),
         "narrow" => Design::from_toml(include_str!("../designs/narrow.toml"), "narrow.toml")
             .expect("the narrow design is valid"),
-        "guests" => Design::from_toml(GUESTS, "guests.toml").expect("the guests design is valid"),
+        "machines" => Design::from_toml(MACHINES, "machines.toml").expect("the machines design is valid"),
         "messages" => Design::from_toml(MESSAGES, "messages.toml").expect("the design is valid"),
         "counter" => Design::from_toml(COUNTER, "counter.toml").expect("the counter design is valid"),
         "observed" => Design::from_toml(OBSERVED, "observed.toml").expect("the observed design is valid"),

@@ -1,11 +1,12 @@
 //! Context cache: device contexts (DDTC) or process contexts (PDTC), fully associative, shared by all walkers.
 //!
-//! Latency: `hit` and `data` follow the lookup tag by one cycle. A fill may repeat an entry that is there already; the
-//! first match answers. Never: a fill in the cycle of an invalidation survives it (the walker that brought it is stale).
+//! Latency: `hit` and `data` follow the lookup tag by one cycle; what is looked up in the cycle of an invalidation has no meaning.
+//! A fill may repeat an entry that is there already; the first match answers. Never: a fill in the cycle of an invalidation (the
+//! walker that brings it is stale).
 
-use super::victim;
+use super::{payload, victim};
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, hi, lit, lo, lowest, onehot};
+use crate::hdl::{E, Module, any_of, cat, hi, lit, lo, lowest};
 use std::rc::Rc;
 
 /// What tags an entry.
@@ -48,54 +49,43 @@ pub fn context_cache(d: &Design, tag: Tag, entries: u32, widths: &[u32]) -> Rc<M
         (lo(), process_id)
     };
 
-    let n = entries as usize;
+    // Lookups and invalidations share the comparators: who looks up in the cycle of an invalidation looks up again.
+    let device_asked = kill.mux(kill_did, did);
+    let process_asked = kill.mux(kill_pid, process_id);
+    let any_device = m.wire("any_device", kill & !kill_device);
+    let any_process = if process { m.wire("any_process", kill & !kill_process) } else { hi() };
+    let active = m.wire("active", lookup | kill);
+
     let valid = m.reg("valid", entries, 0);
     let victim = victim(&mut m, valid, fill);
-    let entry = |m: &mut Module, i: usize| {
+    let mut named = vec![];
+    for i in 0..entries {
         let device = m.reg_data(&format!("device_id_{i}"), d.device_id_width);
-        let pid =
-            if process { m.reg_data(&format!("process_id_{i}"), d.process_id_width) } else { process_id };
-        let word = |(w, width): (usize, &u32)| m.reg_data(&format!("data{w}_{i}"), *width);
-        let words: Vec<E> = widths.iter().enumerate().map(word).collect();
-        (device, pid, words)
-    };
-    let all: Vec<_> = (0..n).map(|i| entry(&mut m, i)).collect();
-    m.when(fill, |m| {
-        m.set(valid, valid | victim);
-        for (i, (device, pid, data)) in all.iter().enumerate() {
-            m.when(victim.bit(i as u32), |m| {
-                m.set(*device, fill_did);
-                data.iter().zip(&fill_data).for_each(|(register, word)| m.set(*register, *word));
-                if process {
-                    m.set(*pid, fill_pid);
-                }
-            });
-        }
-    });
-    let same_pid = |own: E, other: E| if process { own.eq(other) } else { hi() };
-    let doomed = |(device, pid, _): &(E, E, Vec<E>)| {
-        (!kill_device | (*device).eq(kill_did)) & (!kill_process | same_pid(*pid, kill_pid))
-    };
-    let survivors: Vec<E> = all.iter().rev().map(|entry| !doomed(entry)).collect();
+        m.when(fill & victim.bit(i), |m| m.set(device, fill_did));
+        let conditions = [active, valid.bit(i), any_device | device.eq(device_asked)];
+        let of_process = if process {
+            let own = m.reg_data(&format!("process_id_{i}"), d.process_id_width);
+            m.when(fill & victim.bit(i), |m| m.set(own, fill_pid));
+            any_process | own.eq(process_asked)
+        } else {
+            hi()
+        };
+        named.push(m.wire_if(&format!("named_{i}"), &conditions, of_process));
+    }
+    m.when(fill, |m| m.set(valid, valid | victim));
+    let survivors: Vec<E> = named.iter().rev().map(|named| !*named).collect();
     m.when(kill, |m| m.set(valid, valid & cat(&survivors)));
-    let matches: Vec<E> = all
-        .iter()
-        .enumerate()
-        .map(|(i, (device, pid, _))| {
-            let conditions = [lookup, valid.bit(i as u32), (*device).eq(did)];
-            m.wire_if(&format!("match_{i}"), &conditions, same_pid(*pid, process_id))
-        })
-        .collect();
-    let hit = m.reg_data("hit_q", 1);
-    m.set(hit, any_of(matches.iter().copied()));
-    let chosen = lowest(&matches);
+
     m.section("The answer");
+    let hit = m.reg_data("hit_q", 1);
+    m.set(hit, any_of(named.iter().copied()));
     m.output("hit", hit);
-    for (w, width) in widths.iter().enumerate() {
-        let data = m.reg_data(&format!("data{w}_q"), *width);
-        let choices: Vec<(E, E)> = chosen.iter().zip(&all).map(|(c, (.., words))| (*c, words[w])).collect();
-        m.set(data, onehot(&choices));
-        m.output(&format!("data{w}"), data);
+    let chosen = lowest(&named);
+    for (w, value) in fill_data.into_iter().enumerate() {
+        let word = payload(&mut m, &format!("data{w}_of"), (fill, victim), value, &chosen);
+        let register = m.reg_data(&format!("data{w}_q"), word.width());
+        m.set(register, word);
+        m.output(&format!("data{w}"), register);
     }
     m.build()
 }

@@ -2,7 +2,7 @@
 //! names. (Section "IOMMU Page-Table cache invalidation commands".)
 
 use crate::design::Design;
-use crate::hdl::{E, Instance, Module, all_of, lit, lo};
+use crate::hdl::{E, Instance, Module, lit, lo};
 use crate::queue::InvalidationKind;
 use crate::translate::request::{Request, Translation, segments, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
@@ -76,6 +76,19 @@ impl Checks {
         Checks { device: yes, process: yes, pid_valid: yes, page: yes, pscid: no, stage: no, gscid: no }
     }
 
+    /// `self` where `choice` is 1, else `other`.
+    pub fn or(&self, choice: E, other: &Checks) -> Checks {
+        Checks {
+            device: choice.mux(self.device, other.device),
+            process: choice.mux(self.process, other.process),
+            pid_valid: choice.mux(self.pid_valid, other.pid_valid),
+            page: choice.mux(self.page, other.page),
+            pscid: choice.mux(self.pscid, other.pscid),
+            stage: choice.mux(self.stage, other.stage),
+            gscid: choice.mux(self.gscid, other.gscid),
+        }
+    }
+
     /// Names and signals; what a design never compares is left out.
     pub fn fields(&self, d: &Design) -> Vec<(&'static str, E)> {
         let mut list = vec![
@@ -141,6 +154,16 @@ impl Tag {
             pid_valid: request.pid_valid,
             process_id: request.process_id,
             vpn: request.iova.bits(PAGE_SHIFT.into(), vpn_width(d)),
+        }
+    }
+
+    /// `self` where `choice` is 1, else `other`.
+    pub fn or(&self, choice: E, other: &Tag) -> Tag {
+        Tag {
+            device_id: choice.mux(self.device_id, other.device_id),
+            pid_valid: choice.mux(self.pid_valid, other.pid_valid),
+            process_id: choice.mux(self.process_id, other.process_id),
+            vpn: choice.mux(self.vpn, other.vpn),
         }
     }
 
@@ -236,13 +259,5 @@ impl Invalidation {
         list.extend(data.two_stage.map(|two_stage| !checks.stage | two_stage.eq(self.two_stage)));
         list.extend(data.gscid.map(|gscid| !checks.gscid | gscid.eq(self.gscid)));
         list
-    }
-
-    /// Whether it names an entry.
-    pub fn names(&self, d: &Design, tag: &Tag, data: &Translation) -> E {
-        let wanted = self.tag(d);
-        let differs = (tag.vpn ^ wanted.vpn) & !self.range;
-        let page = lit(0, data.mask.width());
-        all_of(self.conditions(d, &self.checks, (tag, data), (&wanted, differs, page)))
     }
 }

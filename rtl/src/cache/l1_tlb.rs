@@ -10,7 +10,7 @@
 //! forbids leaves after `inval_done`, unless it was valid before.
 
 use super::invalidation::{Checks, Invalidation, Tag};
-use super::victim;
+use super::{payload, victim};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, hi, lit, lo, onehot};
 use crate::translate::request::{Request, Translation, is_canonical, page_size, vpn_width};
@@ -21,14 +21,14 @@ const LOOKUP: u64 = 0;
 const COMPLETE: u64 = 1;
 const INVALIDATE: u64 = 2;
 
+/// Fields of a translation that no comparison needs: they lie in LUT RAM, not in the entries' registers.
+const PAYLOAD: [&str; 4] = ["ppn", "pbmt", "rcid", "mcid"];
+
 /// An entry's registers.
 struct Entry {
     tag: Tag,
     data: Translation,
 }
-
-/// An attribute of a translation that only some designs have.
-type Attribute = fn(&Translation) -> Option<E>;
 
 /// The L1 TLB of one port.
 pub fn l1_tlb(d: &Design) -> Rc<Module> {
@@ -120,7 +120,10 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let entries: Vec<Entry> = (0..d.l1_entries)
         .map(|i| Entry {
             tag: Tag::from_fn(d, |name, width| m.reg_data(&format!("{name}_{i}"), width)),
-            data: Translation::from_fn(d, |name, width| m.reg_data(&format!("{name}_{i}"), width)),
+            data: Translation::from_fn(d, |name, width| match name {
+                _ if PAYLOAD.contains(&name) => lit(0, width),
+                name => m.reg_data(&format!("{name}_{i}"), width),
+            }),
         })
         .collect();
     let tag = Tag::of(d, &stage);
@@ -135,18 +138,45 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         matches.push(m.wire_if(&format!("match_{i}"), &conditions, hi()));
     }
 
+    // ---- Refill and invalidation -----------------------------------------------------------------------------------
+    let fill = m.wire("fill", go & is(COMPLETE) & c_refill);
+    let clear = m.wire("clear", fill | (go & is(INVALIDATE)));
+    let victim = victim(&mut m, entries_valid, fill);
+    let matched: Vec<E> = matches.iter().rev().copied().collect();
+    m.when(clear, |m| m.set(entries_valid, (entries_valid & !cat(&matched)) | fill.gate(victim)));
+    let (stored, kept): (Vec<_>, Vec<_>) =
+        c.fields().into_iter().partition(|(name, _)| PAYLOAD.contains(name));
+    m.when(fill, |m| {
+        for (i, e) in entries.iter().enumerate() {
+            m.when(victim.bit(i as u32), |m| {
+                let registers = e.data.fields().into_iter().filter(|(name, _)| !PAYLOAD.contains(name));
+                let registers = e.tag.fields().into_iter().chain(registers);
+                for ((_, register), (_, value)) in registers.zip(tag.fields().into_iter().chain(kept.clone()))
+                {
+                    m.set(register, value);
+                }
+            });
+        }
+    });
+    let stored: Vec<(&str, E)> = stored
+        .into_iter()
+        .map(|(name, value)| (name, payload(&mut m, &format!("{name}_of"), (fill, victim), value, &matches)))
+        .collect();
+    let stored =
+        |name: &str| stored.iter().find(|(n, _)| *n == name).map_or_else(|| panic!("no {name}"), |(_, e)| *e);
+
     // ---- Lookup ----------------------------------------------------------------------------------------------------
     let granted =
         any_of(entries.iter().zip(&matches).map(|(e, hit)| *hit & (e.data.permissions & needs).any()));
     let usable = enable & stage.at.is(0) & is_canonical(d, stage.iova);
     let hit = m.wire("hit", granted & usable);
-    let pick = |f: &dyn Fn(&Translation) -> E| {
+    let pick = |f: fn(&Translation) -> E| {
         onehot(&entries.iter().zip(&matches).map(|(e, hit)| (*hit, f(&e.data))).collect::<Vec<_>>())
     };
     let complete = op.is(COMPLETE);
-    let ppn = complete.mux(c.ppn, pick(&|t| t.ppn));
-    let mask = m.wire("response_mask", complete.mux(c.mask, pick(&|t| t.mask)));
-    let permissions = m.wire("response_permissions", complete.mux(c.permissions, pick(&|t| t.permissions)));
+    let ppn = complete.mux(c.ppn, stored("ppn"));
+    let mask = m.wire("response_mask", complete.mux(c.mask, pick(|t| t.mask)));
+    let permissions = m.wire("response_permissions", complete.mux(c.permissions, pick(|t| t.permissions)));
     let granted = stage.privileged.mux(permissions.bits(3, 3), permissions.bits(0, 3));
 
     // ---- Response --------------------------------------------------------------------------------------------------
@@ -173,13 +203,8 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         ("x", ok & granted.bit(2)),
         ("size", ok.gate(page_size(d, mask))),
     ];
-    let attributes: [(&str, Attribute); 3] =
-        [("pbmt", |t| t.pbmt), ("rcid", |t| t.rcid), ("mcid", |t| t.mcid)];
-    for (name, get) in attributes {
-        if let Some(value) = get(&c) {
-            let cached = pick(&|t| get(t).unwrap_or(value));
-            response.push((name, ok.gate(complete.mux(value, cached))));
-        }
+    for (name, value) in [("pbmt", c.pbmt), ("rcid", c.rcid), ("mcid", c.mcid)] {
+        response.extend(value.map(|value| (name, ok.gate(complete.mux(value, stored(name))))));
     }
     response.extend(c_mrif.map(|mrif| ("mrif", complete & mrif)));
     for (name, value) in response {
@@ -195,23 +220,6 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     m.assign(c_done, go & is(COMPLETE));
     m.section("A completion is in the stage: it can no longer be withdrawn");
     m.output("c_taken", is(COMPLETE));
-
-    // ---- Refill and invalidation -----------------------------------------------------------------------------------
-    let fill = m.wire("fill", go & is(COMPLETE) & c_refill);
-    let clear = m.wire("clear", fill | (go & is(INVALIDATE)));
-    let victim = victim(&mut m, entries_valid, fill);
-    let matched: Vec<E> = matches.iter().rev().copied().collect();
-    m.when(clear, |m| m.set(entries_valid, (entries_valid & !cat(&matched)) | fill.gate(victim)));
-    m.when(fill, |m| {
-        for (i, e) in entries.iter().enumerate() {
-            m.when(victim.bit(i as u32), |m| {
-                let registers = e.tag.fields().into_iter().chain(e.data.fields());
-                for ((_, register), (_, value)) in registers.zip(tag.fields().into_iter().chain(c.fields())) {
-                    m.set(register, value);
-                }
-            });
-        }
-    });
 
     // ---- Miss buffer: two requests, oldest at the front ------------------------------------------------------------
     let front = Request::registers(&mut m, d, "miss_front");

@@ -1,12 +1,12 @@
-//! L2 TLB: shared by all ports, set-associative, in block RAM. It holds what walks found, of every page size, under the 4 KiB
-//! page that was asked for; dispatch asks it before a walk.
+//! L2 TLB: shared by all ports, set-associative, in block RAM. It holds what walks found, of every page size, in the set of the
+//! 4 KiB page that was asked for; dispatch asks it before a walk.
 //!
 //! Latency: an answer follows its lookup by 2 cycles. An invalidation sweeps all sets, one a cycle; so does reset. During a
 //! sweep lookups miss and fills are dropped. An entry that matches without granting the access is cleared: the walk that
 //! follows brings a new one. Two walks of one page that overlap may leave two entries for it: the first way answers.
 //! Never: an answer mixed from two entries.
 
-use super::invalidation::{Invalidation, Tag};
+use super::invalidation::{Checks, Invalidation, Tag};
 use crate::design::Design;
 use crate::hdl::{E, MemoryKind, Module, any_of, cat, hi, index_width, lit, lo, lowest, onehot};
 use crate::translate::request::{Request, Translation, vpn_width};
@@ -129,7 +129,11 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
         m.set(turn, last.mux(lit(0, turn.width()), turn.inc()));
     });
     let fill_words = Entry { valid: hi(), tag: Tag::of(d, &filled), data }.pack();
-    let wanted = Tag::of(d, &asked);
+    // A sweep and a lookup never compare in the same cycle: they share the comparators.
+    let wanted = inval.tag(d).or(clearing, &Tag::of(d, &asked));
+    let checks = inval.checks.or(clearing, &Checks::lookup());
+    let range = clearing.gate(inval.range);
+    let comparing = m.wire("comparing", clearing | compare);
     let mut answers = vec![];
     let mut refusals = vec![];
     for way in 0..ways {
@@ -139,12 +143,13 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
             .map(|(w, word)| m.wire_later(&format!("way_{way}_{w}"), word.width()))
             .collect();
         let e = Entry::unpack(d, &read);
-        let named = inval.names(d, &e.tag, &e.data);
-        let doomed = m.wire_if(&format!("doomed_{way}"), &[clearing], everything | named);
-        let mut conditions = vec![compare, e.valid];
-        conditions
-            .extend(e.tag.fields().into_iter().zip(wanted.fields()).map(|((_, own), (_, e))| own.eq(e)));
-        let same = m.wire_if(&format!("same_{way}"), &conditions, hi());
+        let differs = m.wire(&format!("differs_{way}"), (e.tag.vpn ^ wanted.vpn) & !range);
+        let one_page = lit(0, e.data.mask.width());
+        let mut conditions = vec![comparing, e.valid];
+        conditions.extend(inval.conditions(d, &checks, (&e.tag, &e.data), (&wanted, differs, one_page)));
+        let named = m.wire_if(&format!("named_{way}"), &conditions, hi());
+        let doomed = clearing & (everything | named);
+        let same = m.wire(&format!("same_{way}"), compare & named);
         let granted = (e.data.permissions & asked.needs()).any();
         answers.push((same & granted, e.data));
         let filling = fill & !busy & (if ways == 1 { hi() } else { turn.is(way as u64) });

@@ -29,6 +29,9 @@ type SpaceIds = (u32, Option<u32>, u32, Option<u16>);
 
 const HOST: [SpaceIds; 3] =
     [(1, Some(1), 0x11, None), (1, Some(0x82), 0x22, None), (0x42, None, 0x80033, None)];
+/// PSCIDs of the host's spaces mean others in a machine.
+const GUESTS: [SpaceIds; 3] =
+    [(2, Some(2), 0x11, Some(7)), (3, None, 0x22, Some(7)), (4, None, 0x11, Some(0x8007))];
 const SMALL: u64 = 0x20_0000_3000;
 const GROUP: u64 = 0x20_0004_0000;
 const HUGE: u64 = 0x20_0060_0000;
@@ -43,7 +46,7 @@ struct Pages {
     machines: Vec<(u16, u64)>,
 }
 
-/// Address spaces with five pages each, which fit into an L1 of `default`, or of `guests`.
+/// Address spaces with five pages each, which fit into an L1 of `default`, or of `machines`.
 fn build(rig: &mut Rig, spaces: &[SpaceIds]) -> Pages {
     rig.new_directory(1);
     let pdtp = pointer(pdtp_mode::PD8, rig.page());
@@ -200,7 +203,7 @@ fn all_eight_forms_of_iotinval_vma_kill_exactly_what_they_name() {
 /// Ranges of every size around and beside the pages, with and without non-leaf entries.
 #[test]
 fn iotinval_vma_kills_exactly_the_range_that_it_names() {
-    let mut rig = Rig::ready("guests", 1, 8);
+    let mut rig = Rig::ready("machines", 1, 8);
     let mut pages = build(&mut rig, &HOST);
     for shift in (13..=64).flat_map(|shift| [shift; 3]) {
         let pick = rig.random.below(INSIDE.len() as u64) as usize;
@@ -211,6 +214,55 @@ fn iotinval_vma_kills_exactly_the_range_that_it_names() {
         let port = rig.random.below(2) as usize;
         let command = Command::IotinvalVma { gscid: None, pscid, range };
         kills_exactly(&mut rig, &mut pages, port, command, |page| vma_names(page, None, pscid, range));
+    }
+}
+
+/// The eight forms again, with a host and two virtual machines that use the same PSCIDs and addresses.
+#[test]
+fn iotinval_vma_tells_host_and_machines_apart() {
+    let mut rig = Rig::ready("machines", 1, 9);
+    let mut pages = build(&mut rig, &[&HOST[..], &GUESTS[..]].concat());
+    for gscid in [None, Some(7), Some(0x8007), Some(0)] {
+        for pscid in [None, Some(0x11), Some(0x22)] {
+            for address in [None, Some(SMALL), Some(HUGE + 0x12_3000), Some(GLOBAL)] {
+                for shift in [12, 17, 21] {
+                    let range = address.map(|address| Range {
+                        page: range::encode(address, shift).unwrap_or(address >> 12),
+                        napot: shift > 12,
+                        non_leaf: false,
+                    });
+                    let port = rig.random.below(2) as usize;
+                    let command = Command::IotinvalVma { gscid, pscid, range };
+                    kills_exactly(&mut rig, &mut pages, port, command, |page| {
+                        vma_names(page, gscid, pscid, range)
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// All of a machine goes, whatever the address: an entry does not know its guest physical address.
+#[test]
+fn iotinval_gvma_kills_exactly_the_machine_that_it_names() {
+    let mut rig = Rig::ready("machines", 1, 10);
+    let mut pages = build(&mut rig, &[&HOST[..], &GUESTS[..]].concat());
+    let pages_of = |napot, non_leaf| Range { page: WINDOW >> 12, napot, non_leaf };
+    for guest in [
+        None,
+        Some((7, None)),
+        Some((0x8007, None)),
+        Some((0, None)),
+        Some((7, Some(pages_of(false, false)))),
+        Some((0x8007, Some(pages_of(true, false)))),
+        Some((7, Some(pages_of(true, true)))),
+    ] {
+        for port in 0..2 {
+            let command = Command::IotinvalGvma { guest };
+            kills_exactly(&mut rig, &mut pages, port, command, |page| {
+                page.gscid.is_some_and(|gscid| guest.is_none_or(|(id, _)| id == gscid))
+            });
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 //! and devices that do not take their responses.
 
 use pasidon_sim::machine::{Random, Timing};
-use pasidon_spec::command::Command;
-use pasidon_spec::page_table::{SV39, pte};
+use pasidon_spec::command::{Command, Range};
+use pasidon_spec::ddt::{DeviceContext, dc};
+use pasidon_spec::page_table::{Geometry, SV39, SV39X4, SV57X4, pte};
 use pasidon_spec::pdt::pdtp_mode;
+use pasidon_spec::range;
 use pasidon_spec::registers::cqh;
 use pasidon_tests::queues::vma;
 use pasidon_tests::tables::{bits, entry, plain_dc, pointer, process_dc, user_pc};
@@ -93,74 +95,190 @@ struct Space {
     process_id: Option<u32>,
     pscid: u32,
     root: u64,
+    /// The virtual machine that it belongs to.
+    machine: Option<usize>,
+    /// Meanings are frames; in a machine, numbers of its pages.
     pages: Vec<History>,
     /// Bound or not: only for spaces of processes.
     bound: History,
 }
 
-/// A change that an invalidation was queued for: space, page (`None`: the space was bound or unbound), index of its meaning.
-type Change = (usize, Option<usize>, usize);
+/// A virtual machine whose second stage changes all the time.
+struct Machine {
+    gscid: u16,
+    root: u64,
+    pages: Vec<History>,
+}
+
+/// What was changed.
+#[derive(Clone, Copy)]
+enum What {
+    /// A page of a space.
+    Page(usize, usize),
+    /// A space was bound or unbound.
+    Bound(usize),
+    /// A page of a machine.
+    GuestPage(usize, usize),
+}
+
+/// A change that an invalidation was queued for: what, and the index of its meaning.
+type Change = (What, usize);
 
 const FAULT: u64 = u64::MAX;
 const UNBOUND: u64 = u64::MAX - 1;
+const GUEST_FAULT: u64 = u64::MAX - 2;
+/// Guest physical address of the first page of a machine that spaces can map; the tables lie where they do physically.
+const GUEST: u64 = 1 << 40;
 
 struct Stress {
     rig: Rig,
     random: Random,
     pdtp: u64,
+    second: &'static Geometry,
     spaces: Vec<Space>,
+    machines: Vec<Machine>,
     frame: u64,
     /// Fences under way: the queue index behind each, and what is settled once it completes.
     fences: VecDeque<(u64, Vec<Change>)>,
     changes: Vec<Change>,
 }
 
+fn histories(first: u64, count: u64) -> Vec<History> {
+    (0..count).map(|_| History { meanings: vec![(0, first)], floors: vec![] }).collect()
+}
+
 impl Stress {
+    /// Processes of device 2 and a device without processes; in a design with a second stage each in a machine of its own, with
+    /// one more space of each machine's tags on the host.
     fn new(name: &str, seed: u64) -> Stress {
         let mut rig = Rig::new(name, 1, seed);
         rig.start_queues(5, 1);
         rig.new_directory(1);
+        let second = if rig.design.sv57x4 { &SV57X4 } else { &SV39X4 };
+        let mut machines = vec![];
+        if rig.design.second_stage() {
+            for gscid in [7, 0x8007] {
+                let root = rig.pages(4);
+                let tables = rig.memory.base() >> 30 << 30;
+                rig.map(second, root, tables, 2, entry(tables, bits::ALL));
+                machines.push(Machine { gscid, root, pages: histories(FAULT, PAGES) });
+            }
+        }
+        let iohgatp = |machine: Option<usize>| {
+            machine.map_or(0, |i| {
+                let Machine { gscid, root, .. } = machines[i];
+                let fields = dc::iohgatp::GSCID.of(gscid.into()) | dc::iohgatp::PPN.of(root >> 12);
+                dc::iohgatp::MODE.of(second.mode) | fields
+            })
+        };
+        let guest = |machine: usize| (!machines.is_empty()).then_some(machine);
         let pdtp = pointer(pdtp_mode::PD8, rig.page());
-        rig.set_dc(2, process_dc(pdtp));
+        rig.set_dc(2, DeviceContext { iohgatp: iohgatp(guest(0)), ..process_dc(pdtp) });
+        let mut list = vec![
+            (2, Some(0), 0x700, guest(0)),
+            (2, Some(9), 0x701, guest(0)),
+            (2, Some(0xff), 0x702, guest(0)),
+            (0x3f, None, 0x703, guest(1)),
+        ];
+        if !machines.is_empty() {
+            list.extend([
+                (0x30, None, 0x700, None),
+                (0x31, None, 0x703, None),
+                (0x32, None, 0x701, guest(1)),
+            ]);
+        }
         let mut spaces = vec![];
-        for (i, process_id) in [Some(0), Some(9), Some(0xff), None].into_iter().enumerate() {
-            let (root, pscid) = (rig.page(), 0x700 + i as u32);
-            let device_id = if process_id.is_some() { 2 } else { 0x7f };
+        for (device_id, process_id, pscid, machine) in list {
+            let root = rig.page();
             let fsc = pointer(SV39.mode, root);
             match process_id {
                 Some(pid) => rig.set_pc(pdtp, pid, user_pc(fsc, pscid)),
-                None => rig.set_dc(device_id, plain_dc(fsc, pscid)),
+                None => {
+                    let context = DeviceContext { iohgatp: iohgatp(machine), ..plain_dc(fsc, pscid) };
+                    rig.set_dc(device_id, context);
+                }
             }
-            let pages = (0..PAGES).map(|_| History { meanings: vec![(0, FAULT)], floors: vec![] }).collect();
             let bound = History { meanings: vec![(0, 0)], floors: vec![] };
-            spaces.push(Space { device_id, process_id, pscid, root, pages, bound });
+            let pages = histories(FAULT, PAGES);
+            spaces.push(Space { device_id, process_id, pscid, root, machine, pages, bound });
         }
         let (fences, changes) = Default::default();
-        Stress { rig, random: Random::new(seed), pdtp, spaces, frame: 1, fences, changes }
+        let random = Random::new(seed);
+        Stress { rig, random, pdtp, second, spaces, machines, frame: 1, fences, changes }
+    }
+
+    /// A frame that no page ever had.
+    fn fresh_frame(&mut self) -> u64 {
+        self.frame += 1;
+        self.frame << 12
+    }
+
+    /// Operands for one page at `address`: that page, or where the design can, a range around it.
+    fn range(&mut self, address: u64) -> Option<Range> {
+        let shift = 13 + self.random.below(4) as u32;
+        if self.rig.design.s && self.random.below(2) == 0 {
+            let non_leaf = self.rig.design.nl && self.random.below(2) == 0;
+            return range::encode(address, shift).map(|page| Range { page, napot: true, non_leaf });
+        }
+        Some(Range::page_of(address))
     }
 
     /// Maps, unmaps or moves a page, as an operating system does: the entry first, then the invalidation.
     fn change_page(&mut self) {
         let s = self.random.below(self.spaces.len() as u64) as usize;
         let p = self.random.below(PAGES) as usize;
-        let space = &mut self.spaces[s];
-        // Every mapping gets a frame that no other ever had.
-        self.frame += 1;
-        let frame = self.frame << 12;
         let unmap = self.random.below(3) == 0;
-        let (word, meaning) = if unmap { (0, FAULT) } else { (entry(frame, bits::ALL), frame) };
+        // A host's mapping gets a frame that no other ever had, a guest's any page of its machine.
+        let (target, meaning) = if self.spaces[s].machine.is_some() {
+            let page = self.random.below(PAGES);
+            (GUEST + (page << 12), page)
+        } else {
+            let frame = self.fresh_frame();
+            (frame, frame)
+        };
+        let (word, meaning) = if unmap { (0, FAULT) } else { (entry(target, bits::ALL), meaning) };
+        let space = &mut self.spaces[s];
         space.pages[p].meanings.push((self.rig.now(), meaning));
         let index = space.pages[p].meanings.len() - 1;
         let address = VA + p as u64 * 4096;
-        let (root, pscid) = (space.root, space.pscid);
+        let (root, pscid) = (space.root, Some(space.pscid));
+        let gscid = space.machine.map(|machine| self.machines[machine].gscid);
         self.rig.map(&SV39, root, address, 0, word);
-        self.changes.push((s, Some(p), index));
+        self.changes.push((What::Page(s, p), index));
+        let range = self.range(address);
         let command = match self.random.below(4) {
-            0 => vma(Some(pscid), None),
-            1 => vma(None, Some(address)),
-            _ => vma(Some(pscid), Some(address)),
+            0 => Command::IotinvalVma { gscid, pscid, range: None },
+            1 => Command::IotinvalVma { gscid, pscid: None, range },
+            _ => Command::IotinvalVma { gscid, pscid, range },
         };
         self.rig.push(command);
+    }
+
+    /// The same for a page of a machine, as a hypervisor does.
+    fn change_guest_page(&mut self) {
+        if self.machines.is_empty() {
+            return self.change_page();
+        }
+        let m = self.random.below(self.machines.len() as u64) as usize;
+        let p = self.random.below(PAGES) as usize;
+        let frame = self.fresh_frame();
+        let unmap = self.random.below(6) == 0;
+        let (word, meaning) = if unmap { (0, FAULT) } else { (entry(frame, bits::ALL), frame) };
+        let machine = &mut self.machines[m];
+        machine.pages[p].meanings.push((self.rig.now(), meaning));
+        let index = machine.pages[p].meanings.len() - 1;
+        let address = GUEST + p as u64 * 4096;
+        let (root, gscid) = (machine.root, machine.gscid);
+        self.rig.map(self.second, root, address, 0, word);
+        self.changes.push((What::GuestPage(m, p), index));
+        let range = self.range(address);
+        self.rig.push(Command::IotinvalGvma {
+            guest: match self.random.below(4) {
+                0 => None,
+                1 => Some((gscid, None)),
+                _ => Some((gscid, range)),
+            },
+        });
     }
 
     /// Binds or unbinds a process.
@@ -171,17 +289,26 @@ impl Stress {
         let unbind = space.bound.meanings.last().is_some_and(|m| m.1 == 0);
         space.bound.meanings.push((self.rig.now(), if unbind { UNBOUND } else { 0 }));
         let index = space.bound.meanings.len() - 1;
-        let (fsc, pscid) = (pointer(SV39.mode, space.root), space.pscid);
-        let context = if unbind { Default::default() } else { user_pc(fsc, pscid) };
+        let (fsc, pscid) = (pointer(SV39.mode, space.root), Some(space.pscid));
+        let gscid = space.machine.map(|machine| self.machines[machine].gscid);
+        let context = if unbind { Default::default() } else { user_pc(fsc, space.pscid) };
         self.rig.set_pc(self.pdtp, pid, context);
-        self.changes.push((s, None, index));
+        self.changes.push((What::Bound(s), index));
         let command = if self.random.below(2) == 0 {
             Command::IodirInvalPdt { did: 2, pid }
         } else {
             Command::IodirInvalDdt { did: Some(2) }
         };
         self.rig.push(command);
-        self.rig.push(vma(Some(pscid), None));
+        self.rig.push(Command::IotinvalVma { gscid, pscid, range: None });
+    }
+
+    fn history(&mut self, what: What) -> &mut History {
+        match what {
+            What::Page(s, p) => &mut self.spaces[s].pages[p],
+            What::Bound(s) => &mut self.spaces[s].bound,
+            What::GuestPage(m, p) => &mut self.machines[m].pages[p],
+        }
     }
 
     fn fence(&mut self) {
@@ -202,24 +329,33 @@ impl Stress {
                 break;
             }
             let Some((_, changes)) = self.fences.pop_front() else { break };
-            for (s, p, index) in changes {
-                let space = &mut self.spaces[s];
-                let history = p.map_or(&mut space.bound, |p| &mut space.pages[p]);
+            for (what, index) in changes {
+                let history = self.history(what);
                 let floor = history.floors.last().map_or(0, |f| f.1).max(index);
                 history.floors.push((now, floor));
             }
         }
     }
 
-    /// Space, page and cycle of the mapping that had this frame.
-    fn owner(&self, frame: u64) -> Option<(usize, usize, u64)> {
-        let of = |(s, space): (usize, &Space)| {
-            let pages = space.pages.iter().enumerate();
-            let mut found = pages
-                .filter_map(|(p, page)| page.meanings.iter().find(|m| m.1 == frame).map(|m| (s, p, m.0)));
-            found.next()
+    /// Who ever had this frame, which page, and in which cycle it was mapped.
+    fn owner(&self, frame: u64) -> Option<(String, usize, u64)> {
+        let spaces = self.spaces.iter().enumerate().map(|(s, space)| (format!("space {s}"), &space.pages));
+        let machines = self.machines.iter().enumerate().map(|(m, of)| (format!("machine {m}"), &of.pages));
+        spaces.chain(machines).find_map(|(who, pages)| {
+            let had = |page: &History| page.meanings.iter().find(|m| m.1 == frame).map(|m| m.0);
+            pages.iter().enumerate().find_map(|(p, page)| Some((who.clone(), p, had(page)?)))
+        })
+    }
+
+    /// Whether a page of a space may have come to `outcome`.
+    fn page_allows(&self, space: &Space, page: &History, answer: &Answer, outcome: u64) -> bool {
+        let Some(machine) = space.machine.filter(|_| outcome != FAULT) else {
+            return page.allows(answer, outcome);
         };
-        self.spaces.iter().enumerate().find_map(of)
+        let behind = if outcome == GUEST_FAULT { FAULT } else { outcome };
+        let pages = self.machines[machine].pages.iter().enumerate();
+        let mut ways = pages.filter(|(_, second)| second.allows(answer, behind));
+        ways.any(|(number, _)| page.allows(answer, number as u64))
     }
 
     fn check(&self, s: usize, p: usize, answer: &Answer) {
@@ -228,12 +364,13 @@ impl Stress {
         let outcome = match answer.cause {
             0 => answer.spa & !0xfff,
             13 | 15 => FAULT,
+            21 | 23 => GUEST_FAULT,
             266 => UNBOUND,
             other => panic!("cause {other}: {answer:x?}"),
         };
         let allowed = match outcome {
             UNBOUND => space.bound.allows(answer, UNBOUND),
-            outcome => space.bound.allows(answer, 0) && page.allows(answer, outcome),
+            outcome => space.bound.allows(answer, 0) && self.page_allows(space, page, answer, outcome),
         };
         assert!(
             allowed,
@@ -257,7 +394,8 @@ impl Stress {
                 self.rig.depth = 1 + self.random.below(1 << self.rig.design.id_width.min(5)) as usize;
             }
             match self.random.below(12) {
-                0..5 => self.change_page(),
+                0..3 => self.change_page(),
+                3 | 4 => self.change_guest_page(),
                 5 => self.change_process(),
                 6 | 7 => self.fence(),
                 _ => {
@@ -325,6 +463,17 @@ fn nothing_stale_is_delivered_on_narrow() {
 #[test]
 fn nothing_stale_is_delivered_on_odd() {
     stress("odd", 10_000);
+}
+
+/// Spaces on the host and in two virtual machines, which both stages take pages from.
+#[test]
+fn nothing_stale_is_delivered_on_machines() {
+    stress("machines", 20_000);
+}
+
+#[test]
+fn nothing_stale_is_delivered_on_full() {
+    stress("full", 20_000);
 }
 
 /// One walk, an invalidation at every cycle of it: the old page is neither delivered after the fence nor kept.
