@@ -182,28 +182,42 @@ impl Both {
         let mut later = Vec::new();
         for (index, (_, request, after)) in asked.iter().enumerate() {
             let Some(answer) = self.answers[index] else { continue };
-            if *after && let Some(left) = left.take() {
-                // From here on, the fence holds; what was remembered before it is kept to tell staleness from error.
+            if *after && let Some(mut left) = left.take() {
+                // From here on, the fence holds; what was remembered before it is kept for those that were asked before. What the
+                // hardware itself changed (A and D bits) may be read before or after by all of the batch.
+                self.exchanges.iter().for_each(|w| left.remember(w.address, w.old()));
                 before_fence = Some(std::mem::replace(&mut self.versions, left));
             }
-            if self.versions.is_empty() {
-                let (golden, memory) = self.model.parts();
-                let mut noted = Noted { memory, exchanges: &mut self.exchanges };
-                let expected = golden.translate(&mut noted, request);
-                if !difference::same(&answer, &expected) {
-                    later.push((*request, answer, expected));
-                }
-            } else if let Err(expected) = self.any_version(request, &answer, &mut records) {
-                return Err(self.wrong(request, &answer, &expected, *after, before_fence));
+            if !self.versions.is_empty() && self.any_version(request, &answer, &mut records) {
+                continue;
+            }
+            let (golden, memory) = self.model.parts();
+            let mut noted = Noted { memory, exchanges: &mut self.exchanges };
+            let expected = golden.translate(&mut noted, request);
+            if !difference::same(&answer, &expected) {
+                later.push((*request, answer, expected, *after));
             }
         }
-        // What the hardware itself changed (A and D bits) may have been read before or after by the others of the batch.
         for written in std::mem::take(&mut self.exchanges) {
-            self.versions.remember(written.address, Content { value: written.before, failure: None });
+            self.versions.remember(written.address, written.old());
+            before_fence.iter_mut().for_each(|versions| versions.remember(written.address, written.old()));
         }
-        for (request, answer, expected) in later {
-            if !self.is_possible(&request, &answer) {
-                return Err(self.wrong(&request, &answer, &expected, true, before_fence));
+        for (request, answer, expected, after) in later {
+            let mut kind = Kind::Response;
+            let mut possible = self.is_possible(&request, &answer);
+            if !possible && let Some(old) = before_fence.take() {
+                let present = std::mem::replace(&mut self.versions, old);
+                let stale = self.is_possible(&request, &answer);
+                before_fence = Some(std::mem::replace(&mut self.versions, present));
+                possible = stale && !after;
+                if stale && after {
+                    kind = Kind::Stale;
+                }
+            }
+            if !possible {
+                return Err(EngineError::Different(difference::of_responses(
+                    kind, &request, &answer, &expected,
+                )));
             }
         }
         if let Some(left) = left {
@@ -211,25 +225,6 @@ impl Both {
         }
         self.model.run();
         self.adopt_records(tail)
-    }
-
-    /// The error for an answer that no version gives: stale if one from before a fence does.
-    fn wrong(
-        &mut self,
-        request: &Request,
-        answer: &Response,
-        expected: &Response,
-        after: bool,
-        before_fence: Option<Versions>,
-    ) -> EngineError {
-        let mut kind = Kind::Response;
-        if after && let Some(old) = before_fence {
-            self.versions = old;
-            if self.is_possible(request, answer) {
-                kind = Kind::Stale;
-            }
-        }
-        EngineError::Different(difference::of_responses(kind, request, answer, expected))
     }
 
     /// Whether some mixture of old and new values gives this answer.
@@ -252,18 +247,9 @@ impl Both {
         false
     }
 
-    /// Finds a mixture of old and new values that gives this answer, and has the golden model go on from there.
-    ///
-    /// # Errors
-    /// The answer from present values, if none does.
-    fn any_version(
-        &mut self,
-        request: &Request,
-        answer: &Response,
-        records: &mut Vec<[u64; 4]>,
-    ) -> Result<(), Response> {
+    /// Finds a mixture of old and new values that gives this answer, and has the golden model go on from there; false if none does.
+    fn any_version(&mut self, request: &Request, answer: &Response, records: &mut Vec<[u64; 4]>) -> bool {
         let mut choices = Choices::default();
-        let mut newest = None;
         let mut silent = None;
         for _ in 0..MOST_MIXTURES {
             let (golden, memory) = self.model.parts();
@@ -271,7 +257,6 @@ impl Both {
             let mut what_if = WhatIf::new(memory, &self.versions, &mut choices);
             let response = run.translate(&mut what_if, request);
             let written = what_if.written;
-            newest.get_or_insert(response);
             if difference::same(answer, &response) {
                 // Versions may differ in whether the same fault is reported. Every record of the hardware must have its request,
                 // so one that explains a record goes before one that needs none.
@@ -279,11 +264,11 @@ impl Both {
                     Some(Some(index)) => {
                         records.swap_remove(index);
                         self.go_on_from(run, &written);
-                        return Ok(());
+                        return true;
                     }
                     None if answer.success().is_some() || records.is_empty() => {
                         self.go_on_from(run, &written);
-                        return Ok(());
+                        return true;
                     }
                     None => silent = silent.or(Some((run, written))),
                     Some(None) => {}
@@ -295,9 +280,9 @@ impl Both {
         }
         if let Some((run, written)) = silent {
             self.go_on_from(run, &written);
-            return Ok(());
+            return true;
         }
-        Err(newest.unwrap_or(*answer))
+        false
     }
 
     /// The golden model continues from a run on old values.
@@ -308,7 +293,8 @@ impl Both {
             memory.store(w.address, w.value);
             memory.written.push(w.address);
             if w.exchange {
-                self.versions.remember(w.address, Content { value: w.before, failure: None });
+                self.exchanges.push(*w);
+                self.versions.remember(w.address, w.old());
             }
         }
     }

@@ -109,6 +109,13 @@ pub struct Written {
     pub exchange: bool,
 }
 
+impl Written {
+    /// What the doubleword read as before.
+    pub fn old(&self) -> Content {
+        Content { value: self.before, failure: None }
+    }
+}
+
 /// Memory in which changed doublewords read as any of their versions, and writes are only noted.
 pub struct WhatIf<'a> {
     memory: &'a mut Memory,

@@ -24,6 +24,8 @@ pub(super) struct Executor<'a> {
     pub(super) answers: u64,
     /// A directory was in use since reset.
     directory: bool,
+    /// The directory was changed, and the invalidation that software owes after it has not completed.
+    owes: bool,
     /// `iohpmcycles` was written while it stood still.
     cycles_known: bool,
 }
@@ -38,7 +40,7 @@ impl<'a> Executor<'a> {
         both.clear_memory();
         both.rtl().reseed(seed);
         both.reset()?;
-        Ok(Executor { both, coverage, answers: 0, directory: false, cycles_known: false })
+        Ok(Executor { both, coverage, answers: 0, directory: false, owes: false, cycles_known: false })
     }
 
     /// One operation.
@@ -132,23 +134,27 @@ impl<'a> Executor<'a> {
 
     /// A change of the directory, with the invalidation that software owes after it.
     fn set_directory(&mut self, offset: u16, bytes: u8, value: u64) -> Result<(), EngineError> {
-        if self.directory && !self.can_command() {
-            return Ok(());
-        }
         self.both.write_register(offset, bytes, value)?;
         self.settle()?;
-        if self.directory {
+        self.owes |= self.directory;
+        self.pay()?;
+        self.directory |=
+            ddtp::IOMMU_MODE.get(self.golden(&ddtp::REG)) >= pasidon_spec::ddt::iommu_mode::LVL1;
+        Ok(())
+    }
+
+    /// Invalidates everything if software owes it; false if it could not, so that the hardware may use another directory's entries.
+    fn pay(&mut self) -> Result<bool, EngineError> {
+        if self.owes {
             let all = [
                 Command::IodirInvalDdt { did: None },
                 Command::IotinvalVma { gscid: None, pscid: None, range: None },
                 Command::IotinvalGvma { guest: None },
             ];
             let words: Vec<[Word; 2]> = all.iter().map(|c| c.encode().map(Word)).collect();
-            self.invalidate(&words)?;
+            self.owes = !self.invalidate(&words)?;
         }
-        self.directory |=
-            ddtp::IOMMU_MODE.get(self.golden(&ddtp::REG)) >= pasidon_spec::ddt::iommu_mode::LVL1;
-        Ok(())
+        Ok(!self.owes)
     }
 
     /// Whether a register is the same in both, as far as the specification defines its value.
@@ -199,7 +205,7 @@ impl<'a> Executor<'a> {
     fn debug(&mut self, iova: u64, control: u64) -> Result<(), EngineError> {
         let there = self.golden(&registers::capabilities::REG);
         // What old values might give is not followed through this interface.
-        if !registers::capabilities::DBG.is_set(there) || self.both.remembers() {
+        if !registers::capabilities::DBG.is_set(there) || self.both.remembers() || !self.pay()? {
             return Ok(());
         }
         self.both.write_register(tr_req_iova::REG.offset, 8, iova)?;
@@ -396,6 +402,9 @@ impl<'a> Executor<'a> {
     }
 
     fn requests(&mut self, list: &[Ask]) -> Result<(), EngineError> {
+        if !self.pay()? {
+            return Ok(());
+        }
         let single = list.len() == 1;
         let before = self.both.rtl().events();
         for ask in list {
@@ -448,6 +457,9 @@ impl<'a> Executor<'a> {
         after: &[Ask],
     ) -> Result<(), EngineError> {
         self.mend()?;
+        if !self.pay()? {
+            return Ok(());
+        }
         // Whether a record is due may hang on the version: there must be room for all.
         if self.room().is_some_and(|room| room <= (before.len() + after.len()) as u64) {
             self.empty_fault_queue()?;
