@@ -25,8 +25,8 @@ const ATTEMPTS: usize = 3;
 /// Waits for all earlier commands, and for device reads and writes that were translated before them.
 const FENCE: Command = Command::IofenceC { pr: true, pw: true, wsi: false, store: None };
 
-/// Positions of the heads of how many past epochs are remembered.
-const EPOCHS: usize = 8;
+/// How many commands that must not be repeated can be in the queue at once.
+const ONCE: usize = 16;
 
 const STOPPED: u64 = cqcsr::CQMF.mask() | cqcsr::CMD_TO.mask() | cqcsr::CMD_ILL.mask();
 
@@ -48,8 +48,8 @@ struct Ring {
     epoch: u64,
     /// Where and why the previous epoch ended.
     failure: (u64, CommandError),
-    /// Where the head was at the end of each of the last epochs, by epoch modulo their number.
-    ends: [u64; EPOCHS],
+    /// Commands that must not be repeated.
+    once: [Option<Once>; ONCE],
     /// Commands before this position wait for devices: see [`Hardware::device_timeout`].
     slow_until: u64,
     /// Since when invalidations of devices may be outstanding that were sent in an earlier epoch.
@@ -61,13 +61,18 @@ struct Ring {
 enum Outcome {
     Done,
     /// The queue was restarted because of another batch, or of something that may pass.
-    Lost(CommandError, Passed),
+    Lost(CommandError),
     /// It is this batch's fault.
-    Failed(CommandError, Passed),
+    Failed(CommandError),
 }
 
-/// How many commands of a batch the IOMMU had taken from the queue.
-type Passed = usize;
+/// A command that must not be repeated.
+#[derive(Clone, Copy)]
+struct Once {
+    position: u64,
+    /// Whether the IOMMU had taken it from the queue when that was restarted; `None` if it was not.
+    passed: Option<bool>,
+}
 
 fn waits_for_device(command: &Command) -> bool {
     matches!(command, Command::AtsInval { .. })
@@ -95,7 +100,7 @@ impl CommandQueue {
             tail: 0,
             epoch: 0,
             failure: (0, CommandError::Aborted),
-            ends: [0; EPOCHS],
+            once: [None; ONCE],
             slow_until: 0,
             stragglers: None,
             dead: false,
@@ -121,54 +126,50 @@ impl CommandQueue {
     where
         I: ExactSizeIterator<Item = Command> + Clone,
     {
-        self.submit(batch, false)
-    }
-
-    /// The same for commands that must not be repeated. What the IOMMU has taken from the queue counts as
-    /// done: the specification lets it abort that when the queue stops on an error, but a device that gets
-    /// two answers is worse off than one that has to be reset for want of one.
-    pub(crate) fn execute_once<I>(&self, batch: I) -> Result<(), CommandError>
-    where
-        I: ExactSizeIterator<Item = Command> + Clone,
-    {
-        self.submit(batch, true)
-    }
-
-    fn submit<I>(&self, batch: I, once: bool) -> Result<(), CommandError>
-    where
-        I: ExactSizeIterator<Item = Command> + Clone,
-    {
         debug_assert!(batch.len() <= self.capacity());
-        let mut done = 0;
         let mut error = CommandError::Aborted;
         for _ in 0..ATTEMPTS {
-            let (outcome, last) = match self.attempt(batch.clone().skip(done))? {
+            error = match self.attempt(batch.clone(), &mut None)? {
                 Outcome::Done => return Ok(()),
-                Outcome::Lost(reason, passed) => ((reason, passed), false),
-                Outcome::Failed(reason, passed) => ((reason, passed), true),
+                Outcome::Lost(error) => error,
+                Outcome::Failed(error) => return Err(error),
             };
-            error = outcome.0;
-            if once {
-                done += outcome.1;
-                if done >= batch.len() {
-                    return Ok(());
-                }
-            }
-            if last {
-                return Err(error);
-            }
         }
         log::error!("a batch of {} commands failed: {error}", batch.len());
         Err(error)
     }
 
-    fn attempt<I>(&self, batch: I) -> Result<Outcome, CommandError>
+    /// The same for a command that must not be repeated. If the IOMMU has taken it from the queue, it counts as
+    /// done: the specification lets it abort that when the queue stops on an error, but a device that gets
+    /// two answers is worse off than one that has to be reset for want of one.
+    pub(crate) fn execute_once(&self, command: Command) -> Result<(), CommandError> {
+        let mut error = CommandError::Aborted;
+        for _ in 0..ATTEMPTS {
+            let mut slot = Some(ONCE);
+            let outcome = self.attempt(core::iter::once(command), &mut slot);
+            let known = slot.and_then(|slot| {
+                self.ring.lock(self.hardware.platform()).once.get_mut(slot).and_then(Option::take)
+            });
+            if matches!(outcome, Ok(Outcome::Done)) || known.is_some_and(|once| once.passed == Some(true)) {
+                return Ok(());
+            }
+            match outcome? {
+                Outcome::Done => return Ok(()),
+                Outcome::Lost(reason) => error = reason,
+                Outcome::Failed(error) => return Err(error),
+            }
+        }
+        Err(error)
+    }
+
+    /// Submits a batch. With `once`, which then holds a number beyond the last slot, it is a single command that
+    /// gets one of the slots of [`Ring::once`], whose number is left there.
+    fn attempt<I>(&self, batch: I, once: &mut Option<usize>) -> Result<Outcome, CommandError>
     where
         I: ExactSizeIterator<Item = Command> + Clone,
     {
         let platform = self.hardware.platform();
-        let commands = batch.len();
-        let length = commands as u64 + 1;
+        let length = batch.len() as u64 + 1;
         let waits = batch.clone().any(|command| waits_for_device(&command));
         let mut batch = Some(batch);
         let mut first = 0;
@@ -191,6 +192,7 @@ impl CommandQueue {
                     Some(_) => {}
                     None => {
                         if ring.free() >= length
+                            && ring.reserve(once)
                             && let Some(batch) = batch.take()
                         {
                             first = ring.push(&self.hardware, batch);
@@ -207,14 +209,13 @@ impl CommandQueue {
                     progress = now;
                 }
                 if now.wrapping_sub(progress) > ring.patience(&self.hardware, now) {
-                    let passed = epoch.map_or(0, |_| ring.passed(ring.head, first, commands));
                     log::error!("no progress of the command queue at command {}", ring.head);
                     self.hardware.counters.command_timeouts.add(1);
                     ring.restart(&self.hardware, CommandError::Timeout);
                     if ring.dead {
                         return Err(CommandError::QueueDead);
                     }
-                    return Ok(Outcome::Failed(CommandError::Timeout, passed));
+                    return Ok(Outcome::Failed(CommandError::Timeout));
                 }
             }
             platform.relax();
@@ -256,18 +257,34 @@ impl Ring {
         first
     }
 
+    /// Finds a slot for the command that will be pushed next, if it must not be repeated. `false` if there is
+    /// none for now.
+    fn reserve(&mut self, once: &mut Option<usize>) -> bool {
+        let Some(slot) = once else { return true };
+        let position = self.tail;
+        let Some(free) = self.once.iter().position(Option::is_none) else { return false };
+        self.once[free] = Some(Once { position, passed: None });
+        *slot = free;
+        true
+    }
+
+    /// How many commands further the IOMMU is than when this was last looked at.
+    fn advance(&self, hardware: &Hardware) -> Option<u64> {
+        let index = hardware.read(&cqh::REG);
+        let advance = index.wrapping_sub(self.index(self.head)) & (self.entries() - 1);
+        (index < self.entries() && advance <= self.tail - self.head).then_some(advance)
+    }
+
     /// Takes note of how far the IOMMU is; restarts the queue if it stopped.
     fn observe(&mut self, hardware: &Hardware) {
         if self.dead {
             return;
         }
         let status = hardware.read(&cqcsr::REG);
-        let index = hardware.read(&cqh::REG);
-        let advance = index.wrapping_sub(self.index(self.head)) & (self.entries() - 1);
-        if index >= self.entries() || advance > self.tail - self.head {
+        let Some(advance) = self.advance(hardware) else {
             // The head register holds what it can't hold: the IOMMU was reset, or is not one.
             return self.restart(hardware, CommandError::Aborted);
-        }
+        };
         self.head += advance;
         if status & STOPPED != 0 {
             let error = if cqcsr::CMD_ILL.is_set(status) {
@@ -294,31 +311,19 @@ impl Ring {
         }
     }
 
-    /// How many of the `commands` from `first` on are before `head`.
-    fn passed(&self, head: u64, first: u64, commands: usize) -> Passed {
-        head.saturating_sub(first).min(commands as u64) as usize
-    }
-
     /// What to tell the owner of the batch at `span`, which was submitted in an epoch that has ended. `waits`:
     /// it has invalidations of devices.
     fn lost(&self, epoch: u64, span: core::ops::Range<u64>, waits: bool) -> Outcome {
         let (position, error) = self.failure;
         let guilty = self.epoch == epoch + 1 && span.contains(&position);
-        let commands = (span.end - span.start - 1) as usize;
-        let passed = if self.epoch - epoch > EPOCHS as u64 {
-            // Too long ago to tell.
-            commands
-        } else {
-            self.passed(self.ends[epoch as usize % EPOCHS], span.start, commands)
-        };
         match error {
             // A memory fault may pass. A timeout is reported by the thread that ran into it.
-            CommandError::MemoryFault => Outcome::Lost(CommandError::MemoryFault, passed),
-            CommandError::Illegal if guilty => Outcome::Failed(error, passed),
+            CommandError::MemoryFault => Outcome::Lost(CommandError::MemoryFault),
+            CommandError::Illegal if guilty => Outcome::Failed(error),
             // The first fence after an invalidation is that of its own batch. If this batch has none, the
             // fence has met an invalidation that was sent before the queue was last restarted.
-            CommandError::DeviceTimeout if guilty && waits => Outcome::Failed(error, passed),
-            _ => Outcome::Lost(CommandError::Aborted, passed),
+            CommandError::DeviceTimeout if guilty && waits => Outcome::Failed(error),
+            _ => Outcome::Lost(CommandError::Aborted),
         }
     }
 
@@ -329,12 +334,17 @@ impl Ring {
         if self.head < self.slow_until && error != CommandError::DeviceTimeout {
             self.stragglers = Some(hardware.platform.now());
         }
-        self.ends[self.epoch as usize % EPOCHS] = self.head;
+        let off = disable(hardware).is_ok();
+        // If it had not stopped by itself, it may have gone on until now.
+        self.head += self.advance(hardware).unwrap_or(0);
+        for once in self.once.iter_mut().flatten() {
+            once.passed.get_or_insert(once.position < self.head);
+        }
         self.epoch += 1;
         self.failure = (self.head, error);
         self.head = self.tail;
         self.origin = self.tail;
-        if disable(hardware).is_err() || !self.start(hardware) {
+        if !off || !self.start(hardware) {
             log::error!("the command queue can't be restarted");
             self.dead = true;
         }

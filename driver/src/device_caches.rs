@@ -11,6 +11,10 @@ use pasidon_spec::{command::Command, message::InvalidationRequest, range};
 
 /// Devices per batch.
 const DEVICES: usize = 8;
+/// How many timeouts in a row make a device a dead one.
+const STRIKES: u32 = 2;
+/// How often a device is asked, even if it is reset again and again meanwhile.
+const ATTEMPTS: u32 = 4;
 
 impl Inner {
     /// Makes every device forget what it has of an address space. Those that don't complete the request are
@@ -67,17 +71,33 @@ impl Inner {
     /// Sends one request; a device that does not complete it is cut off.
     ///
     /// A timeout may also stem from a request that was sent before a restart of the queue, to another device:
-    /// so a device has failed only when it fails twice.
+    /// so a device has failed only when it fails twice. One that is cut off meanwhile need not be asked any
+    /// more, and one that was reset since starts anew.
     pub(crate) fn invalidate_device(&self, device_id: u32, command: Command) -> Result<(), CommandError> {
-        for _ in 0..2 {
+        let mut strikes = 0;
+        for _ in 0..ATTEMPTS {
+            let Some(cuts) = self.cuts(device_id) else { return Ok(()) };
             match self.commands.execute(core::iter::once(command)) {
                 Err(CommandError::DeviceTimeout) => {}
                 result => return result,
             }
+            strikes += u32::from(self.cuts(device_id) == Some(cuts));
+            if strikes == STRIKES {
+                break;
+            }
+        }
+        if self.cuts(device_id).is_none() {
+            return Ok(());
         }
         self.hardware.counters.device_timeouts.add(1);
         log::error!("device {device_id:#x} does not complete invalidations");
         self.isolate(device_id)
+    }
+
+    /// How often a device was cut off before; `None` if it is now.
+    fn cuts(&self, device_id: u32) -> Option<usize> {
+        let bonds = self.bonds.lock(self.platform());
+        bonds.links.get(&device_id).filter(|link| !link.cut_off).map(|link| link.cuts)
     }
 }
 

@@ -56,7 +56,7 @@ impl Iommu {
             ProcessDirectory::new(&inner.hardware, levels).map_err(|_| EnableError::OutOfMemory)?;
         let context = directory.slot(device_id).map_err(|_| EnableError::OutOfMemory)?;
         let control = directory.publish(context, &processes, options.untagged == Untagged::PassThrough);
-        let link = Link { context, control, ats: None, cut_off: false };
+        let link = Link { context, control, ats: None, cut_off: false, cuts: 0 };
         inner.bonds.lock(inner.platform()).links.insert(device_id, link);
         let pasid_limit = (1 << pasid_width) - 1;
         devices.insert(device_id, Device { processes, pasid_limit, leaving: false });
@@ -351,6 +351,7 @@ impl Inner {
     pub(crate) fn isolate(&self, device_id: u32) -> Result<(), CommandError> {
         self.change_link(device_id, |link| {
             link.cut_off = true;
+            link.cuts += 1;
             device_directory::retract(&self.hardware, link.context);
         });
         self.requests.lock(self.platform()).shut(device_id, &self.hardware.counters);

@@ -397,13 +397,15 @@ impl Groups {
     }
 
     /// Claims some group of this device and PASID that is in line, to be answered Invalid.
-    pub(crate) fn purge(&mut self, device_id: u32, pasid: u32, counters: &Counters) -> Option<Answer> {
+    pub(crate) fn purge(&mut self, device_id: u32, pasid: u32, counters: &Counters) -> Option<(Job, Answer)> {
         let device = self.devices.get_mut(&device_id)?;
         device.discard_open(counters, |open| open.pv && open.pid == pasid);
         let at = device.line.iter().position(|group| group.pasid == Some(pasid))?;
         let group = device.line.remove(at)?;
+        device.serving.push((group, true));
         device.closed.retain(|(ticket, _)| *ticket != group.ticket);
-        Some(device.answer(device_id, &Group { verdict: Verdict::Invalid, ..group }))
+        let group = Group { verdict: Verdict::Invalid, ..group };
+        Some((Job { device_id, group }, device.answer(device_id, &group)))
     }
 
     /// A number that every group so far has a ticket up to.

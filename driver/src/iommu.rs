@@ -83,6 +83,8 @@ pub(crate) struct Link {
     pub(crate) ats: Option<Requester>,
     /// Its context is invalid, whatever `control` says.
     pub(crate) cut_off: bool,
+    /// How often it was cut off.
+    pub(crate) cuts: usize,
 }
 
 /// A bond and what may change about it.

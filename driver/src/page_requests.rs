@@ -182,9 +182,10 @@ impl Inner {
         }
         self.drain();
         loop {
-            let answer = self.requests.lock(self.platform()).purge(device_id, pasid.get(), counters);
-            let Some(answer) = answer else { break };
+            let purged = self.requests.lock(self.platform()).purge(device_id, pasid.get(), counters);
+            let Some((job, answer)) = purged else { break };
             self.send(answer);
+            self.requests.lock(self.platform()).finish(&job);
         }
         self.requests.lock(self.platform()).newest()
     }
@@ -351,7 +352,7 @@ impl Inner {
         };
         let payload = PageRequestGroupResponse { index, code: code as u8 }.encode();
         let command = requester.respond(pasid.filter(|_| needs_pasid), payload);
-        match self.commands.execute_once(core::iter::once(command)) {
+        match self.commands.execute_once(command) {
             Ok(()) => counter.add(1),
             Err(error) => {
                 log::error!("device {device_id:#x}, PASID {pasid:?}: group {index} is not answered: {error}");

@@ -102,7 +102,7 @@ fn memory_errors_while_tables_and_queues_are_read_and_written() {
 }
 
 #[test]
-fn an_iommu_that_forgets_its_page_request_queue_is_noticed() {
+fn an_iommu_that_forgets_its_page_request_queue_holds_nobody_up() {
     // A reset of the IOMMU behind the driver's back: the tail is 0 again, the queue off.
     let bench = Bench::with_ats();
     let mm = bench.mm().resolve_with(populate);

@@ -1,5 +1,6 @@
 //! The contract, clause by clause, and what the driver must survive, on the fake machine.
 
+mod allocations;
 mod ats;
 mod bind;
 mod bringup;
@@ -11,6 +12,7 @@ mod invalidate;
 mod misbehaviour;
 mod page_requests;
 mod races;
+mod stress;
 mod timeouts;
 
 use crate::{

@@ -137,3 +137,29 @@ fn pasids_run_out_and_come_back_under_contention() {
     assert!(bound.load(Ordering::SeqCst) > 0);
     assert_eq!(pasids.in_use(), 0);
 }
+
+#[test]
+fn everything_is_send_and_sync() {
+    fn both<T: Send + Sync>() {}
+    both::<Iommu>();
+    both::<crate::Handle>();
+    both::<Bond>();
+    both::<MmSva>();
+    both::<PasidSpace>();
+    both::<Config>();
+    both::<Arc<dyn Mm>>();
+    both::<Arc<dyn SvaOps>>();
+    both::<crate::RawPlatform<Quiet>>();
+}
+
+struct Quiet;
+
+impl crate::Board for Quiet {
+    fn alloc(&self, _: usize, _: usize) -> Option<u64> {
+        None
+    }
+    fn free(&self, _: u64, _: usize) {}
+    fn now(&self) -> u64 {
+        0
+    }
+}
