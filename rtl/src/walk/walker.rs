@@ -105,9 +105,9 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let (any_error, any_poison) = (w.error | rd_error, w.poison | rd_poison);
     let two_or_one = |three: E| three.mux(lit(2, 3), lit(1, 3));
     let iova_too_wide = q.iova.bits(d.pas, 64 - d.pas).any();
-    let pass_through = |m: &mut Module, permissions: E, cacheable: E| {
+    let pass_through = |m: &mut Module, attributes: &Translation, permissions: E, cacheable: E| {
         let own = Translation::identity(d, q.iova);
-        let t = Translation { ppn: own.ppn, mask: own.mask, global: own.global, permissions, ..w.result };
+        let t = Translation { ppn: own.ppn, mask: own.mask, global: own.global, permissions, ..*attributes };
         chain!(m;
             iova_too_wide => w.fail(m, w.access_fault);
             else => w.succeed(m, &t, cacheable);
@@ -226,17 +226,24 @@ pub fn walker(d: &Design) -> Rc<Module> {
             let bare = ddtp_mode.is(iommu_mode::BARE);
             let root = ddtp_root.bits(0, ppn_width(d));
             let three = ddtp_mode.is(iommu_mode::LVL3);
+            // What does not come from a device context.
+            let [rcid, mcid] = own_ids.unwrap_or([lit(0, 12); 2]);
+            let attributes = Translation {
+                two_stage: w.result.two_stage.map(|_| lo()),
+                pbmt: w.result.pbmt.map(|_| lit(0, 2)),
+                rcid: w.result.rcid.map(|_| rcid),
+                mcid: w.result.mcid.map(|_| mcid),
+                ..w.result
+            };
             m.when(!w.known, |m| {
                 m.set(w.result.global, lo());
-                // What does not come from a device context.
-                let [rcid, mcid] = own_ids.unwrap_or([lit(0, 12); 2]);
-                for (attribute, value) in [
-                    (w.result.two_stage, lo()),
-                    (w.result.pbmt, lit(0, 2)),
-                    (w.result.rcid, rcid),
-                    (w.result.mcid, mcid),
+                for (register, value) in [
+                    (w.result.two_stage, attributes.two_stage),
+                    (w.result.pbmt, attributes.pbmt),
+                    (w.result.rcid, attributes.rcid),
+                    (w.result.mcid, attributes.mcid),
                 ] {
-                    if let Some(register) = attribute {
+                    if let (Some(register), Some(value)) = (register, value) {
                         m.set(register, value);
                     }
                 }
@@ -249,7 +256,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
             chain!(m;
                 ddtp_mode.is(iommu_mode::OFF) => w.fail(m, cause(Cause::AllInboundTransactionsDisallowed));
                 (bare & q.at.any()) | (!bare & wide_did) => w.fail(m, cause(Cause::TransactionTypeDisallowed));
-                bare => pass_through(m, hi().repeat(6), lo());
+                bare => pass_through(m, &attributes, hi().repeat(6), lo());
                 w.known => w.succeed(m, &w.result, hi());
                 w.dc_known => w.goto(m, HAVE_DC);
                 too_wide(d, ddtp_root) => w.fail(m, cause(Cause::DdtEntryLoadAccessFault));
@@ -294,7 +301,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                     w.set(m, w.gpa, q.iova.bits(12, 52));
                     w.goto(m, GUEST);
                 };
-                w.root_mode.is(iosatp_mode::BARE) => pass_through(m, bare_permissions, hi());
+                w.root_mode.is(iosatp_mode::BARE) => pass_through(m, &w.result, bare_permissions, hi());
                 canonical => w.read_guest(m, PTE, root_level, w.root_ppn, table_index(root_level));
                 else => w.fail(m, w.page_fault);
             );
