@@ -4,7 +4,8 @@
 //!
 //! Both byte orders of an MSI's data are understood, by bit 2 of its address. An access to an MRIF that is no MSI (a read, a
 //! place other than the first two words, an identity beyond 2047) has no effect. A notice follows every MSI that is stored,
-//! whatever is enabled. A custom entry (`C` is 1) is misconfigured.
+//! whatever is enabled. A custom entry (`C` is 1) is misconfigured. A request of the debug interface stores nothing: it ends with
+//! "transaction type disallowed".
 //!
 //! Latency: a cycle for each 1 in `msi_addr_mask` and one more, then the reads and writes.
 
@@ -95,7 +96,8 @@ impl Walk<'_> {
             }
         });
         let identity = self.identity();
-        let place = self.q.iova.bits(3, 9).any() | self.q.iova.bits(0, 2).any();
+        // How wide the access is, and whether it is aligned, the data path knows.
+        let place = self.q.iova.bits(3, 9).any();
         let ignored = !self.writes() | place | identity.bits(11, 21).any();
         let t = Translation {
             ppn: self.page,

@@ -21,8 +21,8 @@ pub fn parameters(design: &Design) -> Parameters {
         vectors: design.vectors as u8,
         hpm_counters: design.hpm_counters as u8,
         hpm_cycles: design.hpm_cycles,
+        gxl_writable: design.sv32 || design.sv32x4,
         gvma_needs_second_stage: false,
-        gxl_writable: design.sv32x4,
         ..Parameters::new(capabilities(design))
     }
 }

@@ -2,12 +2,14 @@
 //! (Privileged specification, "Two-Stage Address Translation"; IOMMU specification, sections "Process to translate an IOVA",
 //! "Process to locate the Process-context" and "Fault/Event-Queue (FQ)".)
 
+use pasidon_sim::engine::Engine;
 use pasidon_sim::golden::Request;
 use pasidon_sim::machine::Failure;
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::{Geometry, SV32, SV39, SV39X4, SV48, SV48X4, SV57, SV57X4, napot, pbmt, pte};
 use pasidon_spec::pdt::pdtp_mode;
+use pasidon_spec::registers::iommu_qosid;
 use pasidon_tests::guest::{ALL, GUEST, Guest, IOVA, entry};
 use pasidon_tests::tables::bits;
 
@@ -349,4 +351,36 @@ fn entries_of_four_bytes_translate_at_the_first_stage() {
     let slot = g.slot(iova + 0x1000, 1);
     g.map_guest(slot | GUEST, 0, 0);
     g.expect_fault("table", Guest::read(iova), Cause::ReadGuestPageFault, slot | GUEST | 1);
+}
+
+/// Accesses to the device directory carry the IOMMU's own ids, those on behalf of a device its ids. (Sections "Translation
+/// attributes (ta)" and "IOMMU QoS ID".)
+#[test]
+fn accesses_carry_the_ids_of_whom_they_serve() {
+    let mut g = mapped();
+    g.context.tc |= dc::tc::SADE.mask() | dc::tc::GADE.mask();
+    g.context.ta |= dc::ta::RCID.of(0x123) | dc::ta::MCID.of(0x456);
+    g.map(IOVA, 0, entry(GPA, ALL & !bits::A));
+    g.reset();
+    let own = iommu_qosid::RCID.of(0x777) | iommu_qosid::MCID.of(0x888);
+    g.both.write_register(iommu_qosid::REG.offset, iommu_qosid::REG.bytes, own).expect("the engines agree");
+    let (mut reads, mut writes) = (vec![], vec![]);
+    let rtl = g.both.rtl();
+    rtl.submit(0, &Guest::read(IOVA));
+    while rtl.outstanding() > 0 {
+        rtl.cycle();
+        let out = &rtl.model_mut().output.axi;
+        if out.arvalid != 0 {
+            reads.push((out.araddr, out.arrcid, out.armcid));
+        }
+        if out.awvalid != 0 {
+            writes.push((out.arrcid, out.awrcid, out.awmcid));
+        }
+    }
+    reads.dedup();
+    // A device context, a nested walk, and for the update another second-stage walk and the entry, which is read twice in a row.
+    assert_eq!(reads.len(), 1 + 15 + 3 + 1, "{reads:x?}");
+    assert_eq!((reads[0].1, reads[0].2), (0x777, 0x888));
+    assert!(reads[1..].iter().all(|read| (read.1, read.2) == (0x123, 0x456)), "{reads:x?}");
+    assert!(!writes.is_empty() && writes.iter().all(|write| (write.1, write.2) == (0x123, 0x456)));
 }
