@@ -336,14 +336,20 @@ impl Both {
         golden.sort_unstable();
         if rtl != golden {
             let only = |a: &[[u64; 4]], b: &[[u64; 4]]| {
-                let list: Vec<String> =
-                    a.iter().filter(|r| !b.contains(r)).map(|r| format!("{r:x?}")).collect();
-                format!(
-                    "{} records{}{}",
-                    a.len(),
-                    if list.is_empty() { "" } else { ", alone with " },
-                    list.join(" ")
-                )
+                let mut rest = b.to_vec();
+                let alone: Vec<String> = a
+                    .iter()
+                    .filter(|record| match rest.iter().position(|r| r == *record) {
+                        Some(index) => {
+                            rest.swap_remove(index);
+                            false
+                        }
+                        None => true,
+                    })
+                    .map(|record| format!(" {record:x?}"))
+                    .collect();
+                let with = if alone.is_empty() { "" } else { ", alone with" };
+                format!("{} records{with}{}", a.len(), alone.concat())
             };
             let mut fields = Fields::new();
             fields.compare("records", only(&rtl, &golden), only(&golden, &rtl), |v| v);

@@ -44,6 +44,7 @@ pub struct Rtl {
     unsettled: u8,
     now: u64,
     events: [u64; 4],
+    drains: [u64; 2],
     problem: Option<EngineError>,
 }
 
@@ -87,6 +88,7 @@ impl Rtl {
             unsettled: 0,
             now: 0,
             events: [0; 4],
+            drains: [0; 2],
             problem: None,
         };
         rtl.reset()?;
@@ -142,6 +144,11 @@ impl Rtl {
         self.events
     }
 
+    /// How often the hardware has waited for the data path to commit earlier reads, and writes.
+    pub fn drains(&self) -> [u64; 2] {
+        self.drains
+    }
+
     /// Requests that the hardware has not accepted yet.
     pub fn waiting(&self) -> usize {
         self.ports.iter().map(Port::waiting).sum()
@@ -180,6 +187,10 @@ impl Rtl {
             self.drain = pace.memory_pauses == 0 || random.below(256) >= u64::from(pace.memory_pauses);
         }
         input.drain_ready = u64::from(self.drain);
+        if out.drain_valid & 1 != 0 && self.drain {
+            self.drains[0] += out.drain_pr & 1;
+            self.drains[1] += out.drain_pw & 1;
+        }
         self.now += 1;
         model.tick();
     }
@@ -255,6 +266,10 @@ impl Rtl {
     }
 
     fn register_answer(&mut self, offset: u16) -> Result<u64, EngineError> {
+        if self.pace.memory_pauses != 0 {
+            let dice = self.random.word();
+            self.axil.hesitate([dice, dice >> 8, dice >> 16].map(|d| d as u8 & 3));
+        }
         for _ in 0..PATIENCE {
             self.cycle();
             match self.axil.take_answer() {

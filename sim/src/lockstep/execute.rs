@@ -28,6 +28,10 @@ pub(super) struct Executor<'a> {
     owes: bool,
     /// `iohpmcycles` was written while it stood still.
     cycles_known: bool,
+    /// `cqh` when it was last looked at.
+    head: u64,
+    /// How often the data path must have been asked to commit reads, and writes.
+    drains: [u64; 2],
 }
 
 impl<'a> Executor<'a> {
@@ -40,7 +44,17 @@ impl<'a> Executor<'a> {
         both.clear_memory();
         both.rtl().reseed(seed);
         both.reset()?;
-        Ok(Executor { both, coverage, answers: 0, directory: false, owes: false, cycles_known: false })
+        let drains = both.rtl().drains();
+        Ok(Executor {
+            both,
+            coverage,
+            answers: 0,
+            directory: false,
+            owes: false,
+            cycles_known: false,
+            head: 0,
+            drains,
+        })
     }
 
     /// One operation.
@@ -101,7 +115,33 @@ impl<'a> Executor<'a> {
     }
 
     fn settle(&mut self) -> Result<(), EngineError> {
-        self.both.settle()
+        self.both.settle()?;
+        self.drained()
+    }
+
+    /// Each IOFENCE.C with PR or PW that was carried out, and each change of `ddtp`, has waited for the data path.
+    fn drained(&mut self) -> Result<(), EngineError> {
+        let (base, size, head, _) = self.command_queue();
+        let big = self.is_set(&fctl::REG, fctl::BE);
+        while self.head != head {
+            let address = base.wrapping_add(self.head * COMMAND_BYTES);
+            let words = [0, 8].map(|i| self.both.load(address + i).unwrap_or(0));
+            let words = if big { words.map(u64::swap_bytes) } else { words };
+            if let Ok(Command::IofenceC { pr, pw, .. }) = Command::decode(words) {
+                self.drains[0] += u64::from(pr);
+                self.drains[1] += u64::from(pw);
+            }
+            self.head = (self.head + 1) & (size - 1);
+        }
+        // A fence whose store fails waits again when it is repeated.
+        let done = self.both.rtl().drains();
+        if done.iter().zip(self.drains).all(|(done, due)| *done >= due) {
+            self.drains = done;
+            return Ok(());
+        }
+        let place =
+            format!("the data path was asked to drain {done:?} times (reads, writes), not {:?}", self.drains);
+        Err(EngineError::Protocol(place))
     }
 
     // ---- Registers -------------------------------------------------------------------------------------------------
@@ -118,7 +158,12 @@ impl<'a> Executor<'a> {
         if touches(&iohpmcycles::REG) {
             self.cycles_known = iocountinh::CY.is_set(self.golden(&iocountinh::REG)) && bytes == 8;
         }
+        let was_on = self.is_set(&cqcsr::REG, cqcsr::CQON);
         self.both.write_register(offset, bytes, value)?;
+        if !was_on {
+            let is_on = self.is_set(&cqcsr::REG, cqcsr::CQON);
+            self.head = if is_on { 0 } else { self.golden(&cqh::REG) };
+        }
         if touches(&iocountinh::REG) && !iocountinh::CY.is_set(self.golden(&iocountinh::REG)) {
             self.cycles_known = false;
         }
@@ -135,6 +180,9 @@ impl<'a> Executor<'a> {
     /// A change of the directory, with the invalidation that software owes after it.
     fn set_directory(&mut self, offset: u16, bytes: u8, value: u64) -> Result<(), EngineError> {
         self.both.write_register(offset, bytes, value)?;
+        if offset == ddtp::REG.offset {
+            self.drains.iter_mut().for_each(|due| *due += 1);
+        }
         self.settle()?;
         self.owes |= self.directory;
         self.pay()?;
