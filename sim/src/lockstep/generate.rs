@@ -158,8 +158,7 @@ impl Generator<'_> {
             self.push(Op::Write { offset: iohpmcycles::REG.offset, bytes: 8, value: count });
             (0..4).for_each(|_| self.monitor());
         }
-        let vectors = self.random.word();
-        self.write(&icvec::REG, vectors);
+        self.vectors();
         if cap::IGS.get(self.caps) != registers::igs::WSI {
             (0..4).for_each(|_| self.message());
         }
@@ -655,9 +654,21 @@ impl Generator<'_> {
         self.push(Op::Write { offset: iohpmevt::REG.offset_of(number), bytes: 8, value: selector });
     }
 
+    /// A vector for each cause: no two the same, since whether two causes of one vector that arise together send one message or two is
+    /// open, and if the message fails, so is the number of records. Where there are too few vectors, no message fails.
+    fn vectors(&mut self) {
+        let first = self.random.word() & 15;
+        let others = self.random.word() & !0xffff;
+        let value = icvec::CIV.of(first)
+            | icvec::FIV.of(first ^ 1)
+            | icvec::PMIV.of(first ^ 2)
+            | icvec::PIV.of(first ^ 3);
+        self.write(&icvec::REG, value | others);
+    }
+
     fn message(&mut self) {
         let vector = self.below(16) as u8;
-        let address = if self.chance(8) {
+        let address = if self.design.vectors >= 4 && self.chance(8) {
             self.random.word()
         } else {
             self.queue_place(RESERVED_PAGES - 3) + self.below(1024) * 4
@@ -689,7 +700,7 @@ impl Generator<'_> {
                 5 => self.write(&cqh::REG, noise),
                 6 => self.write(&fqt::REG, noise),
                 7 | 8 => self.write(&ipsr::REG, noise),
-                9 => self.write(&icvec::REG, noise),
+                9 => self.vectors(),
                 10 => {
                     let value = cqcsr::CQEN.of(1) | noise & !cqcsr::CQEN.mask() & 0xffff_ffff;
                     self.write(&cqcsr::REG, value);
