@@ -1,5 +1,7 @@
 //! Random sequences of operations: one round, from reset to the end, follows from the design, the seed and the latency.
 
+mod traffic;
+
 use super::op::{Access, Ask, At, Covers, Op, Store, Trouble, Word};
 use super::scene::{self, Check, Leaf, Scene, broken, everything, id};
 use super::tables::{Meaning, RESERVED_PAGES, Role, chance, extent, pick, windows};
@@ -10,11 +12,9 @@ use crate::machine::Random;
 use pasidon_rtl::design::Design;
 use pasidon_rtl::regs::capabilities;
 use pasidon_spec::command::{Command, Range as Pages, Store as FenceStore, iodir, iofence, iotinval};
-use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::page_table::PAGE_BYTES;
 use pasidon_spec::registers::{
-    self, capabilities as cap, cqb, cqcsr, cqh, cqt, ddtp, event, fctl, fqb, fqcsr, fqh, fqt, icvec,
-    iocountinh, iohpmctr, iohpmcycles, iohpmevt, iommu_qosid, ipsr, msi_addr, msi_data, msi_vec_ctl,
+    Register, capabilities as cap, cqb, cqcsr, ddtp, fctl, fqb, fqcsr, igs, iocountinh, iohpmcycles,
     tr_req_ctl,
 };
 
@@ -110,7 +110,7 @@ impl Generator<'_> {
         self.random.below(limit)
     }
 
-    fn write(&mut self, register: &registers::Register, value: u64) {
+    fn write(&mut self, register: &Register, value: u64) {
         self.push(Op::Write { offset: register.offset, bytes: register.bytes, value });
     }
 
@@ -159,7 +159,7 @@ impl Generator<'_> {
             (0..4).for_each(|_| self.monitor());
         }
         self.vectors();
-        if cap::IGS.get(self.caps) != registers::igs::WSI {
+        if cap::IGS.get(self.caps) != igs::WSI {
             (0..4).for_each(|_| self.message());
         }
         let root = self.scene.ddtp;
@@ -625,143 +625,4 @@ impl Generator<'_> {
         self.push(Op::Commands { commands });
         self.push(Op::MendCommandQueue);
     }
-
-    // ---- Registers -------------------------------------------------------------------------------------------------
-
-    fn monitor(&mut self) {
-        if self.design.hpm_counters == 0 {
-            return;
-        }
-        let number = self.below(self.design.hpm_counters.into()) as u8;
-        let exact = self.chance(70);
-        let kind = if exact { self.below(4) } else { event::TLB_MISS + self.below(5) };
-        let device =
-            if self.scene.devices.is_empty() { 0 } else { pick(&mut self.random, &self.scene.devices) };
-        let process = self.ask().pid.unwrap_or(0);
-        let mut selector = iohpmevt::EVENT_ID.of(kind)
-            | iohpmevt::DMASK.of(self.random.below(2))
-            | iohpmevt::PID_PSCID.of(process.into())
-            | iohpmevt::DID_GSCID.of(device.into())
-            | iohpmevt::OF.of(u64::from(self.chance(10)));
-        if self.chance(50) {
-            selector |= iohpmevt::PV_PSCV.of(self.below(2)) | iohpmevt::DV_GSCV.of(self.below(2));
-        }
-        if self.chance(20) {
-            selector |= iohpmevt::IDT.of(1);
-        }
-        let count = if exact && self.chance(60) { u64::MAX - self.below(400) } else { 0 };
-        self.push(Op::Write { offset: iohpmctr::REG.offset_of(number), bytes: 8, value: count });
-        self.push(Op::Write { offset: iohpmevt::REG.offset_of(number), bytes: 8, value: selector });
-    }
-
-    /// A vector for each cause: no two the same, since whether two causes of one vector that arise together send one message or two is
-    /// open, and if the message fails, so is the number of records. Where there are too few vectors, no message fails.
-    fn vectors(&mut self) {
-        let first = self.random.word() & 15;
-        let others = self.random.word() & !0xffff;
-        let value = icvec::CIV.of(first)
-            | icvec::FIV.of(first ^ 1)
-            | icvec::PMIV.of(first ^ 2)
-            | icvec::PIV.of(first ^ 3);
-        self.write(&icvec::REG, value | others);
-    }
-
-    fn message(&mut self) {
-        let vector = self.below(16) as u8;
-        let address = if self.design.vectors >= 4 && self.chance(8) {
-            self.random.word()
-        } else {
-            self.queue_place(RESERVED_PAGES - 3) + self.below(1024) * 4
-        };
-        let data = self.random.word() & 0xffff_ffff;
-        let mask = u64::from(self.chance(30));
-        self.push(Op::Write { offset: msi_addr::REG.offset_of(vector), bytes: 8, value: address });
-        self.push(Op::Write { offset: msi_data::REG.offset_of(vector), bytes: 4, value: data });
-        self.push(Op::Write { offset: msi_vec_ctl::REG.offset_of(vector), bytes: 4, value: mask });
-    }
-
-    fn register_traffic(&mut self) {
-        for _ in 0..1 + self.below(10) {
-            let noise = self.random.word();
-            let messages = cap::IGS.get(self.caps) != registers::igs::WSI;
-            match self.below(14) {
-                0..3 => {
-                    let bytes = pick(&mut self.random, &[4u8, 8]);
-                    let offset = self.below(1024 / u64::from(bytes)) as u16 * u16::from(bytes);
-                    self.push(Op::Read { offset, bytes });
-                }
-                // Read-only and reserved places take no notice.
-                3 => self.push(Op::Write { offset: cap_offset(noise), bytes: 8, value: noise }),
-                4 => self.push(Op::Write {
-                    offset: 1024 + (noise >> 32) as u16 % 384 * 8,
-                    bytes: 8,
-                    value: noise,
-                }),
-                5 => self.write(&cqh::REG, noise),
-                6 => self.write(&fqt::REG, noise),
-                7 | 8 => self.write(&ipsr::REG, noise),
-                9 => self.vectors(),
-                10 => {
-                    let value = cqcsr::CQEN.of(1) | noise & !cqcsr::CQEN.mask() & 0xffff_ffff;
-                    self.write(&cqcsr::REG, value);
-                    self.push(Op::MendCommandQueue);
-                }
-                11 => {
-                    let value = fqcsr::FQEN.of(1) | noise & !fqcsr::FQEN.mask() & 0xffff_ffff;
-                    self.write(&fqcsr::REG, value);
-                }
-                12 if messages => self.message(),
-                12 if cap::QOSID.is_set(self.caps) => self.write(&iommu_qosid::REG, noise & 0xffff_ffff),
-                13 if cap::HPM.is_set(self.caps) => self.monitor(),
-                _ => self.write(&fqh::REG, noise >> 56),
-            }
-        }
-    }
-
-    /// Another `ddtp.iommu_mode`, and back.
-    fn mode(&mut self) {
-        let root = self.scene.ddtp;
-        let other = match self.below(8) {
-            0 | 1 => ddtp::IOMMU_MODE.set(root, iommu_mode::OFF),
-            2 | 3 => ddtp::IOMMU_MODE.set(root, iommu_mode::BARE),
-            4 => ddtp::IOMMU_MODE.set(root, self.below(16)),
-            5 => ddtp::PPN.set(root, self.random.word()),
-            6 => self.random.word(),
-            _ => root,
-        };
-        self.write(&ddtp::REG, other);
-        let count = 10 + self.below(60);
-        self.requests(count);
-        self.write(&ddtp::REG, root);
-    }
-
-    /// Queues off, in some order with the rest, and on again elsewhere.
-    fn requeue(&mut self) {
-        self.push(Op::EmptyFaultQueue);
-        self.write(&cqcsr::REG, 0);
-        self.write(&fqcsr::REG, 0);
-        if self.chance(60) {
-            let count = 5 + self.below(20);
-            self.requests(count);
-        }
-        if self.chance(30) {
-            let tail = self.below(8);
-            self.write(&cqt::REG, tail);
-        }
-        if self.chance(30) {
-            let noise = self.random.word();
-            self.write(&cqb::REG, noise);
-            self.write(&fqb::REG, noise.rotate_left(17));
-            self.push(Op::CompareRegisters);
-        }
-        self.queues();
-        if self.unfenced {
-            self.invalidate_all();
-        }
-    }
-}
-
-/// `capabilities`, or the page-request queue's registers, which are not there without ATS.
-fn cap_offset(noise: u64) -> u16 {
-    if noise & 1 == 0 { registers::capabilities::REG.offset } else { registers::pqb::REG.offset }
 }
