@@ -21,10 +21,12 @@ pub const IOVA: u64 = 0x12_3456_7000;
 /// Guest physical addresses differ from the physical ones of the guest's own tables by this bit.
 pub const GUEST: u64 = 1 << 33;
 
-const DIRECTORY: u64 = 0x10_0000;
+/// Where the device directory of one level is.
+pub const DIRECTORY: u64 = 0x10_0000;
 /// The fault queue.
 pub const FAULTS: u64 = 0x11_0000;
-const COMMANDS: u64 = 0x12_0000;
+/// Where the command queue is.
+pub const COMMANDS: u64 = 0x12_0000;
 const TABLES: u64 = 0x20_0000;
 
 /// The guest and its tables. What memory holds is put there before [`Guest::reset`], which clears every cache.

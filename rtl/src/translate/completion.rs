@@ -59,7 +59,8 @@ pub fn completion(d: &Design) -> Rc<Module> {
         }
     });
     let stale = get("stale");
-    // An MSI that the walk stored is stored: its response is not taken back.
+    let overtaken = stale;
+    // An MSI that the walk stored is stored: its response is not taken back, though the contexts that it loaded are stale.
     let stored = if d.msi_mrif { get("mrif") } else { lo() };
     let translation = Translation::from_fn(d, |name, _| get(name));
     let fresh = m.reg("fresh", 1, 0);
@@ -69,7 +70,7 @@ pub fn completion(d: &Design) -> Rc<Module> {
 
     // ---- Context fills, in the cycle after the copy ----------------------------------------------------------------
     m.section("To the DDTC and PDTC");
-    let keep = fresh & !stale & !mark;
+    let keep = fresh & !overtaken & !mark;
     m.output("dc_fill", keep & get("dc_loaded"));
     m.output("pc_fill", keep & get("pc_loaded"));
     m.output("fill_device_id", get("device_id"));

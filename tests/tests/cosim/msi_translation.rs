@@ -1,12 +1,15 @@
 //! MSI page tables and memory-resident interrupt files. (Section "Process to translate addresses of MSIs"; Advanced Interrupt
 //! Architecture, chapter "IOMMU Support for MSIs to Virtual Machines".)
 
+use pasidon_sim::engine::{Engine, Pace};
 use pasidon_sim::golden::{Request, Translation};
 use pasidon_sim::machine::Failure;
-use pasidon_spec::ddt::dc;
+use pasidon_spec::command::Command;
+use pasidon_spec::ddt::{EXT_DC_BYTES, EXT_DDI, dc};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::msi::{basic, file, interrupt_file, mode, mrif, msipte};
-use pasidon_tests::guest::{ALL, Guest, entry};
+use pasidon_spec::registers::{cqh, cqt};
+use pasidon_tests::guest::{ALL, COMMANDS, DID, DIRECTORY, FAULTS, Guest, entry};
 
 /// Guest pages of interrupt files: four groups of four, with holes.
 const PATTERN: u64 = 0x2_8000_0000;
@@ -189,5 +192,53 @@ fn no_message_is_lost() {
         }
         g.both.settle().unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(g.load(FILE), !1, "{failures}");
+    }
+}
+
+/// A device context is invalidated while the walk that loaded it stores a message, sooner or later: the message is answered, and
+/// nothing of the old context is kept.
+#[test]
+fn a_context_that_is_invalidated_during_a_store_is_not_kept() {
+    let (mut g, table) = guest();
+    let (first, second) = resident();
+    store(&mut g, slot(table, PATTERN), first, second);
+    let valid = DIRECTORY + EXT_DC_BYTES * EXT_DDI[0].of(DID.into());
+    for delay in 0..60 {
+        g.reset();
+        let rtl = g.both.rtl();
+        rtl.set_pace(Pace::even(20));
+        let ticket = rtl.submit(0, &message(PATTERN, 5));
+        while rtl.model_mut().output.axi.awvalid == 0 {
+            rtl.cycle();
+        }
+        (0..delay).for_each(|_| rtl.cycle());
+        rtl.store(valid, 0);
+        let commands = [
+            Command::IodirInvalDdt { did: Some(DID) },
+            Command::IofenceC { pr: false, pw: false, wsi: false, store: None },
+        ];
+        for (i, word) in commands.iter().flat_map(|command| command.encode()).enumerate() {
+            rtl.store(COMMANDS + 8 * i as u64, word);
+        }
+        let agree = "the registers answer";
+        rtl.write_register(cqt::REG.offset, cqt::REG.bytes, 2).expect(agree);
+        rtl.poll(cqh::REG.offset, cqh::REG.bytes, "the fence", |head| head == 2).expect(agree);
+        let after = rtl.submit(0, &message(PATTERN, 5));
+        rtl.finish().expect(agree);
+        let mut answers = rtl.take_responses();
+        answers.sort_unstable_by_key(|answer| answer.0);
+        let [(one, stored), (two, refused)] = answers[..] else { panic!("{answers:x?}") };
+        assert_eq!((one, two), (ticket, after));
+        // If the store had not begun, the device was found gone.
+        if let Some(fault) = stored.fault() {
+            assert_eq!(fault.cause, Cause::DdtEntryNotValid, "delay {delay}");
+        }
+        let cause = refused.fault().map(|fault| fault.cause);
+        assert_eq!(cause, Some(Cause::DdtEntryNotValid), "delay {delay}: {refused:x?}");
+        // What only the hardware has seen is put back.
+        let records = (0..8).map(|i| FAULTS + 8 * i);
+        for at in [FILE, NOTICE].into_iter().chain(records) {
+            rtl.store(at, 0);
+        }
     }
 }
