@@ -98,8 +98,8 @@ impl World {
 
     /// The requests of a device with one process that has an Sv39 table.
     fn host(&mut self, index: u64, requests: &mut Vec<Request>) {
-        let device_id = (index * 7919 & 0x7f_ffff) as u32;
-        let process_id = (index * 104_729 & 0xf_ffff) as u32;
+        let device_id = ((index * 7919) & 0x7f_ffff) as u32;
+        let process_id = ((index * 104_729) & 0xf_ffff) as u32;
         let root = self.pages(1);
         let mut directory = root;
         for level in [2, 1] {
@@ -120,7 +120,7 @@ impl World {
 
     /// The requests of a guest's device with an Sv39 table. The guest's tables are where it sees them.
     fn guest(&mut self, index: u64, requests: &mut Vec<Request>) {
-        let device_id = (index * 7919 & 0x7f_ffff) as u32 | 0x80_0000;
+        let device_id = ((index * 7919) & 0x7f_ffff) as u32 | 0x80_0000;
         let second = self.pages(4);
         let table = self.pages(1);
         let first_page = table >> 12;

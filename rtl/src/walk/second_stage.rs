@@ -83,7 +83,7 @@ impl Walk<'_> {
     }
 
     /// A second-stage entry arrives.
-    pub fn guest_entry(&self, m: &mut Module, pte: &Entry, gxl: E, error: E, poison: E, raw: E, lane: E) {
+    pub fn guest_entry(&self, m: &mut Module, pte: &Entry, gxl: E, arrived: Arrived) {
         let d = self.d;
         let access = self.kind.is(ACCESS);
         let (access_fault, corrupt) = self.guest_troubles();
@@ -124,11 +124,11 @@ impl Walk<'_> {
             ..self.result
         };
         chain!(m;
-            error => self.fail(m, access_fault);
-            poison => self.fail(m, corrupt);
+            arrived.error => self.fail(m, access_fault);
+            arrived.poison => self.fail(m, corrupt);
             fault => self.fail_guest(m);
             too_wide(d, pte.ppn()) => self.fail(m, access_fault);
-            update => self.want_update(m, raw, lane, write);
+            update => self.want_update(m, arrived, write);
             pte.leaf & access => self.succeed(m, &t, hi());
             pte.leaf => {
                 m.set(self.page, target);

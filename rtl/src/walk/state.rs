@@ -56,6 +56,19 @@ pub struct Index {
     pub half: E,
 }
 
+/// A doubleword with a page-table entry, as it arrives.
+#[derive(Clone, Copy)]
+pub struct Arrived {
+    /// As memory has it.
+    pub raw: E,
+    /// The byte of it that holds the entry's flags, 3 bits.
+    pub lane: E,
+    /// It could not be read.
+    pub error: E,
+    /// It is corrupt.
+    pub poison: E,
+}
+
 impl Index {
     /// Of an entry of 8 bytes or a structure of several doublewords.
     pub fn wide(offset: E) -> Index {

@@ -18,10 +18,11 @@ impl Walk<'_> {
         if stores_msis(self.d) { pte | (!self.nested & self.kind.is(MRIF)) } else { pte }
     }
 
-    /// A and D of an entry whose flags are in byte `lane` (3 bits) of the doubleword `raw`: with them set as `write` needs.
-    fn with_bits(raw: E, lane: E, write: E) -> E {
+    /// The doubleword of `entry` with A set, and D if it is written.
+    fn with_bits(entry: Arrived, write: E) -> E {
+        let Arrived { raw, lane, .. } = entry;
         let flags = cat(&[write, hi(), lit(0, 6)]);
-        assert!(pte::A.lo == 6 && pte::D.lo == 7, "A and D are the highest flags");
+        const { assert!(pte::A.lo == 6 && pte::D.lo == 7, "A and D are the highest flags") };
         let place = lane.decode(8);
         let bytes: Vec<E> = (0..8).rev().map(|i| raw.bits(8 * i, 8) | place.bit(i).gate(flags)).collect();
         cat(&bytes)
@@ -29,13 +30,13 @@ impl Walk<'_> {
 
     /// The entry that arrived is a good leaf whose A or D bit is still 0: reads it again, or writes it if this read was
     /// exclusive.
-    pub fn want_update(&self, m: &mut Module, raw: E, lane: E, write: E) {
+    pub fn want_update(&self, m: &mut Module, entry: Arrived, write: E) {
         if !self.d.amo_hwad {
             return;
         }
         m.when_else(
             self.exclusive(),
-            |m| self.begin_write(m, Self::with_bits(raw, lane, write)),
+            |m| self.begin_write(m, Self::with_bits(entry, write)),
             |m| {
                 m.when_else(
                     self.nested,

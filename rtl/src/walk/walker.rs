@@ -187,6 +187,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     };
     // The byte with the flags.
     let lane = cat(&[narrow.mux(half, swapped), swapped, swapped]);
+    let arrived = Arrived { raw, lane, error: rd_error, poison: rd_poison };
     let pte = Entry::new(&mut m, d, pte_word, w.nested.mux(w.guest_level, w.level), narrow);
     let next_page = field(word, ddte::PPN).bits(0, first_stage_ppn_width(d));
     let next_too_wide = m.wire("next_too_wide", too_wide(d, pte.ppn()));
@@ -399,7 +400,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                         rd_poison => w.fail(m, cause(Cause::PtDataCorruption));
                         pte_fault => w.fail(m, w.page_fault);
                         next_too_wide & !two_stage => w.fail(m, w.access_fault);
-                        update => w.want_update(m, raw, lane, w.writes());
+                        update => w.want_update(m, arrived, w.writes());
                         pte.leaf & two_stage => {
                             m.set(w.result.permissions, permissions);
                             m.set(w.result.mask, mask);
@@ -429,7 +430,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                 if d.second_stage() {
                     m.when_else(
                         w.nested,
-                        |m| w.guest_entry(m, &pte, gxl, rd_error, rd_poison, raw, lane),
+                        |m| w.guest_entry(m, &pte, gxl, arrived),
                         directory_and_tables,
                     );
                 } else {

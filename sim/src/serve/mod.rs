@@ -68,10 +68,8 @@ impl Session {
 
     /// The answer to a line, without a line break.
     pub fn answer(&mut self, line: &[u8]) -> String {
-        let (id, result) = match parse(line) {
-            Ok((id, op, fields)) => (id, self.perform(&op, fields)),
-            Err((id, problem)) => (id, Err(problem)),
-        };
+        let (id, asked) = parse(line);
+        let result = asked.and_then(|(op, fields)| self.perform(&op, fields));
         let mut answer = match result {
             Ok(result) => json!({ "result": result }),
             Err(problem) => json!({ "error": problem.to_json() }),
@@ -132,26 +130,29 @@ impl Session {
     }
 }
 
-/// The id, the operation and its fields.
-fn parse(line: &[u8]) -> Result<(Option<Value>, String, Fields), (Option<Value>, Problem)> {
-    let value = serde_json::from_slice(line).map_err(|error| {
-        let message =
-            format!("this is not JSON: {error}; send one object on one line, as {{\"op\": \"info\"}}");
-        (None, Problem::new("json", message))
-    })?;
-    let Value::Object(mut map) = value else {
-        let message = "a request is an object: {\"op\": \"info\"}";
-        return Err((None, Problem::new("json", message)));
+/// The id, if there is one, and the operation with its fields.
+fn parse(line: &[u8]) -> (Option<Value>, Result<(String, Fields), Problem>) {
+    let mut map: Map<String, Value> = match serde_json::from_slice(line) {
+        Ok(Value::Object(map)) => map,
+        Ok(_) => {
+            let message = "a request is an object: {\"op\": \"info\"}";
+            return (None, Err(Problem::new("json", message)));
+        }
+        Err(error) => {
+            let message =
+                format!("this is not JSON: {error}; send one object on one line, as {{\"op\": \"info\"}}");
+            return (None, Err(Problem::new("json", message)));
+        }
     };
-    let map: &mut Map<String, Value> = &mut map;
     let id = map.remove("id");
-    match map.remove("op") {
-        Some(Value::String(op)) => Ok((id, op, Fields::new(std::mem::take(map), String::new()))),
+    let asked = match map.remove("op") {
+        Some(Value::String(op)) => Ok((op, Fields::new(map, String::new()))),
         _ => {
             let message = format!("op is missing or is not text; it is one of {}", operations::names());
-            Err((id, Problem { field: Some("op".into()), ..Problem::new("op", message) }))
+            Err(Problem { field: Some("op".into()), ..Problem::new("op", message) })
         }
-    }
+    };
+    (id, asked)
 }
 
 /// Answers every line of `input` until it ends or a `quit` is answered. Answers are flushed when no further line is waiting, so

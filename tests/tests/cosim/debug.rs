@@ -59,7 +59,7 @@ fn the_registers_hold_a_request() {
         rig.write_at(u32::from(tr_req_iova::REG.offset) + 4, 0x1234_5678, 4);
         assert_eq!(rig.read(&tr_req_iova::REG), kept(0x1234_5678_ffff_f000), "{name}");
         // Without Go nothing starts.
-        rig.write(&tr_req_ctl::REG, u64::MAX & !1);
+        rig.write(&tr_req_ctl::REG, !1);
         let ids = tr_req_ctl::PID.of((1 << rig.design.process_id_width) - 1)
             | tr_req_ctl::DID.of((1 << rig.design.device_id_width) - 1);
         let flags = [tr_req_ctl::PRIV, tr_req_ctl::EXE, tr_req_ctl::NW, tr_req_ctl::PV];
@@ -169,7 +169,7 @@ fn a_request_under_way_stays_as_it_is() {
             s.rig.write(&tr_req_ctl::REG, control(&query));
             assert!(tr_req_ctl::GO_BUSY.is_set(s.rig.read(&tr_req_ctl::REG)), "{name}: round {round}");
             s.rig.write(&tr_req_iova::REG, u64::MAX);
-            s.rig.write(&tr_req_ctl::REG, u64::MAX & !1);
+            s.rig.write(&tr_req_ctl::REG, !1);
             let port = s.rig.random.below(4) as usize;
             let other = s.rig.submit(port, s.query());
             s.rig.poll(&tr_req_ctl::REG, |value| !tr_req_ctl::GO_BUSY.is_set(value));

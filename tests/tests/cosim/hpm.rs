@@ -64,7 +64,7 @@ fn the_registers_hold_what_the_design_has() {
                 there * (0x55_0000_0000 | value & 0xffff_ffff),
                 "{name}: high half of counter {index}"
             );
-            let filters = u64::MAX & !iohpmevt::EVENT_ID.mask();
+            let filters = !iohpmevt::EVENT_ID.mask();
             for wanted in 0..=8 {
                 select(&mut rig, index, filters | wanted);
                 assert_eq!(selector(&mut rig, index), there * (filters | wanted), "{name}");
@@ -75,7 +75,7 @@ fn the_registers_hold_what_the_design_has() {
             }
             select(&mut rig, index, 0);
             let at = u32::from(iohpmevt::REG.offset) + 8 * index;
-            rig.write_at(at, u64::MAX & !0x7fff, 4);
+            rig.write_at(at, !0x7fff, 4);
             assert_eq!(selector(&mut rig, index), there * 0xffff_8000, "{name}: low half");
             rig.write_at(at + 4, 0x7fff_ffff, 4);
             assert_eq!(selector(&mut rig, index), there * 0x7fff_ffff_ffff_8000, "{name}: high half");
@@ -106,7 +106,7 @@ fn cycles_are_counted_and_overflow_once() {
         assert_eq!(rig.read_at(offset, 8), before, "{name}: inhibited");
         for (of, pending) in [(0, 1), (1, 0)] {
             rig.write(&iocountinh::REG, iocountinh::CY.of(1));
-            let value = iohpmcycles::COUNTER.mask() - 50 | iohpmcycles::OF.of(of);
+            let value = (iohpmcycles::COUNTER.mask() - 50) | iohpmcycles::OF.of(of);
             rig.write(&iohpmcycles::REG, value);
             assert_eq!(rig.read(&iohpmcycles::REG), value);
             assert_eq!(rig.read(&iocountovf::REG), of);
