@@ -32,6 +32,7 @@ wide 40 24'
 
 file_of() { if [ -f "tests/designs/$1.toml" ]; then echo "tests/designs/$1.toml"; else echo "$1"; fi; }
 
+# shellcheck disable=SC2317  # xargs calls it
 one_run() {
     read -r design latency seed <<<"$1"
     local name=$design-$latency-$seed
@@ -50,6 +51,7 @@ for part in "${parts[@]}"; do
         say "Lockstep: $(wc -l <<<"$RUNS") runs of $OPS operations, $JOBS at once"
         export -f one_run file_of note
         export PASIDON OPS out
+        # shellcheck disable=SC2016  # the inner shell expands it
         xargs -P "$JOBS" -d '\n' -I{} bash -c 'one_run "$1"' _ {} <<<"$RUNS" || status=1
         scripts/verification.py lockstep "$out"/*-*-*.json | scripts/fpga_report.py keep docs/verification.md lockstep
         ;;
