@@ -29,9 +29,10 @@ fn a_round_follows_from_its_seed() {
     assert_eq!(a.ops, b.ops);
     assert_ne!(a.ops, round(&design, 6, 20, 3000).ops);
     let weight: u64 = a.ops.iter().map(Op::weight).sum();
-    assert!((3000..6000).contains(&weight), "{weight}");
+    // A round in which nearly everything faults is shorter.
+    assert!((2000..6000).contains(&weight), "{weight}");
     // Whatever is generated is generated soon.
-    let kinds: BTreeSet<String> = (0..20)
+    let kinds: BTreeSet<String> = (0..40)
         .flat_map(|seed| round(&design, seed, 20, 3000).ops)
         .map(|op| serde_json::to_value(&op).unwrap()["op"].as_str().unwrap().to_string())
         .collect();
