@@ -30,6 +30,7 @@ swapped 4 22
 narrow 2 23
 wide 40 24'
 
+# shellcheck disable=SC2317  # xargs calls it
 file_of() { if [ -f "tests/designs/$1.toml" ]; then echo "tests/designs/$1.toml"; else echo "$1"; fi; }
 
 # shellcheck disable=SC2317  # xargs calls it
