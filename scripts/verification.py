@@ -52,7 +52,9 @@ def mutation(name):
     share = 100 * report["killed"] / max(1, report["count"])
     print(f"{report['count']} single faults in the Verilog of `{report['design']}` (seed {report['seed']}), ", end="")
     print(f"{report['killed']} killed: {share:.1f} %. Up to {report['ops']:,} operations under each of the seeds ", end="")
-    print(", ".join(str(seed) for seed in report["lockstep_seeds"]) + ".\n")
+    print(", ".join(str(seed) for seed in report["lockstep_seeds"]) + ". ", end="")
+    print(f"{report['slower']} of the killed answer rightly and only take more cycles or reads (over 2 %); {len(report['same'])} further faults ", end="")
+    print("make no difference that Verilator sees, and are not counted.\n")
     groups = {}
     for verdict, list_ in ((1, report["kills"]), (0, report["survivors"])):
         for tried in list_:
