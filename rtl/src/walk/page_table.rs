@@ -63,6 +63,19 @@ pub fn compose(d: &Design, ppn: E, mask: E, inside: E) -> E {
     cat(&parts)
 }
 
+/// The mask bits of pages that are larger than the physical address space of the design.
+fn oversized(d: &Design, mask: E) -> E {
+    any_of(
+        (1..).zip(&page_shifts(d)[1..]).filter(|(_, s)| u32::from(**s) > d.pas).map(|(i, _)| mask.bit(i - 1)),
+    )
+}
+
+/// Whether a translation by a page of `mask` may be kept: where the page is larger than the physical address space, part of
+/// it is an access fault.
+pub fn is_uniform(d: &Design, mask: E) -> E {
+    !oversized(d, mask)
+}
+
 /// A page-table entry that arrives: what is wrong with it whoever reads it, and where it leads.
 pub struct Entry {
     word: E,
@@ -107,6 +120,13 @@ impl Entry {
             .collect::<Vec<_>>();
         let ill_formed = never | leaf.mux(misaligned | bad_napot, not_pointer);
         Entry { word, leaf, ill_formed, mask: cat(&mask) }
+    }
+
+    /// It leads beyond the physical address space of the design: its own page number (`own`), or, for a leaf, with the low
+    /// bits of the page number `inside`.
+    pub fn leads_beyond(&self, d: &Design, own: E, inside: E) -> E {
+        let page = compose(d, self.ppn(), self.mask, inside);
+        own | (self.leaf & oversized(d, self.mask) & too_wide(d, page))
     }
 
     fn bit(&self, f: pasidon_spec::field::Field) -> E {

@@ -4,7 +4,7 @@
 //!
 //! Latency: 1 cycle to begin, then as every read of a table.
 
-use super::page_table::{Entry, chosen, compose, second_stage_modes, too_wide};
+use super::page_table::{Entry, chosen, compose, is_uniform, second_stage_modes, too_wide};
 use super::state::*;
 use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
 use crate::translate::request::{Translation, ppn_width};
@@ -116,6 +116,7 @@ impl Walk<'_> {
         let small = if super::context::translates_msis(d) { self.device.msi } else { lo() };
         let mask = (!small).gate(self.result.mask & pte.mask);
         let xwr = pte.permissions(lo());
+        let beyond = pte.leads_beyond(d, too_wide(d, pte.ppn()), self.gpa);
         let t = Translation {
             ppn: target,
             mask,
@@ -127,9 +128,9 @@ impl Walk<'_> {
             arrived.error => self.fail(m, access_fault);
             arrived.poison => self.fail(m, corrupt);
             fault => self.fail_guest(m);
-            too_wide(d, pte.ppn()) => self.fail(m, access_fault);
+            beyond => self.fail(m, access_fault);
             update => self.want_update(m, arrived, write);
-            pte.leaf & access => self.succeed(m, &t, hi());
+            pte.leaf & access => self.succeed(m, &t, is_uniform(d, mask));
             pte.leaf => {
                 m.set(self.page, target);
                 m.set(self.nested, lo());

@@ -8,7 +8,7 @@
 
 use super::context::*;
 use super::device_context;
-use super::page_table::{Entry, chosen, compose, first_stage_modes, too_wide};
+use super::page_table::{Entry, chosen, compose, first_stage_modes, is_uniform, too_wide};
 use super::process_context::{effective_permissions, fsc_misconfigured, pid_too_wide};
 use super::state::*;
 use crate::design::Design;
@@ -392,6 +392,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                     let pbmt = w.result.pbmt.map(|_| pte.pbmt());
                     let ppn = pte.ppn().bits(0, ppn_width(d));
                     let t = Translation { ppn, mask, permissions, global, pbmt, ..w.result };
+                    let beyond = pte.leads_beyond(d, next_too_wide, q.iova.bits(12, 52));
                     let wants = pte.leaf & pte.wants_update(w.writes());
                     let update = if d.amo_hwad { wants } else { lo() };
                     m.set(w.result.global, global);
@@ -399,7 +400,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                         rd_error => w.fail(m, w.access_fault);
                         rd_poison => w.fail(m, cause(Cause::PtDataCorruption));
                         pte_fault => w.fail(m, w.page_fault);
-                        next_too_wide & !two_stage => w.fail(m, w.access_fault);
+                        beyond & !two_stage => w.fail(m, w.access_fault);
                         update => w.want_update(m, arrived, w.writes());
                         pte.leaf & two_stage => {
                             m.set(w.result.permissions, permissions);
@@ -413,7 +414,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                             w.set(m, w.update, lo());
                             w.goto(m, GUEST);
                         };
-                        pte.leaf => w.succeed(m, &t, hi());
+                        pte.leaf => w.succeed(m, &t, is_uniform(d, mask));
                         else => w.read_guest(m, PTE, down, page, table_index(down));
                     );
                 });
