@@ -20,10 +20,10 @@ demo: ## Real programs' accesses through bound PASIDs, on simulated hardware (DE
 test: ## Unit tests, co-simulation, lint of the emitted Verilog
 	@scripts/test.sh
 
-test-long: ## The same, and the long verification: 60 million operations in lockstep, mutants, coverage (hours)
+test-long: ## The same, and the long verification: 56 million operations in lockstep, mutants, coverage (hours)
 	@scripts/test.sh long && scripts/verify.sh
 
-verify: ## The long verification alone, kept in docs/verification.md: PART="lockstep mutation coverage" [OPS=n MUTANTS=n]
+verify: ## The long verification alone, kept in docs/verification.md: PART="lockstep mutation coverage" [SHARE=percent MUTANTS=n]
 	@scripts/verify.sh $(PART)
 
 generate: ## Verilog of a design: DESIGN=name or file, OUT=folder
