@@ -21,7 +21,7 @@ test: ## Unit tests, co-simulation, lint of the emitted Verilog
 	@scripts/test.sh
 
 test-long: ## The same, and the long verification: 56 million operations in lockstep, mutants, coverage (hours)
-	@scripts/test.sh long && scripts/verify.sh
+	@scripts/test.sh && scripts/verify.sh
 
 verify: ## The long verification alone, kept in docs/verification.md: PART="lockstep mutation coverage" [SHARE=percent MUTANTS=n]
 	@scripts/verify.sh $(PART)

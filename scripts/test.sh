@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# test.sh [long]   Everything that must hold: unit tests, co-simulation, lint of the emitted Verilog. `long` adds the tests
-# marked #[ignore] because they take minutes.
+# test.sh   Everything that must hold: unit tests, co-simulation, a share of lockstep, lint of the emitted Verilog.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 "$ROOT/scripts/setup.sh" core
@@ -9,8 +8,6 @@ cd "$ROOT"
 mkdir -p "$TARGET/log"
 log=$TARGET/log/test.log
 : >"$log"
-extra=()
-[ "${1-}" != long ] || extra=(-- --include-ignored)
 status=0
 start=$SECONDS
 
@@ -19,7 +16,7 @@ start=$SECONDS
 say "Tests: spec and driver, checked build"
 cargo test --no-fail-fast -p pasidon-spec -p pasidon-driver 2>&1 | tee -a "$log" || status=1
 say "Tests: whole workspace, optimised build"
-cargo test --no-fail-fast --workspace --release "${extra[@]}" 2>&1 | tee -a "$log" || status=1
+cargo test --no-fail-fast --workspace --release 2>&1 | tee -a "$log" || status=1
 "$ROOT/scripts/lint.sh" 2>&1 | tee -a "$log" || status=1
 
 # One line for all of it, from the closing line of each test program.
@@ -28,6 +25,6 @@ awk -v seconds=$((SECONDS - start)) -v status=$status '
     /^Verilog checks:/ { passed += $3; failed += $5 }
     END {
         if (status && !failed) failed = 1 # something did not even build
-        printf "\n%d s; ignored (see make test-long): %d\n%d passed, %d failed\n", seconds, ignored, passed, failed
+        printf "\n%d s; ignored: %d\n%d passed, %d failed\n", seconds, ignored, passed, failed
     }' "$log"
 exit $status

@@ -68,11 +68,8 @@ pub unsafe extern "C" fn iommu_service_page_requests(
         memory_fault: done.memory_fault,
         more: done.more,
     };
-    if !report.is_null() {
-        // SAFETY: as the caller has promised.
-        unsafe { report.write(filled) }
-    }
-    0
+    // SAFETY: as the caller has promised.
+    unsafe { hand_over(filled, report) }
 }
 
 /// The part of that for interrupt handlers: takes requests out of the IOMMU's queue. Returns whether
@@ -84,6 +81,18 @@ pub unsafe extern "C" fn iommu_service_page_requests(
 pub unsafe extern "C" fn iommu_receive_page_requests(iommu: *mut iommu) -> bool {
     // SAFETY: as the caller has promised.
     unsafe { iommu.as_ref() }.is_some_and(|iommu| iommu.driver.receive_page_requests())
+}
+
+/// Writes what a call has found to where the caller wants it, if anywhere; always 0.
+///
+/// # Safety
+/// `to` is NULL or points to memory for a `T`.
+unsafe fn hand_over<T>(found: T, to: *mut T) -> c_int {
+    if !to.is_null() {
+        // SAFETY: as the caller has promised.
+        unsafe { to.write(found) }
+    }
+    0
 }
 
 /// Empties the fault queue and calls the `fault` callbacks of the bonds concerned. Called on the fault interrupt, or
@@ -103,11 +112,8 @@ pub unsafe extern "C" fn iommu_service_faults(iommu: *mut iommu, report: *mut io
         memory_fault: done.memory_fault,
         more: done.more,
     };
-    if !report.is_null() {
-        // SAFETY: as the caller has promised.
-        unsafe { report.write(filled) }
-    }
-    0
+    // SAFETY: as the caller has promised.
+    unsafe { hand_over(filled, report) }
 }
 
 /// Fills in what the driver has counted, up to `count` numbers, and returns how many there are. The names live for ever.

@@ -26,10 +26,6 @@ impl Memory for Ram {
     fn write(&mut self, _: u64, _: u32, _: u64) -> Result<(), MemoryFault> {
         Err(MemoryFault::Access)
     }
-
-    fn compare_exchange(&mut self, _: u64, _: u32, _: u64, _: u64) -> Result<bool, MemoryFault> {
-        Err(MemoryFault::Access)
-    }
 }
 
 /// A leaf that permits everything.

@@ -7,8 +7,6 @@ use crate::{
 };
 use pasidon_spec::message::InvalidationRequest;
 
-const TARGET: u64 = 0x9000_0000;
-
 /// The invalidation requests among the messages since the last call: device, PASID, first and last address.
 fn invalidations(bench: &Bench) -> Vec<(u32, Option<u32>, (u64, u64))> {
     let events = bench.fake.take_events().into_iter();
@@ -67,11 +65,7 @@ fn clause_07_teardown_makes_the_device_forget_before_the_fence() {
 #[test]
 fn clause_10_after_exit_translation_requests_are_granted_nothing_and_nothing_is_logged() {
     let bench = Bench::with_ats();
-    let mm = bench.mm();
-    mm.map(0x1000, TARGET, RW);
-    let handle = bench.iommu.bind(1, mm.clone()).unwrap();
-    let pasid = Some(handle.pasid().get());
-    assert_eq!(bench.fake.access(1, pasid, 0x1000, Access::Read), Reached::Memory(TARGET));
+    let (mm, handle, pasid) = bench.reached(Access::Read);
     bench.iommu.mm_exit(&*mm).unwrap();
     let nothing = Completion::Success { page: 0, read: false, write: false };
     assert_eq!(bench.fake.translation_request(1, pasid, 0x1000), nothing);
@@ -115,11 +109,7 @@ fn clause_19_devices_forget_what_was_unmapped_before_the_page_is_reused() {
 #[test]
 fn clause_19_a_device_whose_unbind_is_not_confirmed_goes_on_hearing_of_invalidations() {
     let bench = Bench::with_ats();
-    let mm = bench.mm();
-    mm.map(0x1000, TARGET, RW);
-    let handle = bench.iommu.bind(1, mm.clone()).unwrap();
-    let pasid = Some(handle.pasid().get());
-    assert_eq!(bench.fake.access(1, pasid, 0x1000, Access::Read), Reached::Memory(TARGET));
+    let (mm, handle, pasid) = bench.reached(Access::Read);
     bench.fake.adjust(|knobs| knobs.commands_stall = true);
     handle.unbind();
     bench.fake.adjust(|knobs| knobs.commands_stall = false);
@@ -200,11 +190,7 @@ fn clause_20_a_timeout_at_unbind_cuts_the_device_off_and_frees_the_pasid() {
         Behaviour { completes: false, ..Behaviour::default() },
         PriOptions::default(),
     );
-    let mm = bench.mm();
-    mm.map(0x1000, TARGET, RW);
-    let handle = bench.iommu.bind(1, mm.clone()).unwrap();
-    let pasid = Some(handle.pasid().get());
-    assert_eq!(bench.fake.access(1, pasid, 0x1000, Access::Write), Reached::Memory(TARGET));
+    let (mm, handle, pasid) = bench.reached(Access::Write);
     handle.unbind();
     assert!(bench.iommu.device_state(1).unwrap().cut_off);
     assert!(matches!(bench.fake.access(1, pasid, 0x1000, Access::Write), Reached::Refused(_)));
@@ -242,11 +228,7 @@ fn clause_20_a_straggler_of_an_earlier_queue_blames_nobody_else() {
 fn a_device_that_lies_about_forgetting_is_still_kept_to_what_ats_lets_it_reach() {
     let bench = Bench::with_ats();
     bench.fake.attach(1, Behaviour { forgets: false, ..Behaviour::default() });
-    let mm = bench.mm();
-    mm.map(0x1000, TARGET, RW);
-    let handle = bench.iommu.bind(1, mm.clone()).unwrap();
-    let pasid = Some(handle.pasid().get());
-    assert_eq!(bench.fake.access(1, pasid, 0x1000, Access::Write), Reached::Memory(TARGET));
+    let (mm, handle, pasid) = bench.reached(Access::Write);
     mm.unmap(0x1000);
     bench.iommu.invalidate_range(&*mm, 0x1000..0x2000, Change::Leaves).unwrap();
     // ATS is trust: nothing shows that it lied. Without ATS it gets nowhere.

@@ -6,8 +6,6 @@ use crate::{
     fake::{Access, Reached},
 };
 
-const TARGET: u64 = 0x9000_0000;
-
 #[test]
 fn clause_17_disabling_answers_everything_pending_with_invalid() {
     let bench = Bench::with_ats();
@@ -99,11 +97,7 @@ fn clause_17_removal_takes_page_requests_and_ats_away_first() {
 #[test]
 fn clause_17_ats_taken_away_while_bound() {
     let bench = Bench::with_ats();
-    let mm = bench.mm();
-    mm.map(0x1000, TARGET, RW);
-    let handle = bench.iommu.bind(1, mm.clone()).unwrap();
-    let pasid = Some(handle.pasid().get());
-    assert_eq!(bench.fake.access(1, pasid, 0x1000, Access::Read), Reached::Memory(TARGET));
+    let (mm, handle, pasid) = bench.reached(Access::Read);
     bench.iommu.disable_ats(1).unwrap();
     // Neither translation requests nor addresses that are remembered; the ordinary way works.
     assert_eq!(bench.fake.access(1, pasid, 0x1000, Access::Read), Reached::Refused(None));
@@ -144,8 +138,8 @@ fn reset_in_mid_flight() {
     handle.unbind();
 }
 
-#[test]
-fn reset_of_a_device_that_the_driver_cut_off_answers_nothing_afterwards() {
+/// Device 1 has a request that is deferred and one that is in the queue, and is cut off because it completes no invalidation.
+fn cut_off_for_silence() -> (Bench, crate::Handle) {
     let bench = Bench::with_ats();
     let mm = bench.mm().resolve_with(|_, _| Resolution::NotNow);
     let handle = bench.iommu.bind(1, mm.clone()).unwrap();
@@ -154,6 +148,12 @@ fn reset_of_a_device_that_the_driver_cut_off_answers_nothing_afterwards() {
     bench.fake.page_request(request(1, handle.pasid(), 2, 0x1000));
     bench.fake.attach(1, Behaviour { completes: false, ..Behaviour::default() });
     bench.iommu.invalidate_range(&*mm, 0..0x1000, crate::Change::Leaves).unwrap();
+    (bench, handle)
+}
+
+#[test]
+fn reset_of_a_device_that_the_driver_cut_off_answers_nothing_afterwards() {
+    let (bench, handle) = cut_off_for_silence();
     assert!(bench.iommu.device_state(1).unwrap().cut_off);
     bench.fake.reset_device(1);
     bench.fake.attach(1, Behaviour::default());
@@ -167,14 +167,7 @@ fn reset_of_a_device_that_the_driver_cut_off_answers_nothing_afterwards() {
 
 #[test]
 fn requests_of_a_device_that_the_driver_cut_off_are_answered_by_the_service() {
-    let bench = Bench::with_ats();
-    let mm = bench.mm().resolve_with(|_, _| Resolution::NotNow);
-    let handle = bench.iommu.bind(1, mm.clone()).unwrap();
-    bench.fake.page_request(request(1, handle.pasid(), 1, 0x1000));
-    bench.iommu.service_page_requests(10);
-    bench.fake.page_request(request(1, handle.pasid(), 2, 0x1000));
-    bench.fake.attach(1, Behaviour { completes: false, ..Behaviour::default() });
-    bench.iommu.invalidate_range(&*mm, 0..0x1000, crate::Change::Leaves).unwrap();
+    let (bench, _handle) = cut_off_for_silence();
     bench.iommu.service_page_requests(10);
     let mut answers = bench.answers(1);
     answers.sort();

@@ -16,9 +16,9 @@ mod stress;
 mod timeouts;
 
 use crate::{
-    AtsOptions, Bond, Config, DeviceOptions, DrvData, Fault, FaultAccess, FaultDecision, Iommu, Mm, MmSva,
-    PageTable, PageTableMode, Platform, PriOptions, Resolution, SvaOps,
-    fake::{Behaviour, CAPABILITIES_ATS, Event, Fake, Response},
+    AtsOptions, Bond, Config, DeviceOptions, DrvData, Fault, FaultAccess, FaultDecision, Handle, Iommu, Mm,
+    MmSva, PageTable, PageTableMode, Platform, PriOptions, Resolution, SvaOps,
+    fake::{Access, Behaviour, CAPABILITIES_ATS, Event, Fake, Reached, Response},
 };
 use pasidon_spec::{
     command::Command,
@@ -37,6 +37,8 @@ use std::{
 };
 
 const PAGE: u64 = 4096;
+/// Where the page lies that tests map first.
+const TARGET: u64 = 0x9000_0000;
 /// Permissions of a page that a device may read and write.
 const RW: u64 = pte::R.mask() | pte::W.mask() | pte::U.mask() | pte::A.mask() | pte::D.mask();
 /// Permissions of a page that a device may only read.
@@ -104,6 +106,16 @@ impl Bench {
 
     fn mm(&self) -> Arc<TestMm> {
         TestMm::new(&self.fake)
+    }
+
+    /// An address space with one page, bound to device 1, which has reached the page at 0x1000 and remembers where it lies.
+    fn reached(&self, access: Access) -> (Arc<TestMm>, Handle, Option<u32>) {
+        let mm = self.mm();
+        mm.map(0x1000, TARGET, RW);
+        let handle = self.iommu.bind(1, mm.clone()).unwrap();
+        let pasid = Some(handle.pasid().get());
+        assert_eq!(self.fake.access(1, pasid, 0x1000, access), Reached::Memory(TARGET));
+        (mm, handle, pasid)
     }
 
     /// What a device has been answered, once messages had their time: index and code.

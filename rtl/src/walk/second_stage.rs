@@ -65,8 +65,8 @@ impl Walk<'_> {
     /// The walk ends with a guest-page fault.
     pub fn fail_guest(&self, m: &mut Module) {
         use Cause::{InstructionGuestPageFault, ReadGuestPageFault, WriteAmoGuestPageFault};
-        let read_or_write = self.q.write.mux(cause(WriteAmoGuestPageFault), cause(ReadGuestPageFault));
-        m.set(self.fault, self.q.exec.mux(cause(InstructionGuestPageFault), read_or_write));
+        let fault = by_access(&self.q, InstructionGuestPageFault, ReadGuestPageFault, WriteAmoGuestPageFault);
+        m.set(self.fault, fault);
         m.set(self.ok, lo());
         m.set(self.guest_fault, hi());
         self.goto(m, DONE);

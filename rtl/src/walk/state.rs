@@ -144,6 +144,11 @@ pub fn cause(c: Cause) -> E {
     lit(c.code().into(), 12)
 }
 
+/// The cause of a fault by the kind of access.
+pub fn by_access(q: &Request, exec: Cause, read: Cause, write: Cause) -> E {
+    q.exec.mux(cause(exec), q.write.mux(cause(write), cause(read)))
+}
+
 /// Whether a design has states beyond the eighth.
 fn has_more_states(d: &Design) -> bool {
     d.second_stage() || d.amo_hwad
@@ -186,16 +191,13 @@ impl<'d> Walk<'d> {
         let result = Translation::from_fn(d, |name, width| m.reg_data(&format!("result_{name}"), width));
         let known = if crate::translate::dispatch::has_l2(d) { m.reg_data("known", 1) } else { lo() };
         let half = reg(m, narrow, "half", 1);
-        let by_access = |exec: Cause, read: Cause, write: Cause| {
-            q.exec.mux(cause(exec), q.write.mux(cause(write), cause(read)))
-        };
         let page_fault = m.wire(
             "page_fault",
-            by_access(Cause::InstructionPageFault, Cause::ReadPageFault, Cause::WriteAmoPageFault),
+            by_access(&q, Cause::InstructionPageFault, Cause::ReadPageFault, Cause::WriteAmoPageFault),
         );
         let access_fault = m.wire(
             "access_fault",
-            by_access(Cause::InstructionAccessFault, Cause::ReadAccessFault, Cause::WriteAmoAccessFault),
+            by_access(&q, Cause::InstructionAccessFault, Cause::ReadAccessFault, Cause::WriteAmoAccessFault),
         );
         Walk {
             d,

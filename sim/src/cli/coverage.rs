@@ -1,8 +1,8 @@
 //! `pasidon coverage`.
 
-use super::Failure;
+use super::{Failure, style, write_json};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use pasidon_rtl::design::Design;
 use pasidon_sim::coverage::{self, Hole, Kind, ModuleCoverage};
 use pasidon_sim::lockstep::{Options, engines_on, run_on};
@@ -10,6 +10,8 @@ use pasidon_sim::model::cache::workspace_target;
 use pasidon_sim::model::{Cache, Flavour, Model};
 use serde_json::json;
 use std::path::PathBuf;
+
+const TEMPLATE: &str = "{wide_bar} {human_pos} of {human_len} operations, {per_sec}";
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -56,7 +58,7 @@ impl Coverage {
         let generated = pasidon_rtl::generate(&design)?;
         let model = Model::load(&generated, &design.name, &Cache::in_workspace(), Flavour::Coverage)?;
         let mut both = engines_on(&design, model)?;
-        let bar = ProgressBar::new(self.ops * self.seed.len() as u64).with_style(style());
+        let bar = ProgressBar::new(self.ops * self.seed.len() as u64).with_style(style(TEMPLATE));
         let (mut done, mut mismatches) = (0, Vec::new());
         for &seed in &self.seed {
             let options = Options {
@@ -83,8 +85,7 @@ impl Coverage {
                 "design": design.name, "hash": generated.hash, "seeds": self.seed, "ops": done, "latency": self.latency,
                 "mismatches": mismatches.len(), "total": total, "modules": modules, "holes": holes,
             });
-            let text = serde_json::to_string_pretty(&report)?;
-            std::fs::write(path, text + "\n").map_err(|cause| format!("{}: {cause}", path.display()))?;
+            write_json(path, &report)?;
         }
         print(&modules, &total, &holes, self.holes);
         println!(
@@ -95,12 +96,6 @@ impl Coverage {
         );
         if mismatches.is_empty() { Ok(()) } else { Err(mismatches.join("\n").into()) }
     }
-}
-
-fn style() -> ProgressStyle {
-    // The template is a constant that the library accepts.
-    ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} operations, {per_sec}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 fn print(modules: &[ModuleCoverage], total: &ModuleCoverage, holes: &[Hole], which: Holes) {

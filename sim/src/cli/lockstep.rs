@@ -1,14 +1,16 @@
 //! `pasidon lockstep` and `pasidon replay`.
 
-use super::Failure;
+use super::{Failure, style, write_json};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use pasidon_rtl::design::Design;
 use pasidon_sim::lockstep::replay::Replay;
 use pasidon_sim::lockstep::{Options, Report, engines, run_on};
 use pasidon_sim::model::{Cache, Flavour};
 use std::path::PathBuf;
 use std::time::Duration;
+
+const TEMPLATE: &str = "{msg} {wide_bar} {human_pos} of {human_len} operations, {per_sec}";
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -64,13 +66,12 @@ impl Lockstep {
             flavour: Flavour::Fast,
         };
         let mut both = engines(&design, &cache, options.flavour)?;
-        let bar = ProgressBar::new(self.ops).with_style(style());
+        let bar = ProgressBar::new(self.ops).with_style(style(TEMPLATE));
         bar.set_message(format!("{}, seed {}", design.name, self.seed));
         let report = run_on(&mut both, &design, &options, &mut |ops| bar.set_position(ops))?;
         bar.finish_and_clear();
         if let Some(path) = &self.json {
-            let text = serde_json::to_string_pretty(&report)?;
-            std::fs::write(path, text + "\n").map_err(|cause| format!("{}: {cause}", path.display()))?;
+            write_json(path, &report)?;
         }
         print(&report);
         let Some(failed) = &report.failed else { return Ok(()) };
@@ -92,12 +93,6 @@ impl Lockstep {
         message += &format!("\nto repeat it: pasidon replay {}", file.display());
         Err(message.into())
     }
-}
-
-fn style() -> ProgressStyle {
-    // The template is a constant that the library accepts.
-    ProgressStyle::with_template("{msg} {wide_bar} {human_pos} of {human_len} operations, {per_sec}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 fn print(report: &Report) {

@@ -9,6 +9,9 @@ mod serve;
 mod trace;
 
 use clap::{Parser, Subcommand};
+use indicatif::ProgressStyle;
+use serde::Serialize;
+use std::path::Path;
 
 const ABOUT: &str =
     "PASID-aware IOMMU: generate its Verilog, simulate it under its driver, replay real programs";
@@ -88,4 +91,16 @@ impl Cli {
             Command::Trace(command) => command.run(),
         }
     }
+}
+
+/// The style of a progress bar.
+fn style(template: &str) -> ProgressStyle {
+    // Templates are constants that the library accepts.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Writes a report where `--json` says.
+fn write_json(path: &Path, report: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(report)?;
+    Ok(std::fs::write(path, text + "\n").map_err(|cause| format!("{}: {cause}", path.display()))?)
 }

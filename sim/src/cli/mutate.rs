@@ -1,8 +1,8 @@
 //! `pasidon mutate`.
 
-use super::Failure;
+use super::{Failure, style, write_json};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use pasidon_rtl::design::Design;
 use pasidon_sim::engine::EngineError;
 use pasidon_sim::lockstep::{self, engines_on, run_on};
@@ -11,6 +11,8 @@ use pasidon_sim::model::{Cache, Flavour, Model};
 use pasidon_sim::mutation::{self, Finding, Options, Report, Tried, Verdict};
 use std::path::PathBuf;
 use std::sync::OnceLock;
+
+const TEMPLATE: &str = "{wide_bar} {pos} of {len}, {msg}, {elapsed}";
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -81,7 +83,7 @@ impl Mutate {
             only: self.only.clone(),
         };
         let count = if self.only.is_empty() { self.count } else { self.only.len() as u64 };
-        let bar = ProgressBar::new(count).with_style(style());
+        let bar = ProgressBar::new(count).with_style(style(TEMPLATE));
         bar.set_message("checking the hardware without a fault");
         let progress = |counted: usize, killed: usize, tried: &Tried| {
             bar.set_position(counted as u64);
@@ -95,8 +97,7 @@ impl Mutate {
             json["ops"] = self.ops.into();
             json["lockstep_seeds"] = self.seeds.clone().into();
             json["latency"] = self.latency.into();
-            let text = serde_json::to_string_pretty(&json)?;
-            std::fs::write(path, text + "\n").map_err(|cause| format!("{}: {cause}", path.display()))?;
+            write_json(path, &json)?;
         }
         print(&report, !self.only.is_empty());
         Ok(())
@@ -158,12 +159,6 @@ impl Work {
 
 /// In percent.
 const TOLERANCE: u64 = 2;
-
-fn style() -> ProgressStyle {
-    // The template is a constant that the library accepts.
-    ProgressStyle::with_template("{wide_bar} {pos} of {len}, {msg}, {elapsed}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-}
 
 fn print(report: &Report, each: bool) {
     for (title, sums) in [

@@ -12,10 +12,9 @@ use super::model::Model;
 use super::rtl::Rtl;
 use super::versions::{Choices, Content, Noted, Versions, WhatIf, Written};
 use super::{Engine, EngineError, Ticket};
-use crate::golden::{Golden, InvalidationCompletion, Message, Request, Response};
+use crate::golden::{Golden, Request, Response};
 use crate::machine::Failure;
 use pasidon_spec::fault::RECORD_BYTES;
-use pasidon_spec::page_request::{PageRequest, Refusal};
 use pasidon_spec::registers::{Register, cqcsr, cqh, fqb, fqh, fqt, ipsr};
 use std::ops::Range;
 
@@ -501,18 +500,6 @@ impl Engine for Both {
         index
             .map(|i| self.compared.swap_remove(i).1)
             .ok_or(EngineError::Unsupported("an answer without a request"))
-    }
-
-    fn take_messages(&mut self) -> Vec<Message> {
-        Vec::new()
-    }
-
-    fn page_request(&mut self, _: &PageRequest) -> Result<Result<(), Refusal>, EngineError> {
-        Err(EngineError::Unsupported("a page request"))
-    }
-
-    fn invalidation_completion(&mut self, _: &InvalidationCompletion) -> Result<bool, EngineError> {
-        Err(EngineError::Unsupported("an invalidation completion"))
     }
 
     fn wires(&mut self) -> u32 {

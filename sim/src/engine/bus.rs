@@ -5,6 +5,7 @@
 
 use super::memory::Memory;
 use crate::machine::{Failure, Random};
+use crate::model::ports::axi::{DECERR, EXOKAY, INCR, OKAY, SLVERR};
 use crate::model::ports::{AxiIn, AxiOut};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -52,12 +53,6 @@ impl Default for Pace {
         Pace::even(20)
     }
 }
-
-const OKAY: u64 = 0;
-const EXOKAY: u64 = 1;
-const SLVERR: u64 = 2;
-const DECERR: u64 = 3;
-const INCR: u64 = 1;
 
 /// Beats of the longest burst that is taken; the hardware's longest is a device context.
 const BEATS: usize = 8;

@@ -137,20 +137,26 @@ pub trait Engine {
     /// [`EngineError`]
     fn translate(&mut self, port: usize, request: &Request) -> Result<Response, EngineError>;
 
-    /// The messages to devices since the last call, oldest first.
-    fn take_messages(&mut self) -> Vec<Message>;
+    /// The messages to devices since the last call, oldest first; none of an engine without ATS.
+    fn take_messages(&mut self) -> Vec<Message> {
+        Vec::new()
+    }
 
     /// A page request or stop marker of a device.
     ///
     /// # Errors
-    /// [`EngineError`]; the inner [`Refusal`] if it did not reach the queue.
-    fn page_request(&mut self, request: &PageRequest) -> Result<Result<(), Refusal>, EngineError>;
+    /// [`EngineError`], which an engine without ATS always gives; the inner [`Refusal`] if it did not reach the queue.
+    fn page_request(&mut self, _request: &PageRequest) -> Result<Result<(), Refusal>, EngineError> {
+        Err(EngineError::Unsupported("a page request"))
+    }
 
     /// An invalidation completion of a device; whether it answers requests in flight.
     ///
     /// # Errors
-    /// [`EngineError`]
-    fn invalidation_completion(&mut self, completion: &InvalidationCompletion) -> Result<bool, EngineError>;
+    /// [`EngineError`], which an engine without ATS always gives.
+    fn invalidation_completion(&mut self, _completion: &InvalidationCompletion) -> Result<bool, EngineError> {
+        Err(EngineError::Unsupported("an invalidation completion"))
+    }
 
     /// The interrupt wires: bit `i` is vector `i`.
     fn wires(&mut self) -> u32;

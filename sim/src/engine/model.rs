@@ -55,19 +55,6 @@ impl golden::Memory for Access<'_> {
             && self.0.hardware_write(address, value << (8 * lane), strobes);
         if written { Ok(()) } else { Err(MemoryFault::Access) }
     }
-
-    fn compare_exchange(
-        &mut self,
-        address: u64,
-        bytes: u32,
-        old: u64,
-        new: u64,
-    ) -> Result<bool, MemoryFault> {
-        if self.read(address, bytes)? != old {
-            return Ok(false);
-        }
-        self.write(address, bytes, new).map(|()| true)
-    }
 }
 
 /// The golden model with a memory of its own. Everything happens at once.

@@ -4,12 +4,11 @@ use super::bus::{Bus, Pace};
 use super::memory::Memory;
 use super::port::Port;
 use super::{Engine, EngineError, Ticket};
-use crate::golden::{InvalidationCompletion, Message, Request, Response};
+use crate::golden::{Request, Response};
 use crate::machine::axi_lite::AxiLite;
 use crate::machine::{Failure, Random};
 use crate::model::{Cache, Flavour, Model};
 use pasidon_rtl::design::Design;
-use pasidon_spec::page_request::{PageRequest, Refusal};
 use pasidon_spec::registers::{cqcsr, cqh, cqt, ddtp, fqcsr, tr_req_ctl};
 use std::ops::Range;
 use std::path::Path;
@@ -430,18 +429,6 @@ impl Engine for Rtl {
                 return Err(self.hung("a request was not answered"));
             }
         }
-    }
-
-    fn take_messages(&mut self) -> Vec<Message> {
-        Vec::new()
-    }
-
-    fn page_request(&mut self, _: &PageRequest) -> Result<Result<(), Refusal>, EngineError> {
-        Err(EngineError::Unsupported("a page request"))
-    }
-
-    fn invalidation_completion(&mut self, _: &InvalidationCompletion) -> Result<bool, EngineError> {
-        Err(EngineError::Unsupported("an invalidation completion"))
     }
 
     fn wires(&mut self) -> u32 {

@@ -77,12 +77,24 @@ pub trait Memory {
     /// [`MemoryFault`], if they cannot be written.
     fn write(&mut self, address: u64, bytes: u32, value: u64) -> Result<(), MemoryFault>;
 
-    /// Stores `new` if the 4 or 8 bytes at `address` are `old`, atomically; says whether they were.
+    /// Stores `new` if the 4 or 8 bytes at `address` are `old`, atomically; says whether they were. Reads and writes, unless a
+    /// memory does otherwise.
     ///
     /// # Errors
     /// [`MemoryFault`], if they cannot be read or written.
-    fn compare_exchange(&mut self, address: u64, bytes: u32, old: u64, new: u64)
-    -> Result<bool, MemoryFault>;
+    fn compare_exchange(
+        &mut self,
+        address: u64,
+        bytes: u32,
+        old: u64,
+        new: u64,
+    ) -> Result<bool, MemoryFault> {
+        // Nobody comes between: this has the only reference.
+        if self.read(address, bytes)? != old {
+            return Ok(false);
+        }
+        self.write(address, bytes, new).map(|()| true)
+    }
 }
 
 /// An IOMMU.

@@ -2,6 +2,7 @@
 
 use super::memory::Memory;
 use super::random::Random;
+use crate::model::ports::axi::{DECERR, EXOKAY, INCR, OKAY, SLVERR};
 use crate::model::ports::{AxiIn, AxiOut};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -36,13 +37,6 @@ pub enum Failure {
     /// Reads deliver corrupt data, marked so.
     Poison,
 }
-
-const OKAY: u64 = 0;
-/// An exclusive access that was one.
-const EXOKAY: u64 = 1;
-const SLVERR: u64 = 2;
-const DECERR: u64 = 3;
-const INCR: u64 = 1;
 
 /// Beats of a read whose data is taken when its address is accepted. Memory may answer with what it held at any time in
 /// between, and the oldest is what finds hardware that trusts what it read before an invalidation. Later beats of

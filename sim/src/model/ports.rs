@@ -10,6 +10,20 @@ use std::mem::{offset_of, size_of};
 /// The most translation ports a design can have.
 pub const MAX_PORTS: usize = 4;
 
+/// Values of the AXI4 signals `rresp` and `bresp`, and of `arburst` and `awburst`.
+pub mod axi {
+    /// An access that worked; of an exclusive write: it did nothing.
+    pub const OKAY: u64 = 0;
+    /// An exclusive access that was one.
+    pub const EXOKAY: u64 = 1;
+    /// The slave refuses.
+    pub const SLVERR: u64 = 2;
+    /// There is no slave.
+    pub const DECERR: u64 = 3;
+    /// A burst of rising addresses.
+    pub const INCR: u64 = 1;
+}
+
 /// A port's place: Verilog name and index of its word in [`In`] or [`Out`].
 pub(super) type Place = (String, usize);
 
