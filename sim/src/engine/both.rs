@@ -184,7 +184,7 @@ impl Both {
             if *after && let Some(mut left) = left.take() {
                 // From here on, the fence holds; what was remembered before it is kept for those that were asked before. What the
                 // hardware itself changed (A and D bits) may be read before or after by all of the batch.
-                self.exchanges.iter().for_each(|w| left.remember(w.address, w.old()));
+                self.exchanges.iter().for_each(|w| left.remember_exchange(w));
                 before_fence = Some(std::mem::replace(&mut self.versions, left));
             }
             if !self.versions.is_empty() && self.any_version(request, &answer, &mut records) {
@@ -198,8 +198,8 @@ impl Both {
             }
         }
         for written in std::mem::take(&mut self.exchanges) {
-            self.versions.remember(written.address, written.old());
-            before_fence.iter_mut().for_each(|versions| versions.remember(written.address, written.old()));
+            self.versions.remember_exchange(&written);
+            before_fence.iter_mut().for_each(|versions| versions.remember_exchange(&written));
         }
         for (request, answer, expected, after) in later {
             let mut kind = Kind::Response;
@@ -235,8 +235,9 @@ impl Both {
         for _ in 0..MOST_MIXTURES {
             let (golden, memory) = self.model.parts();
             let mut golden = golden.clone();
-            let response = golden.translate(&mut WhatIf::new(memory, &self.versions, &mut choices), request);
-            if difference::same(answer, &response) {
+            let mut what_if = WhatIf::new(memory, &self.versions, &mut choices);
+            let response = golden.translate(&mut what_if, request);
+            if !what_if.impossible && difference::same(answer, &response) {
                 return true;
             }
             if !choices.advance() {
@@ -255,8 +256,8 @@ impl Both {
             let mut run = golden.clone();
             let mut what_if = WhatIf::new(memory, &self.versions, &mut choices);
             let response = run.translate(&mut what_if, request);
-            let written = what_if.written;
-            if difference::same(answer, &response) {
+            let WhatIf { written, impossible, .. } = what_if;
+            if !impossible && difference::same(answer, &response) {
                 // Versions may differ in whether the same fault is reported. Every record of the hardware must have its request,
                 // so one that explains a record goes before one that needs none.
                 match record_of(&written).map(|record| records.iter().position(|r| *r == record)) {
@@ -293,7 +294,7 @@ impl Both {
             memory.written.push(w.address);
             if w.exchange {
                 self.exchanges.push(*w);
-                self.versions.remember(w.address, w.old());
+                self.versions.remember_exchange(w);
             }
         }
     }

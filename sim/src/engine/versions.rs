@@ -55,6 +55,18 @@ impl Versions {
         }
     }
 
+    /// The hardware changed a doubleword by exchange: what it held before may be remembered. Where that set both A and D, another
+    /// order of the same requests sets A first, and then the entry with A alone may be remembered, too.
+    pub fn remember_exchange(&mut self, written: &Written) {
+        let content = |value| Content { value, failure: None };
+        self.remember(written.address, content(written.before));
+        let set = written.before ^ written.value;
+        let lowest = set & set.wrapping_neg();
+        if set != lowest {
+            self.remember(written.address, content(written.before | lowest));
+        }
+    }
+
     /// Nothing remembers what the doubleword at `address` held.
     pub fn forget(&mut self, address: u64) {
         self.old.remove(&(address & !7));
@@ -109,13 +121,6 @@ pub struct Written {
     pub exchange: bool,
 }
 
-impl Written {
-    /// What the doubleword read as before.
-    pub fn old(&self) -> Content {
-        Content { value: self.before, failure: None }
-    }
-}
-
 /// Memory in which changed doublewords read as any of their versions, and writes are only noted.
 pub struct WhatIf<'a> {
     memory: &'a mut Memory,
@@ -123,12 +128,15 @@ pub struct WhatIf<'a> {
     choices: &'a mut Choices,
     /// What was written, in order.
     pub written: Vec<Written>,
+    /// No hardware does what this run did: an exchange compared memory with an old value. The hardware starts over when that happens,
+    /// and what it does then is another run. (Without this, starting over is one more choice, for ever.)
+    pub impossible: bool,
 }
 
 impl<'a> WhatIf<'a> {
     /// A run under these choices.
     pub fn new(memory: &'a mut Memory, versions: &'a Versions, choices: &'a mut Choices) -> WhatIf<'a> {
-        WhatIf { memory, versions, choices, written: Vec::new() }
+        WhatIf { memory, versions, choices, written: Vec::new(), impossible: false }
     }
 
     /// What the doubleword holds now, this run's own writes included.
@@ -195,7 +203,8 @@ impl golden::Memory for WhatIf<'_> {
     ) -> Result<bool, MemoryFault> {
         let present = self.present(address);
         if part(present, address, bytes)? != old {
-            return Ok(false);
+            self.impossible = true;
+            return Err(MemoryFault::Access);
         }
         self.put(address, bytes, new, true).map(|()| true)
     }
@@ -265,14 +274,24 @@ mod tests {
     }
 
     #[test]
+    fn of_an_exchange_that_sets_a_and_d_the_entry_with_a_alone_is_remembered_too() {
+        let mut versions = Versions::default();
+        versions.remember_exchange(&Written { address: 0, before: 0x1f, value: 0xdf, exchange: true });
+        versions.remember_exchange(&Written { address: 8, before: 0x5f, value: 0xdf, exchange: true });
+        let values = |address| versions.old[&address].iter().map(|c| c.value).collect::<Vec<_>>();
+        assert_eq!((values(0), values(8)), (vec![0x1f, 0x5f], vec![0x5f]));
+    }
+
+    #[test]
     fn a_run_sees_its_own_writes_and_changes_nothing() {
         let mut memory = Memory::new(Extent::Everywhere { width: 40 });
         let (versions, mut choices) = (Versions::default(), Choices::default());
         let mut run = WhatIf::new(&mut memory, &versions, &mut choices);
         assert_eq!(run.write(0x1004, 4, 7), Ok(()));
         assert_eq!(run.compare_exchange(0x1000, 8, 7 << 32, 9), Ok(true));
-        assert_eq!((run.read(0x1000, 4), run.compare_exchange(0x1000, 4, 1, 2)), (Ok(9), Ok(false)));
-        assert_eq!(run.written.len(), 2);
+        assert_eq!((run.read(0x1000, 4), run.written.len(), run.impossible), (Ok(9), 2, false));
+        assert_eq!(run.compare_exchange(0x1000, 4, 1, 2), Err(MemoryFault::Access));
+        assert!(run.impossible && run.written.len() == 2);
         assert_eq!(memory.load(0x1000), Some(0));
     }
 }
