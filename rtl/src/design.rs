@@ -100,12 +100,22 @@ pub struct Design {
     pub command_log2_max: u32,
     /// log2 of the most entries a fault queue may have, 1 to 24.
     pub fault_log2_max: u32,
+    /// log2 of the most entries a page-request queue may have, 1 to 24.
+    pub page_request_log2_max: u32,
     /// Interrupt vectors: 1, 2, 4, 8 or 16.
     pub vectors: u32,
     /// Interrupts as wires (`capabilities.IGS`).
     pub wired: bool,
     /// Interrupts as messages (`capabilities.IGS`).
     pub msi: bool,
+    /// Address translation services and page requests (`capabilities.ATS`).
+    pub ats: bool,
+    /// Translation completions may hold guest physical addresses (`capabilities.T2GPA`).
+    pub t2gpa: bool,
+    /// ATS invalidation requests that may be in flight, 1 to 32.
+    pub itags: u32,
+    /// Clock cycles that a device has for its answers to an ATS invalidation request, at least.
+    pub ats_timeout: u32,
 }
 
 /// What a key may be set to.
@@ -249,9 +259,14 @@ pub const KEYS: &[Key] = keys! {
     process.pd20 => pd20: Legal::Bool, "three-level process directories, 20-bit process_id";
     queues.command_log2_max => command_log2_max: Legal::Range(1, 24), "log2 of the most entries that cqb accepts";
     queues.fault_log2_max => fault_log2_max: Legal::Range(1, 24), "log2 of the most entries that fqb accepts";
+    queues.page_request_log2_max => page_request_log2_max: Legal::Range(1, 24), "log2 of the most entries that pqb accepts";
     interrupts.vectors => vectors: Legal::PowerOfTwo(1, 16, false), "interrupt vectors";
     interrupts.wired => wired: Legal::Bool, "interrupts as wires";
     interrupts.msi => msi: Legal::Bool, "interrupts as messages";
+    ats.ats => ats: Legal::Bool, "address translation services and page requests";
+    ats.t2gpa => t2gpa: Legal::Bool, "DC.tc.T2GPA: translation completions with guest physical addresses";
+    ats.itags => itags: Legal::Range(1, 32), "ATS invalidation requests that may be in flight";
+    ats.timeout => ats_timeout: Legal::Range(8, u32::MAX), "least number of clock cycles until an ATS invalidation request has timed out";
 };
 
 /// Why a design file was refused. Every message says what was found, what would be legal, and what to do.
@@ -435,6 +450,8 @@ impl Design {
             ("msi.mrif", self.msi_mrif, "msi.flat = true", self.msi_flat),
             // `capabilities.HPM` promises both.
             ("monitor.cycles", self.hpm_cycles, "monitor.counters at least 1", self.hpm_counters > 0),
+            ("ats.t2gpa", self.t2gpa, "ats.ats = true", self.ats),
+            ("ats.t2gpa", self.t2gpa, "translation.sv39x4 or sv32x4 = true", self.second_stage()),
         ];
         for (key, on, needs, there) in implied {
             if on && !there {
@@ -577,9 +594,14 @@ impl Design {
             debug: false,
             command_log2_max: 0,
             fault_log2_max: 0,
+            page_request_log2_max: 0,
             vectors: 0,
             wired: false,
             msi: false,
+            ats: false,
+            t2gpa: false,
+            itags: 0,
+            ats_timeout: 0,
         }
     }
 }
@@ -813,6 +835,13 @@ mod tests {
             ("[monitor]\ncycles = true", ["monitor.cycles = true", "monitor.counters at least 1"]),
             ("[interrupts]\nwired = false", ["interrupts.wired = false", "interrupts.msi = true"]),
             ("[monitor]\ncounters = 32\ncycles = true", ["monitor.counters = 32", "from 0 to 31"]),
+            ("[ats]\nats = true\nt2gpa = true", ["ats.t2gpa = true", "translation.sv39x4 or sv32x4 = true"]),
+            (
+                "[translation]\nsv39x4 = true\n[ats]\nats = false\nt2gpa = true",
+                ["ats.t2gpa = true", "set ats.ats = true"],
+            ),
+            ("[ats]\nitags = 33", ["ats.itags = 33", "from 1 to 32"]),
+            ("[ats]\ntimeout = 7", ["ats.timeout = 7", "nearest legal value is 8"]),
         ] {
             assert_names(&changed(lines).unwrap_err().to_string(), &parts);
         }
@@ -821,6 +850,7 @@ mod tests {
             "[translation]\nsv32 = true\n[address]\npas = 32",
             "[monitor]\ncounters = 1\ncycles = true",
             "[interrupts]\nwired = false\nmsi = true",
+            "[translation]\nsv39x4 = true\n[ats]\nats = true\nt2gpa = true\nitags = 1",
         ] {
             changed(lines).unwrap_or_else(|error| panic!("{lines}: {error}"));
         }

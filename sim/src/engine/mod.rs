@@ -28,7 +28,7 @@ pub use rtl::Rtl;
 use crate::golden::{InvalidationCompletion, Message, Request, Response};
 use crate::machine::Failure;
 use crate::model::ModelError;
-use pasidon_spec::page_request::{PageRequest, Refusal};
+use pasidon_spec::page_request::PageRequest;
 use std::ops::Range;
 
 /// Names a request until it is answered. Tickets of one engine count up from 0.
@@ -142,19 +142,20 @@ pub trait Engine {
         Vec::new()
     }
 
-    /// A page request or stop marker of a device.
-    ///
-    /// # Errors
-    /// [`EngineError`], which an engine without ATS always gives; the inner [`Refusal`] if it did not reach the queue.
-    fn page_request(&mut self, _request: &PageRequest) -> Result<Result<(), Refusal>, EngineError> {
-        Err(EngineError::Unsupported("a page request"))
-    }
-
-    /// An invalidation completion of a device; whether it answers requests in flight.
+    /// Hands over a page request or stop marker of a device, behind those that wait. What becomes of it shows in the page-request
+    /// queue, in the fault queue and among the messages to devices.
     ///
     /// # Errors
     /// [`EngineError`], which an engine without ATS always gives.
-    fn invalidation_completion(&mut self, _completion: &InvalidationCompletion) -> Result<bool, EngineError> {
+    fn page_request(&mut self, _request: &PageRequest) -> Result<(), EngineError> {
+        Err(EngineError::Unsupported("a page request"))
+    }
+
+    /// Hands over an invalidation completion of a device, behind those that wait. One that answers no request in flight is ignored.
+    ///
+    /// # Errors
+    /// [`EngineError`], which an engine without ATS always gives.
+    fn invalidation_completion(&mut self, _completion: &InvalidationCompletion) -> Result<(), EngineError> {
         Err(EngineError::Unsupported("an invalidation completion"))
     }
 

@@ -8,7 +8,7 @@ use crate::golden::{
 use crate::machine::Failure;
 use pasidon_rtl::design::Design;
 use pasidon_rtl::regs::capabilities;
-use pasidon_spec::page_request::{PageRequest, Refusal};
+use pasidon_spec::page_request::PageRequest;
 use std::ops::Range;
 
 /// What the golden model needs to know of a design.
@@ -18,7 +18,9 @@ pub fn parameters(design: &Design) -> Parameters {
         process_id_width: design.process_id_width as u8,
         command_log2_max: design.command_log2_max as u8,
         fault_log2_max: design.fault_log2_max as u8,
+        page_request_log2_max: design.page_request_log2_max as u8,
         vectors: design.vectors as u8,
+        invalidations_in_flight: design.itags as u8,
         hpm_counters: design.hpm_counters as u8,
         hpm_cycles: design.hpm_cycles,
         gxl_writable: design.sv32 || design.sv32x4,
@@ -176,16 +178,17 @@ impl Engine for Model {
         self.golden.take_messages()
     }
 
-    fn page_request(&mut self, request: &PageRequest) -> Result<Result<(), Refusal>, EngineError> {
-        let result = self.golden.page_request(&mut Access(&mut self.memory), request);
+    fn page_request(&mut self, request: &PageRequest) -> Result<(), EngineError> {
+        // A refusal is answered by the model itself, if it is to be answered.
+        let _ = self.golden.page_request(&mut Access(&mut self.memory), request);
         self.run();
-        Ok(result)
+        Ok(())
     }
 
-    fn invalidation_completion(&mut self, completion: &InvalidationCompletion) -> Result<bool, EngineError> {
-        let known = self.golden.invalidation_completion(&mut Access(&mut self.memory), completion);
+    fn invalidation_completion(&mut self, completion: &InvalidationCompletion) -> Result<(), EngineError> {
+        self.golden.invalidation_completion(&mut Access(&mut self.memory), completion);
         self.run();
-        Ok(known)
+        Ok(())
     }
 
     fn wires(&mut self) -> u32 {

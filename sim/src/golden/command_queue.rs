@@ -45,7 +45,9 @@ impl Commands {
         let named = |itag: usize| completion.itags >> itag & 1 == 1;
         let expected = (0..self.flights.len()).filter(|&itag| named(itag)).all(|itag| {
             self.flights[itag].is_some_and(|flight| {
-                flight.rid == completion.rid && (flight.dseg.is_none() || flight.dseg == completion.dseg)
+                // A completion without a segment is one of segment 0.
+                let segment = completion.dseg.unwrap_or(0);
+                flight.rid == completion.rid && flight.dseg.is_none_or(|dseg| dseg == segment)
             })
         });
         if !expected || completion.itags == 0 {

@@ -201,6 +201,8 @@ words! {
         data = "req#_data",
         /// Address to translate.
         iova = "req#_iova",
+        /// The request came through CXL.io; only in designs with ATS.
+        cxl = "req#_cxl",
         /// The device takes a response.
         rsp_ready = "rsp#_ready",
     }
@@ -238,6 +240,77 @@ words! {
         /// The IOMMU has carried out the write itself (memory-resident interrupt file): the data path drops it. Only in designs
         /// with such files.
         rsp_mrif = "rsp#_mrif",
+        /// Of a refused translation request: 1 completer abort, 0 unsupported request. This and what follows is only in designs
+        /// with ATS.
+        rsp_abort = "rsp#_abort",
+        /// Of a translation completion, U: the device must use untranslated addresses.
+        rsp_untranslated = "rsp#_untranslated",
+        /// Of a translation completion: the translation is the same for every process.
+        rsp_global = "rsp#_global",
+        /// Of a translation completion: the device must use CXL.io.
+        rsp_cxl_io = "rsp#_cxl_io",
+    }
+}
+
+words! {
+    /// Messages of devices, and the answers to messages to devices; only in designs with ATS.
+    MessageIn {
+        /// A page request is offered.
+        pr_valid = "pr_valid",
+        /// Its requester: segment and requester id.
+        pr_did = "pr_did",
+        /// It has a process_id.
+        pr_pv = "pr_pv",
+        /// PASID.
+        pr_pid = "pr_pid",
+        /// Supervisor privilege is requested.
+        pr_priv = "pr_priv",
+        /// Execute is requested.
+        pr_exec = "pr_exec",
+        /// Body of the message: the second doubleword of a record.
+        pr_payload = "pr_payload",
+        /// An invalidation completion is offered.
+        ic_valid = "ic_valid",
+        /// Its requester: segment and requester id.
+        ic_did = "ic_did",
+        /// The tags of the requests that it answers, a bit each.
+        ic_itags = "ic_itags",
+        /// Completions that answer each of them; 0 stands for 8.
+        ic_count = "ic_count",
+        /// A message to a device is taken.
+        msg_ready = "msg_ready",
+    }
+}
+
+words! {
+    /// Messages to devices; only in designs with ATS.
+    MessageOut {
+        /// The page request is taken.
+        pr_ready = "pr_ready",
+        /// The invalidation completion is taken.
+        ic_ready = "ic_ready",
+        /// A message is offered.
+        msg_valid = "msg_valid",
+        /// Message code: 0x01 invalidation request, 0x05 page-request group response.
+        msg_code = "msg_code",
+        /// Requester id of the device.
+        msg_rid = "msg_rid",
+        /// `msg_dseg` means something.
+        msg_dsv = "msg_dsv",
+        /// Segment of the device.
+        msg_dseg = "msg_dseg",
+        /// The message has a PASID.
+        msg_pv = "msg_pv",
+        /// PASID.
+        msg_pid = "msg_pid",
+        /// Tag of an invalidation request.
+        msg_itag = "msg_itag",
+        /// Body of the message.
+        msg_payload = "msg_payload",
+        /// The command queue waits for invalidation completions: for all of them, or for a tag.
+        ev_ats_wait = "ev_ats_wait",
+        /// Invalidation requests that time out in this cycle, a bit per tag.
+        ev_ats_timeout = "ev_ats_timeout",
     }
 }
 
@@ -255,6 +328,8 @@ pub struct In {
     pub axi: AxiIn,
     /// Devices.
     pub req: [ReqIn; MAX_PORTS],
+    /// Messages of devices.
+    pub message: MessageIn,
 }
 
 /// Every output of the model, as it stands after a clock edge.
@@ -283,6 +358,8 @@ pub struct Out {
     pub axi: AxiOut,
     /// Devices.
     pub req: [ReqOut; MAX_PORTS],
+    /// Messages to devices.
+    pub message: MessageOut,
 }
 
 /// Words in [`In`].
@@ -312,6 +389,7 @@ pub(super) fn inputs() -> Vec<Place> {
     let mut places = vec![("rst".into(), word!(In.rst)), ("drain_ready".into(), word!(In.drain_ready))];
     group(&mut places, "s_axil_", word!(In.axil), AxilIn::WORDS);
     group(&mut places, "m_axi_", word!(In.axi), AxiIn::WORDS);
+    group(&mut places, "", word!(In.message), MessageIn::WORDS);
     per_port(&mut places, word!(In.req), size_of::<ReqIn>() / 8, ReqIn::WORDS);
     places
 }
@@ -332,6 +410,7 @@ pub(super) fn outputs() -> Vec<Place> {
     .into();
     group(&mut places, "s_axil_", word!(Out.axil), AxilOut::WORDS);
     group(&mut places, "m_axi_", word!(Out.axi), AxiOut::WORDS);
+    group(&mut places, "", word!(Out.message), MessageOut::WORDS);
     per_port(&mut places, word!(Out.req), size_of::<ReqOut>() / 8, ReqOut::WORDS);
     places
 }

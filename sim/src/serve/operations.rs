@@ -7,7 +7,7 @@ use super::{PROTOCOL, Session};
 use crate::engine::EngineError;
 use crate::golden::{AddressType, InvalidationCompletion, Request};
 use crate::machine::Failure;
-use pasidon_spec::page_request::{PageRequest, Refusal};
+use pasidon_spec::page_request::PageRequest;
 use pasidon_spec::registers::{self, Register};
 use serde_json::{Value, json};
 
@@ -372,18 +372,8 @@ impl Session {
         };
         fields.done()?;
         self.machine.asks();
-        Ok(match self.machine.engine().page_request(&request)? {
-            Ok(()) => json!({ "queued": true }),
-            Err(refusal) => {
-                let (reason, cause) = match refusal {
-                    Refusal::Fault(cause) => ("fault", Some(cause.code())),
-                    Refusal::QueueOff => ("queue off", None),
-                    Refusal::QueueMemoryFault => ("queue memory fault", None),
-                    Refusal::QueueOverflow => ("queue overflow", None),
-                };
-                json!({ "queued": false, "reason": reason, "cause": cause })
-            }
-        })
+        self.machine.engine().page_request(&request)?;
+        Ok(json!({}))
     }
 
     fn invalidation_completion(&mut self, mut fields: Fields) -> Result<Value, Problem> {
@@ -396,7 +386,8 @@ impl Session {
         fields.done()?;
         let itags = itags.iter().fold(0, |mask, itag| mask | 1 << itag);
         let completion = InvalidationCompletion { rid, dseg, itags, count };
-        Ok(json!({ "known": self.machine.engine().invalidation_completion(&completion)? }))
+        self.machine.engine().invalidation_completion(&completion)?;
+        Ok(json!({}))
     }
 
     fn quit(&mut self, fields: Fields) -> Result<Value, Problem> {
