@@ -36,6 +36,8 @@ pub fn capabilities(design: &Design) -> u64 {
         | cap::MSI_MRIF.of(design.msi_mrif.into())
         | cap::AMO_MRIF.of(design.msi_mrif.into())
         | cap::AMO_HWAD.of(design.amo_hwad.into())
+        | cap::ATS.of(design.ats.into())
+        | cap::T2GPA.of(design.t2gpa.into())
         | cap::END.of(design.big_endian.into())
         | cap::IGS.of(igs)
         | cap::HPM.of(design.monitor().into())

@@ -111,6 +111,14 @@ pub struct DeviceContext {
     pub sbe: E,
     /// The first stage is Sv32 or Bare.
     pub sxl: E,
+    /// The device may use ATS.
+    pub en_ats: E,
+    /// The device may send page requests.
+    pub en_pri: E,
+    /// Responses that the IOMMU itself makes have a PASID if the page request had one.
+    pub prpr: E,
+    /// ATS gives the device guest physical addresses.
+    pub t2gpa: E,
     /// Tag of the virtual machine.
     pub gscid: E,
     /// Second stage.
@@ -157,6 +165,10 @@ fn device_context_parts(d: &Design) -> Vec<Part> {
         (0, "gade", on(d.amo_hwad && second, 1)),
         (0, "sbe", on(d.big_endian, 1)),
         (0, "sxl", on(has_narrow_tables(d), 1)),
+        (0, "en_ats", on(d.ats, 1)),
+        (0, "en_pri", on(d.ats, 1)),
+        (0, "prpr", on(d.ats, 1)),
+        (0, "t2gpa", on(d.t2gpa, 1)),
         (0, "gscid", on(second, 16)),
         (0, "gmode", on(second, 4)),
         (0, "msi", on(msi, 1)),
@@ -202,6 +214,10 @@ impl DeviceContext {
         let gade = f("gade", 1);
         let sbe = f("sbe", 1);
         let sxl = f("sxl", 1);
+        let en_ats = f("en_ats", 1);
+        let en_pri = f("en_pri", 1);
+        let prpr = f("prpr", 1);
+        let t2gpa = f("t2gpa", 1);
         let gscid = f("gscid", 16);
         let gmode = f("gmode", 4);
         let msi = f("msi", 1);
@@ -222,6 +238,10 @@ impl DeviceContext {
             gade,
             sbe,
             sxl,
+            en_ats,
+            en_pri,
+            prpr,
+            t2gpa,
             gscid,
             iohgatp: Pointer { mode: gmode, ppn: gppn },
             msi,
@@ -233,7 +253,7 @@ impl DeviceContext {
         }
     }
 
-    fn fields(&self) -> [(&'static str, E); 19] {
+    fn fields(&self) -> [(&'static str, E); 23] {
         [
             ("dtf", self.dtf),
             ("pdtv", self.pdtv),
@@ -244,6 +264,10 @@ impl DeviceContext {
             ("gade", self.gade),
             ("sbe", self.sbe),
             ("sxl", self.sxl),
+            ("en_ats", self.en_ats),
+            ("en_pri", self.en_pri),
+            ("prpr", self.prpr),
+            ("t2gpa", self.t2gpa),
             ("gscid", self.gscid),
             ("gmode", self.iohgatp.mode),
             ("msi", self.msi),

@@ -1,7 +1,7 @@
 //! Checks of device contexts, doubleword by doubleword. (Section "Device-context configuration checks".)
 //!
 //! What the specification leaves open: a page number of a root beyond the physical address space is a misconfiguration, and
-//! so is `msiptp.MODE` other than Off without a second stage. No design has ATS.
+//! so is `msiptp.MODE` other than Off without a second stage.
 
 use super::context::{
     DeviceContext, any_bit, field, first_stage_ppn_width, guest_address_width, has_narrow_tables,
@@ -23,7 +23,7 @@ pub fn last_beat(d: &Design) -> u64 {
 
 /// Whether doubleword `beat` of a device context is misconfigured. `known` holds what the earlier ones said, `gxl` is `fctl.GXL`.
 pub fn is_misconfigured(d: &Design, known: &DeviceContext, gxl: E, beat: E, word: E) -> E {
-    let mut checks = vec![tc(d, gxl, word), iohgatp(d, gxl, word), ta(d, word), fsc(d, known, word)];
+    let mut checks = vec![tc(d, gxl, word), iohgatp(d, known, gxl, word), ta(d, word), fsc(d, known, word)];
     if d.extended_contexts() {
         let reserved = lo_mask(guest_address_width(d) - 12);
         let page = any_bit(word, !reserved);
@@ -39,15 +39,28 @@ fn lo_mask(bits: u32) -> u64 {
 
 fn tc(d: &Design, gxl: E, tc: E) -> E {
     use dc::tc::{DPE, EN_ATS, EN_PRI, GADE, PDTV, PRPR, RESERVED, SADE, SBE, SXL, T2GPA};
-    let optional = [(GADE, d.amo_hwad), (SADE, d.amo_hwad), (SBE, d.big_endian), (SXL, has_narrow_tables(d))];
-    let absent = [EN_ATS, EN_PRI, T2GPA, PRPR]
-        .into_iter()
-        .chain(optional.into_iter().filter_map(|(f, there)| (!there).then_some(f)))
-        .fold(RESERVED, |m, f| m | f.mask());
-    any_bit(tc, absent) | (!field(tc, PDTV) & field(tc, DPE)) | (gxl & !field(tc, SXL))
+    let optional = [
+        (GADE, d.amo_hwad),
+        (SADE, d.amo_hwad),
+        (SBE, d.big_endian),
+        (SXL, has_narrow_tables(d)),
+        (EN_ATS, d.ats),
+        (EN_PRI, d.ats),
+        (PRPR, d.ats),
+        (T2GPA, d.t2gpa),
+    ];
+    let absent =
+        optional.into_iter().filter(|(_, there)| !there).fold(RESERVED, |mask, (f, _)| mask | f.mask());
+    let needs = |f, other| if d.ats { field(tc, f) & !field(tc, other) } else { lo() };
+    any_bit(tc, absent)
+        | (!field(tc, PDTV) & field(tc, DPE))
+        | (gxl & !field(tc, SXL))
+        | needs(EN_PRI, EN_ATS)
+        | needs(T2GPA, EN_ATS)
+        | needs(PRPR, EN_PRI)
 }
 
-fn iohgatp(d: &Design, gxl: E, iohgatp: E) -> E {
+fn iohgatp(d: &Design, known: &DeviceContext, gxl: E, iohgatp: E) -> E {
     let mode = field(iohgatp, dc::iohgatp::MODE);
     if !d.second_stage() {
         return mode.any();
@@ -56,7 +69,7 @@ fn iohgatp(d: &Design, gxl: E, iohgatp: E) -> E {
     let legal = any_of(second_stage_modes(d).into_iter().map(|(narrow, g)| {
         mode.is(g.mode) & if !has_narrow_tables(d) { hi() } else { gxl.eq(lit(narrow.into(), 1)) }
     }));
-    mode.any() & (!legal | ppn.bits(0, 2).any() | too_wide(d, ppn))
+    (mode.any() & (!legal | ppn.bits(0, 2).any() | too_wide(d, ppn))) | (known.t2gpa & mode.none())
 }
 
 fn ta(d: &Design, ta: E) -> E {
@@ -101,6 +114,10 @@ pub fn load(m: &mut Module, d: &Design, context: &DeviceContext, beat: E, word: 
         take(m, context.gade, field(word, dc::tc::GADE));
         take(m, context.sbe, field(word, dc::tc::SBE));
         take(m, context.sxl, field(word, dc::tc::SXL));
+        take(m, context.en_ats, field(word, dc::tc::EN_ATS));
+        take(m, context.en_pri, field(word, dc::tc::EN_PRI));
+        take(m, context.prpr, field(word, dc::tc::PRPR));
+        take(m, context.t2gpa, field(word, dc::tc::T2GPA));
     });
     if d.second_stage() {
         m.when(beat.is(1), |m| {
