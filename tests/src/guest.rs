@@ -11,7 +11,7 @@ use pasidon_spec::ddt::{BASE_DC_BYTES, BASE_DDI, DeviceContext, EXT_DC_BYTES, EX
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::{Geometry, SV39, SV39X4, pte};
 use pasidon_spec::pdt::{PC_BYTES, PDI, ProcessContext, pdte, pdtp_mode};
-use pasidon_spec::registers::{cqb, cqcsr, ddtp, fqb, fqcsr};
+use pasidon_spec::registers::{cqb, cqcsr, ddtp, fctl, fqb, fqcsr};
 use std::ops::Range;
 
 /// The device.
@@ -45,6 +45,8 @@ pub struct Guest {
     pub guest_root: u64,
     /// The device context.
     pub context: DeviceContext,
+    /// Written to `fctl` at each reset. With BE, the device context is big-endian; the tables are what a test makes of them.
+    pub fctl: u64,
     next: u64,
 }
 
@@ -69,6 +71,7 @@ impl Guest {
             root: 0,
             guest_root: TABLES,
             context: DeviceContext::default(),
+            fctl: 0,
             next: TABLES + 0x4000,
         };
         guest.root = guest.guest_page();
@@ -100,6 +103,31 @@ impl Guest {
         let page = self.page();
         self.map_guest(page | GUEST, 0, entry(page, ALL));
         page | GUEST
+    }
+
+    /// The doublewords of tables that are not 0: those of the second stage, and those in the guest's own memory.
+    pub fn tables(&mut self) -> (Vec<u64>, Vec<u64>) {
+        let (mut second, mut rest) = (vec![], vec![]);
+        let mut tables: Vec<u64> = (0..4).map(|i| self.guest_root + 0x1000 * i).collect();
+        let mut at = 0;
+        while let Some(&table) = tables.get(at) {
+            for slot in (table..table + 0x1000).step_by(8) {
+                let value = self.load(slot);
+                if value != 0 {
+                    second.push(slot);
+                }
+                if value & 0xf == pte::V.mask() {
+                    tables.push(pte::PPN.get(value) << 12);
+                }
+            }
+            at += 1;
+        }
+        for slot in (TABLES..self.next).step_by(8) {
+            if self.load(slot) != 0 && !tables.contains(&(slot & !0xfff)) {
+                rest.push(slot);
+            }
+        }
+        (second, rest)
     }
 
     /// The doubleword at `address`.
@@ -201,11 +229,12 @@ impl Guest {
         let at = DIRECTORY + bytes * slices[0].of(DID.into());
         let words = self.context.extended();
         for (i, word) in words.into_iter().take(bytes as usize / 8).enumerate() {
-            self.store(at + 8 * i as u64, word);
+            self.store(at + 8 * i as u64, if fctl::BE.is_set(self.fctl) { word.swap_bytes() } else { word });
         }
         let fails = "the engines agree";
         self.both.reset().expect(fails);
         for (register, value) in [
+            (&fctl::REG, self.fctl),
             (&fqb::REG, fqb::PPN.of(FAULTS >> 12) | fqb::LOG2SZ_1.of(6)),
             (&fqcsr::REG, fqcsr::FQEN.of(1)),
             (&cqb::REG, cqb::PPN.of(COMMANDS >> 12) | cqb::LOG2SZ_1.of(6)),

@@ -4,6 +4,7 @@ mod ad_updates;
 mod commands;
 mod contexts;
 mod debug;
+mod endianness;
 mod fault_queue;
 mod fctl;
 mod hpm;
