@@ -13,6 +13,7 @@ use super::invalidation::{Checks, Invalidation, Tag};
 use super::{payload, victim};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, hi, lit, lo, onehot};
+use crate::translate::completion::ats_answers;
 use crate::translate::request::{Request, Translation, is_canonical, page_size, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
@@ -54,6 +55,11 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let c_refill = m.input("c_refill", 1);
     let c = Translation::from_fn(d, |name, width| m.input(&format!("c_{name}"), width));
     let c_mrif = d.msi_mrif.then(|| m.input("c_mrif", 1));
+    let answers: Vec<(&str, E)> = ats_answers(d)
+        .into_iter()
+        .map(|(name, width)| (name, m.input(&format!("c_{name}"), width)))
+        .collect();
+    let answer = |name: &str| answers.iter().find(|(n, _)| *n == name).map(|(_, e)| *e);
     let inval = Invalidation::inputs(&mut m, d);
     m.section("Lookups may hit: ddtp.iommu_mode is a directory mode");
     let enable = m.input("enable", 1);
@@ -192,21 +198,33 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         },
     );
     let ok = !complete | c_ok;
-    m.section("Response: status 0 success, 1 unsupported request; cause is 0 on success");
+    let told = |name: &str| answer(name).map_or_else(lo, |e| complete & e);
+    let withheld = told("ats_withheld");
+    let spa = answer("guest_high").map_or(spa, |high| cat(&[complete.gate(high), spa]));
+    // A page without permissions has the size of the smallest.
+    let no_size = withheld.gate(lit(PAGE_SHIFT.into(), 6));
+    m.section(
+        "Response: status 0 success, 1 refused; cause of the refusal, or why nothing is granted, else 0",
+    );
     let mut response = vec![
         ("id", stage.id),
-        ("status", cat(&[lo(), !ok])),
+        ("status", cat(&[lo(), !ok & !withheld])),
         ("cause", (!ok).gate(c_cause)),
         ("spa", ok.gate(spa)),
         ("r", ok & granted.bit(0)),
         ("w", ok & granted.bit(1)),
         ("x", ok & granted.bit(2)),
-        ("size", ok.gate(page_size(d, mask))),
+        ("size", ok.gate(page_size(d, mask)) | no_size),
     ];
     for (name, value) in [("pbmt", c.pbmt), ("rcid", c.rcid), ("mcid", c.mcid)] {
         response.extend(value.map(|value| (name, ok.gate(complete.mux(value, stored(name))))));
     }
     response.extend(c_mrif.map(|mrif| ("mrif", complete & mrif)));
+    if d.ats {
+        for name in ["abort", "untranslated", "global", "cxl_io"] {
+            response.push((name, told(&format!("ats_{name}"))));
+        }
+    }
     for (name, value) in response {
         let value = m.wire(&format!("next_{name}"), value);
         let register = m.reg_data(&format!("response_{name}_q"), value.width());

@@ -15,7 +15,7 @@ use crate::monitor::{RequestEvents, WalkEvents, hpm};
 use crate::port::axi_master::{AXI_ID_WIDTH, axi_master};
 use crate::queue::{InvalidationKind, barrier, command_queue, fault_queue};
 use crate::regs::{axi_lite, registers};
-use crate::translate::completion::{completion, result_fields};
+use crate::translate::completion::{ats_answers, completion, result_fields};
 use crate::translate::dispatch::{dispatch, has_l2};
 use crate::translate::miss_table::miss_table;
 use crate::translate::request::{Request, Translation};
@@ -158,7 +158,16 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         tlb.connect(&mut m, "rsp_ready", ready);
         taken.push(ready);
         let always = ["id", "status", "cause", "spa", "r", "w", "x", "size"];
-        let optional = [("pbmt", d.svpbmt), ("rcid", d.qosid), ("mcid", d.qosid), ("mrif", d.msi_mrif)];
+        let optional = [
+            ("pbmt", d.svpbmt),
+            ("rcid", d.qosid),
+            ("mcid", d.qosid),
+            ("mrif", d.msi_mrif),
+            ("abort", d.ats),
+            ("untranslated", d.ats),
+            ("global", d.ats),
+            ("cxl_io", d.ats),
+        ];
         for name in always.into_iter().chain(optional.into_iter().filter_map(|(n, on)| on.then_some(n))) {
             m.output(&format!("rsp{i}_{name}"), tlb.out(&format!("rsp_{name}")));
         }
@@ -171,8 +180,10 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         completer.connect(&mut m, &format!("c{i}_done"), tlb.out("c_done"));
         completer.connect(&mut m, &format!("c{i}_taken"), tlb.out("c_taken"));
         Request::of(d, &misses, "c").connect(&mut m, tlb, "c");
-        for name in ["c_ok", "c_cause", "c_refill"].into_iter().chain(d.msi_mrif.then_some("c_mrif")) {
-            tlb.connect(&mut m, name, completer.out(name));
+        let answers = ats_answers(d).into_iter().map(|(name, _)| name);
+        for name in ["ok", "cause", "refill"].into_iter().chain(d.msi_mrif.then_some("mrif")).chain(answers) {
+            let name = format!("c_{name}");
+            tlb.connect(&mut m, &name, completer.out(&name));
         }
         for (name, e) in Translation::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields() {
             tlb.connect(&mut m, &format!("c_{name}"), e);

@@ -9,8 +9,10 @@ use super::dispatch::has_l2;
 use super::miss_table::{askers, entry_width, port_width, round_robin, walker_width};
 use super::request::{Request, Translation, is_canonical};
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, encode, hi, lit, lo, onehot};
-use crate::walk::context::{device_context_widths, process_context_widths};
+use crate::hdl::{E, Module, any_of, cat, encode, hi, lit, lo, onehot};
+use crate::walk::context::{device_context_widths, process_context_widths, stores_msis};
+use crate::walk::walker::guest_beyond;
+use pasidon_spec::fault::{AtsResponse, Cause};
 use std::rc::Rc;
 
 const IDLE: u64 = 0;
@@ -133,13 +135,34 @@ pub fn completion(d: &Design) -> Rc<Module> {
     m.section("What is completed");
     m.output("c_ok", ok);
     m.output("c_cause", get("cause"));
-    let cacheable = ok & get("refill") & is_canonical(d, request.iova);
+    // The IOTLB holds what untranslated requests are answered.
+    let untranslated = if d.ats { request.at.is(0) } else { hi() };
+    let cacheable = ok & get("refill") & is_canonical(d, request.iova) & untranslated;
     m.output("c_refill", cacheable);
     if d.msi_mrif {
         m.output("c_mrif", stored & ok);
     }
+    let asks = request.asks(d);
     for (name, e) in translation.fields() {
+        let e = if name == "permissions" { asks.mux(without_unasked(e, request.exec), e) } else { e };
         m.output(&format!("c_{name}"), e);
+    }
+    if d.ats {
+        m.section("... if it is a translation request");
+        for (name, value) in [
+            ("withheld", get("withheld")),
+            ("abort", asks & !ok & !get("withheld") & !is_unsupported(get("cause"))),
+            ("global", asks & ok & request.pid_valid & translation.global),
+            ("cxl_io", asks & ok & get("cxl_io")),
+        ] {
+            m.output(&format!("c_ats_{name}"), value);
+        }
+        if stores_msis(d) {
+            m.output("c_ats_untranslated", ok & get("untranslated"));
+        }
+        if guest_beyond(d) > 0 {
+            m.output("c_guest_high", get("guest_high"));
+        }
     }
     if has_l2(d) {
         m.section("To the L2 TLB: keep what a walk found");
@@ -199,11 +222,43 @@ pub fn result_fields(d: &Design) -> Vec<(String, u32)> {
     }
     list.extend(d.second_stage().then(|| ("iotval2".into(), 64)));
     list.extend(d.msi_mrif.then(|| ("mrif".into(), 1)));
+    if d.ats {
+        list.extend(["withheld", "cxl_io"].map(|name| (name.into(), 1)));
+        list.extend(stores_msis(d).then(|| ("untranslated".into(), 1)));
+        list.extend((guest_beyond(d) > 0).then(|| ("guest_high".into(), guest_beyond(d))));
+    }
     Translation::from_fn(d, |name, width| {
         list.push((name.to_string(), width));
         lit(0, 1)
     });
     list
+}
+
+/// The answers to a translation request beside its translation, names and widths, as completion has them.
+pub fn ats_answers(d: &Design) -> Vec<(&'static str, u32)> {
+    if !d.ats {
+        return vec![];
+    }
+    let mut list = vec![("ats_withheld", 1), ("ats_abort", 1), ("ats_global", 1), ("ats_cxl_io", 1)];
+    list.extend(stores_msis(d).then_some(("ats_untranslated", 1)));
+    list.extend((guest_beyond(d) > 0).then(|| ("guest_high", guest_beyond(d))));
+    list
+}
+
+/// Permissions as a translation request gets them: X only if it asks for it and R goes with it. (Section "PCIe ATS translation
+/// request handling".)
+fn without_unasked(permissions: E, exec: E) -> E {
+    let level = |from: u32| {
+        let (read, write) = (permissions.bit(from), permissions.bit(from + 1));
+        cat(&[permissions.bit(from + 2) & read & exec, write, read])
+    };
+    cat(&[level(3), level(0)])
+}
+
+/// Whether a translation request that meets this cause is an unsupported request.
+fn is_unsupported(fault: E) -> E {
+    let causes = Cause::ALL.into_iter().filter(|c| c.ats_response() == Some(AtsResponse::UnsupportedRequest));
+    any_of(causes.map(|c| fault.is(c.code().into())))
 }
 
 /// TTYP of a request. (Section "Fault/Event-Queue (FQ)".)

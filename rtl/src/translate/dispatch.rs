@@ -85,7 +85,9 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     }
 
     // A walker whose completion starts in this very cycle no longer wakes new waiters: `busy` excludes it.
-    let joins: Vec<E> = same.iter().zip(&busy).map(|(s, b)| *s & *b).collect();
+    // What a translation request is answered depends on what it asks for: it walks for itself.
+    let alone = request.asks(d);
+    let joins: Vec<E> = same.iter().zip(&busy).map(|(s, b)| *s & *b & !alone).collect();
     let merge = m.wire("merge", any_of(joins.iter().copied()));
     let chosen = lowest(&idle);
     let issue = m.wire("issue", state.is(ISSUE) & !mark & (merge | any_of(idle.iter().copied())));

@@ -1,7 +1,7 @@
 //! A translation request and a translation, as groups of signals that blocks hand to each other.
 
 use crate::design::Design;
-use crate::hdl::{E, Instance, Module, cat, hi, lit};
+use crate::hdl::{E, Instance, Module, cat, hi, lit, lo};
 use pasidon_spec::page_table::{self, Geometry, PAGE_SHIFT, napot};
 
 /// What a device asks: one untranslated access, ATS translation request or translated access.
@@ -28,11 +28,23 @@ pub struct Request {
     pub data: Option<E>,
     /// It comes from the debug interface; only where it makes a difference.
     pub debug: Option<E>,
-    /// I/O virtual address.
+    /// It comes from a CXL device of type 1 or 2; only in designs with ATS.
+    pub cxl: Option<E>,
+    /// I/O virtual address; of a translated request, what ATS made of one.
     pub iova: E,
 }
 
 impl Request {
+    /// It is an ATS translation request.
+    pub fn asks(&self, d: &Design) -> E {
+        if d.ats { self.at.is(1) } else { lo() }
+    }
+
+    /// It is a translated request of a design with ATS.
+    pub fn is_translated(&self, d: &Design) -> E {
+        if d.ats { self.at.is(2) } else { lo() }
+    }
+
     /// Whether a request says that it comes from the debug interface: for such a one, nothing is stored in a memory-resident
     /// interrupt file.
     pub fn tells_debug(d: &Design) -> bool {
@@ -52,6 +64,7 @@ impl Request {
             at: f("at", 2),
             data: d.msi_mrif.then(|| f("data", 32)),
             debug: Request::tells_debug(d).then(|| f("debug", 1)),
+            cxl: d.ats.then(|| f("cxl", 1)),
             iova: f("iova", 64),
         }
     }
@@ -70,6 +83,7 @@ impl Request {
         ];
         list.extend(self.data.map(|data| ("data", data)));
         list.extend(self.debug.map(|debug| ("debug", debug)));
+        list.extend(self.cxl.map(|cxl| ("cxl", cxl)));
         list.push(("iova", self.iova));
         list
     }

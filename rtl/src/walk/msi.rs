@@ -98,7 +98,7 @@ impl Walk<'_> {
         let identity = self.identity();
         // How wide the access is, and whether it is aligned, the data path knows.
         let place = self.q.iova.bits(3, 9).any();
-        let ignored = !self.writes() | place | identity.bits(11, 21).any();
+        let ignored = !self.writes() | self.asks() | place | identity.bits(11, 21).any();
         let t = Translation {
             ppn: self.page,
             mask: lit(0, mask_width(d)),
@@ -112,7 +112,7 @@ impl Walk<'_> {
                 any_poison => self.fail(m, cause(Cause::MsiPtDataCorruption));
                 self.invalid => self.fail(m, cause(Cause::MsiPteNotValid));
                 self.bad | wrong => self.fail(m, cause(Cause::MsiPteMisconfigured));
-                self.q.exec => self.fail(m, cause(Cause::InstructionAccessFault));
+                self.q.exec & !self.asks() => self.fail(m, cause(Cause::InstructionAccessFault));
                 !self.in_file => self.succeed(m, &t, lo());
                 self.q.debug.unwrap_or_else(lo) => self.fail(m, cause(Cause::TransactionTypeDisallowed));
                 ignored => {

@@ -143,6 +143,16 @@ impl Entry {
         cat(&[self.bit(pte::X), self.bit(pte::W) & (self.bit(pte::D) | updated), self.bit(pte::R)])
     }
 
+    /// R.
+    pub fn readable(&self) -> E {
+        self.bit(pte::R)
+    }
+
+    /// W, whatever D is.
+    pub fn writable(&self) -> E {
+        self.bit(pte::W)
+    }
+
     /// A user page.
     pub fn user(&self) -> E {
         self.bit(pte::U)

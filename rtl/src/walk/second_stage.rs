@@ -65,7 +65,8 @@ impl Walk<'_> {
     /// The walk ends with a guest-page fault.
     pub fn fail_guest(&self, m: &mut Module) {
         use Cause::{InstructionGuestPageFault, ReadGuestPageFault, WriteAmoGuestPageFault};
-        let fault = by_access(&self.q, InstructionGuestPageFault, ReadGuestPageFault, WriteAmoGuestPageFault);
+        let fault =
+            by_access(self.d, &self.q, InstructionGuestPageFault, ReadGuestPageFault, WriteAmoGuestPageFault);
         m.set(self.fault, fault);
         m.set(self.ok, lo());
         m.set(self.guest_fault, hi());
@@ -87,16 +88,21 @@ impl Walk<'_> {
         let d = self.d;
         let access = self.kind.is(ACCESS);
         let (access_fault, corrupt) = self.guest_troubles();
-        let write = access.mux(self.writes(), self.update);
+        let write = access.mux(self.dirties(pte), self.update);
+        // A translation request needs nothing: what is not granted is left out of the answer.
+        let asks = access & self.asks();
+        let wants = pte.wants_update(write) & (!asks | pte.readable());
         let granted = pte.permissions(self.device.gade);
         // X, W, R: an implicit access reads, and writes too when it updates.
         let needs = access.mux(
             cat(&[self.q.exec, self.writes(), !self.q.write & !self.q.exec]),
             cat(&[lo(), self.update, hi()]),
         );
-        let denied = (needs & !granted).any() | !pte.user() | (!pte.accessed() & !self.device.gade);
+        let denied = (!asks & (needs & !granted).any())
+            | !pte.user()
+            | (asks.mux(wants, !pte.accessed()) & !self.device.gade);
         let fault = m.wire("guest_pte_fault", pte.ill_formed | (pte.leaf & denied));
-        let update = if d.amo_hwad { pte.leaf & pte.wants_update(write) } else { lo() };
+        let update = if d.amo_hwad { pte.leaf & wants } else { lo() };
         let target = m.wire("guest_target", compose(d, pte.ppn().bits(0, ppn_width(d)), pte.mask, self.gpa));
         let down = self.guest_level - lit(1, 3);
         let formats = self.guest_formats(gxl);

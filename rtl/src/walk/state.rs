@@ -2,6 +2,7 @@
 
 use super::context::{DeviceContext, ProcessContext, first_stage_ppn_width, stores_msis, translates_msis};
 use super::device_context::two_stage;
+use super::page_table::Entry;
 use crate::design::Design;
 use crate::hdl::{E, Module, hi, lit, lo};
 use crate::translate::miss_table::entry_width;
@@ -144,9 +145,9 @@ pub fn cause(c: Cause) -> E {
     lit(c.code().into(), 12)
 }
 
-/// The cause of a fault by the kind of access.
-pub fn by_access(q: &Request, exec: Cause, read: Cause, write: Cause) -> E {
-    q.exec.mux(cause(exec), q.write.mux(cause(write), cause(read)))
+/// The cause of a fault by the kind of access. A translation request always asks for read permission: it is never a write.
+pub fn by_access(d: &Design, q: &Request, exec: Cause, read: Cause, write: Cause) -> E {
+    q.exec.mux(cause(exec), (q.write & !q.asks(d)).mux(cause(write), cause(read)))
 }
 
 /// Whether a design has states beyond the eighth.
@@ -193,11 +194,17 @@ impl<'d> Walk<'d> {
         let half = reg(m, narrow, "half", 1);
         let page_fault = m.wire(
             "page_fault",
-            by_access(&q, Cause::InstructionPageFault, Cause::ReadPageFault, Cause::WriteAmoPageFault),
+            by_access(d, &q, Cause::InstructionPageFault, Cause::ReadPageFault, Cause::WriteAmoPageFault),
         );
         let access_fault = m.wire(
             "access_fault",
-            by_access(&q, Cause::InstructionAccessFault, Cause::ReadAccessFault, Cause::WriteAmoAccessFault),
+            by_access(
+                d,
+                &q,
+                Cause::InstructionAccessFault,
+                Cause::ReadAccessFault,
+                Cause::WriteAmoAccessFault,
+            ),
         );
         Walk {
             d,
@@ -272,6 +279,22 @@ impl<'d> Walk<'d> {
     /// The access is a write, as far as permissions go.
     pub fn writes(&self) -> E {
         self.q.write & !self.q.exec
+    }
+
+    /// The access is an ATS translation request: it asks for permissions and does nothing.
+    pub fn asks(&self) -> E {
+        self.q.asks(self.d)
+    }
+
+    /// What a leaf of the access itself means for its D bit: the access writes, or asks for permission to, which the leaf gives.
+    pub fn dirties(&self, pte: &Entry) -> E {
+        self.asks().mux(self.q.write & pte.writable(), self.writes())
+    }
+
+    /// A leaf of the access itself wants an update, where `write` is [`dirties`](Self::dirties). Of a page that gives a
+    /// translation request nothing, nothing is accessed.
+    pub fn wants_update(&self, pte: &Entry, write: E) -> E {
+        pte.wants_update(write) & (!self.asks() | pte.readable())
     }
 
     /// The walk ends with a fault.

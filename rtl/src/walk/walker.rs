@@ -18,7 +18,7 @@ use crate::translate::dispatch::{has_l2, page_tag};
 use crate::translate::miss_table::entry_width;
 use crate::translate::request::{Request, Translation, mask_width, ppn_width, sign_extends};
 use pasidon_spec::ddt::{BASE_DDI, EXT_DDI, dc, ddte, iommu_mode};
-use pasidon_spec::fault::Cause;
+use pasidon_spec::fault::{AtsResponse, Cause};
 use pasidon_spec::page_table::{self, Geometry, iosatp_mode};
 use pasidon_spec::pdt::{PDI, pc, pdte, pdtp_mode};
 use std::rc::Rc;
@@ -141,10 +141,13 @@ pub fn walker(d: &Design) -> Rc<Module> {
     // ---- Decisions that need no memory -----------------------------------------------------------------------------
     let wide_did = (ddtp_mode.is(iommu_mode::LVL2) & ddi[2].any())
         | (ddtp_mode.is(iommu_mode::LVL1) & (ddi[2].any() | ddi[1].any()));
-    let disallowed = q.at.any()
+    let (asks, translated) = (q.asks(d), q.is_translated(d));
+    let kind_allowed = device.en_ats & (asks | translated);
+    let disallowed = (q.at.any() & !kind_allowed)
         | (q.pid_valid & !device.pdtv)
         | (q.pid_valid & device.pdtv & pid_too_wide(d, device.fsc.mode, q.process_id));
-    let no_process = !device.pdtv | (!q.pid_valid & !device.dpe) | device.fsc.mode.is(pdtp_mode::BARE);
+    let no_process =
+        translated | !device.pdtv | (!q.pid_valid & !device.dpe) | device.fsc.mode.is(pdtp_mode::BARE);
     let set_root = |m: &mut Module, mode: E, ppn: E, pscid: E, s: E, u: E| {
         m.set(w.root_mode, mode);
         m.set(w.root_ppn, ppn);
@@ -198,7 +201,13 @@ pub fn walker(d: &Design) -> Rc<Module> {
     } else {
         permissions
     };
-    let denied = !(granted & q.needs()).any() | (!pte.accessed() & !device.sade);
+    // A translation request needs to be allowed to touch the page; of what it asks for, the answer says what is granted.
+    let asks = w.asks();
+    let stranger = q.privileged.mux(pte.user() & !w.sum, !pte.user());
+    let dirties = w.dirties(&pte);
+    let wants = w.wants_update(&pte, dirties);
+    let denied =
+        asks.mux(stranger, !(granted & q.needs()).any()) | (asks.mux(wants, !pte.accessed()) & !device.sade);
     let pte_fault = m.wire_if("pte_fault", &[rd_data_valid], pte.ill_formed | (pte.leaf & denied));
     let mask = pte.mask;
 
@@ -272,9 +281,15 @@ pub fn walker(d: &Design) -> Rc<Module> {
             let fsc = device.fsc;
             let three = fsc.mode.is(pdtp_mode::PD20);
             // Without a process context there is no ENS to forbid supervisor privilege.
-            let first_stage = device.pdtv.mux(lit(iosatp_mode::BARE, 4), fsc.mode);
+            let first_stage = (device.pdtv | translated).mux(lit(iosatp_mode::BARE, 4), fsc.mode);
+            let ids = Translation {
+                rcid: w.result.rcid.map(|_| device.rcid),
+                mcid: w.result.mcid.map(|_| device.mcid),
+                ..w.result
+            };
             chain!(m;
                 disallowed => w.fail(m, cause(Cause::TransactionTypeDisallowed));
+                translated & !device.t2gpa => pass_through(m, &ids, hi().repeat(6), lo());
                 no_process => set_root(m, first_stage, fsc.ppn, device.pscid, hi(), lo());
                 w.pc_known => w.goto(m, HAVE_PC);
                 fsc.mode.is(pdtp_mode::PD8) => w.read_guest(m, PC, lit(0, 3), fsc.ppn, pc_index);
@@ -393,15 +408,14 @@ pub fn walker(d: &Design) -> Rc<Module> {
                     let ppn = pte.ppn().bits(0, ppn_width(d));
                     let t = Translation { ppn, mask, permissions, global, pbmt, ..w.result };
                     let beyond = pte.leads_beyond(d, next_too_wide, q.iova.bits(12, 52));
-                    let wants = pte.leaf & pte.wants_update(w.writes());
-                    let update = if d.amo_hwad { wants } else { lo() };
+                    let update = if d.amo_hwad { pte.leaf & wants } else { lo() };
                     m.set(w.result.global, global);
                     chain!(m;
                         rd_error => w.fail(m, w.access_fault);
                         rd_poison => w.fail(m, cause(Cause::PtDataCorruption));
                         pte_fault => w.fail(m, w.page_fault);
                         beyond & !two_stage => w.fail(m, w.access_fault);
-                        update => w.want_update(m, arrived, w.writes());
+                        update => w.want_update(m, arrived, dirties);
                         pte.leaf & two_stage => {
                             m.set(w.result.permissions, permissions);
                             m.set(w.result.mask, mask);
@@ -466,17 +480,35 @@ pub fn walker(d: &Design) -> Rc<Module> {
     m.output("r_entry", w.entry);
     m.output("r_ok", w.ok);
     m.output("r_cause", w.fault);
-    m.output("r_report", !device.dtf);
+    let withheld = if d.ats { m.wire("withheld", asks & !w.ok & is_withheld(w.fault)) } else { lo() };
+    m.output("r_report", !device.dtf & !withheld);
     m.output("r_refill", w.refill);
     m.output("r_known", w.known);
+    let answers_guest = asks & device.t2gpa;
     for (name, e) in w.result.fields() {
+        let e = if name == "ppn" { answers_guest.mux(w.gpa.resize(e.width()), e) } else { e };
         m.output(&format!("r_{name}"), e);
+    }
+    if d.ats {
+        m.section(
+            "The answer to a translation request: no permission instead of a fault; only CXL.io may use it",
+        );
+        m.output("r_withheld", withheld);
+        let msi = if translates_msis(d) { two_stage & w.kind.is(MSIPTE) } else { lo() };
+        let typed = w.result.pbmt.map_or_else(lo, |pbmt| pbmt.any());
+        m.output("r_cxl_io", q.cxl.unwrap_or_else(lo) & (msi | device.t2gpa | typed));
+        if stores_msis(d) {
+            m.output("r_untranslated", asks & w.stored);
+        }
+        if guest_beyond(d) > 0 {
+            m.output("r_guest_high", answers_guest.gate(w.gpa.bits(ppn_width(d), guest_beyond(d))));
+        }
     }
     if d.second_stage() {
         m.output("r_iotval2", w.iotval2());
     }
     if d.msi_mrif {
-        m.output("r_mrif", w.stored);
+        m.output("r_mrif", w.stored & !asks);
     }
     m.section("Contexts that the walk loaded");
     m.output("r_device_id", q.device_id);
@@ -537,6 +569,18 @@ pub fn walker(d: &Design) -> Rc<Module> {
         w.write_ports(&mut m, address);
     }
     m.build()
+}
+
+/// Whether a translation request that meets this cause is answered with success and no permission. (Section "PCIe ATS translation
+/// request handling".)
+fn is_withheld(fault: E) -> E {
+    let causes = Cause::ALL.into_iter().filter(|c| c.ats_response() == Some(AtsResponse::Success));
+    any_of(causes.map(|c| fault.is(c.code().into())))
+}
+
+/// Bits of a guest physical address beyond a physical one, in designs that answer with guest physical addresses.
+pub fn guest_beyond(d: &Design) -> u32 {
+    if d.t2gpa { guest_address_width(d).saturating_sub(d.pas) } else { 0 }
 }
 
 /// Whether the walkers of a design write: A and D bits, or MSIs to memory-resident interrupt files.

@@ -1,6 +1,6 @@
 //! What two engines disagree about, field by field.
 
-use crate::golden::{Request, Response, Translation};
+use crate::golden::{Denial, Request, Response, Translation};
 use serde::Serialize;
 use std::fmt;
 
@@ -101,10 +101,13 @@ pub(super) fn hex(value: u64) -> String {
     format!("{value:#x}")
 }
 
-/// What both engines can tell of a success. Of an access that the IOMMU did itself (MRIF), the address has no meaning.
+/// What both engines can tell of a success. The address has no meaning where the IOMMU did the access itself (MRIF), where a device
+/// must not use it (U of a translation completion), and where nothing is granted.
 fn visible(t: &Translation) -> Translation {
-    let (spa, page_shift) = if t.mrif { (0, 0) } else { (t.spa, t.page_shift) };
-    Translation { spa, page_shift, ats: None, ..*t }
+    let unused = t.ats.is_some_and(|ats| ats.untranslated_only || ats.withheld.is_some());
+    let spa = if t.mrif || unused { 0 } else { t.spa };
+    let page_shift = if t.mrif { 0 } else { t.page_shift };
+    Translation { spa, page_shift, ..*t }
 }
 
 /// Whether two answers are the same in everything that both engines can tell.
@@ -112,7 +115,7 @@ fn visible(t: &Translation) -> Translation {
 pub fn same(rtl: &Response, golden: &Response) -> bool {
     match (rtl, golden) {
         (Response::Success(a), Response::Success(b)) => visible(a) == visible(b),
-        (Response::Fault(a), Response::Fault(b)) => a.cause == b.cause,
+        (Response::Fault(a), Response::Fault(b)) => (a.cause, a.denial) == (b.cause, b.denial),
         _ => false,
     }
 }
@@ -120,7 +123,10 @@ pub fn same(rtl: &Response, golden: &Response) -> bool {
 fn summary(response: &Response) -> String {
     match response {
         Response::Success(t) => format!("success, {:#x}", t.spa),
-        Response::Fault(fault) => format!("fault {} ({})", fault.cause.code(), fault.cause.name()),
+        Response::Fault(fault) => {
+            let abort = if fault.denial == Denial::CompleterAbort { ", completer abort" } else { "" };
+            format!("fault {} ({}){abort}", fault.cause.code(), fault.cause.name())
+        }
     }
 }
 
@@ -138,6 +144,7 @@ pub(super) fn of_responses(kind: Kind, request: &Request, rtl: &Response, golden
         fields.compare("rcid", a.rcid, b.rcid, |v| v.to_string());
         fields.compare("mcid", a.mcid, b.mcid, |v| v.to_string());
         fields.compare("mrif", a.mrif, b.mrif, |v| v.to_string());
+        fields.compare("ats", a.ats, b.ats, |v| format!("{v:?}"));
     } else {
         fields.compare("answer", summary(rtl), summary(golden), |v| v);
     }

@@ -2,7 +2,7 @@
 
 use super::Ticket;
 use super::bus::Pace;
-use crate::golden::{AddressType, Denial, Fault, Request, Response, Translation};
+use crate::golden::{AddressType, AtsCompletion, Denial, Fault, Request, Response, Translation};
 use crate::machine::Random;
 use crate::model::ports::{ReqIn, ReqOut};
 use pasidon_rtl::design::Design;
@@ -14,12 +14,34 @@ const MOST: usize = 64;
 
 const FREE: u16 = u16::MAX;
 
+/// What the answer to a request depends on.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// An access.
+    Access,
+    /// An ATS translation request, with supervisor privilege or without.
+    Translation(bool),
+}
+
+impl Asked {
+    fn of(request: &Request) -> Asked {
+        match request.at {
+            AddressType::TranslationRequest => {
+                Asked::Translation(request.privileged && request.process_id.is_some())
+            }
+            _ => Asked::Access,
+        }
+    }
+}
+
 /// A translation port.
 pub(super) struct Port {
     waiting: VecDeque<(Ticket, Request)>,
     /// The slot of the request on offer.
     offer: Option<u16>,
     tickets: Vec<Ticket>,
+    /// What each slot asks: a translation request has other answers.
+    asked: Vec<Asked>,
     free: Vec<u16>,
     /// The slot of each id.
     slots: Vec<u16>,
@@ -43,6 +65,7 @@ impl Port {
             waiting: VecDeque::new(),
             offer: None,
             tickets: vec![Ticket::MAX; count],
+            asked: vec![Asked::Access; count],
             free: (0..count as u16).collect(),
             slots,
             ids: ids_used,
@@ -101,7 +124,7 @@ impl Port {
             Some(ticket) if *ticket != Ticket::MAX && self.offer != Some(slot) => {
                 self.free.push(slot);
                 let ticket = std::mem::replace(ticket, Ticket::MAX);
-                Ok(Some((ticket, response(out)?)))
+                Ok(Some((ticket, response(out, self.asked[usize::from(slot)])?)))
             }
             _ => Err(format!("an answer for id {}, which nobody waits for", out.rsp_id)),
         }
@@ -117,6 +140,7 @@ impl Port {
             && let Some((ticket, request)) = self.waiting.pop_front()
         {
             self.tickets[usize::from(slot)] = ticket;
+            self.asked[usize::from(slot)] = Asked::of(&request);
             self.offer = Some(slot);
             input.valid = 1;
             input.id = self.ids[usize::from(slot)];
@@ -136,6 +160,7 @@ impl Port {
             };
             input.iova = request.iova;
             input.data = u64::from(request.data);
+            input.cxl = u64::from(request.cxl);
         }
         if self.offer.is_none() {
             input.valid = 0;
@@ -149,31 +174,48 @@ impl Port {
 ///
 /// # Errors
 /// What the wires must not say.
-fn response(out: &ReqOut) -> Result<Response, String> {
+fn response(out: &ReqOut, asked: Asked) -> Result<Response, String> {
     let permissions = (out.rsp_r != 0, out.rsp_w != 0, out.rsp_x != 0);
-    if out.rsp_status == 0 && out.rsp_cause == 0 {
-        return Ok(Response::Success(Translation {
-            spa: out.rsp_spa,
-            read: permissions.0,
-            write: permissions.1,
-            exec: permissions.2,
-            page_shift: out.rsp_size as u8,
-            pbmt: out.rsp_pbmt as u8,
-            rcid: out.rsp_rcid as u16,
-            mcid: out.rsp_mcid as u16,
-            mrif: out.rsp_mrif != 0,
-            ats: None,
-        }));
-    }
+    let nothing = out.rsp_spa == 0 && permissions == (false, false, false);
     let cause = Cause::from_code(out.rsp_cause as u16);
-    match cause {
-        Some(cause) if out.rsp_status == 1 && out.rsp_spa == 0 && permissions == (false, false, false) => {
-            let denial = Denial::UnsupportedRequest;
-            Ok(Response::Fault(Fault { cause, iotval2: 0, reported: false, denial }))
+    let completion = [out.rsp_untranslated, out.rsp_global, out.rsp_cxl_io].map(|flag| flag != 0);
+    let ats = match asked {
+        Asked::Access => None,
+        Asked::Translation(privileged) => Some(AtsCompletion {
+            untranslated_only: completion[0],
+            global: completion[1],
+            privileged,
+            cxl_io: completion[2],
+            ama: 0,
+            withheld: cause,
+        }),
+    };
+    let plain = completion == [false; 3] && (ats.is_some() || out.rsp_abort == 0);
+    match (out.rsp_status, cause, ats) {
+        (0, None, _) if out.rsp_cause == 0 && out.rsp_abort == 0 && (ats.is_some() || plain) => {}
+        (0, Some(_), Some(_)) if nothing && plain && out.rsp_abort == 0 => {}
+        (1, Some(cause), _) if nothing && plain => {
+            let denial = if out.rsp_abort == 0 { Denial::UnsupportedRequest } else { Denial::CompleterAbort };
+            return Ok(Response::Fault(Fault { cause, iotval2: 0, reported: false, denial }));
         }
-        _ => Err(format!(
-            "an answer with status {}, cause {}, address {:#x} and permissions {permissions:?}",
-            out.rsp_status, out.rsp_cause, out.rsp_spa
-        )),
+        _ => {
+            return Err(format!(
+                "an answer with status {}, cause {}, abort {}, address {:#x}, permissions {permissions:?} and \
+                 completion flags {completion:?}",
+                out.rsp_status, out.rsp_cause, out.rsp_abort, out.rsp_spa
+            ));
+        }
     }
+    Ok(Response::Success(Translation {
+        spa: out.rsp_spa,
+        read: permissions.0,
+        write: permissions.1,
+        exec: permissions.2,
+        page_shift: out.rsp_size as u8,
+        pbmt: out.rsp_pbmt as u8,
+        rcid: out.rsp_rcid as u16,
+        mcid: out.rsp_mcid as u16,
+        mrif: out.rsp_mrif != 0,
+        ats,
+    }))
 }
