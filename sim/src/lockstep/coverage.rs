@@ -1,8 +1,8 @@
 //! Functional coverage: what the operations of a run have met, counted, and what they could have met and did not.
 
 use super::generate::Round;
-use super::op::{Access, Ask};
-use crate::golden::Response;
+use super::op::{Access, Ask, At};
+use crate::golden::{Denial, Response, Translation};
 use pasidon_rtl::design::Design;
 use pasidon_rtl::regs::capabilities;
 use pasidon_spec::command::{Command, Illegal};
@@ -70,9 +70,54 @@ impl Coverage {
         *self.counts.entry(point).or_default() += 1;
     }
 
+    /// Meets an answer to a translation request or a translated request.
+    fn ats_answer(&mut self, ask: &Ask, response: &Response) {
+        let mut point = |what: &str| *self.counts.entry(what.to_string()).or_default() += 1;
+        match (ask.at, response) {
+            (At::Translated, Response::Success(t)) if t.spa == ask.iova => point("translated/passed on"),
+            (At::Translated, Response::Success(_)) => point("translated/by the second stage"),
+            (At::Translated, Response::Fault(f)) => point(&format!("translated/fault {}", f.cause.code())),
+            (_, Response::Fault(f)) => {
+                let denial = match f.denial {
+                    Denial::UnsupportedRequest => "unsupported request",
+                    Denial::CompleterAbort => "completer abort",
+                };
+                point(&format!("translation request/{denial} {}", f.cause.code()));
+            }
+            (_, Response::Success(t)) => {
+                let ats = t.ats.unwrap_or_default();
+                if let Some(cause) = ats.withheld {
+                    return point(&format!("translation request/nothing granted {}", cause.code()));
+                }
+                for (there, what) in [
+                    (t.read && t.write, "read and write"),
+                    (t.read && !t.write, "read"),
+                    (t.exec, "execute"),
+                    (!t.read, "no permission"),
+                    (ats.untranslated_only, "untranslated only"),
+                    (ats.global, "global"),
+                    (ats.privileged, "privileged"),
+                    (ats.cxl_io, "CXL.io"),
+                    (t.page_shift > 12, "larger page"),
+                ] {
+                    if there {
+                        point(&format!("translation request/{what}"));
+                    }
+                }
+            }
+        }
+    }
+
     /// Meets an answer.
     #[inline]
     pub(super) fn answer(&mut self, ask: &Ask, response: &Response) {
+        if ask.at != At::Untranslated && cap::ATS.is_set(self.capabilities) {
+            self.ats_answer(ask, response);
+        }
+        let withheld = |t: &Translation| t.ats.is_some_and(|ats| ats.withheld.is_some());
+        if response.success().is_some_and(|t| withheld(&t)) {
+            return;
+        }
         let access = match ask.access {
             Access::Read => 0,
             Access::Write => 1,
@@ -295,6 +340,42 @@ impl Coverage {
         points.extend(wrong.iter().map(|name| format!("DC check/{name}")));
         if processes {
             points.extend(["ta.reserved", "fsc.reserved", "fsc.MODE"].map(|name| format!("PC check/{name}")));
+        }
+        if has(cap::ATS) {
+            let msi = has(cap::MSI_FLAT);
+            let asked = |what: &str, causes: &[(u16, bool)]| -> Vec<String> {
+                let there = causes.iter().filter(|(_, there)| *there);
+                there.map(|(cause, _)| format!("translation request/{what} {cause}")).collect()
+            };
+            let second = seconds.len() > 1;
+            points.extend(asked(
+                "nothing granted",
+                &[(12, true), (13, true), (20, second), (21, second), (262, msi), (266, processes)],
+            ));
+            points
+                .extend(asked("unsupported request", &[256, 257, 258, 259, 260].map(|cause| (cause, true))));
+            points.extend(asked(
+                "completer abort",
+                &[(1, true), (5, true), (261, msi), (263, msi), (265, processes), (267, processes)],
+            ));
+            for (what, there) in [
+                ("read and write", true),
+                ("read", true),
+                ("execute", true),
+                ("no permission", true),
+                ("untranslated only", has(cap::MSI_MRIF)),
+                ("global", processes),
+                ("privileged", processes),
+                ("CXL.io", msi || has(cap::SVPBMT) || has(cap::T2GPA)),
+                ("larger page", true),
+            ] {
+                points.extend(there.then(|| format!("translation request/{what}")));
+            }
+            points.extend(["translated/passed on", "translated/fault 260"].map(String::from));
+            if has(cap::T2GPA) {
+                let more = ["by the second stage", "fault 20", "fault 21", "fault 23"];
+                points.extend(more.map(|what| format!("translated/{what}")));
+            }
         }
         if has(cap::DBG) {
             points.extend(["success", "fault"].map(|what| format!("debug translation/{what}")));

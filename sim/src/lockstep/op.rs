@@ -74,6 +74,12 @@ pub struct Ask {
     pub privileged: bool,
     /// What for.
     pub access: Access,
+    /// A translation request for execution asks for write permission too.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub writes_too: bool,
+    /// The device is a CXL device of type 1 or 2.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cxl: bool,
     /// What kind of address.
     #[serde(default, skip_serializing_if = "is_default")]
     pub at: At,
@@ -96,7 +102,7 @@ impl Ask {
             process_id: self.pid,
             privileged: self.privileged,
             exec: self.access == Access::Exec,
-            write: self.access == Access::Write,
+            write: self.access == Access::Write || (self.writes_too && self.at == At::Request),
             at: match self.at {
                 At::Untranslated => AddressType::Untranslated,
                 At::Request => AddressType::TranslationRequest,
@@ -104,7 +110,7 @@ impl Ask {
             },
             iova: self.iova,
             data: self.data,
-            cxl: false,
+            cxl: self.cxl,
         }
     }
 }

@@ -37,6 +37,18 @@ pub(super) struct Route {
     /// Index into [`Scene::names`].
     pub(super) tag: u16,
     pub(super) guest: Option<usize>,
+    pub(super) ats: Ats,
+}
+
+/// What a device may do with ATS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ats {
+    /// Nothing.
+    Off,
+    /// It gets supervisor physical addresses.
+    On,
+    /// It gets guest physical addresses; some that mean something.
+    Guest(Vec<u64>),
 }
 
 /// A page-table leaf that may be changed, and the command that covers the change.
@@ -459,18 +471,20 @@ impl Builder<'_> {
             context.tc |= dc::tc::GADE.of((self.has(cap::AMO_HWAD) && self.chance(20)).into());
             context.iohgatp = dc::iohgatp::GSCID.of(self.random.word());
         }
+        let ats = self.translation_services(guest, &mut context);
         if self.has(cap::QOSID) {
             context.ta |= dc::ta::RCID.of(self.random.word()) | dc::ta::MCID.of(self.random.word());
         }
         let processes = self.has(cap::PD8) || self.has(cap::PD17) || self.has(cap::PD20);
         if processes && self.chance(60) {
             context.tc |= dc::tc::PDTV.of(1) | dc::tc::DPE.of(self.random.below(2));
-            context.fsc = self.process_directory(did, guest, sxl, big, updates, context.tc).unwrap_or(0);
+            context.fsc =
+                self.process_directory(did, guest, sxl, big, updates, context.tc, &ats).unwrap_or(0);
         } else if let Some(number) = self.space(guest, sxl, big, updates) {
             let space = &self.spaces[number];
             context.fsc = pointer(space.geometry.map_or(0, |g| g.mode), space.root);
             context.ta |= dc::ta::PSCID.of(space.pscid.into());
-            self.route(did, None, Some(number), guest);
+            self.route(did, None, Some(number), guest, &ats);
         }
         self.owners.push((slot, did));
         let words = context.extended();
@@ -483,7 +497,23 @@ impl Builder<'_> {
         }
     }
 
-    fn route(&mut self, did: u32, pid: Option<u32>, space: Option<usize>, guest: Option<usize>) {
+    /// Turns ATS on for some devices.
+    fn translation_services(&mut self, guest: Option<usize>, context: &mut ddt::DeviceContext) -> Ats {
+        if !self.has(cap::ATS) || self.chance(45) {
+            return Ats::Off;
+        }
+        let pages = self.chance(60);
+        context.tc |= dc::tc::EN_ATS.of(1)
+            | dc::tc::EN_PRI.of(pages.into())
+            | dc::tc::PRPR.of(u64::from(pages) & self.random.below(2));
+        if !self.has(cap::T2GPA) || guest.is_none() || self.chance(50) {
+            return Ats::On;
+        }
+        context.tc |= dc::tc::T2GPA.of(1);
+        Ats::Guest((0..6).map(|_| self.target(guest)).collect())
+    }
+
+    fn route(&mut self, did: u32, pid: Option<u32>, space: Option<usize>, guest: Option<usize>, ats: &Ats) {
         let first = space.and_then(|s| self.spaces[s].geometry).map_or("Bare", |g| g.name);
         let second = guest.map_or("Bare", |g| self.tables.guests[g].geometry.name);
         let name = format!("{first}/{second}");
@@ -495,9 +525,10 @@ impl Builder<'_> {
             Some(number) if !self.spaces[number].iovas.is_empty() => self.spaces[number].iovas.clone(),
             _ => (0..6).map(|_| self.target(guest)).collect(),
         };
-        self.routes.push(Route { did, pid, iovas, tag: tag as u16, guest });
+        self.routes.push(Route { did, pid, iovas, tag: tag as u16, guest, ats: ats.clone() });
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what the device's context says")]
     fn process_directory(
         &mut self,
         did: u32,
@@ -506,6 +537,7 @@ impl Builder<'_> {
         big: bool,
         updates: bool,
         tc: u64,
+        ats: &Ats,
     ) -> Option<u64> {
         let mut modes = vec![];
         modes.extend(self.has(cap::PD8).then_some(pdtp_mode::PD8));
@@ -513,8 +545,8 @@ impl Builder<'_> {
         modes.extend(self.has(cap::PD20).then_some(pdtp_mode::PD20));
         if self.chance(8) {
             // No first stage, whatever the process_id.
-            self.route(did, None, None, guest);
-            self.route(did, Some(1), None, guest);
+            self.route(did, None, None, guest, ats);
+            self.route(did, Some(1), None, guest, ats);
             return Some(0);
         }
         let mode = pick(self.random, &modes);
@@ -540,13 +572,13 @@ impl Builder<'_> {
                 let address = slot + 8 * i as u64;
                 self.tables.put(Meaning { address, role: Role::Pc(i as u8), big, bytes: 8, guest }, word);
             }
-            self.route(did, Some(pid), Some(number), guest);
+            self.route(did, Some(pid), Some(number), guest, ats);
             if pid == 0 && dc::tc::DPE.is_set(tc) {
-                self.route(did, None, Some(number), guest);
+                self.route(did, None, Some(number), guest, ats);
             }
         }
         if !dc::tc::DPE.is_set(tc) {
-            self.route(did, None, None, guest);
+            self.route(did, None, None, guest, ats);
         }
         Some(pointer(mode, root))
     }
@@ -590,7 +622,13 @@ impl Builder<'_> {
                 self.tables.meanings[index]
             };
             let old = self.tables.get(meaning.address, meaning.bytes, meaning.big);
-            let Some(value) = broken(old, meaning, self.random) else { continue };
+            let services = [dc::tc::EN_ATS, dc::tc::EN_PRI, dc::tc::PRPR, dc::tc::T2GPA];
+            let value = if meaning.role == Role::Dc(0) && self.has(cap::ATS) && self.chance(25) {
+                old ^ pick(self.random, &services).mask()
+            } else {
+                let Some(value) = broken(old, meaning, self.random) else { continue };
+                value
+            };
             self.tables.set(meaning.address, meaning.bytes, meaning.big, value);
             let (words, size, word) = match meaning.role {
                 Role::Dc(word) if self.has(cap::MSI_FLAT) => (dc::EXTENDED, ddt::EXT_DC_BYTES, word),

@@ -3,7 +3,7 @@
 mod traffic;
 
 use super::op::{Access, Ask, At, Covers, Op, Store, Trouble, Word};
-use super::scene::{self, Check, Leaf, Scene, broken, everything, id};
+use super::scene::{self, Ats, Check, Leaf, Scene, broken, everything, id};
 use super::tables::{Meaning, RESERVED_PAGES, Role, chance, extent, pick, windows};
 use crate::engine::versions::{Choices, Versions, WhatIf};
 use crate::engine::{Memory, Pace, parameters};
@@ -236,10 +236,23 @@ impl Generator<'_> {
 
     fn ask(&mut self) -> Ask {
         let (mut did, mut pid, mut iova, mut tag) = (0, None, self.random.word(), 0);
+        let mut at = if self.chance(2) {
+            pick(&mut self.random, &[At::Request, At::Translated])
+        } else {
+            At::Untranslated
+        };
         if !self.scene.routes.is_empty() {
             let route = &self.scene.routes[self.random.below(self.scene.routes.len() as u64) as usize];
             (did, pid, tag) = (route.did, route.pid, route.tag);
             iova = pick(&mut self.random, &route.iovas);
+            if route.ats != Ats::Off {
+                at = pick(&mut self.random, &[At::Untranslated, At::Request, At::Request, At::Translated]);
+            }
+            match &route.ats {
+                Ats::On if at == At::Translated => iova = self.random.below(1 << self.design.pas),
+                Ats::Guest(addresses) if at == At::Translated => iova = pick(&mut self.random, addresses),
+                _ => {}
+            }
         }
         match self.below(40) {
             0 => did = id(&mut self.random, self.design.device_id_width),
@@ -261,15 +274,13 @@ impl Generator<'_> {
         }
         let access =
             pick(&mut self.random, &[Access::Read, Access::Read, Access::Write, Access::Write, Access::Exec]);
-        let at = if self.chance(2) {
-            pick(&mut self.random, &[At::Request, At::Translated])
-        } else {
-            At::Untranslated
-        };
         let privileged = pid.is_some() && self.chance(30);
         let data = if self.chance(70) { self.below(2060) as u32 } else { self.random.word() as u32 };
         let data = if cap::MSI_MRIF.is_set(self.caps) { data } else { 0 };
-        Ask { port: self.below(4) as u8, did, pid, privileged, access, at, iova, data, tag }
+        let writes_too = at == At::Request && self.chance(50);
+        let cxl = cap::ATS.is_set(self.caps) && self.chance(40);
+        let port = self.below(4) as u8;
+        Ask { port, did, pid, privileged, access, writes_too, cxl, at, iova, data, tag }
     }
 
     fn choose_working_set(&mut self) {
@@ -424,6 +435,9 @@ impl Generator<'_> {
                 let route = &routes[self.random.below(routes.len() as u64) as usize];
                 let iova = if second { pick(&mut self.random, &route.iovas) } else { leaf.iova };
                 (ask.did, ask.pid, ask.tag, ask.at) = (route.did, route.pid, route.tag, At::Untranslated);
+                if route.ats != Ats::Off && chance(&mut self.random, 40) {
+                    ask.at = At::Request;
+                }
                 ask.iova = iova | self.random.word() & 0xff8;
                 ask.privileged &= route.pid.is_some();
             }
