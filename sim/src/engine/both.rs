@@ -10,7 +10,7 @@ use super::difference::{self, Fields, Kind, hex};
 use super::memory::Memory;
 use super::model::Model;
 use super::rtl::Rtl;
-use super::versions::{Choices, Content, Noted, Versions, WhatIf, Written};
+use super::versions::{Choices, Content, Noted, Notice, Versions, WhatIf, Written};
 use super::{Engine, EngineError, Ticket};
 use crate::golden::{Golden, Request, Response};
 use crate::machine::Failure;
@@ -45,6 +45,7 @@ pub struct Both {
     compared: Vec<(Ticket, Response)>,
     fault_tail: u64,
     exchanges: Vec<Written>,
+    notices: Vec<Notice>,
 }
 
 impl Both {
@@ -61,6 +62,7 @@ impl Both {
             compared: Vec::new(),
             fault_tail: 0,
             exchanges: Vec::new(),
+            notices: Vec::new(),
         }
     }
 
@@ -191,7 +193,7 @@ impl Both {
                 continue;
             }
             let (golden, memory) = self.model.parts();
-            let mut noted = Noted { memory, exchanges: &mut self.exchanges };
+            let mut noted = Noted { memory, exchanges: &mut self.exchanges, notices: &mut self.notices };
             let expected = golden.translate(&mut noted, request);
             if !difference::same(&answer, &expected) {
                 later.push((*request, answer, expected, *after));
@@ -222,8 +224,27 @@ impl Both {
         if let Some(left) = left {
             self.versions = left;
         }
+        self.adopt_notices();
         self.model.run();
         self.adopt_records(tail)
+    }
+
+    /// Of several notices of a batch to one address, the hardware may have written any as the last.
+    fn adopt_notices(&mut self) {
+        let notices = std::mem::take(&mut self.notices);
+        for notice in &notices {
+            let shift = 8 * (notice.address & 4);
+            let mask = 0xffff_ffff << shift;
+            let (Some(rtl), Some(golden)) =
+                (self.rtl.memory_mut().load(notice.address), self.load(notice.address))
+            else {
+                continue;
+            };
+            let last = Notice { address: notice.address, value: (rtl & mask) >> shift };
+            if notices.contains(&last) {
+                self.model.memory_mut().store(notice.address, golden & !mask | rtl & mask);
+            }
+        }
     }
 
     /// Whether some mixture of old and new values gives this answer.
@@ -256,21 +277,21 @@ impl Both {
             let mut run = golden.clone();
             let mut what_if = WhatIf::new(memory, &self.versions, &mut choices);
             let response = run.translate(&mut what_if, request);
-            let WhatIf { written, impossible, .. } = what_if;
+            let WhatIf { written, notices, impossible, .. } = what_if;
             if !impossible && difference::same(answer, &response) {
                 // Versions may differ in whether the same fault is reported. Every record of the hardware must have its request,
                 // so one that explains a record goes before one that needs none.
                 match record_of(&written).map(|record| records.iter().position(|r| *r == record)) {
                     Some(Some(index)) => {
                         records.swap_remove(index);
-                        self.go_on_from(run, &written);
+                        self.go_on_from(run, &written, notices);
                         return true;
                     }
                     None if answer.success().is_some() || records.is_empty() => {
-                        self.go_on_from(run, &written);
+                        self.go_on_from(run, &written, notices);
                         return true;
                     }
-                    None => silent = silent.or(Some((run, written))),
+                    None => silent = silent.or(Some((run, written, notices))),
                     Some(None) => {}
                 }
             }
@@ -278,15 +299,16 @@ impl Both {
                 break;
             }
         }
-        if let Some((run, written)) = silent {
-            self.go_on_from(run, &written);
+        if let Some((run, written, notices)) = silent {
+            self.go_on_from(run, &written, notices);
             return true;
         }
         false
     }
 
     /// The golden model continues from a run on old values.
-    fn go_on_from(&mut self, run: Golden, written: &[Written]) {
+    fn go_on_from(&mut self, run: Golden, written: &[Written], notices: Vec<Notice>) {
+        self.notices.extend(notices);
         let (golden, memory) = self.model.parts();
         *golden = run;
         for w in written {
@@ -423,6 +445,7 @@ impl Engine for Both {
         self.asked.clear();
         self.compared.clear();
         self.exchanges.clear();
+        self.notices.clear();
         self.fenced = None;
         self.versions.forget_all();
         self.model.reset()?;

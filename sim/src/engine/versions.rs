@@ -121,6 +121,21 @@ pub struct Written {
     pub exchange: bool,
 }
 
+/// The notice MSI of a memory-resident interrupt file: the only 4 bytes that a translation writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Address of the 4 bytes.
+    pub address: u64,
+    /// What was written.
+    pub value: u64,
+}
+
+impl Notice {
+    fn of(address: u64, bytes: u32, value: u64) -> Option<Notice> {
+        (bytes == 4).then_some(Notice { address, value })
+    }
+}
+
 /// Memory in which changed doublewords read as any of their versions, and writes are only noted.
 pub struct WhatIf<'a> {
     memory: &'a mut Memory,
@@ -128,6 +143,8 @@ pub struct WhatIf<'a> {
     choices: &'a mut Choices,
     /// What was written, in order.
     pub written: Vec<Written>,
+    /// The notices among it.
+    pub notices: Vec<Notice>,
     /// No hardware does what this run did: an exchange compared memory with an old value. The hardware starts over when that happens,
     /// and what it does then is another run. (Without this, starting over is one more choice, for ever.)
     pub impossible: bool,
@@ -136,7 +153,7 @@ pub struct WhatIf<'a> {
 impl<'a> WhatIf<'a> {
     /// A run under these choices.
     pub fn new(memory: &'a mut Memory, versions: &'a Versions, choices: &'a mut Choices) -> WhatIf<'a> {
-        WhatIf { memory, versions, choices, written: Vec::new(), impossible: false }
+        WhatIf { memory, versions, choices, written: vec![], notices: vec![], impossible: false }
     }
 
     /// What the doubleword holds now, this run's own writes included.
@@ -191,7 +208,9 @@ impl golden::Memory for WhatIf<'_> {
     }
 
     fn write(&mut self, address: u64, bytes: u32, value: u64) -> Result<(), MemoryFault> {
-        self.put(address, bytes, value, false)
+        self.put(address, bytes, value, false)?;
+        self.notices.extend(Notice::of(address, bytes, value));
+        Ok(())
     }
 
     fn compare_exchange(
@@ -216,6 +235,8 @@ pub struct Noted<'a> {
     pub memory: &'a mut Memory,
     /// Exchanges, oldest first.
     pub exchanges: &'a mut Vec<Written>,
+    /// Notices, oldest first.
+    pub notices: &'a mut Vec<Notice>,
 }
 
 impl golden::Memory for Noted<'_> {
@@ -225,7 +246,9 @@ impl golden::Memory for Noted<'_> {
     }
 
     fn write(&mut self, address: u64, bytes: u32, value: u64) -> Result<(), MemoryFault> {
-        super::Access(self.memory).write(address, bytes, value)
+        super::Access(self.memory).write(address, bytes, value)?;
+        self.notices.extend(Notice::of(address, bytes, value));
+        Ok(())
     }
 
     fn compare_exchange(
