@@ -1,22 +1,26 @@
 //! Simulation of Pasidon: the generated hardware, verilated, in a machine that Rust describes.
 //!
 //! - [`coverage`]: which lines and bits of the hardware a run has been through.
+//! - [`endpoint`]: a device that speaks ATS and PRI.
 //! - [`engine`]: the hardware and the golden model behind one interface.
 //! - [`golden`]: the whole IOMMU as the specification describes it, without the hardware.
 //! - [`lockstep`]: the two under the same random operations.
-//! - [`machine`]: memory, DMA devices, processes and the clock around it.
+//! - [`machine`]: memory, devices, root port and the clock around it.
 //! - [`model`]: the hardware, compiled and loaded at run time.
 //! - [`mutation`]: single faults in the hardware, which lockstep must notice.
+//! - [`os`]: an operating system: processes, demand paging, copy-on-write, page-out.
 //! - [`serve`]: a simulation that a test bench in any language controls, line by line.
 //! - [`trace`]: memory accesses of real programs.
 
 pub mod coverage;
+pub mod endpoint;
 pub mod engine;
 pub mod golden;
 pub mod lockstep;
 pub mod machine;
 pub mod model;
 pub mod mutation;
+pub mod os;
 pub mod report;
 pub mod run;
 pub mod serve;

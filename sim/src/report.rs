@@ -26,6 +26,88 @@ pub struct Iotlb {
     pub hit_rate: f64,
 }
 
+/// Counts of the devices' own translation caches.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Hits {
+    /// Lookups.
+    pub lookups: u64,
+    /// Lookups that found a translation.
+    pub hits: u64,
+    /// Their ratio.
+    pub hit_rate: f64,
+}
+
+/// Answers to groups of page requests.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Responses {
+    /// The pages are there.
+    pub success: u64,
+    /// There are no such pages, or not for this access.
+    pub invalid: u64,
+    /// The pages could not be provided.
+    pub failure: u64,
+}
+
+/// Latency of page requests, in cycles from the device's group to the answer.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct RoundTrip {
+    /// Median.
+    pub p50: u64,
+    /// 99 of 100 are not above this.
+    pub p99: u64,
+}
+
+/// Pages that come and go.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Paging {
+    /// No page was in memory at first, and devices asked for them; otherwise all were.
+    pub demand: bool,
+    /// Pages of 4 KiB that the programs touch.
+    pub pages: u64,
+    /// Frames for them.
+    pub frames: u64,
+    /// Page requests that devices sent.
+    pub page_requests: u64,
+    /// Groups of them.
+    pub groups: u64,
+    /// Their answers.
+    pub responses: Responses,
+    /// Ranges that the operating system had invalidated.
+    pub invalidations: u64,
+    /// Invalidation requests that devices completed for that.
+    pub device_invalidations: u64,
+    /// Pages read in.
+    pub page_ins: u64,
+    /// Pages that lost their frame.
+    pub page_outs: u64,
+    /// ... and had to be written.
+    pub swap_writes: u64,
+    /// Address spaces that exited, once for each bond.
+    pub mm_exits: u64,
+    /// Latency of page requests.
+    pub pr_latency: RoundTrip,
+}
+
+/// What a call of the driver costs.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Cost {
+    /// Clock cycles, on average.
+    pub cycles: u64,
+    /// Accesses of registers and memory that the driver makes, on average.
+    pub operations: u64,
+}
+
+/// What calls of the driver cost.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Costs {
+    /// Bind.
+    pub bind: Cost,
+    /// Unbind.
+    pub unbind: Cost,
+    /// Invalidation of a range, devices included.
+    pub shoot_down: Cost,
+}
+
 /// Latency of translations, in cycles from a request's first valid to its response's.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Latencies {
@@ -50,7 +132,7 @@ pub struct Check {
     pub detail: String,
 }
 
-/// The report of a run. The counts are those of the replay; the isolation checks come after it.
+/// The report of a run. The counts are those of the replay; the isolation checks and the exits come after it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Name of the design.
@@ -67,7 +149,7 @@ pub struct Report {
     pub binds: Vec<Bind>,
     /// Virtual pages that several processes use.
     pub shared_pages: u64,
-    /// Translation requests answered.
+    /// Accesses of the devices.
     pub requests: u64,
     /// Bytes moved.
     pub bytes: u64,
@@ -81,18 +163,27 @@ pub struct Report {
     pub translations_per_cycle: f64,
     /// IOTLB.
     pub iotlb: Iotlb,
+    /// The devices' own caches; without demand paging they have none.
+    pub device_cache: Hits,
     /// Page-table walks.
     pub walks: u64,
     /// Bursts that the IOMMU read from memory.
     pub memory_reads: u64,
-    /// Latency.
+    /// Latency at the translation ports.
     pub latency: Latencies,
+    /// Pages that come and go.
+    #[serde(flatten)]
+    pub paging: Paging,
+    /// What calls of the driver cost.
+    pub costs: Costs,
     /// Simulated clock cycles per second of wall time, everything included.
     pub sim_cycles_per_second: f64,
     /// Responses to nobody.
     pub stray_responses: u64,
     /// Isolation.
     pub isolation: Vec<Check>,
+    /// What was left behind at the end, or happened and must not.
+    pub findings: Vec<String>,
 }
 
 impl Report {
@@ -107,6 +198,7 @@ impl Report {
         problems.extend(counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
         let failed = self.isolation.iter().filter(|check| !check.passed);
         problems.extend(failed.map(|check| format!("not so: {}: {}", check.check, check.detail)));
+        problems.extend(self.findings.iter().cloned());
         problems
     }
 
@@ -157,10 +249,40 @@ impl fmt::Display for Report {
             "IOTLB hit rate",
             format!("{:.2} % ({} of {})", 100.0 * hit_rate, grouped(hits), grouped(lookups)),
         )?;
+        if self.device_cache.lookups > 0 {
+            let Hits { lookups, hits, hit_rate } = self.device_cache;
+            line(
+                "device cache hit rate",
+                format!("{:.2} % ({} of {})", 100.0 * hit_rate, grouped(hits), grouped(lookups)),
+            )?;
+        }
         line("walks", grouped(self.walks))?;
         line("memory reads", grouped(self.memory_reads))?;
         let Latencies { min, p50, p99, max } = self.latency;
         line("latency", format!("min {min}, median {p50}, p99 {p99}, max {max} cycles"))?;
+        if self.paging.demand {
+            let Paging { pages, frames, page_requests, groups, responses, pr_latency, .. } = self.paging;
+            line("pages", format!("{} in {} frames", grouped(pages), grouped(frames)))?;
+            line("page requests", format!("{} in {} groups", grouped(page_requests), grouped(groups)))?;
+            let Responses { success, invalid, failure } = responses;
+            line("responses", format!("success {}, invalid {invalid}, failure {failure}", grouped(success)))?;
+            line(
+                "page request latency",
+                format!("median {}, p99 {} cycles", pr_latency.p50, pr_latency.p99),
+            )?;
+            let Paging { page_ins, page_outs, swap_writes, invalidations, mm_exits, .. } = self.paging;
+            line("page-ins", grouped(page_ins))?;
+            line("page-outs", format!("{}, {} of them written", grouped(page_outs), grouped(swap_writes)))?;
+            line("invalidations", grouped(invalidations))?;
+            line("address-space exits", grouped(mm_exits))?;
+        }
+        for (name, cost) in
+            [("bind", self.costs.bind), ("unbind", self.costs.unbind), ("shoot-down", self.costs.shoot_down)]
+        {
+            if cost.cycles > 0 {
+                line(name, format!("{} cycles, {} driver operations", cost.cycles, cost.operations))?;
+            }
+        }
         line("cycles", grouped(self.cycles))?;
         line("translations per cycle", format!("{:.3}", self.translations_per_cycle))?;
         line("simulated cycles/s", grouped(self.sim_cycles_per_second as u64))?;

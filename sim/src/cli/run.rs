@@ -12,15 +12,17 @@ use std::path::PathBuf;
 #[derive(Args)]
 #[command(after_help = "\
 Each trace becomes a process with page tables in simulated memory, bound to two devices, which replay its accesses with the
-program's own virtual addresses, all at the same time. Every byte is checked against a shadow copy. Then come the
-isolation checks. A run is reproducible: the same arguments give the same cycles.
+program's own virtual addresses, all at the same time. On a design with ATS and page requests no page is in memory at first: the
+devices ask for what they miss, with fewer frames than the programs touch pages. Every byte is checked against a shadow copy. Then come the
+isolation checks, and the processes exit. A run is reproducible: the same arguments give the same cycles.
 
-The exit code is 0 only if no byte was wrong, nothing faulted and all isolation checks held.
+The exit code is 0 only if no byte was wrong, nothing faulted, nothing was left behind and all isolation checks held.
 
 Examples:
   pasidon run --trace traces/sort.trace.gz --trace traces/sqlite.trace.gz
   pasidon run --design tiny --trace traces/gzip.trace.gz --latency 100 --requests 100000
   pasidon run --trace accesses.csv --json report.json
+  pasidon run --trace traces/xz.trace.gz --frames 64 --io 5000
   pasidon run --trace traces/gzip.trace.gz --requests 2000 --waves run.fst")]
 pub struct Run {
     /// A shipped design (tiny, default, large) or a TOML file
@@ -53,6 +55,19 @@ pub struct Run {
     /// Use 2 MiB pages where a program touches much of one
     #[arg(long)]
     huge_pages: bool,
+    /// Have all pages in memory before a device comes, and devices without caches of their own. Always so with designs without page
+    /// requests
+    #[arg(long)]
+    resident: bool,
+    /// Frames for the pages that programs touch; by default seven for ten
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=1_000_000))]
+    frames: Option<u32>,
+    /// Cycles that it takes to read a page in
+    #[arg(long, default_value_t = 0, value_name = "CYCLES", value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    io: u64,
+    /// Translations that a device's own cache holds
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    device_cache: u32,
     /// Decides frames, contents and everything else that is arbitrary
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -95,6 +110,10 @@ impl Run {
             requests: self.requests,
             depth: self.depth,
             huge_pages: self.huge_pages,
+            resident: self.resident,
+            frames: self.frames.map(|frames| frames as usize),
+            io: self.io,
+            cache: self.device_cache as usize,
             mode: self.mode.map(|mode| match mode {
                 Mode::Sv39 => PageTableMode::Sv39,
                 Mode::Sv48 => PageTableMode::Sv48,

@@ -1,152 +1,85 @@
-//! DMA devices: channels that replay accesses through the translation ports and move real data.
+//! The data path of the devices: translation ports, and the accesses to memory that follow.
 //!
-//! A [`Channel`] belongs to a device (device_id) and uses one address space (process_id, the PASID). It sends
-//! its requests to one translation port, several at a time, matches responses by id in whatever order they come, and
-//! then accesses memory at the returned address, some cycles later. Reads are compared with the
-//! shadow ([`Space`]), writes put a pattern into both.
+//! A [`Channel`] belongs to a device (device_id) and uses one address space (process_id, the PASID). Its requests go to one
+//! translation port, several at a time; responses are matched by id in whatever order they come, and memory is then
+//! accessed at the returned address, some cycles later. Channels of a device that speaks ATS go through its [`Endpoint`], which
+//! sends translation requests and translated requests instead. Each access that reaches memory is held against the
+//! [`Truth`], reads are compared with it, and writes put a pattern into both.
 
 use super::memory::Memory;
 use super::random::mix;
-use super::space::Space;
 use super::stats::Counters;
+use super::truth::{Reached, Truth};
+use crate::endpoint::{
+    Access, Begin, Channel, Completion, Endpoint, Kind, Outcome, Question, Request, Translation,
+};
 use crate::model::ports::{MAX_PORTS, Out, ReqIn, ReqOut};
 use std::collections::VecDeque;
-use std::ops::Range;
-use std::sync::Arc;
 
-/// One translation request and the access that follows it. Stays inside a 4 KiB page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Virtual address.
-    pub va: u64,
-    /// Number of the page in the channel's [`Space`]; ignored when it has none.
-    pub page: u32,
-    /// Bytes, 1 to 4096.
-    pub length: u16,
-    /// Store, not load.
-    pub write: bool,
-    /// Instruction fetch (a load with execute permission).
-    pub exec: bool,
+/// Encodings of `req<i>_at`.
+mod at {
+    pub const UNTRANSLATED: u64 = 0;
+    pub const TRANSLATION_REQUEST: u64 = 1;
+    pub const TRANSLATED: u64 = 2;
 }
 
-/// A stream of requests of one device in one address space.
-#[derive(Clone, Debug)]
-pub struct Channel {
-    /// Who.
-    pub device_id: u32,
-    /// PASID; `None` for requests without one.
-    pub process_id: Option<u32>,
-    /// Asks for supervisor privilege.
-    pub privileged: bool,
-    /// Translation port.
-    pub port: usize,
-    /// Index of the [`Space`] that the data is checked against; `None` for accesses that are only observed.
-    pub space: Option<usize>,
-    /// What to do, in order.
-    pub requests: Arc<[Request]>,
-    /// The part of `requests` that is sent, round and round.
-    pub window: Range<usize>,
-    /// How many requests are still to be sent.
-    pub remaining: u64,
-    /// Requests under way at a time, at least 1.
-    pub depth: u32,
-    /// Keep an [`Outcome`] per request.
-    pub observe: bool,
-    pub(super) next: usize,
-    pub(super) outstanding: u32,
+/// A channel at work.
+struct Stream {
+    channel: Channel,
+    /// Index of its endpoint in [`Dma::endpoints`].
+    endpoint: Option<usize>,
+    next: usize,
+    outstanding: u32,
 }
 
-impl Channel {
-    /// A channel that sends all `requests` once, up to eight at a time.
-    pub fn new(
-        device_id: u32,
-        process_id: Option<u32>,
-        port: usize,
-        space: Option<usize>,
-        requests: Arc<[Request]>,
-    ) -> Channel {
-        let window = 0..requests.len();
-        let remaining = requests.len() as u64;
-        Channel {
-            device_id,
-            process_id,
-            privileged: false,
-            port,
-            space,
-            requests,
-            window,
-            remaining,
-            depth: 8,
-            observe: false,
-            next: 0,
-            outstanding: 0,
-        }
+impl Stream {
+    fn is_done(&self) -> bool {
+        self.channel.remaining == 0 && self.outstanding == 0
     }
 }
 
-/// What became of an observed request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// The request.
-    pub request: Request,
-    /// Status of the response: 0 success, 1 abort.
-    pub status: u64,
-    /// Cause of a fault, or 0.
-    pub cause: u64,
-    /// Translated address.
-    pub spa: u64,
-    /// Cycles from the request's first valid to the response's.
-    pub latency: u64,
-    /// The cycle in which the response came.
-    pub cycle: u64,
-    /// The data that was read or written; empty after a fault.
-    pub data: Vec<u8>,
-}
-
-impl Outcome {
-    /// Whether the access was allowed.
-    pub fn is_success(&self) -> bool {
-        self.status == 0 && self.cause == 0
-    }
+/// What a request on a port is for.
+#[derive(Clone, Copy, Debug)]
+enum Purpose {
+    /// An access of a channel; of an endpoint's channel also the number of the flight.
+    Access(Access, Option<(u16, u64)>),
+    /// A translation request of an endpoint.
+    Question(u16, Question),
 }
 
 #[derive(Clone, Copy)]
 struct Slot {
-    request: Request,
-    channel: u16,
+    purpose: Purpose,
     offered: u64,
     serial: u64,
 }
 
-const VACANT: Slot = Slot {
-    request: Request { va: 0, page: 0, length: 0, write: false, exec: false },
-    channel: u16::MAX,
-    offered: 0,
-    serial: 0,
-};
-
 struct Port {
     /// Id of the request on offer.
     offer: Option<u16>,
-    slots: Vec<Slot>,
+    slots: Vec<Option<Slot>>,
     free: Vec<u16>,
-    channels: Vec<u16>,
+    streams: Vec<u16>,
     next: usize,
 }
 
 struct DataAccess {
-    slot: Slot,
+    access: Access,
+    flight: Option<(u16, u64)>,
+    serial: u64,
     spa: u64,
     latency: u64,
     due: u64,
     cycle: u64,
 }
 
-/// All DMA devices of the machine.
+/// The devices of the machine.
 pub struct Dma {
-    /// Shadows, indexed by [`Channel::space`].
-    pub spaces: Vec<Space>,
-    channels: Vec<Channel>,
+    /// Devices that speak ATS and PRI.
+    pub endpoints: Vec<Endpoint>,
+    streams: Vec<Option<Stream>>,
+    vacant: Vec<u16>,
+    busy: usize,
     ports: Vec<Port>,
     data: VecDeque<DataAccess>,
     data_latency: u64,
@@ -156,10 +89,6 @@ pub struct Dma {
     serial: u64,
     seed: u64,
     outcomes: Vec<Outcome>,
-    /// Memory that no access may reach any more.
-    pub forbidden: Vec<Range<u64>>,
-    /// Accesses that reached forbidden memory.
-    pub trespasses: u64,
 }
 
 /// The most requests that a port ever has under way, whatever its id width allows.
@@ -172,14 +101,16 @@ impl Dma {
         let ids = MAX_IDS.min(1 << id_width.min(16));
         let port = || Port {
             offer: None,
-            slots: vec![VACANT; ids],
+            slots: vec![None; ids],
             free: (0..ids as u16).rev().collect(),
-            channels: Vec::new(),
+            streams: Vec::new(),
             next: 0,
         };
         Dma {
-            spaces: Vec::new(),
-            channels: Vec::new(),
+            endpoints: Vec::new(),
+            streams: Vec::new(),
+            vacant: Vec::new(),
+            busy: 0,
             ports: (0..(ports as usize).min(MAX_PORTS)).map(|_| port()).collect(),
             data: VecDeque::with_capacity(1024),
             data_latency: u64::from(data_latency.max(1)),
@@ -189,8 +120,6 @@ impl Dma {
             serial: 0,
             seed,
             outcomes: Vec::new(),
-            forbidden: Vec::new(),
-            trespasses: 0,
         }
     }
 
@@ -205,39 +134,115 @@ impl Dma {
         self.ports.len()
     }
 
-    /// Adds a channel; its port is taken modulo the number of ports. Returns its index.
-    pub fn add(&mut self, mut channel: Channel) -> usize {
-        channel.port %= self.ports.len().max(1);
-        channel.outstanding = 0;
-        channel.next = channel.window.start;
-        if channel.window.is_empty() {
-            channel.remaining = 0;
-        }
-        let index = self.channels.len();
-        self.ports[channel.port].channels.push(index as u16);
-        self.channels.push(channel);
-        index
+    /// The endpoint of a device.
+    pub fn endpoint(&mut self, device_id: u32) -> Option<&mut Endpoint> {
+        self.endpoints.iter_mut().find(|endpoint| endpoint.device_id == device_id)
     }
 
-    /// Forgets all channels. Only when [`is_idle`](Self::is_idle).
-    pub fn clear(&mut self) {
-        self.channels.clear();
-        for port in &mut self.ports {
-            port.channels.clear();
-            port.next = 0;
+    /// Adds a channel; its port is taken modulo the number of ports. It is forgotten when all its requests have been answered.
+    pub fn add(&mut self, mut channel: Channel) {
+        let endpoint = self.endpoints.iter().position(|endpoint| endpoint.device_id == channel.device_id);
+        let endpoint = endpoint.filter(|_| channel.kind == Kind::Ats);
+        if let Some(endpoint) = endpoint {
+            channel.port = self.endpoints[endpoint].port;
         }
+        channel.port %= self.ports.len().max(1);
+        if channel.window.is_empty() || channel.remaining == 0 {
+            return;
+        }
+        let (port, next) = (channel.port, channel.window.start);
+        let stream = Some(Stream { channel, endpoint, next, outstanding: 0 });
+        let index = match self.vacant.pop() {
+            Some(index) => {
+                self.streams[usize::from(index)] = stream;
+                index
+            }
+            None => {
+                self.streams.push(stream);
+                self.streams.len() as u16 - 1
+            }
+        };
+        self.busy += 1;
+        self.ports[port].streams.push(index);
     }
 
     /// Tells all channels to send nothing more; what is under way goes on.
     pub fn stop(&mut self) {
-        for channel in &mut self.channels {
-            channel.remaining = 0;
+        self.stop_where(|_| true);
+    }
+
+    fn stop_where(&mut self, which: impl Fn(&Channel) -> bool) {
+        for index in 0..self.streams.len() {
+            if let Some(stream) = &mut self.streams[index]
+                && which(&stream.channel)
+            {
+                stream.channel.remaining = 0;
+                self.retire(index as u16);
+            }
+        }
+    }
+
+    /// A device stops using an address space, as far as it can: see [`Endpoint::stop`].
+    pub fn stop_device_in(&mut self, device_id: u32, process_id: u32, marker: bool, truth: &mut Truth) {
+        self.stop_where(|channel| (channel.device_id, channel.process_id) == (device_id, Some(process_id)));
+        if let Some(endpoint) = self.endpoint(device_id) {
+            let dropped = endpoint.stop(Some(process_id), marker);
+            self.drop_all(dropped, truth);
+        }
+    }
+
+    /// A device is reset, or, if `removed`, lost.
+    pub fn reset_device(&mut self, device_id: u32, removed: bool, truth: &mut Truth) {
+        self.stop_where(|channel| channel.device_id == device_id);
+        if let Some(endpoint) = self.endpoint(device_id) {
+            let dropped = if removed { endpoint.remove() } else { endpoint.reset() };
+            self.drop_all(dropped, truth);
+        }
+    }
+
+    fn drop_all(&mut self, accesses: Vec<Access>, truth: &mut Truth) {
+        for Access { channel, request, .. } in accesses {
+            self.finish(channel, request, truth);
+        }
+    }
+
+    /// One request less of a channel.
+    fn finish(&mut self, index: u16, request: Request, truth: &mut Truth) {
+        let Some(stream) = &mut self.streams[usize::from(index)] else { return };
+        stream.outstanding -= 1;
+        if let Some(space) = stream.channel.space {
+            truth.release(space, request.va, request.length, request.write);
+        }
+        self.retire(index);
+    }
+
+    fn retire(&mut self, index: u16) {
+        let place = &mut self.streams[usize::from(index)];
+        if let Some(stream) = place.take_if(|stream| stream.is_done()) {
+            let port = &mut self.ports[stream.channel.port];
+            port.streams.retain(|&other| other != index);
+            port.next = 0;
+            self.vacant.push(index);
+            self.busy -= 1;
         }
     }
 
     /// Nothing to send, nothing under way.
     pub fn is_idle(&self) -> bool {
-        self.data.is_empty() && self.channels.iter().all(|c| c.remaining == 0 && c.outstanding == 0)
+        self.busy == 0
+    }
+
+    /// Whether a device has no access under way and nothing to say in an address space.
+    pub fn is_idle_in(&self, device_id: u32, process_id: u32) -> bool {
+        let mine = |stream: &Stream| {
+            (stream.channel.device_id, stream.channel.process_id) == (device_id, Some(process_id))
+        };
+        !self.streams.iter().flatten().any(mine)
+            && self
+                .endpoints
+                .iter()
+                .filter(|endpoint| endpoint.device_id == device_id)
+                .all(|endpoint| endpoint.is_idle_in(Some(process_id)))
     }
 
     /// Takes the outcomes of observed channels, oldest first.
@@ -253,16 +258,23 @@ impl Dma {
         out: &Out,
         input: &mut [ReqIn; MAX_PORTS],
         memory: &mut Memory,
+        truth: &mut Truth,
         counters: &mut Counters,
     ) {
         while self.data.front().is_some_and(|access| access.due <= now) {
             if let Some(access) = self.data.pop_front() {
-                self.access(access, memory, counters);
+                self.access(access, memory, truth, counters);
+            }
+        }
+        for index in 0..self.endpoints.len() {
+            if self.endpoints[index].is_busy() {
+                self.endpoints[index].tick(now);
+                self.give_up(index, now, truth, counters);
             }
         }
         for (port, (out, input)) in out.req.iter().zip(input).enumerate().take(self.ports.len()) {
-            self.response(now, port, out, input, counters);
-            self.request(now, port, out, input);
+            self.response(now, port, out, input, truth, counters);
+            self.request(now, port, out, input, truth);
         }
     }
 
@@ -282,54 +294,109 @@ impl Dma {
         drained
     }
 
+    /// Accesses that an endpoint has given up fail.
+    fn give_up(&mut self, endpoint: usize, now: u64, truth: &mut Truth, counters: &mut Counters) {
+        for given_up in self.endpoints[endpoint].take_given_up() {
+            let Access { channel, request, begun } = given_up.access;
+            counters.requests += 1;
+            counters.faults += 1;
+            if self.streams[usize::from(channel)].as_ref().is_some_and(|stream| stream.channel.observe) {
+                self.outcomes.push(Outcome {
+                    request,
+                    status: 1,
+                    cause: given_up.cause,
+                    refused: given_up.refused,
+                    spa: 0,
+                    latency: now - begun,
+                    cycle: now,
+                    data: Vec::new(),
+                });
+            }
+            self.finish(channel, request, truth);
+        }
+    }
+
     #[inline]
-    fn response(&mut self, now: u64, port: usize, out: &ReqOut, input: &mut ReqIn, counters: &mut Counters) {
+    fn response(
+        &mut self,
+        now: u64,
+        port: usize,
+        out: &ReqOut,
+        input: &mut ReqIn,
+        truth: &mut Truth,
+        counters: &mut Counters,
+    ) {
         input.rsp_ready = 1;
         if out.rsp_valid == 0 {
             return;
         }
         let place = &mut self.ports[port];
         let id = out.rsp_id as usize;
-        let Some(slot) = place.slots.get_mut(id).filter(|slot| slot.channel != u16::MAX) else {
+        let Some(slot) = place.slots.get_mut(id).and_then(Option::take) else {
             counters.strays += 1;
             return;
         };
-        let answered = std::mem::replace(slot, VACANT);
         place.free.push(id as u16);
-        let latency = now - answered.offered;
+        let latency = now - slot.offered;
         counters.latency.record(latency);
-        counters.requests += 1;
+        let (access, flight) = match slot.purpose {
+            Purpose::Access(access, flight) => (access, flight),
+            Purpose::Question(endpoint, question) => {
+                let completion = if out.rsp_status == 0 {
+                    Completion::Success(Translation {
+                        page: out.rsp_spa,
+                        shift: out.rsp_size.clamp(12, 63) as u8,
+                        read: out.rsp_r != 0,
+                        write: out.rsp_w != 0,
+                        exec: out.rsp_x != 0,
+                        untranslated: out.rsp_untranslated != 0,
+                    })
+                } else {
+                    Completion::Refused(out.rsp_cause)
+                };
+                self.endpoints[usize::from(endpoint)].answer(&question, completion);
+                self.give_up(endpoint.into(), now, truth, counters);
+                return;
+            }
+        };
         if out.rsp_status == 0 && out.rsp_cause == 0 {
             let due = now + self.data_latency;
-            self.data.push_back(DataAccess { slot: answered, spa: out.rsp_spa, latency, due, cycle: now });
+            let (serial, spa) = (slot.serial, out.rsp_spa);
+            self.data.push_back(DataAccess { access, flight, serial, spa, latency, due, cycle: now });
             self.queued += 1;
             return;
         }
+        counters.requests += 1;
         counters.faults += 1;
-        let channel = &mut self.channels[usize::from(answered.channel)];
-        channel.outstanding -= 1;
-        let request = answered.request;
-        if let Some(space) = channel.space {
-            self.spaces[space].release(request.va, request.length, request.write);
-        }
-        if channel.observe {
+        self.landed(flight);
+        let request = access.request;
+        if self.streams[usize::from(access.channel)].as_ref().is_some_and(|stream| stream.channel.observe) {
             let (status, cause, spa) = (out.rsp_status, out.rsp_cause, out.rsp_spa);
+            let data = Vec::new();
             self.outcomes.push(Outcome {
                 request,
                 status,
                 cause,
+                refused: None,
                 spa,
                 latency,
                 cycle: now,
-                data: Vec::new(),
+                data,
             });
+        }
+        self.finish(access.channel, request, truth);
+    }
+
+    fn landed(&mut self, flight: Option<(u16, u64)>) {
+        if let Some((endpoint, number)) = flight {
+            self.endpoints[usize::from(endpoint)].landed(number);
         }
     }
 
     #[inline]
-    fn request(&mut self, now: u64, port: usize, out: &ReqOut, input: &mut ReqIn) {
+    fn request(&mut self, now: u64, port: usize, out: &ReqOut, input: &mut ReqIn, truth: &mut Truth) {
         if self.ports[port].offer.is_none() {
-            self.offer(now, port, input);
+            self.offer(now, port, input, truth);
         }
         let place = &mut self.ports[port];
         input.valid = u64::from(place.offer.is_some());
@@ -338,64 +405,150 @@ impl Dma {
         }
     }
 
-    /// Chooses the next request of a port, channels in turn.
+    /// Chooses the next request of a port: what endpoints have ready first, then channels in turn.
     #[inline]
-    fn offer(&mut self, now: u64, port: usize, input: &mut ReqIn) {
+    fn offer(&mut self, now: u64, port: usize, input: &mut ReqIn, truth: &mut Truth) {
+        let Some(&id) = self.ports[port].free.last() else { return };
+        let chosen = self.from_endpoints(port).or_else(|| self.from_streams(now, port, truth));
+        let Some(chosen) = chosen else { return };
         let place = &mut self.ports[port];
-        let Some(&id) = place.free.last() else { return };
-        let count = place.channels.len();
+        place.free.pop();
+        self.serial += 1;
+        place.slots[usize::from(id)] =
+            Some(Slot { purpose: chosen.purpose, offered: now, serial: self.serial });
+        place.offer = Some(id);
+        input.id = u64::from(id);
+        input.device_id = u64::from(chosen.device_id);
+        input.pid_valid = u64::from(chosen.process_id.is_some());
+        input.process_id = u64::from(chosen.process_id.unwrap_or(0));
+        input.privileged = u64::from(chosen.privileged);
+        input.exec = u64::from(chosen.exec);
+        input.write = u64::from(chosen.write);
+        input.at = chosen.at;
+        input.iova = chosen.iova;
+    }
+
+    fn from_endpoints(&mut self, port: usize) -> Option<Chosen> {
+        for index in 0..self.endpoints.len() {
+            let endpoint = &mut self.endpoints[index];
+            if endpoint.port != port {
+                continue;
+            }
+            if let Some(question) = endpoint.take_question() {
+                return Some(Chosen {
+                    purpose: Purpose::Question(index as u16, question),
+                    device_id: endpoint.device_id,
+                    process_id: question.tag,
+                    privileged: false,
+                    write: question.write,
+                    exec: question.exec,
+                    at: at::TRANSLATION_REQUEST,
+                    iova: question.page << 12,
+                });
+            }
+            while let Some((tag, access)) = endpoint.take_ready() {
+                if let Begin::Send { address, translated, flight } = endpoint.begin(tag, access) {
+                    let device_id = endpoint.device_id;
+                    let flight = (index as u16, flight);
+                    return Some(Chosen::access(device_id, tag, access, address, translated, flight));
+                }
+            }
+        }
+        None
+    }
+
+    fn from_streams(&mut self, now: u64, port: usize, truth: &mut Truth) -> Option<Chosen> {
+        let place = &mut self.ports[port];
+        let count = place.streams.len();
         for turn in 0..count {
             let position =
                 if place.next + turn < count { place.next + turn } else { place.next + turn - count };
-            let index = place.channels[position];
-            let channel = &mut self.channels[usize::from(index)];
-            if channel.outstanding >= channel.depth || channel.remaining == 0 {
+            let index = place.streams[position];
+            let Some(stream) = &mut self.streams[usize::from(index)] else { continue };
+            let channel = &mut stream.channel;
+            if stream.outstanding >= channel.depth || channel.remaining == 0 {
                 continue;
             }
-            let request = channel.requests[channel.next];
+            let request = channel.requests[stream.next];
             if let Some(space) = channel.space
-                && !self.spaces[space].hold(request.va, request.length, request.write)
+                && !truth.hold(space, request.va, request.length, request.write)
             {
                 continue;
             }
             channel.remaining -= 1;
-            channel.next += 1;
-            if channel.next == channel.window.end {
-                channel.next = channel.window.start;
+            stream.next += 1;
+            if stream.next == channel.window.end {
+                stream.next = channel.window.start;
             }
-            channel.outstanding += 1;
+            stream.outstanding += 1;
             place.next = if position + 1 == count { 0 } else { position + 1 };
-            place.free.pop();
-            self.serial += 1;
-            place.slots[usize::from(id)] =
-                Slot { request, channel: index, offered: now, serial: self.serial };
-            place.offer = Some(id);
-            input.id = u64::from(id);
-            input.device_id = u64::from(channel.device_id);
-            input.pid_valid = u64::from(channel.process_id.is_some());
-            input.process_id = u64::from(channel.process_id.unwrap_or(0));
-            input.privileged = u64::from(channel.privileged);
-            input.exec = u64::from(request.exec);
-            input.write = u64::from(request.write);
-            input.at = 0;
-            input.iova = request.va;
-            return;
+            let access = Access { channel: index, request, begun: now };
+            let (device_id, process_id) = (channel.device_id, channel.process_id);
+            match stream.endpoint {
+                None => {
+                    let forged = channel.kind == Kind::Forged;
+                    return Some(Chosen {
+                        purpose: Purpose::Access(access, None),
+                        device_id,
+                        process_id,
+                        privileged: channel.privileged,
+                        write: request.write,
+                        exec: request.exec,
+                        at: if forged { at::TRANSLATED } else { at::UNTRANSLATED },
+                        iova: request.va,
+                    });
+                }
+                Some(endpoint) => {
+                    if let Begin::Send { address, translated, flight } =
+                        self.endpoints[endpoint].begin(process_id, access)
+                    {
+                        let flight = (endpoint as u16, flight);
+                        return Some(Chosen::access(
+                            device_id, process_id, access, address, translated, flight,
+                        ));
+                    }
+                }
+            }
         }
+        None
     }
 
     /// Moves the data of a translated access.
-    fn access(&mut self, access: DataAccess, memory: &mut Memory, counters: &mut Counters) {
+    fn access(
+        &mut self,
+        access: DataAccess,
+        memory: &mut Memory,
+        truth: &mut Truth,
+        counters: &mut Counters,
+    ) {
         self.done += 1;
-        let Slot { request, channel, serial, .. } = access.slot;
-        let channel = &mut self.channels[usize::from(channel)];
-        channel.outstanding -= 1;
+        let DataAccess {
+            access: Access { channel: index, request, .. },
+            flight,
+            serial,
+            spa,
+            latency,
+            cycle,
+            ..
+        } = access;
+        self.landed(flight);
+        counters.requests += 1;
+        let Some(stream) = &self.streams[usize::from(index)] else { return };
+        let channel = &stream.channel;
         let length = usize::from(request.length);
-        let range = access.spa..access.spa.saturating_add(length as u64);
-        if self.forbidden.iter().any(|f| f.start < range.end && range.start < f.end) {
-            self.trespasses += 1;
-        }
+        let reached = Reached {
+            cycle,
+            device_id: channel.device_id,
+            process_id: channel.process_id,
+            va: request.va,
+            spa,
+            length: request.length,
+            write: request.write,
+            exec: request.exec,
+        };
+        let content = truth.access(&reached);
         let mut observed = Vec::new();
-        match memory.slice_mut(access.spa, length) {
+        match memory.slice_mut(spa, length) {
             None => counters.mismatches += length as u64,
             Some(bytes) => {
                 if request.write {
@@ -404,25 +557,66 @@ impl Dma {
                 if channel.observe {
                     observed = bytes.to_vec();
                 }
-                if let Some(space) = channel.space {
-                    let shadow =
-                        self.spaces[space].bytes_mut(request.page, request.va as usize & 0xfff, length);
-                    if request.write {
-                        shadow.copy_from_slice(bytes);
-                    } else if shadow != bytes {
+                match content {
+                    Some(content) if request.write => content.copy_from_slice(bytes),
+                    Some(content) if content != bytes => {
                         counters.mismatches +=
-                            shadow.iter().zip(bytes.iter()).filter(|(a, b)| a != b).count() as u64;
+                            content.iter().zip(bytes.iter()).filter(|(a, b)| a != b).count() as u64;
                     }
+                    _ => {}
                 }
             }
         }
         counters.bytes += length as u64;
-        if let Some(space) = channel.space {
-            self.spaces[space].release(request.va, request.length, request.write);
-        }
         if channel.observe {
-            let DataAccess { spa, latency, cycle, .. } = access;
-            self.outcomes.push(Outcome { request, status: 0, cause: 0, spa, latency, cycle, data: observed });
+            let data = observed;
+            self.outcomes.push(Outcome {
+                request,
+                status: 0,
+                cause: 0,
+                refused: None,
+                spa,
+                latency,
+                cycle,
+                data,
+            });
+        }
+        self.finish(index, request, truth);
+    }
+}
+
+/// A request chosen to be offered.
+struct Chosen {
+    purpose: Purpose,
+    device_id: u32,
+    process_id: Option<u32>,
+    privileged: bool,
+    write: bool,
+    exec: bool,
+    at: u64,
+    iova: u64,
+}
+
+impl Chosen {
+    /// An access that an endpoint sends.
+    fn access(
+        device_id: u32,
+        process_id: Option<u32>,
+        access: Access,
+        iova: u64,
+        translated: bool,
+        flight: (u16, u64),
+    ) -> Chosen {
+        Chosen {
+            purpose: Purpose::Access(access, Some(flight)),
+            device_id,
+            // Translated requests name no process: the address says it all.
+            process_id: process_id.filter(|_| !translated),
+            privileged: false,
+            write: access.request.write,
+            exec: access.request.exec && !translated,
+            at: if translated { at::TRANSLATED } else { at::UNTRANSLATED },
+            iova,
         }
     }
 }

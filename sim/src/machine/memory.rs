@@ -21,6 +21,9 @@ pub struct Memory {
     ranges: Vec<(u64, u64)>,
     frames: Vec<u64>,
     huge_frames: Vec<u64>,
+    /// What the driver has, (start, length), in the order of allocation.
+    driver: Vec<(u64, u64)>,
+    frames_used: usize,
 }
 
 impl Memory {
@@ -35,7 +38,15 @@ impl Memory {
         random.shuffle(&mut frames);
         random.shuffle(&mut huge_frames);
         let ranges = vec![(base, driver_end - base)];
-        Memory { base, bytes: vec![0; bytes as usize], ranges, frames, huge_frames }
+        Memory {
+            base,
+            bytes: vec![0; bytes as usize],
+            ranges,
+            frames,
+            huge_frames,
+            driver: Vec::new(),
+            frames_used: 0,
+        }
     }
 
     fn offset(&self, address: u64, length: usize) -> Option<usize> {
@@ -88,6 +99,7 @@ impl Memory {
             }
         }
         self.slice_mut(start, bytes as usize)?.fill(GARBAGE);
+        self.driver.push((start, bytes));
         Some(start)
     }
 
@@ -96,6 +108,7 @@ impl Memory {
         let bytes = bytes.max(1).next_multiple_of(8);
         let Some(memory) = self.slice_mut(start, bytes as usize) else { return };
         memory.fill(GARBAGE);
+        self.driver.retain(|&known| known != (start, bytes));
         let index = self.ranges.partition_point(|&(s, _)| s < start);
         self.ranges.insert(index, (start, bytes));
         if index + 1 < self.ranges.len() && start + bytes == self.ranges[index + 1].0 {
@@ -106,24 +119,37 @@ impl Memory {
         }
     }
 
+    /// What the driver has allocated and not freed, (start, length), in the order of allocation.
+    pub fn allocations(&self) -> &[(u64, u64)] {
+        &self.driver
+    }
+
     /// A free 4 KiB frame, not cleared.
     pub fn alloc_frame(&mut self) -> Option<u64> {
-        self.frames.pop()
+        let frame = self.frames.pop()?;
+        self.frames_used += 1;
+        Some(frame)
     }
 
     /// A free 2 MiB frame, not cleared.
     pub fn alloc_huge_frame(&mut self) -> Option<u64> {
-        self.huge_frames.pop()
+        let frame = self.huge_frames.pop()?;
+        self.frames_used += 1;
+        Some(frame)
     }
 
-    /// Takes back a frame of either size.
+    /// Takes back a frame of either size, and spoils it: whoever still uses it will notice.
     pub fn free_frame(&mut self, frame: u64, bytes: u64) {
+        if let Some(memory) = self.slice_mut(frame, bytes as usize) {
+            memory.fill(GARBAGE);
+        }
+        self.frames_used -= 1;
         if bytes == HUGE_PAGE { self.huge_frames.push(frame) } else { self.frames.push(frame) }
     }
 
-    /// Whether every free frame still has the zeroes that memory starts with. True only until a frame is first reused.
-    pub fn free_frames_untouched(&self) -> bool {
-        self.frames.iter().all(|&f| self.slice(f, PAGE as usize).is_some_and(|b| b.iter().all(|&x| x == 0)))
+    /// Frames of either size that were handed out and have not come back.
+    pub fn frames_used(&self) -> usize {
+        self.frames_used
     }
 
     /// Lowest address of memory.

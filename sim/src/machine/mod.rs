@@ -1,4 +1,4 @@
-//! The simulated machine around one IOMMU: CPU side of the registers, memory, DMA devices, processes, and the clock.
+//! The simulated machine around one IOMMU: CPU side of the registers, memory, devices, root port, and the clock.
 //!
 //! [`Machine::step`] is one clock cycle. The model's outputs of a cycle are known before its inputs are chosen, so
 //! that every handshake is decided on the Rust side, from this cycle's `valid` and `ready`.
@@ -7,21 +7,22 @@ pub mod axi_lite;
 pub mod dma;
 pub mod dram;
 pub mod memory;
+pub mod messages;
 pub mod platform;
-pub mod process;
 pub mod random;
-pub mod space;
 pub mod stats;
+pub mod truth;
 
-pub use dma::{Channel, Dma, Outcome, Request};
+pub use dma::Dma;
 pub use dram::{Dram, Failure, Timing};
 pub use memory::Memory;
+pub use messages::RootPort;
 pub use platform::SimPlatform;
-pub use process::{MapError, Permissions, Process};
 pub use random::Random;
-pub use space::Space;
 pub use stats::{Counters, Latency};
+pub use truth::Truth;
 
+use crate::endpoint::{Channel, Outcome};
 use crate::model::{Model, ModelError};
 use axi_lite::AxiLite;
 use pasidon_rtl::design::Design;
@@ -88,8 +89,14 @@ pub struct Machine {
     pub memory: Memory,
     /// Devices.
     pub dma: Dma,
+    /// Messages from and to devices.
+    pub root_port: RootPort,
+    /// What must be so.
+    pub truth: Truth,
     /// Since [`reset_counters`](Self::reset_counters).
     pub counters: Counters,
+    /// Register accesses, and loads and stores of memory, that the driver has made.
+    pub driver_operations: u64,
     counted_reads: u64,
     counted_writes: u64,
     now: u64,
@@ -102,13 +109,17 @@ impl Machine {
         let mut random = Random::new(config.seed);
         let memory = Memory::new(design.pas, config.memory_bytes, &mut random);
         model.reset(4);
+        let dma = Dma::new(design.ports, design.id_width, config.data_latency, random.word());
         Machine {
             model,
             axil: AxiLite::default(),
             dram: Dram::new(config.timing),
             memory,
-            dma: Dma::new(design.ports, design.id_width, config.data_latency, random.word()),
+            dma,
+            root_port: RootPort::new(random.word()),
+            truth: Truth::default(),
             counters: Counters::default(),
+            driver_operations: 0,
             counted_reads: 0,
             counted_writes: 0,
             now: 0,
@@ -119,11 +130,12 @@ impl Machine {
     /// One clock cycle.
     #[inline]
     pub fn step(&mut self) {
-        let Machine { model, axil, dram, memory, dma, counters, now, .. } = self;
+        let Machine { model, axil, dram, memory, dma, root_port, truth, counters, now, .. } = self;
         let (out, input) = (&model.output, &mut model.input);
         dram.cycle(*now, &out.axi, &mut input.axi, memory);
         axil.cycle(&out.axil, &mut input.axil);
-        dma.cycle(*now, out, &mut input.req, memory, counters);
+        dma.cycle(*now, out, &mut input.req, memory, truth, counters);
+        root_port.cycle(*now, &out.message, &mut input.message, &mut dma.endpoints, truth);
         input.drain_ready = u64::from(dma.drained(out.drain_valid != 0));
         if out.ev_lookup | out.ev_hit | out.ev_walk | out.ev_fault != 0 {
             counters.lookups += u64::from(out.ev_lookup.count_ones());

@@ -25,21 +25,30 @@ impl SimPlatform {
     }
 }
 
+impl SimPlatform {
+    /// The machine, for an operation of the driver.
+    fn operation(&self) -> MutexGuard<'_, Machine> {
+        let mut machine = self.machine();
+        machine.driver_operations += 1;
+        machine
+    }
+}
+
 impl Platform for SimPlatform {
     fn read32(&self, offset: u32) -> u32 {
-        self.machine().read_register(offset, 4) as u32
+        self.operation().read_register(offset, 4) as u32
     }
 
     fn read64(&self, offset: u32) -> u64 {
-        self.machine().read_register(offset, 8)
+        self.operation().read_register(offset, 8)
     }
 
     fn write32(&self, offset: u32, value: u32) {
-        self.machine().write_register(offset, value.into(), 4);
+        self.operation().write_register(offset, value.into(), 4);
     }
 
     fn write64(&self, offset: u32, value: u64) {
-        self.machine().write_register(offset, value, 8);
+        self.operation().write_register(offset, value, 8);
     }
 
     fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
@@ -52,11 +61,11 @@ impl Platform for SimPlatform {
 
     fn load64(&self, paddr: u64) -> u64 {
         // What a CPU's bus returns where there is nothing.
-        self.machine().memory.load(paddr).unwrap_or(u64::MAX)
+        self.operation().memory.load(paddr).unwrap_or(u64::MAX)
     }
 
     fn store64(&self, paddr: u64, value: u64) {
-        self.machine().memory.store(paddr, value);
+        self.operation().memory.store(paddr, value);
     }
 
     fn fence(&self) {

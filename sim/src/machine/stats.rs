@@ -1,9 +1,12 @@
 //! What a run counts.
 
-/// A histogram of latencies in cycles, exact below [`EXACT`](Self::EXACT).
+use std::collections::BTreeMap;
+
+/// A histogram of latencies in cycles. Those below [`DENSE`](Self::DENSE) are quick to count.
 #[derive(Clone, Debug)]
 pub struct Latency {
     counts: Vec<u64>,
+    long: BTreeMap<u64, u64>,
     total: u64,
     min: u64,
     max: u64,
@@ -11,18 +14,21 @@ pub struct Latency {
 
 impl Default for Latency {
     fn default() -> Latency {
-        Latency { counts: vec![0; Self::EXACT], total: 0, min: u64::MAX, max: 0 }
+        Latency { counts: vec![0; Self::DENSE], long: BTreeMap::new(), total: 0, min: u64::MAX, max: 0 }
     }
 }
 
 impl Latency {
-    /// Latencies from here on share a place; the maximum is kept exactly.
-    pub const EXACT: usize = 1 << 14;
+    /// Latencies from here on are rare.
+    pub const DENSE: usize = 1 << 12;
 
     /// Counts one.
     #[inline]
     pub fn record(&mut self, cycles: u64) {
-        self.counts[(cycles as usize).min(Self::EXACT - 1)] += 1;
+        match self.counts.get_mut(cycles as usize) {
+            Some(count) => *count += 1,
+            None => *self.long.entry(cycles).or_default() += 1,
+        }
         self.total += 1;
         self.min = self.min.min(cycles);
         self.max = self.max.max(cycles);
@@ -42,18 +48,29 @@ impl Latency {
     pub fn quantile(&self, part: f64) -> u64 {
         let wanted = ((self.total as f64 * part).ceil() as u64).max(1);
         let mut seen = 0;
-        for (cycles, count) in self.counts.iter().enumerate() {
+        for (cycles, count) in self.iter() {
             seen += count;
             if seen >= wanted {
-                return if cycles == Self::EXACT - 1 { self.max } else { cycles as u64 };
+                return cycles;
             }
         }
         self.max
     }
 
-    /// (cycles, how many), for all that occurred.
+    /// (cycles, how many), for all that occurred, shortest first.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.counts.iter().enumerate().filter(|(_, n)| **n > 0).map(|(cycles, n)| (cycles as u64, *n))
+        let short =
+            self.counts.iter().enumerate().filter(|(_, n)| **n > 0).map(|(cycles, n)| (cycles as u64, *n));
+        short.chain(self.long.iter().map(|(&cycles, &n)| (cycles, n)))
+    }
+
+    /// Adds what another histogram has counted.
+    pub fn add(&mut self, other: &Latency) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(mine, theirs)| *mine += theirs);
+        other.long.iter().for_each(|(&cycles, n)| *self.long.entry(cycles).or_default() += n);
+        self.total += other.total;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
     }
 }
 
@@ -62,7 +79,7 @@ impl Latency {
 pub struct Counters {
     /// Clock cycles.
     pub cycles: u64,
-    /// Translation requests that were answered.
+    /// Accesses of devices that have come to an end.
     pub requests: u64,
     /// ... with a fault.
     pub faults: u64,
@@ -100,5 +117,8 @@ mod tests {
         latency.record(1_000_000);
         assert_eq!((latency.min(), latency.quantile(0.5), latency.quantile(0.99)), (1, 51, 100));
         assert_eq!((latency.quantile(1.0), latency.max()), (1_000_000, 1_000_000));
+        let mut sum = latency.clone();
+        sum.add(&latency);
+        assert_eq!((sum.quantile(0.5), sum.iter().map(|(_, n)| n).sum::<u64>()), (51, 202));
     }
 }

@@ -4,10 +4,12 @@
 //! fetched, and memory.
 
 use super::{RunError, System};
+use crate::endpoint::{Channel, Kind, Outcome, Request};
 use crate::machine::memory::PAGE;
-use crate::machine::{Channel, Outcome, Permissions, Random, Request, Timing};
+use crate::machine::{Random, Timing};
+use crate::os::{Mapping, Permissions};
 use crate::report::Check;
-use pasidon_driver::{Cause, Change, FaultRecord};
+use pasidon_driver::{Cause, FaultRecord};
 use std::sync::Arc;
 
 /// Pages that the checks map, in both processes: above what programs use in practice, below the end of Sv39's user half.
@@ -25,12 +27,12 @@ const STORM: u64 = 24;
 /// [`RunError`] if the machine fails; a check that finds something is not an error but in the result.
 pub fn check(system: &mut System) -> Result<Vec<Check>, RunError> {
     let mut checks = Vec::new();
+    system.os.set_frames(usize::MAX);
     for process in 0..2 {
-        let mut machine = system.platform.machine();
-        let process = &mut system.processes[process].process;
-        for page in 0..STORM + 2 {
-            process.map(&mut machine, PLACE + page * PAGE, PAGE, Permissions::READ_WRITE)?;
-        }
+        let id = system.processes[process].mm.id();
+        let mapping = Mapping { locked: true, ..Mapping::of(Permissions::READ_WRITE, 1 + process as u64) };
+        system.os.map(id, PLACE..PLACE + (STORM + 2) * PAGE, mapping)?;
+        system.os.populate(id, PLACE..PLACE + (STORM + 2) * PAGE)?;
     }
     system.iommu.service_faults();
     checks.push(same_address(system)?);
@@ -54,18 +56,19 @@ fn observe(
     device_id: u32,
     port: usize,
     pasid: u32,
+    kind: Kind,
     request: Request,
 ) -> Result<Outcome, RunError> {
     let mut machine = system.platform.machine();
-    let channel = Channel::new(device_id, Some(pasid), port, None, Arc::from([request]));
+    let channel = Channel { kind, ..Channel::new(device_id, Some(pasid), port, Arc::from([request])) };
     let mut outcomes = machine.observe(channel)?;
     outcomes.pop().ok_or_else(|| RunError::Unsuitable("a request had no outcome".into()))
 }
 
 fn access(system: &System, device: usize, pasid: u32, va: u64, write: bool) -> Result<Outcome, RunError> {
-    let request = Request { va, page: 0, length: 64, write, exec: false };
+    let request = Request { va, length: 64, write, exec: false };
     let device = system.devices[device];
-    observe(system, device.id, device.port, pasid, request)
+    observe(system, device.id, device.port, pasid, Kind::Untranslated, request)
 }
 
 /// The records that the driver has for us now. The record is written after the response, so wait for it a little.
@@ -112,7 +115,7 @@ fn verdict(name: &str, good: String, wrong: Vec<String>) -> Check {
 }
 
 fn frame(system: &System, process: usize, va: u64) -> u64 {
-    system.processes[process].process.translate(va).unwrap_or(u64::MAX)
+    system.os.translate(system.processes[process].mm.id(), va).unwrap_or(u64::MAX)
 }
 
 fn memory(system: &System, address: u64) -> Vec<u8> {
@@ -193,8 +196,7 @@ fn read_only(system: &mut System) -> Result<Check, RunError> {
     if !access(system, 0, pasid, va, true)?.is_success() {
         wrong.push("the page could not be written before".into());
     }
-    system.processes[0].process.protect(&mut system.platform.machine(), va, Permissions::READ)?;
-    invalidate(system, 0, va)?;
+    system.os.protect(system.processes[0].mm.id(), va..va + PAGE, Permissions::READ)?;
     let frame = frame(system, 0, va);
     let before = memory(system, frame);
     let read = access(system, 0, pasid, va, false)?;
@@ -211,49 +213,42 @@ fn read_only(system: &mut System) -> Result<Check, RunError> {
     Ok(verdict("a read-only page refuses a write", good, wrong))
 }
 
-fn invalidate(system: &System, process: usize, va: u64) -> Result<(), RunError> {
-    let mm = &system.processes[process].process.mm;
-    let done = system.iommu.invalidate_range(&**mm, va..va + PAGE, Change::Leaves);
-    done.map_err(|e| RunError::driver("invalidate a page", e))
-}
-
 /// Devices read pages of a process all the time while one of the pages is unmapped: after the invalidation nothing may
 /// reach its frame, whatever was in flight. Memory is as unkind as it may be: reads of that page's entry return what it held
 /// long ago, after the commands have overtaken them; and data follows its translation so late that the fence
 /// would be over without the drain.
 fn unmapped(system: &mut System) -> Result<Check, RunError> {
     let victim = PLACE + 2 * PAGE;
+    let id = system.processes[0].mm.id();
     let mut wrong = Vec::new();
     let mut random = Random::new(7);
     let (pasid, mut busiest) = (system.pasid(0, 0), 0);
     let timing = system.platform.machine().dram.timing();
     for round in 0..ROUNDS {
+        let entry = system.os.leaf_address(id, victim).unwrap_or(0);
         let mut machine = system.platform.machine();
         machine.dram.set_timing(Timing { jitter: 2 * timing.latency, ..timing });
-        let entry = system.processes[0].process.leaf_address(&mut machine, victim)?;
         machine.dram.set_slow(Some((entry..entry + 8, SLOW)));
         let data_latency = machine.dma.set_data_latency(SLOW);
         machine.reset_counters();
         for (d, device) in system.devices.iter().enumerate() {
             // The victim is every other request.
-            let process = &system.processes[0].process;
             let pages = (0..STORM).flat_map(|page| [victim, PLACE + (2 + page) * PAGE]);
-            let requests = pages
-                .map(|va| process.request(va + 64 * d as u64, 64, false))
-                .collect::<Result<Arc<_>, _>>()?;
-            let mut storm = Channel::new(device.id, Some(pasid), device.port, Some(process.space), requests);
+            let request = |va| Request { va: va + 64 * d as u64, length: 64, write: false, exec: false };
+            let requests = pages.map(request).collect();
+            let mut storm = Channel::new(device.id, Some(pasid), device.port, requests);
+            storm.space = Some(id);
             storm.remaining = u64::MAX;
             machine.dma.add(storm);
         }
         for _ in 0..random.below(2 * u64::from(SLOW)) {
             machine.step();
         }
-        let gone = system.processes[0].process.unmap(&mut machine, victim)?;
         drop(machine);
-        invalidate(system, 0, victim)?;
+        // Unmapped, invalidated, and from then on not to be reached.
+        system.os.munmap(id, victim..victim + PAGE)?;
         let mut machine = system.platform.machine();
         busiest = busiest.max(machine.counters.walks);
-        machine.dma.forbidden.push(gone.frame..gone.frame + PAGE);
         (0..2 * SLOW).for_each(|_| machine.step());
         machine.dma.stop();
         machine.dram.set_timing(timing);
@@ -267,20 +262,16 @@ fn unmapped(system: &mut System) -> Result<Check, RunError> {
         if machine.counters.mismatches != 0 {
             wrong.push(format!("round {round}: {} wrong bytes", machine.counters.mismatches));
         }
-        if std::mem::take(&mut machine.dma.trespasses) != 0 {
-            wrong.push(format!("round {round}: the old page was reached after the fence"));
-        }
-        machine.dma.clear();
-        machine.dma.forbidden.clear();
+        let (findings, _) = machine.truth.take_findings();
+        wrong.extend(findings.iter().map(|finding| format!("round {round}: {}", finding.what)));
         drop(machine);
         // All records of the storm are faults on the victim; then exactly one more.
         drain_records(system);
         let outcome = access(system, 0, pasid, victim, false)?;
         wrong.extend(expect_fault(system, &outcome, Cause::ReadPageFault, system.devices[0].id, pasid));
-        let mut machine = system.platform.machine();
-        gone.free(&mut machine.memory);
-        system.processes[0].process.map(&mut machine, victim, PAGE, Permissions::READ_WRITE)?;
-        machine.dma.clear();
+        let mapping = Mapping { locked: true, ..Mapping::of(Permissions::READ_WRITE, 8 + round) };
+        system.os.map(id, victim..victim + PAGE, mapping)?;
+        system.os.populate(id, victim..victim + PAGE)?;
     }
     let good =
         format!("{ROUNDS} rounds with up to {busiest} walks meanwhile: the old page was never reached again");
@@ -306,8 +297,8 @@ fn unknown_device(system: &System) -> Result<Check, RunError> {
         return Ok(verdict(name, "the design has no device_id left to try".into(), Vec::new()));
     };
     let (pasid, cause) = (system.pasid(0, 0), Cause::DdtEntryNotValid);
-    let request = Request { va: PLACE, page: 0, length: 64, write: false, exec: false };
-    let outcome = observe(system, id, 0, pasid, request)?;
+    let request = Request { va: PLACE, length: 64, write: false, exec: false };
+    let outcome = observe(system, id, 0, pasid, Kind::Untranslated, request)?;
     let wrong = expect_fault(system, &outcome, cause, id, pasid);
     Ok(verdict(name, format!("device {id:#x}: cause {} ({})", cause.code(), cause.name()), wrong))
 }

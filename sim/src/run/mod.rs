@@ -6,9 +6,11 @@ mod setup;
 
 pub use setup::{Device, System};
 
-use crate::machine::{Channel, MachineConfig, MachineError, MapError};
+use crate::endpoint::Channel;
+use crate::machine::{Latency, MachineConfig, MachineError};
 use crate::model::{Cache, Flavour, ModelError};
-use crate::report::{Bind, Iotlb, Latencies, Report};
+use crate::os::OsError;
+use crate::report::{Bind, Cost, Costs, Hits, Iotlb, Latencies, Paging, Report, Responses, RoundTrip};
 use crate::trace::{Trace, TraceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pasidon_driver::PageTableMode;
@@ -29,6 +31,15 @@ pub struct RunOptions {
     pub depth: u32,
     /// Map 2 MiB pages where programs use much of one.
     pub huge_pages: bool,
+    /// All pages are in memory before a device comes, and devices send untranslated addresses. Otherwise, on a design with page requests, no
+    /// page is, and devices fault them in.
+    pub resident: bool,
+    /// Frames for pages; `None` takes seven for ten pages that the programs touch.
+    pub frames: Option<usize>,
+    /// Cycles that reading a page in takes.
+    pub io: u64,
+    /// Translations that a device's own cache holds.
+    pub cache: usize,
     /// Page-table format; `None` takes the smallest that the traces need.
     pub mode: Option<PageTableMode>,
     /// How the model is compiled.
@@ -47,6 +58,10 @@ impl Default for RunOptions {
             requests: None,
             depth: 8,
             huge_pages: false,
+            resident: false,
+            frames: None,
+            io: 0,
+            cache: 64,
             mode: None,
             flavour: Flavour::Fast,
             waves: None,
@@ -70,9 +85,9 @@ pub enum RunError {
     /// The simulated machine failed.
     #[error(transparent)]
     Machine(#[from] MachineError),
-    /// An address space could not be built.
+    /// The operating system refused.
     #[error("{0}")]
-    Map(#[from] MapError),
+    Os(#[from] OsError),
     /// The driver refused.
     #[error("the driver could not {what}: {cause}")]
     Driver {
@@ -112,12 +127,28 @@ pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<Repor
         .collect();
     let wall = replay(&mut system, options)?;
 
+    let os = system.os.statistics();
+    let driver = system.iommu.statistics();
+    let swept: u64 = system.processes.iter().map(|process| system.os.wrong_bytes(process.mm.id())).sum();
     let machine = system.platform.machine();
     let counters = machine.counters();
-    let swept: u64 = system.processes.iter().map(|process| process.process.sweep(&machine)).sum();
     let timing = machine.dram.timing();
+    let mut round_trips = Latency::default();
+    let mut device_cache = [0; 2];
+    for endpoint in &machine.dma.endpoints {
+        round_trips.add(&endpoint.statistics.latency);
+        device_cache[0] += endpoint.statistics.lookups;
+        device_cache[1] += endpoint.statistics.hits;
+    }
+    let requests_sent = machine.root_port.requests_sent;
     drop(machine);
     let isolation = isolation::check(&mut system)?;
+    let findings = finish(&mut system)?;
+    let exits = system.iommu.statistics().mm_exits;
+    let mean = |[calls, cycles, operations]: [u64; 3]| Cost {
+        cycles: cycles.checked_div(calls).unwrap_or(0),
+        operations: operations.checked_div(calls).unwrap_or(0),
+    };
     Ok(Report {
         design: design.name.clone(),
         design_hash: system.hash.clone(),
@@ -137,6 +168,11 @@ pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<Repor
             hits: counters.hits,
             hit_rate: ratio(counters.hits, counters.lookups as f64),
         },
+        device_cache: Hits {
+            lookups: device_cache[0],
+            hits: device_cache[1],
+            hit_rate: ratio(device_cache[1], device_cache[0] as f64),
+        },
         walks: counters.walks,
         memory_reads: counters.memory_reads,
         latency: Latencies {
@@ -145,10 +181,58 @@ pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<Repor
             p99: counters.latency.quantile(0.99),
             max: counters.latency.max(),
         },
+        paging: Paging {
+            demand: system.demand,
+            pages: system.pages as u64,
+            frames: system.frames as u64,
+            page_requests: requests_sent,
+            groups: driver.groups as u64,
+            responses: Responses {
+                success: driver.responses_success as u64,
+                invalid: driver.responses_invalid as u64,
+                failure: driver.responses_failure as u64,
+            },
+            invalidations: driver.invalidations as u64,
+            device_invalidations: driver.device_invalidations as u64,
+            page_ins: os.page_ins,
+            page_outs: os.page_outs,
+            swap_writes: os.swap_writes,
+            mm_exits: exits as u64,
+            pr_latency: RoundTrip { p50: round_trips.quantile(0.5), p99: round_trips.quantile(0.99) },
+        },
+        costs: Costs {
+            bind: mean(system.costs.bind),
+            unbind: mean(system.costs.unbind),
+            shoot_down: mean(os.shoot_downs),
+        },
         sim_cycles_per_second: ratio(counters.cycles, wall.as_secs_f64()),
         stray_responses: counters.strays,
         isolation,
+        findings,
     })
+}
+
+/// The processes exit while the devices are bound to them, the devices are unbound, and nothing may be left. Returns what is wrong.
+fn finish(system: &mut System) -> Result<Vec<String>, RunError> {
+    for process in &system.processes {
+        system.os.exit(process.mm.id())?;
+    }
+    let bonds: Vec<(usize, usize)> = system.handles.keys().copied().collect();
+    for (device, process) in bonds {
+        system.unbind(device, process);
+    }
+    system.service();
+    let mut wrong = system.os.audit();
+    let mut machine = system.platform.machine();
+    let (findings, _) = machine.truth.take_findings();
+    wrong.extend(findings.into_iter().map(|finding| format!("cycle {}: {}", finding.cycle, finding.what)));
+    for (device, index, _) in machine.root_port.owed() {
+        wrong.push(format!("group {index} of device {device:#x} was never answered"));
+    }
+    for endpoint in &mut machine.dma.endpoints {
+        wrong.extend(endpoint.take_problems());
+    }
+    Ok(wrong)
 }
 
 fn ratio(part: u64, whole: f64) -> f64 {
@@ -159,6 +243,8 @@ fn ratio(part: u64, whole: f64) -> f64 {
 fn replay(system: &mut System, options: &RunOptions) -> Result<Duration, RunError> {
     /// Cycles between looks at the progress bar.
     const SLICE: u64 = 1 << 16;
+    /// Cycles until page requests that had to wait are looked at again.
+    const SOON: u64 = 500;
     let devices = system.devices.len();
     let channels = (devices * system.processes.len()) as u64;
     let mut machine = system.platform.machine();
@@ -167,13 +253,9 @@ fn replay(system: &mut System, options: &RunOptions) -> Result<Duration, RunErro
         for (d, device) in system.devices.iter().enumerate() {
             let pasid = system.pasid(d, p);
             let length = process.requests.len();
-            let mut channel = Channel::new(
-                device.id,
-                Some(pasid),
-                device.port,
-                Some(process.process.space),
-                process.requests.clone(),
-            );
+            let mut channel = Channel::new(device.id, Some(pasid), device.port, process.requests.clone());
+            channel.kind = system.kind();
+            channel.space = Some(process.mm.id());
             // Each device takes its part of the program; both run at the same time, so that pages are shared.
             channel.window = length * d / devices..length * (d + 1) / devices;
             channel.remaining = channel.window.len() as u64;
@@ -190,15 +272,19 @@ fn replay(system: &mut System, options: &RunOptions) -> Result<Duration, RunErro
         }
     }
     machine.reset_counters();
+    drop(machine);
+    system.os.reset_statistics();
+    let mut machine = system.platform.machine();
     let begun = Instant::now();
     let bar = progress_bar(total, options.progress);
+    let mut waits = false;
     loop {
-        let idle = machine.run(SLICE)?;
+        let idle = machine.run(if waits { SOON } else { SLICE })?;
         bar.set_position(machine.counters.requests);
-        if machine.interrupts() != 0 {
+        if machine.interrupts() != 0 || waits {
             // The driver uses the machine itself.
             drop(machine);
-            system.faults += system.iommu.service_faults().records.len() as u64;
+            waits = system.service();
             machine = system.platform.machine();
         }
         if idle {
@@ -207,7 +293,6 @@ fn replay(system: &mut System, options: &RunOptions) -> Result<Duration, RunErro
     }
     let wall = begun.elapsed();
     bar.finish_and_clear();
-    machine.dma.clear();
     Ok(wall)
 }
 

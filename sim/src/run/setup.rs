@@ -1,11 +1,15 @@
 //! From a design to a booted system with processes: what every experiment begins with.
 
 use super::{RunError, RunOptions};
+use crate::endpoint::{Behaviour, Endpoint, Kind, Request};
 use crate::machine::memory::{HUGE_PAGE, PAGE};
-use crate::machine::{Machine, Permissions, Process, Request, SimPlatform};
+use crate::machine::{Machine, SimPlatform};
 use crate::model::{Cache, Model};
+use crate::os::{AddressSpace, Mapping, Os, OsConfig, Permissions};
 use crate::trace::{Access, Op, Trace};
-use pasidon_driver::{Config, DeviceOptions, Handle, Iommu, PageTableMode, PasidSpace, Untagged};
+use pasidon_driver::{
+    AtsOptions, Config, DeviceOptions, Handle, Iommu, PageTableMode, PasidSpace, PriOptions, Untagged,
+};
 use pasidon_rtl::design::Design;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,6 +18,14 @@ use std::sync::Arc;
 const TIMEOUT: u64 = 1_000_000;
 /// Pages in use, of the 512, that make a 2 MiB page worth while.
 const HUGE_USE: usize = 64;
+/// Page groups that one call of the service resolves.
+const BUDGET: usize = 64;
+/// Page requests that a device may have outstanding.
+const CREDITS: usize = 32;
+/// Of the pages that programs touch, so many tenths have a frame at a time, if nothing else is asked for.
+const TENTHS: usize = 7;
+/// Frames below which isolation checks and the devices of a run get in each other's way.
+const FEWEST_FRAMES: usize = 64;
 
 /// A DMA device.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +41,19 @@ pub struct Program {
     /// What was traced.
     pub name: String,
     /// The address space.
-    pub process: Process,
+    pub mm: Arc<AddressSpace>,
     /// What devices do in it.
     pub requests: Arc<[Request]>,
+}
+
+/// What calls of the driver have cost: cycles, and operations (accesses of registers and memory) of the driver, each the sum over
+/// all calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Costs {
+    /// Of binds: calls, cycles, operations.
+    pub bind: [u64; 3],
+    /// Of unbinds.
+    pub unbind: [u64; 3],
 }
 
 /// A machine whose driver is up, with processes bound to devices.
@@ -40,6 +62,10 @@ pub struct System {
     pub platform: SimPlatform,
     /// The driver.
     pub iommu: Iommu,
+    /// The operating system.
+    pub os: Arc<Os>,
+    /// Devices fault their pages in; otherwise all pages are in memory before a device comes.
+    pub demand: bool,
     /// The design.
     pub design: Design,
     /// Hash of the generated design.
@@ -50,8 +76,14 @@ pub struct System {
     pub processes: Vec<Program>,
     /// Bonds by (device index, process index).
     pub(super) handles: BTreeMap<(usize, usize), Handle>,
+    /// Pages that programs touch, of 4 KiB.
+    pub pages: usize,
+    /// Frames for them; as many as there are if pages are in memory before a device comes.
+    pub frames: usize,
     /// Virtual pages that more than one process uses.
     pub shared_pages: u64,
+    /// What a bind and the unbind of it cost.
+    pub costs: Costs,
     /// Fault records that the driver has fetched.
     pub faults: u64,
 }
@@ -78,6 +110,7 @@ impl System {
             device_id_width: design.device_id_width,
             timeout: TIMEOUT,
             fault_vector: Some(1.min(design.vectors as u8 - 1)),
+            page_request_vector: Some(2.min(design.vectors as u8 - 1)),
             pasids: Arc::new(PasidSpace::default()),
             ..Config::default()
         };
@@ -93,20 +126,41 @@ impl System {
             .enumerate()
             .map(|(index, &id)| Device { id, port: index % design.ports as usize })
             .collect();
+        let demand = !options.resident && iommu.capabilities().ats();
         for device in &devices {
-            let options = DeviceOptions { pasid_width: design.process_id_width, untagged: Untagged::Fault };
-            let enabled = iommu.enable_sva(device.id, options);
-            enabled.map_err(|e| RunError::driver(format!("enable device {:#x}", device.id), e))?;
+            let refused = |e: &dyn std::fmt::Display| {
+                RunError::driver(format!("enable device {:#x}", device.id), e.to_string())
+            };
+            let sva = DeviceOptions { pasid_width: design.process_id_width, untagged: Untagged::Fault };
+            iommu.enable_sva(device.id, sva).map_err(|e| refused(&e))?;
+            if demand {
+                iommu.enable_ats(device.id, AtsOptions::default()).map_err(|e| refused(&e))?;
+                let pri = PriOptions { outstanding: CREDITS, response_needs_pasid: false };
+                iommu.enable_pri(device.id, pri).map_err(|e| refused(&e))?;
+                let behaviour = Behaviour { cache: options.cache, credits: CREDITS, ..Behaviour::default() };
+                let endpoint = Endpoint::new(device.id, device.port, behaviour, options.machine.seed);
+                platform.machine().dma.endpoints.push(endpoint);
+            }
         }
+        let os = Os::new(
+            platform.clone(),
+            iommu.clone(),
+            OsConfig { io_cycles: options.io, ..OsConfig::default() },
+        );
         Ok(System {
             platform,
             iommu,
+            os,
+            demand,
             design: design.clone(),
             hash: generated.hash,
             devices,
             processes: Vec::new(),
             handles: BTreeMap::new(),
+            pages: 0,
+            frames: 0,
             shared_pages: 0,
+            costs: Costs::default(),
             faults: 0,
         })
     }
@@ -149,21 +203,26 @@ impl System {
             for &page in &pages {
                 *used.entry(page).or_default() += 1;
             }
-            let mut machine = self.platform.machine();
-            let mut process =
-                Process::new(&mut machine, mode, options.machine.seed ^ (index as u64 + 1) << 32)?;
+            let mm = self.os.spawn(mode)?;
             let permissions = if accesses.iter().any(|a| a.op == Op::Fetch) {
                 Permissions::ALL
             } else {
                 Permissions::READ_WRITE
             };
-            map_all(&mut process, &mut machine, &pages, permissions, options.huge_pages)?;
-            let requests = process.requests(accesses.into_iter())?.into();
-            drop(machine);
-            self.processes.push(Program { name, process, requests });
+            self.pages += pages.len();
+            let backing = options.machine.seed ^ (index as u64 + 1) << 32;
+            self.map_all(&mm, &pages, Mapping::of(permissions, backing), options.huge_pages)?;
+            let requests = requests_of(&accesses).into();
+            self.processes.push(Program { name, mm, requests });
             for device in 0..self.devices.len() {
                 self.bind(device, index)?;
             }
+        }
+        if self.demand {
+            self.frames = options.frames.unwrap_or(self.pages * TENTHS / 10).max(FEWEST_FRAMES);
+            self.os.set_frames(self.frames);
+        } else {
+            self.frames = self.os.resident();
         }
         self.shared_pages = used.values().filter(|&&users| users > 1).count() as u64;
         Ok(())
@@ -174,19 +233,78 @@ impl System {
     /// # Errors
     /// [`RunError::Driver`]
     pub fn bind(&mut self, device: usize, process: usize) -> Result<(), RunError> {
-        let mm = self.processes[process].process.mm.clone();
-        let handle = self.iommu.bind(self.devices[device].id, mm);
+        let mm = self.processes[process].mm.clone();
+        let (device_id, space) = (self.devices[device].id, mm.id());
+        let before = self.clock();
+        let handle = self.iommu.bind(device_id, mm);
+        let after = self.clock();
+        add_cost(&mut self.costs.bind, before, after);
         let handle =
             handle.map_err(|e| RunError::driver(format!("bind {}", self.processes[process].name), e))?;
+        self.platform.machine().truth.bind(device_id, handle.pasid().get(), space);
         self.handles.insert((device, process), handle);
         Ok(())
     }
 
-    /// Gives a bond back.
+    /// Gives a bond back. The device is idle.
     pub fn unbind(&mut self, device: usize, process: usize) {
         if let Some(handle) = self.handles.remove(&(device, process)) {
+            let pasid = handle.pasid().get();
+            let before = self.clock();
             handle.unbind();
+            let after = self.clock();
+            add_cost(&mut self.costs.unbind, before, after);
+            self.platform.machine().truth.unbind(self.devices[device].id, pasid);
         }
+    }
+
+    /// Cycles, and operations of the driver.
+    fn clock(&self) -> (u64, u64) {
+        let machine = self.platform.machine();
+        (machine.now(), machine.driver_operations)
+    }
+
+    /// What an interrupt handler does: resolves page requests, and takes fault records. Returns whether page requests wait for
+    /// something that takes time.
+    pub fn service(&mut self) -> bool {
+        let report = self.iommu.service_page_requests(BUDGET);
+        self.faults += self.iommu.service_faults().records.len() as u64;
+        report.deferred > 0 || report.more
+    }
+
+    /// How the devices of this system reach memory.
+    pub fn kind(&self) -> Kind {
+        if self.demand { Kind::Ats } else { Kind::Untranslated }
+    }
+
+    /// Maps the pages that a program touches; without demand paging they are then in memory.
+    fn map_all(
+        &self,
+        mm: &AddressSpace,
+        pages: &BTreeSet<u64>,
+        mapping: Mapping,
+        huge: bool,
+    ) -> Result<(), RunError> {
+        const RATIO: u64 = HUGE_PAGE / PAGE;
+        let mut rest = pages.iter().copied().peekable();
+        while let Some(page) = rest.next() {
+            let region = page / RATIO;
+            let last = (region + 1) * RATIO;
+            let worth = huge
+                && pages.range(page..last).count() >= HUGE_USE
+                && pages.range(region * RATIO..page).next().is_none();
+            let (range, mapping) = if worth {
+                while rest.next_if(|&next| next < last).is_some() {}
+                (region * HUGE_PAGE..(region + 1) * HUGE_PAGE, Mapping { huge, ..mapping })
+            } else {
+                (page * PAGE..(page + 1) * PAGE, mapping)
+            };
+            self.os.map(mm.id(), range.clone(), mapping)?;
+            if !self.demand {
+                self.os.populate(mm.id(), range)?;
+            }
+        }
+        Ok(())
     }
 
     /// All bonds: device, index of the process, PASID.
@@ -232,27 +350,30 @@ fn pages_of(accesses: &[Access]) -> BTreeSet<u64> {
     pages
 }
 
-fn map_all(
-    process: &mut Process,
-    machine: &mut Machine,
-    pages: &BTreeSet<u64>,
-    permissions: Permissions,
-    huge: bool,
-) -> Result<(), RunError> {
-    const RATIO: u64 = HUGE_PAGE / PAGE;
-    let mut rest = pages.iter().copied().peekable();
-    while let Some(page) = rest.next() {
-        let region = page / RATIO;
-        let last = (region + 1) * RATIO;
-        if huge
-            && pages.range(page..last).count() >= HUGE_USE
-            && pages.range(region * RATIO..page).next().is_none()
-        {
-            process.map(machine, region * HUGE_PAGE, HUGE_PAGE, permissions)?;
-            while rest.next_if(|&next| next < last).is_some() {}
-        } else {
-            process.map(machine, page * PAGE, PAGE, permissions)?;
+/// Turns accesses of a program into requests: split at pages, modify as read then write.
+fn requests_of(accesses: &[Access]) -> Vec<Request> {
+    let mut requests = Vec::new();
+    for access in accesses {
+        let kinds: &[bool] = match access.op {
+            Op::Read | Op::Fetch => &[false],
+            Op::Write => &[true],
+            Op::Modify => &[false, true],
+        };
+        for &write in kinds {
+            let (mut va, mut left) = (access.address, u64::from(access.size));
+            while left > 0 {
+                let length = left.min(PAGE - va % PAGE);
+                let exec = access.op == Op::Fetch;
+                requests.push(Request { va, length: length as u16, write, exec });
+                va += length;
+                left -= length;
+            }
         }
     }
-    Ok(())
+    requests
+}
+
+fn add_cost(cost: &mut [u64; 3], before: (u64, u64), after: (u64, u64)) {
+    let new = [1, after.0 - before.0, after.1 - before.1];
+    cost.iter_mut().zip(new).for_each(|(sum, new)| *sum += new);
 }

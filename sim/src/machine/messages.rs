@@ -1,0 +1,205 @@
+//! The root port: messages between the devices and the IOMMU, and a book of what is owed.
+//!
+//! Messages of a device stay in order. Whatever goes by is entered: a group of page requests that was handed over is owed one answer,
+//! whoever sent it and in whose name.
+
+use super::Random;
+use super::truth::Truth;
+use crate::endpoint::Endpoint;
+use crate::golden::{InvalidationCompletion, Message};
+use crate::model::ports::{MessageIn, MessageOut};
+use pasidon_spec::message::{InvalidationRequest, PageRequestGroupResponse, code};
+use pasidon_spec::page_request::PageRequest;
+use std::collections::{BTreeMap, VecDeque};
+
+/// What is owed for a group.
+#[derive(Clone, Copy, Debug, Default)]
+struct Owed {
+    /// Answers that must come.
+    due: u32,
+    /// Answers that may come: the device was reset.
+    allowed: u32,
+}
+
+/// The root port.
+pub struct RootPort {
+    requests: VecDeque<PageRequest>,
+    completions: VecDeque<InvalidationCompletion>,
+    owed: BTreeMap<(u32, u16), Owed>,
+    /// In how many of 256 cycles it does not take a message of the IOMMU.
+    pub pauses: u8,
+    random: Random,
+    turn: usize,
+    /// Page requests handed over, stop markers included.
+    pub requests_sent: u64,
+    /// Groups among them that are owed an answer.
+    pub groups_sent: u64,
+    /// Invalidation requests to devices.
+    pub invalidations: u64,
+    /// Answers to groups, by code.
+    pub responses: [u64; 16],
+}
+
+impl RootPort {
+    /// Nothing under way.
+    pub fn new(seed: u64) -> RootPort {
+        RootPort {
+            requests: VecDeque::new(),
+            completions: VecDeque::new(),
+            owed: BTreeMap::new(),
+            pauses: 0,
+            random: Random::new(seed),
+            turn: 0,
+            requests_sent: 0,
+            groups_sent: 0,
+            invalidations: 0,
+            responses: [0; 16],
+        }
+    }
+
+    /// Puts a page request of nobody in particular in line.
+    pub fn forge(&mut self, request: PageRequest) {
+        self.requests.push_back(request);
+    }
+
+    /// Puts an invalidation completion of nobody in particular in line.
+    pub fn forge_completion(&mut self, completion: InvalidationCompletion) {
+        self.completions.push_back(completion);
+    }
+
+    /// A device was reset: what it is owed may still come, or not.
+    pub fn excuse(&mut self, device_id: u32) {
+        for (_, owed) in self.owed.range_mut((device_id, 0)..=(device_id, u16::MAX)) {
+            owed.allowed += std::mem::take(&mut owed.due);
+        }
+    }
+
+    /// A device that was reset is let in again: what it was owed before must not come any more.
+    pub fn forget(&mut self, device_id: u32) {
+        for (_, owed) in self.owed.range_mut((device_id, 0)..=(device_id, u16::MAX)) {
+            owed.allowed = 0;
+        }
+    }
+
+    /// Answers that are owed: device, index of the group, how many.
+    pub fn owed(&self) -> impl Iterator<Item = (u32, u16, u32)> + '_ {
+        let due = self.owed.iter().filter(|(_, owed)| owed.due > 0);
+        due.map(|(&(device_id, index), owed)| (device_id, index, owed.due))
+    }
+
+    /// Whether messages to the IOMMU wait here.
+    pub fn is_idle(&self) -> bool {
+        self.requests.is_empty() && self.completions.is_empty()
+    }
+
+    /// Whether a message of a device about an address space waits here.
+    pub fn holds(&self, device_id: u32, process_id: u32) -> bool {
+        self.requests
+            .iter()
+            .any(|request| (request.did, request.pv, request.pid) == (device_id, true, process_id))
+    }
+
+    /// One cycle.
+    #[inline]
+    pub fn cycle(
+        &mut self,
+        now: u64,
+        out: &MessageOut,
+        input: &mut MessageIn,
+        endpoints: &mut [Endpoint],
+        truth: &mut Truth,
+    ) {
+        input.msg_ready = u64::from(self.pauses == 0 || self.random.below(256) >= u64::from(self.pauses));
+        if out.msg_valid & input.msg_ready & 1 != 0 {
+            self.deliver(now, out, endpoints, truth);
+        }
+        self.collect(endpoints);
+        input.pr_valid = u64::from(!self.requests.is_empty());
+        if let Some(request) = self.requests.front() {
+            input.pr_did = request.did.into();
+            input.pr_pv = request.pv.into();
+            input.pr_pid = request.pid.into();
+            input.pr_priv = request.privileged.into();
+            input.pr_exec = request.execute.into();
+            input.pr_payload = request.encode()[1];
+            if out.pr_ready & 1 != 0 {
+                self.requests_sent += 1;
+                if request.needs_response() {
+                    self.groups_sent += 1;
+                    self.owed.entry((request.did, request.index)).or_default().due += 1;
+                }
+                self.requests.pop_front();
+            }
+        }
+        input.ic_valid = u64::from(!self.completions.is_empty());
+        if let Some(completion) = self.completions.front() {
+            input.ic_did = u64::from(completion.dseg.unwrap_or(0)) << 16 | u64::from(completion.rid);
+            input.ic_itags = completion.itags.into();
+            input.ic_count = u64::from(completion.count & 7);
+            if out.ic_ready & 1 != 0 {
+                self.completions.pop_front();
+            }
+        }
+    }
+
+    /// Takes what devices have to say, one message of each kind of one device per cycle, in turn.
+    #[inline]
+    fn collect(&mut self, endpoints: &mut [Endpoint]) {
+        if endpoints.is_empty() {
+            return;
+        }
+        self.turn = (self.turn + 1) % endpoints.len();
+        let endpoint = &mut endpoints[self.turn];
+        if let Some(request) = endpoint.take_page_request() {
+            self.requests.push_back(request);
+        }
+        if let Some(completion) = endpoint.take_completion() {
+            self.completions.push_back(completion);
+        }
+    }
+
+    fn deliver(&mut self, now: u64, out: &MessageOut, endpoints: &mut [Endpoint], truth: &mut Truth) {
+        let rid = out.msg_rid as u16;
+        let dseg = (out.msg_dsv & 1 != 0).then_some(out.msg_dseg as u8);
+        let device_id = u32::from(dseg.unwrap_or(0)) << 16 | u32::from(rid);
+        let pid = (out.msg_pv & 1 != 0).then_some(out.msg_pid as u32);
+        let message = match out.msg_code {
+            code::INVALIDATION_REQUEST => {
+                self.invalidations += 1;
+                let body = InvalidationRequest::decode(out.msg_payload);
+                Message::Invalidation { rid, dseg, pid, itag: out.msg_itag as u8, body }
+            }
+            code::PAGE_REQUEST_GROUP_RESPONSE => {
+                let body = PageRequestGroupResponse::decode(out.msg_payload);
+                self.responses[usize::from(body.code & 15)] += 1;
+                self.settle(now, device_id, &body, truth);
+                Message::GroupResponse { rid, dseg, pid, body }
+            }
+            other => {
+                truth.find(now, format!("a message to device {device_id:#x} with code {other:#x}"));
+                return;
+            }
+        };
+        // What nobody takes is dropped, as a root port does.
+        if let Some(endpoint) = endpoints.iter_mut().find(|endpoint| endpoint.device_id == device_id) {
+            endpoint.receive(&message, now);
+        }
+    }
+
+    fn settle(&mut self, now: u64, device_id: u32, body: &PageRequestGroupResponse, truth: &mut Truth) {
+        let owed = self.owed.entry((device_id, body.index)).or_default();
+        if owed.allowed > 0 {
+            owed.allowed -= 1;
+        } else if owed.due > 0 {
+            owed.due -= 1;
+        } else {
+            let PageRequestGroupResponse { index, code } = body;
+            let what =
+                format!("group {index} of device {device_id:#x} is answered ({code}) and owed nothing");
+            truth.find(now, what);
+        }
+        if owed.due == 0 && owed.allowed == 0 {
+            self.owed.remove(&(device_id, body.index));
+        }
+    }
+}
