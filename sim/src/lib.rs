@@ -10,6 +10,7 @@
 //! - [`mutation`]: single faults in the hardware, which lockstep must notice.
 //! - [`os`]: an operating system: processes, demand paging, copy-on-write, page-out.
 //! - [`serve`]: a simulation that a test bench in any language controls, line by line.
+//! - [`stress`]: everything that processes, devices and memory can do to each other, at random, and an audit.
 //! - [`trace`]: memory accesses of real programs.
 
 pub mod coverage;
@@ -24,4 +25,5 @@ pub mod os;
 pub mod report;
 pub mod run;
 pub mod serve;
+pub mod stress;
 pub mod trace;

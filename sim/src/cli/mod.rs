@@ -6,6 +6,7 @@ mod lockstep;
 mod mutate;
 mod run;
 mod serve;
+mod stress;
 mod trace;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +33,9 @@ Examples:
 
   Compare the hardware with the golden model:
     pasidon lockstep --design default --ops 1000000 --json report.json
+
+  Let processes fork, unmap and die while devices fault their pages in, lie, and vanish:
+    pasidon stress --seconds 60 --seed 7
 
   Let your own test bench control the simulation:
     pasidon serve --design default --socket /run/user/1000/pasidon
@@ -64,6 +68,8 @@ enum Command {
     Coverage(coverage::Coverage),
     /// Make single faults in the hardware and report which of them lockstep notices
     Mutate(mutate::Mutate),
+    /// Processes, devices and memory do everything to each other at random, on simulated hardware; and an audit
+    Stress(stress::Stress),
     /// Let a program in any language control the simulation: JSON lines over standard input and output or a socket
     Serve(serve::Serve),
     /// Import, inspect and convert memory-access traces
@@ -87,6 +93,7 @@ impl Cli {
             Command::Replay(command) => command.run(),
             Command::Coverage(command) => command.run(),
             Command::Mutate(command) => command.run(),
+            Command::Stress(command) => command.run(),
             Command::Serve(command) => command.run(),
             Command::Trace(command) => command.run(),
         }

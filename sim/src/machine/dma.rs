@@ -409,7 +409,7 @@ impl Dma {
     #[inline]
     fn offer(&mut self, now: u64, port: usize, input: &mut ReqIn, truth: &mut Truth) {
         let Some(&id) = self.ports[port].free.last() else { return };
-        let chosen = self.from_endpoints(port).or_else(|| self.from_streams(now, port, truth));
+        let chosen = self.choose_of_endpoints(port).or_else(|| self.choose_of_streams(now, port, truth));
         let Some(chosen) = chosen else { return };
         let place = &mut self.ports[port];
         place.free.pop();
@@ -428,7 +428,7 @@ impl Dma {
         input.iova = chosen.iova;
     }
 
-    fn from_endpoints(&mut self, port: usize) -> Option<Chosen> {
+    fn choose_of_endpoints(&mut self, port: usize) -> Option<Chosen> {
         for index in 0..self.endpoints.len() {
             let endpoint = &mut self.endpoints[index];
             if endpoint.port != port {
@@ -457,7 +457,7 @@ impl Dma {
         None
     }
 
-    fn from_streams(&mut self, now: u64, port: usize, truth: &mut Truth) -> Option<Chosen> {
+    fn choose_of_streams(&mut self, now: u64, port: usize, truth: &mut Truth) -> Option<Chosen> {
         let place = &mut self.ports[port];
         let count = place.streams.len();
         for turn in 0..count {

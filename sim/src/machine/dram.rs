@@ -71,6 +71,8 @@ struct Response {
 pub struct Dram {
     timing: Timing,
     failures: Vec<(Range<u64>, Failure)>,
+    /// When failures end by themselves.
+    heals: u64,
     slow: Option<(Range<u64>, u32)>,
     reads: VecDeque<Burst>,
     writes: VecDeque<Burst>,
@@ -94,6 +96,7 @@ impl Dram {
         Dram {
             timing,
             failures: Vec::new(),
+            heals: u64::MAX,
             slow: None,
             reads: VecDeque::with_capacity(64),
             writes: VecDeque::with_capacity(16),
@@ -132,6 +135,12 @@ impl Dram {
     /// Ends all injected failures.
     pub fn heal(&mut self) {
         self.failures.clear();
+        self.heals = u64::MAX;
+    }
+
+    /// Ends all injected failures in that clock cycle.
+    pub fn heal_at(&mut self, cycle: u64) {
+        self.heals = cycle;
     }
 
     /// Lets the next `count` exclusive writes find that somebody else has written.
@@ -151,6 +160,9 @@ impl Dram {
     /// One cycle: from the model's outputs to its inputs, and the transfers of the coming edge.
     #[inline]
     pub fn cycle(&mut self, now: u64, out: &AxiOut, input: &mut AxiIn, memory: &mut Memory) {
+        if now >= self.heals {
+            self.heal();
+        }
         self.read_data(now, out, input, memory);
         input.arready = u64::from((self.reads.len() as u64) < u64::from(self.timing.outstanding));
         if out.arvalid & input.arready != 0 {

@@ -9,7 +9,7 @@
 //! [`Truth::hold`] keeps accesses to the same bytes in program order, one device or many: the hardware may
 //! complete requests in any order, so that a device must not have two of them under way that depend on each other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Names an address space for ever: numbers are not used again.
 pub type SpaceId = u32;
@@ -79,6 +79,7 @@ pub struct Reached {
 pub struct Truth {
     spaces: HashMap<SpaceId, Space>,
     bonds: HashMap<(u32, u32), SpaceId>,
+    barred: BTreeSet<u32>,
     findings: Vec<Finding>,
     found: u64,
 }
@@ -154,6 +155,16 @@ impl Truth {
         self.bonds.remove(&(device_id, process_id));
     }
 
+    /// The device was cut off: it may reach nothing.
+    pub fn bar(&mut self, device_id: u32) {
+        self.barred.insert(device_id);
+    }
+
+    /// It was let in again.
+    pub fn admit(&mut self, device_id: u32) {
+        self.barred.remove(&device_id);
+    }
+
     /// What the device is bound to under this PASID.
     pub fn bound(&self, device_id: u32, process_id: Option<u32>) -> Option<SpaceId> {
         self.bonds.get(&(device_id, process_id?)).copied()
@@ -187,6 +198,9 @@ impl Truth {
     }
 
     fn judge(&self, reached: &Reached) -> Result<SpaceId, String> {
+        if self.barred.contains(&reached.device_id) {
+            return Err("it was cut off".into());
+        }
         let space = self.bound(reached.device_id, reached.process_id).ok_or("it is not bound")?;
         let pages = &self.spaces.get(&space).ok_or("the address space is gone")?.pages;
         let page = pages.get(&(reached.va / PAGE as u64)).ok_or("the page is not mapped")?;

@@ -50,7 +50,7 @@ impl Os {
             return Err(OsError::Address(range.start, geometry.name));
         }
         let (first, end) = (range.start / PAGE, range.end.next_multiple_of(granule) / PAGE);
-        if let Some((&other, _)) = space.areas.range(..end).next_back().filter(|(_, area)| area.end > first) {
+        if let Some((&other, _)) = space.areas.range(..end).find(|(_, area)| area.end > first) {
             return Err(OsError::Mapped(other.max(first) * PAGE));
         }
         let Mapping { permissions, backing, locked, huge } = mapping;
@@ -74,17 +74,16 @@ impl Os {
         let (first, end) = (range.start / PAGE, range.end.div_ceil(PAGE));
         let space = state.spaces.get_mut(&id).ok_or(OsError::Exited)?;
         let taken = carve(space, first, end);
+        let (Some(&(low, _)), Some(&(_, last))) = (taken.first(), taken.last()) else { return Ok(()) };
         let mut limbo = Limbo {
             space: id,
-            range: u64::MAX..0,
+            range: low * PAGE..last.end * PAGE,
             change: Change::Leaves,
             pages: Vec::new(),
             huge: Vec::new(),
             tables: Vec::new(),
         };
         for (area_first, area) in taken {
-            limbo.range.start = limbo.range.start.min(area_first * PAGE);
-            limbo.range.end = limbo.range.end.max(area.end * PAGE);
             for page in area_first..area.end {
                 self.clear_leaf(&mut state, id, page);
                 let Some(space) = state.spaces.get_mut(&id) else { continue };
@@ -101,9 +100,6 @@ impl Os {
                     limbo.tables.extend(space.tables.prune(&mut machine.memory, page * PAGE));
                 }
             }
-        }
-        if limbo.pages.is_empty() {
-            return Ok(());
         }
         if !limbo.tables.is_empty() {
             limbo.change = Change::Tables;

@@ -311,6 +311,11 @@ impl Os {
         self.state().frames.len()
     }
 
+    /// Frames that hold page tables of a process.
+    pub fn table_frames(&self, space: SpaceId) -> Vec<u64> {
+        self.state().spaces.get(&space).map(|space| space.tables.frames.clone()).unwrap_or_default()
+    }
+
     /// Physical address behind `va`, if it is in memory.
     pub fn translate(&self, space: SpaceId, va: u64) -> Option<u64> {
         let grant = self.platform.machine().truth.granted(space, va / PAGE)?;

@@ -1,0 +1,348 @@
+//! Processes, devices, and what binds them.
+
+use super::{DEVICES, Finding, StressOptions, StressReport};
+use crate::endpoint::{Behaviour, Endpoint};
+use crate::machine::{Machine, MachineConfig, Random, SimPlatform, Timing};
+use crate::model::{Cache, Model};
+use crate::os::{AddressSpace, Os, OsConfig};
+use crate::run::RunError;
+use pasidon_driver::{
+    AtsOptions, Bond, Config, DeviceOptions, DrvData, Fault, FaultDecision, Handle, Iommu, PasidSpace,
+    PriOptions, SvaOps, Untagged,
+};
+use pasidon_rtl::design::Design;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Frames for all pages of all processes.
+const FRAMES: usize = 192;
+/// PASIDs: a few more than processes, so that those that are slow to die are in the way at times.
+pub(super) const PASIDS: u32 = 72;
+/// Findings that are told in full.
+const DETAILS: usize = 20;
+/// Operations that are remembered.
+const HISTORY: usize = 24;
+/// Cycles that the driver gives the IOMMU for a step, and for a device: longer than the IOMMU gives the device itself.
+const TIMEOUT: u64 = 2_000_000;
+
+/// The callbacks of a bond, and what they have seen.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// The bond is there.
+    bound: AtomicBool,
+    pub(super) exits: AtomicU32,
+    pub(super) faults: AtomicU32,
+    /// Callbacks when the bond was gone.
+    pub(super) late: AtomicU32,
+}
+
+impl Watch {
+    fn called(&self) {
+        if !self.bound.load(Ordering::Relaxed) {
+            self.late.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl SvaOps for Watch {
+    fn mm_exit(&self, _bond: &Bond, _data: &DrvData) {
+        self.called();
+        self.exits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn fault(&self, _bond: &Bond, _data: &DrvData, fault: &Fault) -> FaultDecision {
+        self.called();
+        let number = self.faults.fetch_add(1, Ordering::Relaxed);
+        // A device driver that knows better, now and then.
+        match (fault.is_recoverable(), number % 16) {
+            (true, 7) => FaultDecision::Invalid,
+            (true, 15) => FaultDecision::Retry,
+            _ => FaultDecision::AsResolved,
+        }
+    }
+}
+
+/// A device bound to a process.
+pub(super) struct Bound {
+    pub(super) handles: Vec<Handle>,
+    pub(super) watch: Arc<Watch>,
+    pub(super) pasid: u32,
+}
+
+/// A process, alive or not.
+pub(super) struct Process {
+    pub(super) mm: Arc<AddressSpace>,
+    /// By index of the device.
+    pub(super) bonds: BTreeMap<usize, Bound>,
+    pub(super) alive: bool,
+}
+
+/// What state a device is in, as its driver knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It works, as far as anybody knows.
+    There,
+    /// It was cut off.
+    CutOff,
+    /// SVA is disabled for it.
+    Disabled,
+}
+
+/// A device.
+pub(super) struct Device {
+    pub(super) id: u32,
+    pub(super) port: usize,
+    pub(super) presence: Presence,
+    /// It misbehaves, and has to be reset to behave again.
+    pub(super) wicked: bool,
+    /// PASIDs that it can carry.
+    pub(super) pasid_width: u32,
+}
+
+/// Everything.
+pub(super) struct World {
+    pub(super) platform: SimPlatform,
+    pub(super) iommu: Iommu,
+    pub(super) os: Arc<Os>,
+    pub(super) pasids: Arc<PasidSpace>,
+    pub(super) random: Random,
+    pub(super) devices: Vec<Device>,
+    pub(super) processes: Vec<Process>,
+    pub(super) report: StressReport,
+    pub(super) history: VecDeque<String>,
+    /// The driver's memory while no device is enabled.
+    pub(super) allocations: usize,
+    pub(super) lost: usize,
+    /// Page requests that wait for their input.
+    pub(super) deferred: bool,
+    /// Device-driver data that is alive.
+    pub(super) data: Arc<AtomicU64>,
+}
+
+impl World {
+    pub(super) fn new(design: &Design, cache: &Cache, options: &StressOptions) -> Result<World, RunError> {
+        let mut random = Random::new(options.seed);
+        let generated = pasidon_rtl::generate(design)?;
+        let model = Model::load(&generated, &design.name, cache, options.flavour)?;
+        let timing = Timing { jitter: 30, ..Timing::default() };
+        let config = MachineConfig { timing, data_latency: 25, memory_bytes: 32 << 20, seed: random.word() };
+        let platform = SimPlatform::new(Machine::new(model, design, &config));
+        platform.machine().root_port.pauses = 40;
+        let pasids = Arc::new(PasidSpace::new(PASIDS.min((1 << design.process_id_width) - 1)));
+        let vector = |wanted: u8| Some(wanted.min(design.vectors as u8 - 1));
+        let driver = Config {
+            device_id_width: design.device_id_width,
+            timeout: TIMEOUT,
+            device_timeout: TIMEOUT.max(4 * u64::from(design.ats_timeout)),
+            command_queue_log2: 5,
+            fault_queue_log2: 5,
+            page_request_queue_log2: 6,
+            fault_vector: vector(1),
+            page_request_vector: vector(2),
+            range_limit: 8,
+            pasids: pasids.clone(),
+        };
+        let booted = Iommu::new(Arc::new(platform.clone()), driver);
+        platform.machine().check()?;
+        let iommu = booted.map_err(|e| RunError::driver("bring the IOMMU up", e))?;
+        if !iommu.capabilities().ats() {
+            let message = format!("design {} has no ATS and page requests (ats.ats)", design.name);
+            return Err(RunError::Unsuitable(message));
+        }
+        let os = Os::new(platform.clone(), iommu.clone(), OsConfig { frames: FRAMES, io_cycles: 1500 });
+        let top = (1u32 << design.device_id_width) - 1;
+        let devices = [1, 2, 0x105, 0x1_ff00, 0x2_0001, 0x3_0001, 0xff_fffe, 0x80]
+            .iter()
+            .take(DEVICES)
+            .enumerate()
+            .map(|(index, id)| Device {
+                id: id & top,
+                port: index % design.ports as usize,
+                presence: Presence::Disabled,
+                wicked: false,
+                // One that can't carry all PASIDs.
+                pasid_width: if index == 3 { 6 } else { design.process_id_width },
+            })
+            .collect();
+        let report =
+            StressReport { design: design.name.clone(), seed: options.seed, ..StressReport::default() };
+        let mut world = World {
+            platform,
+            iommu,
+            os,
+            pasids,
+            random,
+            devices,
+            processes: Vec::new(),
+            report,
+            history: VecDeque::new(),
+            allocations: 0,
+            lost: 0,
+            deferred: false,
+            data: Arc::default(),
+        };
+        {
+            let mut machine = world.platform.machine();
+            for device in &world.devices {
+                let endpoint =
+                    Endpoint::new(device.id, device.port, Behaviour::default(), world.random.word());
+                machine.dma.endpoints.push(endpoint);
+            }
+        }
+        // The directory keeps the tables on the way to a device.
+        world.begin()?;
+        for index in 0..world.devices.len() {
+            world.disable(index);
+        }
+        world.allocations = world.platform.machine().memory.allocations().len();
+        world.begin()?;
+        Ok(world)
+    }
+
+    /// Enables all devices, with no process there yet.
+    pub(super) fn begin(&mut self) -> Result<(), RunError> {
+        for index in 0..self.devices.len() {
+            if self.devices[index].presence == Presence::Disabled {
+                self.enable(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a device in that was disabled, with some behaviour.
+    pub(super) fn enable(&mut self, index: usize) {
+        let Device { id, pasid_width, .. } = self.devices[index];
+        let needs_pasid = self.random.below(2) == 0;
+        let credits = 4 + self.random.below(24) as usize;
+        let behaviour = Behaviour {
+            cache: 4 + self.random.below(60) as usize,
+            credits,
+            group: 1 + self.random.below(6) as usize,
+            response_needs_pasid: needs_pasid,
+            delay: self.random.below(200),
+            completions: 1 + self.random.below(8) as u8,
+            ..Behaviour::default()
+        };
+        let sva = DeviceOptions { pasid_width, untagged: Untagged::Fault };
+        let iommu = self.iommu.clone();
+        let enabled = self.patiently("enable SVA", || iommu.enable_sva(id, sva).map_err(|e| e.to_string()));
+        if !enabled {
+            return;
+        }
+        self.platform.machine().truth.admit(id);
+        self.patiently("enable ATS", || {
+            iommu.enable_ats(id, AtsOptions::default()).map_err(|e| e.to_string())
+        });
+        let pri = PriOptions { outstanding: credits, response_needs_pasid: needs_pasid };
+        self.patiently("enable page requests", || iommu.enable_pri(id, pri).map_err(|e| e.to_string()));
+        self.devices[index].presence = Presence::There;
+        self.devices[index].wicked = false;
+        self.replace_behaviour(index, behaviour);
+        self.platform.machine().root_port.forget(id);
+    }
+
+    /// Resets the device into this behaviour.
+    pub(super) fn replace_behaviour(&mut self, index: usize, behaviour: Behaviour) {
+        let mut machine = self.platform.machine();
+        let machine = &mut *machine;
+        let id = self.devices[index].id;
+        if let Some(endpoint) = machine.dma.endpoint(id) {
+            endpoint.behaviour = behaviour;
+        }
+        machine.dma.reset_device(id, false, &mut machine.truth);
+        machine.root_port.excuse(id);
+    }
+
+    /// Repeats what the driver could not get confirmed while memory fails; true if it worked in the end.
+    pub(super) fn patiently(&mut self, what: &str, mut call: impl FnMut() -> Result<(), String>) -> bool {
+        let mut last = String::new();
+        for _ in 0..50 {
+            match call() {
+                Ok(()) => return true,
+                Err(error) => last = error,
+            }
+            let mut machine = self.platform.machine();
+            (0..1000).for_each(|_| machine.step());
+        }
+        self.found(format!("{what} never worked: {last}"));
+        false
+    }
+
+    pub(super) fn found(&mut self, what: String) {
+        self.report.findings += 1;
+        if self.report.details.len() < DETAILS {
+            self.report.details.push(Finding { op: self.report.ops, what });
+        }
+        if self.report.history.is_empty() {
+            self.report.history = self.history.iter().cloned().collect();
+        }
+    }
+
+    pub(super) fn remember(&mut self, what: String) {
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(format!("{}: {what}", self.report.ops));
+    }
+
+    /// Data of a device driver, which counts itself.
+    pub(super) fn driver_data(&self) -> DrvData {
+        self.data.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Counted(self.data.clone()))
+    }
+
+    pub(super) fn watch(&self) -> Arc<Watch> {
+        let watch = Arc::new(Watch::default());
+        watch.bound.store(true, Ordering::Relaxed);
+        watch
+    }
+
+    /// The last handle of a bond has gone back: nobody calls any more.
+    pub(super) fn unwatched(&mut self, watch: Arc<Watch>) {
+        watch.bound.store(false, Ordering::Relaxed);
+        if Arc::strong_count(&watch) != 1 {
+            self.found("the driver kept the callbacks of a bond after its unbind".into());
+        }
+        self.report.mm_exits += u64::from(watch.exits.load(Ordering::Relaxed));
+    }
+
+    pub(super) fn finish(mut self, time: Duration) -> StressReport {
+        let statistics = self.iommu.statistics();
+        let os = self.os.statistics();
+        let machine = self.platform.machine();
+        let counters = machine.counters();
+        let responses = machine.root_port.responses;
+        let report = &mut self.report;
+        report.cycles = machine.now();
+        report.seconds = time.as_secs_f64();
+        report.binds = statistics.binds as u64;
+        report.unbinds = statistics.unbinds as u64;
+        report.accesses = counters.requests;
+        report.faults = counters.faults;
+        report.page_requests = machine.root_port.requests_sent;
+        report.groups = machine.root_port.groups_sent;
+        report.responses_success = responses[0];
+        report.responses_invalid = responses[1];
+        report.responses_failure = responses[15];
+        report.invalidations = machine.root_port.invalidations;
+        report.device_timeouts = statistics.device_timeouts as u64;
+        report.page_ins = os.page_ins;
+        report.page_outs = os.page_outs;
+        report.copies = os.copies;
+        report.exits = os.exits;
+        report.overflows = statistics.request_overflows as u64;
+        report.restarts = statistics.queue_restarts as u64;
+        drop(machine);
+        self.report
+    }
+}
+
+struct Counted(Arc<AtomicU64>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
