@@ -45,6 +45,8 @@ pub struct Fault {
     pub cause: Cause,
     /// Whether a record is due.
     pub reported: bool,
+    /// The answer to a translation request is no refusal: it succeeds without any permission.
+    pub withheld: bool,
 }
 
 /// Bytes could not be read.
@@ -74,7 +76,7 @@ fn field(word: u64, hi: u32, lo: u32) -> u64 {
 fn by_kind(query: &Query, exec: Cause, read: Cause, write: Cause) -> Cause {
     if query.exec {
         exec
-    } else if query.write {
+    } else if query.write && query.at != 1 {
         write
     } else {
         read
@@ -125,7 +127,16 @@ impl World<'_> {
     /// # Errors
     /// [`Fault`]
     pub fn translate(&self, query: &Query) -> Result<Page, Fault> {
-        let always = |cause| Fault { cause, reported: true };
+        // Section "PCIe ATS translation request handling".
+        self.walk(query).map_err(|fault| {
+            let withheld =
+                query.at == 1 && matches!(fault.cause.code(), 12 | 13 | 15 | 20 | 21 | 23 | 262 | 266);
+            Fault { withheld, reported: fault.reported && !withheld, ..fault }
+        })
+    }
+
+    fn walk(&self, query: &Query) -> Result<Page, Fault> {
+        let always = |cause| Fault { cause, reported: true, withheld: false };
         match self.mode {
             0 => return Err(always(Cause::AllInboundTransactionsDisallowed)),
             1 if query.at != 0 => return Err(always(Cause::TransactionTypeDisallowed)),
@@ -136,10 +147,13 @@ impl World<'_> {
         let dc = self.device_context(query.device_id.into()).map_err(always)?;
         // DTF = 1 holds back every fault that can be met from here on.
         let dtf = dc[0] >> 4 & 1 == 1;
-        let after = |cause| Fault { cause, reported: !dtf };
+        let after = |cause| Fault { cause, reported: !dtf, withheld: false };
         let context = self.context(query, &dc).map_err(after)?;
         match context {
-            None => self.pass(query),
+            // The execute permission is granted only if it is asked for.
+            None => {
+                self.pass(query).map(|page| Page { rwx: (true, true, query.at != 1 || query.exec), ..page })
+            }
             Some(context) => self.first_stage(query, &context),
         }
         .map_err(after)
@@ -188,12 +202,17 @@ impl World<'_> {
         Ok(dc)
     }
 
-    /// Section "Device-context configuration checks", for an IOMMU without ATS, second stage, A/D updates, big-endian
-    /// tables, Sv32 and QoS ids. What remains of `tc` is V, DTF, PDTV, DPE and eight custom bits.
+    /// Section "Device-context configuration checks", for an IOMMU without second stage, A/D updates, big-endian
+    /// tables, Sv32 and QoS ids. What remains of `tc` is V, DTF, PDTV, DPE and eight custom bits, and EN_ATS, EN_PRI and PRPR with
+    /// ATS.
     fn is_misconfigured(&self, [tc, iohgatp, ta, fsc]: &[u64; 4]) -> bool {
         let (pdtv, dpe, mode) = (tc >> 5 & 1, tc >> 9 & 1, field(*fsc, 63, 60));
         let supported = if pdtv == 1 { self.has_directory(mode) } else { self.has_first_stage(mode) };
-        tc & !(1 | 1 << 4 | 1 << 5 | 1 << 9 | ones(31, 24)) != 0
+        let ats = if self.design.ats { 1 << 1 | 1 << 2 | 1 << 6 } else { 0 };
+        let (en_ats, en_pri, prpr) = (tc >> 1 & 1, tc >> 2 & 1, tc >> 6 & 1);
+        tc & !(1 | 1 << 4 | 1 << 5 | 1 << 9 | ones(31, 24) | ats) != 0
+            || (en_pri == 1 && en_ats == 0)
+            || (prpr == 1 && en_pri == 0)
             || (dpe == 1 && pdtv == 0)
             || field(*iohgatp, 63, 60) != 0
             || ta & !ones(31, 12) != 0
@@ -206,13 +225,16 @@ impl World<'_> {
     fn context(&self, query: &Query, [tc, _, _, fsc]: &[u64; 4]) -> Result<Option<Context>, Cause> {
         let (pdtv, dpe, mode) = (tc >> 5 & 1 == 1, tc >> 9 & 1 == 1, field(*fsc, 63, 60));
         let root = field(*fsc, 43, 0) << 12;
-        // EN_ATS is never 1.
-        if query.at != 0 || (query.process_id.is_some() && !pdtv) {
+        let en_ats = tc >> 1 & 1 == 1;
+        if (query.at != 0 && !en_ats) || (query.process_id.is_some() && !pdtv) {
             return Err(Cause::TransactionTypeDisallowed);
         }
         let bits = [20, 8, 17, 20][mode as usize & 3];
         if query.process_id.is_some_and(|pid| pdtv && pid >> bits != 0) {
             return Err(Cause::TransactionTypeDisallowed);
+        }
+        if query.at == 2 {
+            return Ok(None);
         }
         if !pdtv {
             let context = Context { root_mode: mode, root, privileged: false, sum: false };
@@ -308,15 +330,25 @@ impl World<'_> {
             }
             let mine = if context.privileged { !u || context.sum } else { u };
             let fetch = x && if context.privileged { !u } else { u };
-            let rwx = (r && mine, w && d && mine, fetch);
-            let granted = if query.exec {
+            let mut rwx = (r && mine, w && d && mine, fetch);
+            let granted = if query.at == 1 {
+                // What is denied is left out of the answer.
+                rwx.2 &= rwx.0 && query.exec;
+                mine
+            } else if query.exec {
                 rwx.2
             } else if query.write {
                 rwx.1
             } else {
                 rwx.0
             };
-            if !granted || !a_bit {
+            let accessed = if query.at == 1 {
+                // Nothing is accessed where nothing can be read.
+                !rwx.0 || (a_bit && (d || !query.write || !w))
+            } else {
+                a_bit
+            };
+            if !granted || !accessed {
                 return Err(page_fault);
             }
             let size = u64::from(12 + reach);

@@ -257,7 +257,7 @@ fn without_unasked(permissions: E, exec: E) -> E {
 
 /// Whether a translation request that meets this cause is an unsupported request.
 fn is_unsupported(fault: E) -> E {
-    let causes = Cause::ALL.into_iter().filter(|c| c.ats_response() == Some(AtsResponse::UnsupportedRequest));
+    let causes = Cause::ALL.iter().filter(|c| c.ats_response() == Some(AtsResponse::UnsupportedRequest));
     any_of(causes.map(|c| fault.is(c.code().into())))
 }
 

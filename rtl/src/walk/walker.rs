@@ -574,7 +574,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
 /// Whether a translation request that meets this cause is answered with success and no permission. (Section "PCIe ATS translation
 /// request handling".)
 fn is_withheld(fault: E) -> E {
-    let causes = Cause::ALL.into_iter().filter(|c| c.ats_response() == Some(AtsResponse::Success));
+    let causes = Cause::ALL.iter().filter(|c| c.ats_response() == Some(AtsResponse::Success));
     any_of(causes.map(|c| fault.is(c.code().into())))
 }
 

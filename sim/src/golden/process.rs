@@ -4,7 +4,7 @@ use pasidon_spec::ddt::{DeviceContext, dc, iommu_mode};
 use pasidon_spec::fault::{Cause, ttyp};
 use pasidon_spec::page_table::{self, PAGE_SHIFT, iohgatp_mode, iosatp_mode};
 use pasidon_spec::pdt::{pc, pdtp_mode, process_id_bits};
-use pasidon_spec::registers::{ddtp, event, fctl, iommu_qosid};
+use pasidon_spec::registers::{capabilities as cap, ddtp, event, fctl, iommu_qosid};
 
 use super::context::{Access, Context, Ids, Purpose, Stage, Stop};
 use super::ioatc::Tag;
@@ -91,10 +91,11 @@ impl Golden {
         Response::Fault(Fault { cause, iotval2, reported, denial })
     }
 
-    /// How a fault is answered; `None` if as a translation request that succeeds without any permission.
+    /// How a fault is answered; `None` if as a translation request that succeeds without any permission. Without ATS, a translation
+    /// request is a transaction like others that are not supported.
     fn ats_denial(&self, request: &Request, cause: Cause) -> Option<Denial> {
         match request.at {
-            AddressType::TranslationRequest => super::ats::denial(cause),
+            AddressType::TranslationRequest if self.has(cap::ATS) => super::ats::denial(cause),
             _ => Some(Denial::UnsupportedRequest),
         }
     }

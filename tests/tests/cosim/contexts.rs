@@ -147,13 +147,19 @@ fn every_bit_of_a_device_context_is_checked() {
         s.with_word("tc: V = 0", tc, good.tc & !1, Some(Cause::DdtEntryNotValid));
         s.with_word("tc: V = 0, all else 1", tc, !1, Some(Cause::DdtEntryNotValid));
         for bit in 1..64 {
-            // DTF, PDTV (which is 1) and DPE; bits 31:24 are for custom use.
-            let legal = matches!(bit, 4 | 5 | 9 | 24..=31);
+            // DTF, PDTV (which is 1) and DPE; bits 31:24 are for custom use. EN_ATS; EN_PRI and PRPR not alone.
+            let legal = matches!(bit, 4 | 5 | 9 | 24..=31) || (bit == 1 && s.rig.design.ats);
             s.with_word(&format!("tc: bit {bit}"), tc, good.tc | 1 << bit, if legal { None } else { WRONG });
         }
         // Nothing of a device context that is misconfigured counts, DTF neither.
-        s.with_word("tc: EN_ATS and DTF", tc, good.tc | dc::tc::DTF.of(1) | dc::tc::EN_ATS.of(1), WRONG);
-        s.with_word("tc: EN_ATS and EN_PRI", tc, good.tc | 0b110, WRONG);
+        s.with_word("tc: T2GPA and DTF", tc, good.tc | dc::tc::DTF.of(1) | dc::tc::T2GPA.of(1), WRONG);
+        let needs_ats = if s.rig.design.ats { None } else { WRONG };
+        let (en_ats, en_pri, prpr) = (dc::tc::EN_ATS.mask(), dc::tc::EN_PRI.mask(), dc::tc::PRPR.mask());
+        s.with_word("tc: EN_ATS and EN_PRI", tc, good.tc | en_ats | en_pri, needs_ats);
+        s.with_word("tc: EN_ATS, EN_PRI and PRPR", tc, good.tc | en_ats | en_pri | prpr, needs_ats);
+        s.with_word("tc: EN_ATS and PRPR", tc, good.tc | en_ats | prpr, WRONG);
+        s.with_word("tc: EN_PRI and PRPR", tc, good.tc | en_pri | prpr, WRONG);
+        s.with_word("tc: EN_ATS and T2GPA", tc, good.tc | en_ats | dc::tc::T2GPA.mask(), WRONG);
         for mode in 1..16 {
             s.with_word(&format!("iohgatp.MODE = {mode}"), iohgatp, dc::iohgatp::MODE.of(mode), WRONG);
         }

@@ -206,6 +206,7 @@ fn build(rig: &mut Rig, random: &mut Random) -> Built {
             context
         };
         context.tc |= dc::tc::DTF.of(u64::from(chance(random, 20))) | random.below(256) << 24;
+        context.tc |= dc::tc::EN_ATS.of((rig.design.ats && chance(random, 60)).into());
         context.iohgatp |= dc::iohgatp::GSCID.of(random.word());
         rig.set_dc(did, context);
         let slot = rig.ddt_slot(did, 0);
@@ -254,7 +255,7 @@ fn query(rig: &Rig, random: &mut Random, built: &Built) -> Query {
         _ => {}
     }
     let kind = random.below(4);
-    let at = if chance(random, 3) { 1 + random.below(2) as u8 } else { 0 };
+    let at = if chance(random, if d.ats { 30 } else { 3 }) { 1 + random.below(2) as u8 } else { 0 };
     let privileged = process_id.is_some() && chance(random, 30);
     Query { device_id, process_id, privileged, exec: kind == 0, write: kind == 1, at, iova }
 }
@@ -266,7 +267,7 @@ fn agrees(expected: &Result<Page, Fault>, answer: &Answer) -> bool {
                 && (answer.spa, answer.rwx, answer.size) == (page.spa, page.rwx, page.size)
         }
         Err(fault) => {
-            (answer.status, answer.cause) == (1, fault.cause.code().into())
+            (answer.status, answer.cause) == (u64::from(!fault.withheld), fault.cause.code().into())
                 && answer.spa == 0
                 && answer.rwx == (false, false, false)
         }
@@ -307,7 +308,7 @@ fn random_tables(name: &str, rounds: u64, requests: usize) {
             let mut due = vec![];
             for ((query, expected), ticket) in queries.iter().zip(&expected).zip(tickets) {
                 let answer = rig.answer(ticket).expect("finished");
-                if let Err(Fault { cause, reported: true }) = expected {
+                if let Err(Fault { cause, reported: true, .. }) = expected {
                     due.push(oracle::record(query, *cause).encode());
                 }
                 assert!(

@@ -122,7 +122,8 @@ pub fn check(rig: &mut Rig, what: &str, query: Query, cause: Option<Cause>) -> A
         }
         Err(fault) => {
             let code = u64::from(fault.cause.code());
-            assert_eq!((answer.status, answer.cause), (1, code), "{what}: {answer:x?}");
+            let status = u64::from(!fault.withheld);
+            assert_eq!((answer.status, answer.cause), (status, code), "{what}: {answer:x?}");
             assert_eq!(
                 (answer.spa, answer.rwx),
                 (0, (false, false, false)),

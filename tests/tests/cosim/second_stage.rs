@@ -291,10 +291,13 @@ fn misconfigured_device_contexts_are_found() {
         ("iohgatp.MODE 11", |c| c.iohgatp = c.iohgatp & !dc::iohgatp::MODE.mask() | dc::iohgatp::MODE.of(11)),
         ("root not aligned to 16 KiB", |c| c.iohgatp |= 1),
         ("root not aligned to 16 KiB, bit 1", |c| c.iohgatp |= 2),
-        ("EN_ATS", |c| c.tc |= dc::tc::EN_ATS.mask()),
-        ("EN_PRI", |c| c.tc |= dc::tc::EN_PRI.mask()),
-        ("T2GPA", |c| c.tc |= dc::tc::T2GPA.mask()),
-        ("PRPR", |c| c.tc |= dc::tc::PRPR.mask()),
+        ("EN_PRI without EN_ATS", |c| c.tc |= dc::tc::EN_PRI.mask()),
+        ("T2GPA without EN_ATS", |c| c.tc |= dc::tc::T2GPA.mask()),
+        ("PRPR without EN_PRI", |c| c.tc |= dc::tc::EN_ATS.mask() | dc::tc::PRPR.mask()),
+        ("T2GPA without a second stage", |c| {
+            c.tc |= dc::tc::EN_ATS.mask() | dc::tc::T2GPA.mask();
+            c.iohgatp = 0;
+        }),
         ("DPE without PDTV", |c| c.tc |= dc::tc::DPE.mask()),
         ("SXL with Sv48", |c| {
             c.tc |= dc::tc::SXL.mask();
