@@ -7,11 +7,12 @@ use pasidon_sim::engine::{Both, Engine, Extent, Memory, Model, Pace, Rtl, parame
 use pasidon_sim::golden::{Request, Response, Translation};
 use pasidon_sim::machine::Failure;
 use pasidon_sim::model::{Cache, Flavour, Model as Verilated};
+use pasidon_spec::command::Command;
 use pasidon_spec::ddt::{BASE_DC_BYTES, BASE_DDI, DeviceContext, EXT_DC_BYTES, EXT_DDI, dc, iommu_mode};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::{Geometry, SV39, SV39X4, pte};
 use pasidon_spec::pdt::{PC_BYTES, PDI, ProcessContext, pdte, pdtp_mode};
-use pasidon_spec::registers::{cqb, cqcsr, ddtp, fctl, fqb, fqcsr};
+use pasidon_spec::registers::{cqb, cqcsr, cqt, ddtp, fctl, fqb, fqcsr};
 use std::ops::Range;
 
 /// The device.
@@ -48,6 +49,8 @@ pub struct Guest {
     /// Written to `fctl` at each reset. With BE, the device context is big-endian; the tables are what a test makes of them.
     pub fctl: u64,
     next: u64,
+    /// Commands since the last reset.
+    commands: u64,
 }
 
 impl Guest {
@@ -73,6 +76,7 @@ impl Guest {
             context: DeviceContext::default(),
             fctl: 0,
             next: TABLES + 0x4000,
+            commands: 0,
         };
         guest.root = guest.guest_page();
         guest.context = DeviceContext {
@@ -229,8 +233,9 @@ impl Guest {
         let at = DIRECTORY + bytes * slices[0].of(DID.into());
         let words = self.context.extended();
         for (i, word) in words.into_iter().take(bytes as usize / 8).enumerate() {
-            self.store(at + 8 * i as u64, if fctl::BE.is_set(self.fctl) { word.swap_bytes() } else { word });
+            self.store(at + 8 * i as u64, self.ordered(word));
         }
+        self.commands = 0;
         let fails = "the engines agree";
         self.both.reset().expect(fails);
         for (register, value) in [
@@ -244,6 +249,28 @@ impl Guest {
             self.both.write_register(register.offset, register.bytes, value).expect(fails);
             self.both.settle().unwrap_or_else(|error| panic!("{error}"));
         }
+    }
+
+    /// A doubleword in the byte order of `fctl.BE`.
+    pub fn ordered(&self, word: u64) -> u64 {
+        if fctl::BE.is_set(self.fctl) { word.swap_bytes() } else { word }
+    }
+
+    /// Has commands executed, of which the queue holds 127 from one reset to the next.
+    ///
+    /// # Panics
+    /// If the engines differ.
+    pub fn execute(&mut self, commands: &[Command]) {
+        for command in commands {
+            for word in command.encode() {
+                self.store(COMMANDS + 8 * self.commands, self.ordered(word));
+                self.commands += 1;
+            }
+        }
+        self.both
+            .write_register(cqt::REG.offset, cqt::REG.bytes, self.commands / 2)
+            .expect("the engines agree");
+        self.both.settle().unwrap_or_else(|error| panic!("{commands:?}: {error}"));
     }
 
     /// A read of the device.

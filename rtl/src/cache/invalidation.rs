@@ -243,10 +243,13 @@ impl Invalidation {
         (wanted, differs, wider): (&Tag, E, E),
     ) -> Vec<E> {
         let ignore = data.mask | wider;
+        // Of `checks`, only those of page-table invalidations look at the stage.
+        let whole = data.fractured.map_or(lo(), |fractured| fractured & checks.stage);
+        let page = checks.page & !whole;
         let mut list: Vec<E> = segments(d, vpn_width(d))
             .into_iter()
             .map(|(mask_bit, lo_bit, width)| {
-                let equal = !checks.page | differs.bits(lo_bit, width).none();
+                let equal = !page | differs.bits(lo_bit, width).none();
                 mask_bit.map_or(equal, |b| equal | ignore.bit(b))
             })
             .collect();

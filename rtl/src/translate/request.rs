@@ -292,6 +292,9 @@ pub struct Translation {
     pub two_stage: Option<E>,
     /// Tag of the virtual machine, 0 without a second stage; only in designs with one.
     pub gscid: Option<E>,
+    /// The first stage's page is larger: others of its parts may be cached, too, and an invalidation of any address in it is about
+    /// all of them; only in designs with a second stage.
+    pub fractured: Option<E>,
     /// Memory type: the first stage's unless that says PMA; only in designs with Svpbmt.
     pub pbmt: Option<E>,
     /// `DC.ta.RCID`; only in designs with QoS ids.
@@ -311,6 +314,7 @@ impl Translation {
             pscid: f("pscid", 20),
             two_stage: d.second_stage().then(|| f("two_stage", 1)),
             gscid: d.second_stage().then(|| f("gscid", 16)),
+            fractured: d.second_stage().then(|| f("fractured", 1)),
             pbmt: d.svpbmt.then(|| f("pbmt", 2)),
             rcid: d.qosid.then(|| f("rcid", 12)),
             mcid: d.qosid.then(|| f("mcid", 12)),
@@ -322,6 +326,7 @@ impl Translation {
         let optional = [
             ("two_stage", self.two_stage),
             ("gscid", self.gscid),
+            ("fractured", self.fractured),
             ("pbmt", self.pbmt),
             ("rcid", self.rcid),
             ("mcid", self.mcid),

@@ -127,6 +127,7 @@ impl Walk<'_> {
             ppn: target,
             mask,
             permissions: self.result.permissions & cat(&[xwr, xwr]),
+            fractured: self.result.fractured.map(|_| (self.result.mask & !mask).any()),
             pbmt: self.result.pbmt.map(|own| own.is(pbmt::PMA).mux(pte.pbmt(), own)),
             ..self.result
         };

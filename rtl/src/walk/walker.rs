@@ -240,6 +240,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
             let [rcid, mcid] = own_ids.unwrap_or([lit(0, 12); 2]);
             let attributes = Translation {
                 two_stage: w.result.two_stage.map(|_| lo()),
+                fractured: w.result.fractured.map(|_| lo()),
                 pbmt: w.result.pbmt.map(|_| lit(0, 2)),
                 rcid: w.result.rcid.map(|_| rcid),
                 mcid: w.result.mcid.map(|_| mcid),
@@ -249,6 +250,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                 m.set(w.result.global, lo());
                 for (register, value) in [
                     (w.result.two_stage, attributes.two_stage),
+                    (w.result.fractured, attributes.fractured),
                     (w.result.pbmt, attributes.pbmt),
                     (w.result.rcid, attributes.rcid),
                     (w.result.mcid, attributes.mcid),

@@ -1,15 +1,14 @@
 //! Byte order of what is in memory: directories of devices, the second stage and queues follow `fctl.BE`; process directories and the
 //! first stage follow `DC.tc.SBE`. (Section "Endianness of in-memory data structures".)
 
-use pasidon_sim::engine::Engine as _;
 use pasidon_sim::golden::Request;
 use pasidon_spec::command::{Command, Store};
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::{Cause, FaultRecord};
 use pasidon_spec::page_table::{SV39, SV39X4, pte};
 use pasidon_spec::pdt::pdtp_mode;
-use pasidon_spec::registers::{cqt, fctl};
-use pasidon_tests::guest::{ALL, COMMANDS, DID, FAULTS, GUEST, Guest, IOVA, entry};
+use pasidon_spec::registers::fctl;
+use pasidon_tests::guest::{ALL, DID, FAULTS, GUEST, Guest, IOVA, entry};
 
 const PASID: u32 = 0x1234;
 
@@ -65,11 +64,7 @@ fn each_structure_has_the_byte_order_of_its_owner() {
             wsi: false,
             store: Some(Store { address: 0x13_0000, data: 0x1234_5678 }),
         };
-        for (i, word) in fence.encode().into_iter().enumerate() {
-            g.store(COMMANDS + 8 * i as u64, ordered(be, word));
-        }
-        g.both.write_register(cqt::REG.offset, 4, 1).expect("cqt is a register");
-        g.both.settle().unwrap_or_else(|error| panic!("{what}: {error}"));
+        g.execute(&[fence]);
         let stored = g.load(0x13_0000);
         assert_eq!(stored, if be { 0x7856_3412 } else { 0x1234_5678 }, "{what}: the data of the fence");
     }

@@ -5,6 +5,7 @@
 use pasidon_sim::engine::Engine;
 use pasidon_sim::golden::Request;
 use pasidon_sim::machine::Failure;
+use pasidon_spec::command::{Command, Range};
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::{Geometry, SV32, SV39, SV39X4, SV48, SV48X4, SV57, SV57X4, napot, pbmt, pte};
@@ -386,4 +387,38 @@ fn accesses_carry_the_ids_of_whom_they_serve() {
     assert_eq!((reads[0].1, reads[0].2), (0x777, 0x888));
     assert!(reads[1..].iter().all(|read| (read.1, read.2) == (0x123, 0x456)), "{reads:x?}");
     assert!(!writes.is_empty() && writes.iter().all(|write| (write.1, write.2) == (0x123, 0x456)));
+}
+
+/// A page of the first stage over smaller ones of the second is cached in parts; an invalidation of any address in the page is
+/// about each of them. (Section "IOMMU Page-Table cache invalidation commands": ADDR names the entries of the tables that
+/// correspond to it.)
+#[test]
+fn an_address_of_a_page_invalidates_all_its_parts() {
+    for design in ["full", "guests"] {
+        let mut g = Guest::new(design, &SV39, &SV39X4);
+        let (old, new) = (GUEST | 0x4000_0000, GUEST | 0x4020_0000);
+        let pages: Vec<u64> = [0x1000, 0x2000, 0x1000, 0x2000].map(|_| g.page()).into();
+        for (i, page) in [old + 0x1000, old + 0x2000, new + 0x1000, new + 0x2000].into_iter().zip(&pages) {
+            g.map_guest(i, 0, entry(*page, ALL));
+        }
+        let large = IOVA & !0x1f_ffff;
+        g.map(large, 1, entry(old, ALL));
+        let parts = [large + 0x1000, large + 0x2000];
+        for part in 0..2 {
+            assert_eq!(g.expect("the old page", Guest::read(parts[part])).spa, pages[part], "{design}");
+            let other = parts[1 - part];
+            g.ask("the other part", Guest::read(other));
+            g.map(large, 1, entry(new, ALL));
+            let range = Some(Range::page_of(large + 0x1f_f000));
+            g.execute(&[
+                Command::IotinvalVma { gscid: Some(0x2b), pscid: Some(0x5a5a5), range },
+                Command::IofenceC { pr: false, pw: false, wsi: false, store: None },
+            ]);
+            for (i, address) in parts.into_iter().enumerate() {
+                let now = g.ask("the new page", Guest::read(address)).success();
+                assert_eq!(now.map(|t| t.spa), Some(pages[2 + i]), "{design}");
+            }
+            g.map(large, 1, entry(old, ALL));
+        }
+    }
 }
