@@ -1,9 +1,10 @@
 //! pasidon-rtl: the hardware, described in Rust on rust-hdl and emitted as Verilog.
 //!
 //! [`generate`] turns a [`Design`] into Verilog. The listing of this crate is the block diagram: [`cache`], [`translate`],
-//! [`walk`], [`queue`], [`regs`], [`interrupt`], [`monitor`], [`debug`], [`port`](mod@port), joined in [`top`]; [`hdl`] is how blocks are described, [`emit`] how they become
+//! [`walk`], [`queue`], [`regs`], [`interrupt`], [`ats`], [`monitor`], [`debug`], [`port`](mod@port), joined in [`top`]; [`hdl`] is how blocks are described, [`emit`] how they become
 //! Verilog.
 
+pub mod ats;
 pub mod cache;
 pub mod debug;
 pub mod design;

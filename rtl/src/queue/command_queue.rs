@@ -4,7 +4,12 @@
 //! |---|---|
 //! | IOTINVAL.VMA, IOTINVAL.GVMA, IODIR.INVAL_DDT, IODIR.INVAL_PDT | offered on `inval_*` until every cached structure took it |
 //! | IOFENCE.C | barrier (with drain if PR or PW), then the store if AV, then `fence_w_ip` if WSI |
-//! | ATS.*, anything reserved | `cmd_ill`; `cqh` stays on the command |
+//! | ATS.INVAL, ATS.PRGR | in designs with ATS: offered on `msg_*` until the port takes it, an invalidation when it has a free tag |
+//! | anything else | `cmd_ill`; `cqh` stays on the command |
+//!
+//! With ATS, IOFENCE.C first waits until no invalidation request is in flight; if one has timed out since the last fence that said so, it sets
+//! `cmd_to` and `cqh` stays on it. What waits for devices ends when the queue is turned off; a message that is on offer is
+//! sent first.
 //!
 //! A legal command that names nothing which this design could have cached is complete at once: IOTINVAL for a virtual machine
 //! without a second stage, IODIR for an id beyond the design's widths. Commands and the store have the byte order of `fctl.BE`.
@@ -15,7 +20,7 @@
 
 use std::rc::Rc;
 
-use pasidon_spec::command::{COMMAND_BYTES, func3, header, iodir, iofence, iotinval, opcode};
+use pasidon_spec::command::{COMMAND_BYTES, ats, func3, header, iodir, iofence, iotinval, opcode};
 use pasidon_spec::ddt::{device_id_bits, iommu_mode};
 use pasidon_spec::field::Field;
 use pasidon_spec::pdt::process_id_bits;
@@ -51,6 +56,12 @@ const STORE_RESPONSE: u64 = 9;
 const COMPLETE: u64 = 10;
 const ILLEGAL: u64 = 11;
 const MEMORY_FAULT: u64 = 12;
+/// An ATS.INVAL waits for a tag.
+const TAG: u64 = 13;
+/// A message is on offer.
+const SEND: u64 = 14;
+/// IOFENCE.C waits for invalidation requests in flight.
+const ANSWERS: u64 = 15;
 const STATE_BITS: u32 = 4;
 
 /// The command queue of `design`.
@@ -59,7 +70,8 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     let mut m = Module::new("command_queue", "Fetches commands from the command queue and carries them out.");
     let to = |state| lit(state, STATE_BITS);
     let state = m.reg("state", STATE_BITS, IDLE);
-    let command = Operands { low: m.reg_data("command_low", 64), high: m.reg_data("command_high", 62) };
+    let command =
+        Operands { low: m.reg_data("command_low", 64), high: m.reg_data("command_high", high_bits(design)) };
 
     m.section("What software set");
     let enable = m.input("enable", 1);
@@ -90,7 +102,7 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     m.section("Write port: the 4-byte store of IOFENCE.C");
     m.output("wr_valid", state.is(STORE));
     let wr_ready = m.input("wr_ready", 1);
-    m.output("wr_addr", cat(&[command.high, lit(0, 2)]));
+    m.output("wr_addr", cat(&[command.high.bits(0, 62), lit(0, 2)]));
     m.output("wr_len", lit(0, 8));
     m.output("wr_size", lit(2, 3));
     let data = command.field(iofence::DATA);
@@ -114,6 +126,7 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     let sync_ready = m.input("sync_ready", 1);
 
     let fence = command.is(opcode::IOFENCE, func3::IOFENCE_C);
+    let ats = design.ats.then(|| Ats::new(&mut m, command, state));
     m.section("State of the queue, and what it reports (one cycle each)");
     m.output("on", on);
     m.output("head_index", head);
@@ -137,18 +150,19 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
             m.when(rd_data_valid, |m| m.set(state, to(SECOND)));
         });
         s.case(m, SECOND, |m| {
-            m.set(command.high, rd_data.bits(0, 62));
+            m.set(command.high, rd_data.bits(0, high_bits(design)));
             m.set(bad_high, reserved_in_high(design, command, rd_data));
             let next = (failed | beat_failed).mux(to(MEMORY_FAULT), to(DECODE));
             m.when(rd_data_valid, |m| m.set(state, next));
         });
         s.case(m, DECODE, |m| {
             let illegal = illegal(design, command, ddtp_mode, wires) | bad_high;
-            let choices = [
-                (illegal, to(ILLEGAL)),
-                (fence, to(BARRIER)),
-                (names_nothing(design, command), to(COMPLETE)),
-            ];
+            let mut choices =
+                vec![(illegal, to(ILLEGAL)), (fence, to(if design.ats { ANSWERS } else { BARRIER }))];
+            if let Some(ats) = &ats {
+                choices.push((ats.is_message, ats.is_invalidation.mux(to(TAG), to(SEND))));
+            }
+            choices.push((names_nothing(design, command), to(COMPLETE)));
             m.set(state, first(&choices, to(INVALIDATE)));
         });
         s.case(m, INVALIDATE, |m| m.when(inval_ready, |m| m.set(state, to(COMPLETE))));
@@ -161,6 +175,17 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
         s.case(m, STORE_RESPONSE, |m| {
             m.when(wr_done, |m| m.set(state, wr_error.mux(to(MEMORY_FAULT), to(COMPLETE))));
         });
+        if let Some(ats) = &ats {
+            s.case(m, TAG, |m| {
+                m.when(ats.has_tag, |m| m.set(state, to(SEND)));
+                m.when(!enable, |m| m.set(state, to(IDLE)));
+            });
+            s.case(m, SEND, |m| m.when(ats.taken, |m| m.set(state, to(COMPLETE))));
+            s.case(m, ANSWERS, |m| {
+                m.when(ats.answered, |m| m.set(state, ats.late.mux(to(IDLE), to(BARRIER))));
+                m.when(!enable & !ats.late, |m| m.set(state, to(IDLE)));
+            });
+        }
         s.case(m, COMPLETE, |m| {
             m.set(head, head.inc() & mask);
             m.set(state, to(IDLE));
@@ -171,7 +196,54 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     m.build()
 }
 
-/// The command being carried out: its first doubleword, and bits 61:0 of its second.
+/// What the queue has to do with devices.
+struct Ats {
+    /// The command is ATS.INVAL or ATS.PRGR.
+    is_message: E,
+    /// It is ATS.INVAL.
+    is_invalidation: E,
+    has_tag: E,
+    /// The message was taken.
+    taken: E,
+    /// No invalidation request is in flight.
+    answered: E,
+    /// One timed out.
+    late: E,
+}
+
+impl Ats {
+    /// The ports.
+    fn new(m: &mut Module, command: Operands, state: E) -> Ats {
+        let is_message = command.field(header::OPCODE).is(opcode::ATS);
+        let is_invalidation = !command.field(header::FUNC3).bit(0);
+        m.section("Invalidation requests in flight: a tag for the next, held until it is sent; all are answered; one timed out");
+        m.output("tag_want", state.is(TAG) | (state.is(SEND) & is_invalidation));
+        let has_tag = m.input("tag_valid", 1);
+        let answered = m.input("none_in_flight", 1);
+        let timed_out = m.input("timed_out", 1);
+        let late = m.output("late", state.is(ANSWERS) & answered & timed_out);
+        let exhausted = m.input("tags_exhausted", 1);
+        m.output("waits", (state.is(ANSWERS) & !answered) | (state.is(TAG) & exhausted));
+        m.section("A message to a device; held until ready");
+        m.output("msg_valid", state.is(SEND));
+        let taken = m.input("msg_ready", 1);
+        m.output("msg_invalidation", is_invalidation);
+        for (name, field) in
+            [("rid", ats::RID), ("dsv", ats::DSV), ("dseg", ats::DSEG), ("pv", ats::PV), ("pid", ats::PID)]
+        {
+            m.output(&format!("msg_{name}"), command.field(field));
+        }
+        m.output("msg_payload", command.high);
+        Ats { is_message, is_invalidation, has_tag, taken, answered, late }
+    }
+}
+
+/// Bits of the second doubleword that are kept: an address has 62.
+fn high_bits(design: &Design) -> u32 {
+    if design.ats { 64 } else { 62 }
+}
+
+/// The command being carried out: its first doubleword, and bits 61:0 of its second, or all of it.
 #[derive(Clone, Copy)]
 struct Operands {
     low: E,
@@ -240,13 +312,14 @@ fn unless(there: bool, operand: Field) -> u64 {
 /// 1 when the second doubleword has a reserved bit set; the first one is known already.
 fn reserved_in_high(design: &Design, command: Operands, high: E) -> E {
     let op = command.field(header::OPCODE);
-    first(
-        &[
-            (op.is(opcode::IODIR), any_in(high, iodir::RESERVED[1])),
-            (op.is(opcode::IOFENCE), any_in(high, iofence::RESERVED[1])),
-        ],
-        any_in(high, iotinval::RESERVED[1] | unless(design.s, iotinval::S)),
-    )
+    let mut choices = vec![
+        (op.is(opcode::IODIR), any_in(high, iodir::RESERVED[1])),
+        (op.is(opcode::IOFENCE), any_in(high, iofence::RESERVED[1])),
+    ];
+    if design.ats {
+        choices.push((op.is(opcode::ATS), any_in(high, ats::RESERVED[1])));
+    }
+    first(&choices, any_in(high, iotinval::RESERVED[1] | unless(design.s, iotinval::S)))
 }
 
 /// The part of `id` beyond its low `width` bits is not 0.
@@ -276,7 +349,13 @@ fn illegal(design: &Design, command: Operands, ddtp_mode: E, wires: E) -> E {
     let pid_wide = beyond(command.field(iodir::PID), pid_bits);
 
     let dv = command.field(iodir::DV);
-    !(vma | gvma | fence | ddt | pdt)
+    let message = if design.ats {
+        command.is(opcode::ATS, func3::ATS_INVAL) | command.is(opcode::ATS, func3::ATS_PRGR)
+    } else {
+        lo()
+    };
+    !(vma | gvma | fence | ddt | pdt | message)
+        | (message & reserved(ats::RESERVED[0]))
         | ((vma | gvma) & reserved(iotinval::RESERVED[0] | unless(design.nl, iotinval::NL)))
         | (gvma & command.field(iotinval::PSCV))
         | (fence & (reserved(iofence::RESERVED[0]) | (!wires & command.field(iofence::WSI))))

@@ -1,12 +1,14 @@
-//! The queues in memory: commands in, fault records out, and the barrier that fences wait for.
+//! The queues in memory: commands in, fault records and page requests out, and the barrier that fences wait for.
 
 mod barrier;
 mod command_queue;
 mod fault_queue;
+mod page_request_queue;
 
 pub use barrier::barrier;
 pub use command_queue::{InvalidationKind, command_queue};
 pub use fault_queue::fault_queue;
+pub use page_request_queue::page_request_queue;
 
 use crate::hdl::{E, cat, lit};
 

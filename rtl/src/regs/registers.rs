@@ -13,7 +13,7 @@ use pasidon_spec::registers::{capabilities as cap, icvec, ipsr};
 use super::directory::directory;
 use super::features::{capabilities, features_control, quality_of_service};
 use super::interrupts::{Cause, interrupts};
-use super::queues::{command_queue, fault_queue};
+use super::queues::{command_queue, fault_queue, page_request_queue};
 use super::words::{ReadMap, WriteBus};
 use crate::design::Design;
 use crate::hdl::{Module, lit, lo};
@@ -33,6 +33,7 @@ pub fn registers(design: &Design) -> Rc<Module> {
     directory(&mut m, bus, &mut map);
     let command = command_queue(&mut m, design, bus, &mut map);
     let fault = fault_queue(&mut m, design, bus, &mut map);
+    let page_request = design.ats.then(|| page_request_queue(&mut m, design, bus, &mut map));
     if design.qosid {
         quality_of_service(&mut m, bus, &mut map);
     }
@@ -51,6 +52,10 @@ pub fn registers(design: &Design) -> Rc<Module> {
         let event = m.input("monitor_overflow", 1);
         let (pending, vector) = (ipsr::PMIP, icvec::PMIV);
         causes.push(Cause { name: "pmi", pending, vector, condition: lo(), event });
+    }
+    if let Some(queue) = page_request {
+        let (pending, vector) = (ipsr::PIP, icvec::PIV);
+        causes.push(Cause { name: "pi", pending, vector, condition: queue.condition, event: queue.event });
     }
     interrupts(&mut m, design, bus, &mut map, &causes, wired);
     let word = map.read(rd_index);

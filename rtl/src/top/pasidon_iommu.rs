@@ -3,6 +3,7 @@
 //! The life of a request: port (L1) -> miss table -> dispatch (context caches) -> walker -> completion -> port. Beside it stand
 //! the registers, the queues, and one AXI4 master that all of them share.
 
+use crate::ats::{device_messages, invalidation_tags, message_port};
 use crate::cache::context_cache::{Tag, context_cache};
 use crate::cache::invalidation::Invalidation;
 use crate::cache::l1_tlb::l1_tlb;
@@ -13,7 +14,7 @@ use crate::hdl::{E, Instance, Module, all_of, any_of, cat, hi, lit, lo};
 use crate::interrupt::{fault_source, msi};
 use crate::monitor::{RequestEvents, WalkEvents, hpm};
 use crate::port::axi_master::{AXI_ID_WIDTH, axi_master};
-use crate::queue::{InvalidationKind, barrier, command_queue, fault_queue};
+use crate::queue::{InvalidationKind, barrier, command_queue, fault_queue, page_request_queue};
 use crate::regs::{axi_lite, registers};
 use crate::translate::completion::{ats_answers, completion, result_fields};
 use crate::translate::dispatch::{dispatch, has_l2};
@@ -50,10 +51,13 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let messages = d.msi.then(|| m.instance("msi", &msi(d)));
     let debugger = d.debug.then(|| m.instance("translation_request", &translation_request(d)));
     let monitor = d.monitor().then(|| m.instance("hpm", &hpm(d)));
+    let ats = d.ats.then(|| Ats::new(&mut m, d));
     // Readers: walkers, then the command queue. Writers: walkers where they write, command queue (fences), fault queue,
-    // messages.
+    // messages, page-request queue.
     let exclusive: &[Instance] = if writes(d) { &walks } else { &[] };
-    let writers: Vec<&Instance> = exclusive.iter().chain([&commands, &faults]).chain(&messages).collect();
+    let page_requests = ats.as_ref().map(|ats| &ats.queue);
+    let writers: Vec<&Instance> =
+        exclusive.iter().chain([&commands, &faults]).chain(&messages).chain(page_requests).collect();
     let master = axi_master(d.walkers + 1, writers.len() as u32, exclusive.len() as u32, d.qosid);
     let axi = m.instance("axi_master", &master);
 
@@ -99,7 +103,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     }
 
     if d.big_endian {
-        for queue in [&commands, &faults] {
+        for queue in [&commands, &faults].into_iter().chain(page_requests) {
             queue.connect(&mut m, "big_endian", regs.out("fctl_be"));
         }
     }
@@ -192,6 +196,9 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
 
     if let Some(debugger) = &debugger {
         debug_port(&mut m, d, debugger, &misses, &completer);
+    }
+    if let Some(ats) = &ats {
+        ats.connect(&mut m, d, &regs, &commands, &misses, &completer);
     }
 
     // The L2 TLB stops answering at once: what is looked up again after the mark must not hit an old entry.
@@ -332,7 +339,10 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     m.set(fence_seen, fence);
     // A write of a walk that an invalidation overtook must have ended, too.
     let late = if writes(d) { any_of(walks.iter().map(|w| w.out("late_write"))) } else { lo() };
-    sync.connect(&mut m, "fence_ready", fence_seen & any_of(older.iter().map(|o| o.any())).none() & !late);
+    // So must that of a page request whose device context was found.
+    let queueing = ats.as_ref().map_or(lo(), |ats| ats.intake.out("queueing"));
+    let left = fence_seen & any_of(older.iter().map(|o| o.any())).none() & !late & !queueing;
+    sync.connect(&mut m, "fence_ready", left);
 
     if let Some(monitor) = &monitor {
         if let Some(debugger) = &debugger {
@@ -370,20 +380,139 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     m.build()
 }
 
-/// The debug interface asks the miss table as the last of the ports; its answers are taken at once.
+/// The debug interface asks the miss table as one more port; its answers are taken at once.
 fn debug_port(m: &mut Module, d: &Design, debugger: &Instance, misses: &Instance, completer: &Instance) {
-    let port = d.ports;
-    misses.connect(m, &format!("miss{port}_valid"), debugger.out("miss_valid"));
-    Request::of(d, debugger, "miss").connect(m, misses, &format!("miss{port}"));
-    debugger.connect(m, "miss_ready", misses.out(&format!("miss{port}_ready")));
-    let valid = completer.out(&format!("c{port}_valid"));
-    debugger.connect(m, "c_valid", valid);
-    debugger.connect(m, "c_ok", completer.out("c_ok"));
+    asker(m, d, d.ports, debugger, misses, completer);
     for (name, e) in Translation::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields() {
         debugger.connect(m, &format!("c_{name}"), e);
     }
+}
+
+/// A block that asks the miss table as port `port` and takes answers in the cycle in which they are offered.
+fn asker(m: &mut Module, d: &Design, port: u32, block: &Instance, misses: &Instance, completer: &Instance) {
+    misses.connect(m, &format!("miss{port}_valid"), block.out("miss_valid"));
+    Request::of(d, block, "miss").connect(m, misses, &format!("miss{port}"));
+    block.connect(m, "miss_ready", misses.out(&format!("miss{port}_ready")));
+    let valid = completer.out(&format!("c{port}_valid"));
+    block.connect(m, "c_valid", valid);
+    block.connect(m, "c_ok", completer.out("c_ok"));
     completer.connect(m, &format!("c{port}_done"), valid);
     completer.connect(m, &format!("c{port}_taken"), lo());
+}
+
+/// What carries the messages between devices and IOMMU.
+struct Ats {
+    intake: Instance,
+    tags: Instance,
+    port: Instance,
+    queue: Instance,
+}
+
+impl Ats {
+    fn new(m: &mut Module, d: &Design) -> Ats {
+        Ats {
+            intake: m.instance("device_messages", &device_messages(d)),
+            tags: m.instance("invalidation_tags", &invalidation_tags(d)),
+            port: m.instance("message_port", &message_port(d)),
+            queue: m.instance("page_request_queue", &page_request_queue(d)),
+        }
+    }
+
+    fn connect(
+        &self,
+        m: &mut Module,
+        d: &Design,
+        regs: &Instance,
+        commands: &Instance,
+        misses: &Instance,
+        completer: &Instance,
+    ) {
+        let Ats { intake, tags, port, queue } = self;
+        m.section("Page requests of devices; held until ready");
+        input(m, intake, "", "pr_valid", 1);
+        for (name, width) in [
+            ("pr_did", d.device_id_width),
+            ("pr_pv", 1),
+            ("pr_pid", d.process_id_width),
+            ("pr_priv", 1),
+            ("pr_exec", 1),
+            ("pr_payload", 64),
+        ] {
+            let e = m.input(name, width);
+            queue.connect(m, name, e);
+            if name != "pr_exec" {
+                intake.connect(m, name, e);
+            }
+        }
+        m.output("pr_ready", intake.out("pr_ready"));
+        m.section("Invalidation completions of devices; held until ready");
+        input(m, intake, "", "ic_valid", 1);
+        let did = m.input("ic_did", d.device_id_width);
+        intake.connect(m, "ic_did", did);
+        tags.connect(m, "did", did);
+        for (name, width) in [("itags", 32), ("count", 3)] {
+            input(m, tags, "ic_", name, width);
+        }
+        m.output("ic_ready", intake.out("ic_ready"));
+        m.section("Messages to devices");
+        m.output("msg_valid", port.out("msg_valid"));
+        input(m, port, "", "msg_ready", 1);
+        for name in ["code", "rid", "dsv", "dseg", "pv", "pid", "itag", "payload"] {
+            m.output(&format!("msg_{name}"), port.out(&format!("msg_{name}")));
+        }
+
+        asker(m, d, d.ports + u32::from(d.debug), intake, misses, completer);
+        intake.connect(m, "c_cause", completer.out("c_cause"));
+        intake.connect(m, "c_prpr", completer.out("c_permissions").bit(0));
+        for (to, input, from) in [
+            (intake, "queue_done", queue.out("done")),
+            (intake, "queue_queued", queue.out("queued")),
+            (intake, "queue_full", queue.out("not_queued_full")),
+            (intake, "rsp_ready", port.out("rsp_ready")),
+            (intake, "tags_done", tags.out("done")),
+            (queue, "pr_valid", intake.out("queue_valid")),
+            (queue, "enable", regs.out("pq_enable")),
+            (queue, "faulted", regs.out("pq_faulted")),
+            (queue, "overflowed", regs.out("pq_overflowed")),
+            (queue, "base", regs.out("pq_base")),
+            (queue, "mask", regs.out("pq_mask")),
+            (queue, "head", regs.out("pq_head")),
+            (regs, "pq_on", queue.out("on")),
+            (regs, "pq_tail", queue.out("tail_index")),
+            (regs, "pq_memory_fault", queue.out("memory_fault")),
+            (regs, "pq_overflow", queue.out("overflow")),
+            (regs, "pq_recorded", queue.out("recorded")),
+            (regs, "cq_timed_out", commands.out("late")),
+            (tags, "valid", intake.out("tags_valid")),
+            (tags, "want", commands.out("tag_want")),
+            (
+                tags,
+                "sent",
+                port.out("cq_ready") & commands.out("msg_valid") & commands.out("msg_invalidation"),
+            ),
+            (tags, "sent_dsv", commands.out("msg_dsv")),
+            (tags, "sent_dseg", commands.out("msg_dseg")),
+            (tags, "sent_rid", commands.out("msg_rid")),
+            (tags, "reported", commands.out("late")),
+            (commands, "tag_valid", tags.out("tag_valid")),
+            (commands, "tags_exhausted", tags.out("exhausted")),
+            (commands, "none_in_flight", tags.out("none_in_flight")),
+            (commands, "timed_out", tags.out("timed_out")),
+            (commands, "msg_ready", port.out("cq_ready")),
+            (port, "cq_itag", tags.out("tag_number")),
+        ] {
+            to.connect(m, input, from);
+        }
+        for name in ["valid", "invalidation", "rid", "dsv", "dseg", "pv", "pid", "payload"] {
+            port.connect(m, &format!("cq_{name}"), commands.out(&format!("msg_{name}")));
+        }
+        for name in ["valid", "rid", "dsv", "dseg", "pv", "pid", "index", "code"] {
+            port.connect(m, &format!("rsp_{name}"), intake.out(&format!("rsp_{name}")));
+        }
+        m.section("The command queue waits for invalidation completions; requests that time out in this cycle, by tag");
+        m.output("ev_ats_wait", commands.out("waits"));
+        m.output("ev_ats_timeout", tags.out("ev_timeout"));
+    }
 }
 
 /// Interrupts as messages, and the fault records of those that fail beside the records of translations.

@@ -1,5 +1,5 @@
-//! Miss table: the requests that no L1 could answer, from all ports, and those of the debug interface, which asks no L1, until
-//! their completion has left.
+//! Miss table: the requests that no L1 could answer, from all ports, and those of the debug interface and of messages, which ask no
+//! L1, until their completion has left.
 //!
 //! An entry is pending (wants a walk), walking, waiting (another walk of the same page will answer it) or woken (that walk
 //! has finished). The requests themselves lie in two copies of a small RAM: one read by dispatch, one by completion.
@@ -17,9 +17,14 @@ pub fn entry_width(d: &Design) -> u32 {
     index_width(d.miss_entries as usize)
 }
 
-/// Who asks: the translation ports, and after them the debug interface where there is one.
+/// Who asks: the translation ports, and after them the debug interface and the messages of devices where there are any.
 pub fn askers(d: &Design) -> u32 {
-    d.ports + u32::from(d.debug)
+    d.ports + u32::from(d.debug) + u32::from(d.ats)
+}
+
+/// Those whose requests are translated: all but the messages.
+pub fn translated_askers(d: &Design) -> u32 {
+    askers(d) - u32::from(d.ats)
 }
 
 /// Bits of the number of an asker.
@@ -66,7 +71,11 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
     let mut valids = vec![];
     let mut words = vec![];
     for p in 0..askers(d) {
-        let name = if p < d.ports { format!("Misses of port {p}") } else { "Debug requests".into() };
+        let name = match p - d.ports.min(p) {
+            _ if p < d.ports => format!("Misses of port {p}"),
+            0 if d.debug => "Debug requests".into(),
+            _ => "Messages of devices".into(),
+        };
         m.section(&name);
         valids.push(m.input(&format!("miss{p}_valid"), 1));
         let request = Request::inputs(&mut m, d, &format!("miss{p}"));

@@ -4,6 +4,9 @@ use crate::design::Design;
 use crate::hdl::{E, Instance, Module, cat, hi, lit, lo};
 use pasidon_spec::page_table::{self, Geometry, PAGE_SHIFT, napot};
 
+/// Address type of a message in the miss table and beyond: only its device context is looked up. The ports have no such type.
+pub const MESSAGE: u64 = 3;
+
 /// What a device asks: one untranslated access, ATS translation request or translated access.
 #[derive(Clone, Copy)]
 pub struct Request {
@@ -21,7 +24,7 @@ pub struct Request {
     pub exec: E,
     /// Write or atomic operation.
     pub write: E,
-    /// Address type: 0 untranslated, 1 ATS translation request, 2 translated.
+    /// Address type: 0 untranslated, 1 ATS translation request, 2 translated, [`MESSAGE`].
     pub at: E,
     /// The 32-bit word that a write carries, if it is one that may be a message to a memory-resident interrupt file; only in
     /// designs with such files.
@@ -93,12 +96,17 @@ impl Request {
         Request::from_fn(d, |name, width| m.input(&format!("{prefix}_{name}"), width))
     }
 
-    /// Input ports `PREFIX_*` of the core: devices are not the debug interface.
+    /// Input ports `PREFIX_*` of the core: devices are not the debug interface, and the address type 3, which PCIe reserves, counts as
+    /// translated.
     pub fn ports(m: &mut Module, d: &Design, prefix: &str) -> Request {
-        Request::from_fn(d, |name, width| match name {
+        let request = Request::from_fn(d, |name, width| match name {
             "debug" => lit(0, width),
             name => m.input(&format!("{prefix}_{name}"), width),
-        })
+        });
+        if !d.ats {
+            return request;
+        }
+        Request { at: cat(&[request.at.bit(1), request.at.bit(0) & !request.at.bit(1)]), ..request }
     }
 
     /// Output ports `PREFIX_*`.

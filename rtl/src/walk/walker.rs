@@ -16,7 +16,7 @@ use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
 use crate::monitor::WalkEvents;
 use crate::translate::dispatch::{has_l2, page_tag};
 use crate::translate::miss_table::entry_width;
-use crate::translate::request::{Request, Translation, mask_width, ppn_width, sign_extends};
+use crate::translate::request::{MESSAGE, Request, Translation, mask_width, ppn_width, sign_extends};
 use pasidon_spec::ddt::{BASE_DDI, EXT_DDI, dc, ddte, iommu_mode};
 use pasidon_spec::fault::{AtsResponse, Cause};
 use pasidon_spec::page_table::{self, Geometry, iosatp_mode};
@@ -146,6 +146,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let disallowed = (q.at.any() & !kind_allowed)
         | (q.pid_valid & !device.pdtv)
         | (q.pid_valid & device.pdtv & pid_too_wide(d, device.fsc.mode, q.process_id));
+    let message = if d.ats { q.at.is(MESSAGE) } else { lo() };
     let no_process =
         translated | !device.pdtv | (!q.pid_valid & !device.dpe) | device.fsc.mode.is(pdtp_mode::BARE);
     let set_root = |m: &mut Module, mode: E, ppn: E, pscid: E, s: E, u: E| {
@@ -289,7 +290,13 @@ pub fn walker(d: &Design) -> Rc<Module> {
                 mcid: w.result.mcid.map(|_| device.mcid),
                 ..w.result
             };
+            let page_request = q.write & !device.en_pri;
+            let may_not = if d.ats { message & (!device.en_ats | page_request) } else { lo() };
+            // Of a message nothing more is looked up; the answer says what its response needs.
+            let allowed = Translation { permissions: device.prpr.resize(6), ..w.result };
             chain!(m;
+                may_not => w.fail(m, cause(Cause::TransactionTypeDisallowed));
+                message => w.succeed(m, &allowed, lo());
                 disallowed => w.fail(m, cause(Cause::TransactionTypeDisallowed));
                 translated & !device.t2gpa => pass_through(m, &ids, hi().repeat(6), lo());
                 no_process => set_root(m, first_stage, fsc.ppn, device.pscid, hi(), lo());

@@ -1,0 +1,179 @@
+//! Messages of devices: page requests (and stop markers), and invalidation completions.
+//!
+//! Whether a device may send its message stands in its device context. So a message first goes to the miss table, as a request of
+//! one more port with the address type [`MESSAGE`]: it finds the context as any request does, from the DDTC or from memory, is
+//! looked up again when an invalidation overtakes it, and its fault is recorded as that of a message. Then a page request goes to
+//! the page-request queue, or is answered here if it was the last of its group and could not be queued; a completion goes to
+//! [`invalidation_tags`](super::invalidation_tags).
+//!
+//! | why a page request is not queued | response |
+//! |---|---|
+//! | transaction type disallowed (cause 260): Bare, device_id too wide, EN_ATS or EN_PRI is 0 | Invalid Request |
+//! | the queue is full or has overflowed | Success |
+//! | any other fault; the queue is off or has met a memory fault | Response Failure |
+//!
+//! A response has the PASID of its request if it says Response Failure or `DC.tc.PRPR` is 1. (Section "PCIe ATS Page Request
+//! handling".)
+//!
+//! Latency: 7 cycles and those of the lookup, before the page-request queue or the message port take over. The sender holds its
+//! message until it is dealt with, so that nothing of it is kept here, and messages of each kind stay in order. Never: a page
+//! request is queued or answered twice, or not at all though it needs a response; a completion waits for a message to a device.
+
+use std::rc::Rc;
+
+use pasidon_spec::fault::Cause;
+use pasidon_spec::message::{code, response_code};
+use pasidon_spec::page_request::record;
+
+use crate::design::Design;
+use crate::hdl::{E, Module, lit};
+use crate::translate::request::{MESSAGE, Request};
+
+const IDLE: u64 = 0;
+const CHECK: u64 = 1;
+/// A page request goes to the queue, a completion to the tags.
+const DELIVER: u64 = 2;
+/// The IOMMU itself answers a page request.
+const RESPOND: u64 = 3;
+const DONE: u64 = 4;
+const STATE_BITS: u32 = 3;
+
+/// States of the lookup that both kinds of message share.
+const FREE: u64 = 0;
+const ASK: u64 = 1;
+const WAIT: u64 = 2;
+
+/// The intake of messages of `d`.
+pub fn device_messages(d: &Design) -> Rc<Module> {
+    let mut m =
+        Module::new("device_messages", "Messages of devices: page requests, invalidation completions.");
+    let to = |state| lit(state, STATE_BITS);
+    let page = m.reg("page_state", STATE_BITS, IDLE);
+    let completion = m.reg("completion_state", STATE_BITS, IDLE);
+    let lookup = m.reg("lookup_state", 2, FREE);
+    let of_page = m.reg("of_page", 1, 0);
+
+    m.section("A page request; held until ready");
+    let pr_valid = m.input("pr_valid", 1);
+    let pr_did = m.input("pr_did", d.device_id_width);
+    let pr_pv = m.input("pr_pv", 1);
+    let pr_pid = m.input("pr_pid", d.process_id_width);
+    let pr_priv = m.input("pr_priv", 1);
+    let payload = m.input("pr_payload", 64);
+    m.output("pr_ready", page.is(DONE));
+    m.section("An invalidation completion; held until ready");
+    let ic_valid = m.input("ic_valid", 1);
+    let ic_did = m.input("ic_did", d.device_id_width);
+    m.output("ic_ready", completion.is(DONE));
+
+    m.section("To the miss table");
+    m.output("miss_valid", lookup.is(ASK));
+    let miss_ready = m.input("miss_ready", 1);
+    let request = Request {
+        device_id: of_page.mux(pr_did, ic_did),
+        pid_valid: of_page & pr_pv,
+        process_id: pr_pid,
+        privileged: pr_priv,
+        // What EN_PRI has to allow.
+        write: of_page,
+        at: lit(MESSAGE, 2),
+        iova: of_page.mux(lit(code::PAGE_REQUEST, 3), lit(code::INVALIDATION_COMPLETION, 3)).resize(64),
+        ..Request::from_fn(d, |_, width| lit(0, width))
+    }
+    .normal();
+    request.outputs(&mut m, "miss");
+    m.section("Its answer: taken in the cycle in which it is offered; DC.tc.PRPR of a device that may");
+    let found = m.input("c_valid", 1);
+    let allowed = m.input("c_ok", 1);
+    let cause = m.input("c_cause", 12);
+    let c_prpr = m.input("c_prpr", 1);
+
+    m.section("To the page-request queue: held until done; what came of it");
+    m.output("queue_valid", page.is(DELIVER));
+    let queue_done = m.input("queue_done", 1);
+    let queued = m.input("queue_queued", 1);
+    let full = m.input("queue_full", 1);
+
+    // ---- The response of the IOMMU itself --------------------------------------------------------------------------
+    let status = m.reg_data("status", response_code_width());
+    let prpr = m.reg_data("prpr", 1);
+    let field = |f: pasidon_spec::field::Field| payload.bits(f.lo.into(), f.width.into());
+    let needs_response = field(record::L) & (field(record::R) | field(record::W));
+    let failed = |code: u64| lit(code, response_code_width());
+    let failure = response_code::RESPONSE_FAILURE;
+    m.section("To the message port: a group response; held until ready");
+    m.output("rsp_valid", page.is(RESPOND));
+    let rsp_ready = m.input("rsp_ready", 1);
+    let did = pr_did.resize(24);
+    m.output("rsp_rid", did.bits(0, 16));
+    m.output("rsp_dseg", did.bits(16, 8));
+    m.output("rsp_dsv", did.bits(16, 8).any());
+    m.output("rsp_pv", pr_pv & (prpr | status.is(failure)));
+    m.output("rsp_pid", pr_pid.resize(20));
+    m.output("rsp_index", field(record::INDEX));
+    m.output("rsp_code", status);
+
+    m.section("To the invalidation tags: held until done");
+    m.output("tags_valid", completion.is(DELIVER));
+    let tags_done = m.input("tags_done", 1);
+    m.section("A page request whose device was looked up is not in the queue yet");
+    m.output("queueing", page.is(DELIVER));
+
+    // ---- Who looks up ----------------------------------------------------------------------------------------------
+    // Each waits for the other at most once.
+    let wants_page = page.is(CHECK);
+    let wants_completion = completion.is(CHECK);
+    let answer = lookup.is(WAIT) & found;
+    m.switch(lookup, |m, s| {
+        s.case(m, FREE, |m| {
+            m.set(of_page, wants_page & !(of_page & wants_completion));
+            m.when(wants_page | wants_completion, |m| m.set(lookup, lit(ASK, 2)));
+        });
+        s.case(m, ASK, |m| m.when(miss_ready, |m| m.set(lookup, lit(WAIT, 2))));
+        s.default(m, |m| m.when(found, |m| m.set(lookup, lit(FREE, 2))));
+    });
+
+    let refuse = |m: &mut Module, code: E| {
+        m.set(status, code);
+        m.set(page, needs_response.mux(to(RESPOND), to(DONE)));
+    };
+    m.switch(page, |m, s| {
+        s.case(m, IDLE, |m| m.when(pr_valid, |m| m.set(page, to(CHECK))));
+        s.case(m, CHECK, |m| {
+            m.when(answer & of_page, |m| {
+                let disallowed = cause.is(Cause::TransactionTypeDisallowed.code().into());
+                m.set(prpr, allowed & c_prpr);
+                m.when_else(
+                    allowed,
+                    |m| m.set(page, to(DELIVER)),
+                    |m| refuse(m, disallowed.mux(failed(response_code::INVALID_REQUEST), failed(failure))),
+                );
+            });
+        });
+        s.case(m, DELIVER, |m| {
+            m.when(queue_done, |m| {
+                m.when_else(
+                    queued,
+                    |m| m.set(page, to(DONE)),
+                    |m| refuse(m, full.mux(failed(response_code::SUCCESS), failed(failure))),
+                );
+            });
+        });
+        s.case(m, RESPOND, |m| m.when(rsp_ready, |m| m.set(page, to(DONE))));
+        s.default(m, |m| m.set(page, to(IDLE)));
+    });
+    m.switch(completion, |m, s| {
+        s.case(m, IDLE, |m| m.when(ic_valid, |m| m.set(completion, to(CHECK))));
+        s.case(m, CHECK, |m| {
+            m.when(answer & !of_page, |m| m.set(completion, allowed.mux(to(DELIVER), to(DONE))));
+        });
+        s.case(m, DELIVER, |m| m.when(tags_done, |m| m.set(completion, to(DONE))));
+        s.default(m, |m| m.set(completion, to(IDLE)));
+    });
+    m.build()
+}
+
+/// Bits of the code of a group response.
+fn response_code_width() -> u32 {
+    pasidon_spec::message::group_response::CODE.width.into()
+}

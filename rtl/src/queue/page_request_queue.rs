@@ -1,0 +1,131 @@
+//! Writes page requests into the page-request queue.
+//!
+//! A page request is taken from its source where it stands, so that no copy is kept. It is written as one burst of 2 beats, and `pqt`
+//! moves on when memory has confirmed it. One that cannot be written is given back: while the queue is off or `pqmf` is
+//! set; while `pqof` is set or the queue is full (which sets `pqof`); and when the write fails (which sets `pqmf`). A record takes
+//! 6 cycles when memory is always ready and confirms at once. Its doublewords have the byte order of `fctl.BE`. (Section
+//! "Page-Request-Queue (PQ)"; registers `pqb` to `pqcsr`.)
+//!
+//! Never: two records are under way, or `pqon` falls while one is.
+
+use std::rc::Rc;
+
+use pasidon_spec::page_request::RECORD_BYTES;
+
+use super::entry_address;
+use crate::design::Design;
+use crate::hdl::{Module, cat, lit, lo};
+
+const IDLE: u64 = 0;
+/// It is not written: the queue is off, or has met a memory fault.
+const OFF: u64 = 1;
+/// It is not written: the queue is full, or has overflowed.
+const FULL: u64 = 2;
+const ADDRESS: u64 = 3;
+const DATA: u64 = 4;
+const RESPONSE: u64 = 5;
+const STATE_BITS: u32 = 3;
+
+/// The page-request queue of `design`.
+pub fn page_request_queue(design: &Design) -> Rc<Module> {
+    let width = design.page_request_log2_max;
+    let mut m = Module::new("page_request_queue", "Writes page requests into the page-request queue.");
+    let to = |state| lit(state, STATE_BITS);
+    let state = m.reg("state", STATE_BITS, IDLE);
+    let second = m.reg_data("second", 1);
+
+    m.section("What software set, and why nothing is written");
+    let enable = m.input("enable", 1);
+    let faulted = m.input("faulted", 1);
+    let overflowed = m.input("overflowed", 1);
+    let base = m.input("base", 44);
+    let mask = m.input("mask", width);
+    let head = m.input("head", width);
+    let big_endian = if design.big_endian { m.input("big_endian", 1) } else { lo() };
+
+    m.section("A page request; held until done");
+    let valid = m.input("pr_valid", 1);
+    let did = m.input("pr_did", design.device_id_width);
+    let pv = m.input("pr_pv", 1);
+    let pid = m.input("pr_pid", design.process_id_width);
+    let privileged = m.input("pr_priv", 1);
+    let exec = m.input("pr_exec", 1);
+    let payload = m.input("pr_payload", 64);
+    // Without a PASID, nothing that belongs to one is recorded.
+    let ids = cat(&[
+        did.resize(24),
+        lit(0, 5),
+        pv & exec,
+        pv & privileged,
+        pv,
+        pv.gate(pid).resize(20),
+        lit(0, 12),
+    ]);
+
+    // `full` follows a change of `tail` by one cycle, so the queue looks at it in the second cycle after that: `settled`.
+    let on = m.reg("pq_on_state", 1, 0);
+    let settled = m.reg("settled", 1, 0);
+    let tail = m.reg("tail", width, 0);
+    let next_tail = m.wire("next_tail", tail.inc() & mask);
+    let full = m.reg("full", 1, 0);
+    m.set(full, next_tail.eq(head));
+
+    m.section("Write port: one burst of 2 beats");
+    m.output("wr_valid", state.is(ADDRESS));
+    let wr_ready = m.input("wr_ready", 1);
+    m.output("wr_addr", entry_address(base, tail, RECORD_BYTES.trailing_zeros()));
+    m.output("wr_len", lit(RECORD_BYTES / 8 - 1, 8));
+    m.output("wr_size", lit(3, 3));
+    m.output("wd_valid", state.is(DATA));
+    let wd_ready = m.input("wd_ready", 1);
+    let data = second.mux(payload, ids);
+    m.output("wd_data", big_endian.mux(data.swap_bytes(), data));
+    m.output("wd_strb", lit(0xff, 8));
+    m.output("wd_last", second);
+    let wr_done = m.input("wr_done", 1);
+    let wr_error = m.input("wr_error", 1);
+
+    let written = m.wire("written", state.is(RESPONSE) & wr_done);
+    m.section("What came of it: one cycle in which it is also taken");
+    m.output("done", written | state.is(OFF) | state.is(FULL));
+    m.output("queued", written & !wr_error);
+    m.output("not_queued_full", state.is(FULL));
+    m.section("State of the queue, and what it reports (one cycle each)");
+    m.output("on", on);
+    m.output("tail_index", tail);
+    m.output("overflow", state.is(FULL));
+    m.output("memory_fault", written & wr_error);
+    m.output("recorded", written & !wr_error);
+
+    m.set(settled, state.is(IDLE));
+    m.switch(state, |m, s| {
+        s.case(m, IDLE, |m| {
+            m.set(second, lo());
+            m.set(on, enable);
+            m.when(enable & !on, |m| {
+                m.set(tail, lit(0, width));
+                m.set(settled, lo());
+            });
+            m.when(settled & valid, |m| {
+                let usable = enable & on & !faulted;
+                let next = (overflowed | full).mux(to(FULL), to(ADDRESS));
+                m.set(state, usable.mux(next, to(OFF)));
+            });
+        });
+        s.case(m, ADDRESS, |m| m.when(wr_ready, |m| m.set(state, to(DATA))));
+        s.case(m, DATA, |m| {
+            m.when(wd_ready, |m| {
+                m.set(second, !second);
+                m.when(second, |m| m.set(state, to(RESPONSE)));
+            });
+        });
+        s.case(m, RESPONSE, |m| {
+            m.when(wr_done, |m| {
+                m.set(state, to(IDLE));
+                m.when(!wr_error, |m| m.set(tail, next_tail));
+            });
+        });
+        s.default(m, |m| m.set(state, to(IDLE)));
+    });
+    m.build()
+}
