@@ -37,6 +37,29 @@ cycles = true
 translation = true
 "#;
 
+/// One device that may have one invalidation request to answer.
+const ENDPOINT: &str = r#"
+base = "tiny"
+name = "endpoint"
+[queues]
+page_request_log2_max = 3
+[ats]
+ats = true
+itags = 1
+timeout = 5000
+"#;
+
+/// Every feature, and every tag of ATS.
+const ENDPOINTS: &str = r#"
+base = "full"
+name = "endpoints"
+[ats]
+ats = true
+t2gpa = true
+itags = 32
+timeout = 10000
+"#;
+
 /// Everything that observes: a monitor of four event counters, the debug interface, ids of quality of service; two stages.
 const OBSERVED: &str = r#"
 base = "tiny"
@@ -68,7 +91,8 @@ translation = true
 vectors = 2
 "#;
 
-/// A shipped design by name, `odd`, `narrow`, `machines`, `messages`, `counter` or `observed`.
+/// A shipped design by name, `odd`, `narrow`, `machines`, `messages`, `counter`, `observed`,
+/// `endpoint` or `endpoints`.
 ///
 /// # Panics
 /// If there is none of this name.
@@ -82,6 +106,8 @@ pub fn design(name: &str) -> Design {
         "messages" => Design::from_toml(MESSAGES, "messages.toml").expect("the design is valid"),
         "counter" => Design::from_toml(COUNTER, "counter.toml").expect("the counter design is valid"),
         "observed" => Design::from_toml(OBSERVED, "observed.toml").expect("the observed design is valid"),
+        "endpoint" => Design::from_toml(ENDPOINT, "endpoint.toml").expect("the endpoint design is valid"),
+        "endpoints" => Design::from_toml(ENDPOINTS, "endpoints.toml").expect("the endpoints design is valid"),
         name => Design::shipped(name).unwrap_or_else(|| panic!("no design {name}")),
     }
 }

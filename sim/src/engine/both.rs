@@ -8,23 +8,28 @@
 
 use super::difference::{self, Fields, Kind, hex};
 use super::memory::Memory;
+use super::messages::MessageEvent;
 use super::model::Model;
 use super::rtl::Rtl;
 use super::versions::{Choices, Content, Noted, Notice, Versions, WhatIf, Written};
 use super::{Engine, EngineError, Ticket};
-use crate::golden::{Golden, Request, Response};
+use crate::golden::{Golden, InvalidationCompletion, Message, Request, Response};
 use crate::machine::Failure;
 use pasidon_spec::fault::RECORD_BYTES;
-use pasidon_spec::registers::{Register, cqcsr, cqh, fqb, fqh, fqt, ipsr};
+use pasidon_spec::page_request::{self, PageRequest};
+use pasidon_spec::registers::{Register, cqcsr, cqh, fqb, fqh, fqt, ipsr, pqb, pqh, pqt};
 use std::ops::Range;
 
 /// Mixtures of old and new values that are tried for one answer.
 const MOST_MIXTURES: u32 = 4096;
+/// Comparisons after which a difference is one, though invalidation requests time out meanwhile.
+const MOST_TRIES: u32 = 4;
 
 /// Registers that every comparison looks at, as pairs of 4 bytes: heads and tails, queue control, pending interrupts.
-const WATCHED: [(u16, &str); 4] = [
+const WATCHED: [(u16, &str); 5] = [
     (cqh::REG.offset, "cqh, cqt"),
     (fqh::REG.offset, "fqh, fqt"),
+    (pqh::REG.offset, "pqh, pqt"),
     (cqcsr::REG.offset, "cqcsr, fqcsr"),
     (ipsr::REG.offset & !7, "pqcsr, ipsr"),
 ];
@@ -44,13 +49,19 @@ pub struct Both {
     /// Answers that were compared.
     compared: Vec<(Ticket, Response)>,
     fault_tail: u64,
+    /// Messages that were compared.
+    messages: Vec<Message>,
+    /// Messages of the hardware, and of the golden model, that were not.
+    sent: Vec<Message>,
+    expected: Vec<Message>,
     exchanges: Vec<Written>,
     notices: Vec<Notice>,
 }
 
 impl Both {
     /// The two engines, both just reset and with equal memories.
-    pub fn new(rtl: Rtl, model: Model) -> Both {
+    pub fn new(rtl: Rtl, mut model: Model) -> Both {
+        model.golden_mut().follow_itags();
         Both {
             rtl,
             model,
@@ -61,6 +72,9 @@ impl Both {
             first: 0,
             compared: Vec::new(),
             fault_tail: 0,
+            messages: Vec::new(),
+            sent: Vec::new(),
+            expected: Vec::new(),
             exchanges: Vec::new(),
             notices: Vec::new(),
         }
@@ -149,8 +163,20 @@ impl Both {
     /// # Errors
     /// [`EngineError::Different`] with the first difference; others if the hardware fails.
     pub fn settle(&mut self) -> Result<(), EngineError> {
-        self.rtl.quiesce()?;
-        self.judge()?;
+        for _ in 0..MOST_TRIES {
+            self.rtl.quiesce()?;
+            self.judge()?;
+            match self.compare() {
+                // What timed out meanwhile has made commands go on in one of the two.
+                Err(EngineError::Different(_)) if self.rtl.commands_may_go_on() => {}
+                result => return result,
+            }
+        }
+        self.compare()
+    }
+
+    fn compare(&mut self) -> Result<(), EngineError> {
+        self.compare_messages()?;
         self.compare_watched()?;
         self.compare_memory()?;
         let (rtl, golden) = (self.rtl.wires(), self.model.wires());
@@ -226,6 +252,7 @@ impl Both {
         }
         self.adopt_notices();
         self.model.run();
+        self.replay_messages(&mut records)?;
         self.adopt_records(tail)
     }
 
@@ -319,6 +346,112 @@ impl Both {
                 self.versions.remember_exchange(w);
             }
         }
+    }
+
+    /// Has the golden model do what the hardware did with messages, in the hardware's order. `records` are the fault records of the
+    /// hardware that are not explained yet.
+    fn replay_messages(&mut self, records: &mut Vec<[u64; 4]>) -> Result<(), EngineError> {
+        for event in self.rtl.take_message_events() {
+            match event {
+                MessageEvent::Message(message) => {
+                    self.sent.push(message);
+                    if let Message::Invalidation { itag, .. } = message {
+                        self.model.golden_mut().give_itag(itag);
+                    }
+                }
+                MessageEvent::PageRequest(request) => {
+                    if self.versions.is_empty() || !self.page_request_of_any_version(&request, records)? {
+                        self.model.page_request(&request)?;
+                    }
+                }
+                MessageEvent::Completion(completion) => self.model.invalidation_completion(&completion)?,
+                MessageEvent::Timeout(itags) => self.model.golden_mut().invalidation_timeout(itags),
+            }
+            self.model.run();
+        }
+        self.expected.append(&mut self.model.take_messages());
+        Ok(())
+    }
+
+    /// The messages to devices are the same, requests in the same order; responses of commands and those of the IOMMU itself may
+    /// overtake each other.
+    fn compare_messages(&mut self) -> Result<(), EngineError> {
+        let lines = |messages: &[Message]| {
+            let (mut requests, mut responses) = (Vec::new(), Vec::new());
+            for message in messages {
+                let is_request = matches!(message, Message::Invalidation { .. });
+                if is_request { &mut requests } else { &mut responses }.push(format!("{message:x?}"));
+            }
+            responses.sort_unstable();
+            requests.append(&mut responses);
+            requests.join(", ")
+        };
+        if self.sent != self.expected {
+            let mut fields = Fields::new();
+            fields.compare("messages", lines(&self.sent), lines(&self.expected), |v| v);
+            self.differ(fields, Kind::Message, || "since the last comparison".into())?;
+        }
+        self.expected.clear();
+        self.messages.append(&mut self.sent);
+        Ok(())
+    }
+
+    /// Finds a mixture of old and new values by which a page request comes to something that the hardware did, and has the golden
+    /// model go on from there; false if none does.
+    fn page_request_of_any_version(
+        &mut self,
+        request: &PageRequest,
+        records: &mut Vec<[u64; 4]>,
+    ) -> Result<bool, EngineError> {
+        // Messages of the hardware of which the golden model has not sent the like.
+        self.expected.append(&mut self.model.take_messages());
+        let mut unexplained = self.sent.clone();
+        for message in &self.expected {
+            unexplained.iter().position(|m| m == message).map(|i| unexplained.swap_remove(i));
+        }
+        let end = self.rtl.read_register(pqt::REG.offset, pqt::REG.bytes)?;
+        let tail = self.golden_register(&pqt::REG);
+        let place = self.page_request_queue() + tail * page_request::RECORD_BYTES;
+        let queued = [0, 8].map(|i| self.rtl.memory_mut().load(place + i).unwrap_or(0));
+        let mut choices = Choices::default();
+        let mut silent = None;
+        for _ in 0..MOST_MIXTURES {
+            let (golden, memory) = self.model.parts();
+            let mut run = golden.clone();
+            let mut what_if = WhatIf::new(memory, &self.versions, &mut choices);
+            let result = run.page_request(&mut what_if, request);
+            let WhatIf { written, notices, impossible, .. } = what_if;
+            let response = run.take_messages().pop();
+            let answered = response.map(|r| unexplained.contains(&r));
+            let recorded = record_of(&written).map(|record| records.iter().position(|r| *r == record));
+            let stored: Vec<u64> = written.iter().map(|w| w.value).collect();
+            let fits = !impossible
+                && answered != Some(false)
+                && recorded != Some(None)
+                && (result.is_err() || (end != tail && stored == queued));
+            if fits && (result.is_ok() || answered.is_some() || recorded.is_some()) {
+                self.expected.extend(response);
+                recorded.flatten().map(|i| records.swap_remove(i));
+                self.go_on_from(run, &written, notices);
+                return Ok(true);
+            }
+            if fits && silent.is_none() {
+                silent = Some((run, written, notices));
+            }
+            if !choices.advance() {
+                break;
+            }
+        }
+        let found = silent.is_some();
+        if let Some((run, written, notices)) = silent {
+            self.go_on_from(run, &written, notices);
+        }
+        Ok(found)
+    }
+
+    /// Address of the first page request.
+    fn page_request_queue(&mut self) -> u64 {
+        pqb::PPN.get(self.golden_register(&pqb::REG)) << 12
     }
 
     fn golden_register(&mut self, register: &Register) -> u64 {
@@ -419,9 +552,13 @@ impl Both {
         // What a record that could not be stored has left in its place is nobody's promise.
         let place = self.fault_queue().0 + self.golden_register(&fqt::REG) * RECORD_BYTES;
         let place = place..place + RECORD_BYTES;
+        let request =
+            self.page_request_queue() + self.golden_register(&pqt::REG) * page_request::RECORD_BYTES;
+        let request = request..request + page_request::RECORD_BYTES;
         for address in addresses {
             let (rtl, golden) = (self.rtl.memory_mut().load(address), self.load(address));
-            if rtl != golden && !place.contains(&address) {
+            if rtl != golden && !place.contains(&address) && !request.contains(&address) {
+                self.rtl.memory_mut().written.push(address);
                 let mut fields = Fields::new();
                 fields.compare("doubleword", rtl.unwrap_or(0), golden.unwrap_or(0), hex);
                 return self.differ(fields, Kind::Memory, || format!("address {address:#x}"));
@@ -443,6 +580,9 @@ fn record_of(written: &[Written]) -> Option<[u64; 4]> {
 impl Engine for Both {
     fn reset(&mut self) -> Result<(), EngineError> {
         self.asked.clear();
+        self.messages.clear();
+        self.sent.clear();
+        self.expected.clear();
         self.compared.clear();
         self.exchanges.clear();
         self.notices.clear();
@@ -468,9 +608,13 @@ impl Engine for Both {
     }
 
     fn write_register(&mut self, offset: u16, bytes: u8, value: u64) -> Result<(), EngineError> {
+        if !self.rtl.messages_are_quiet() {
+            self.settle()?;
+        }
         self.rtl.write_register(offset, bytes, value)?;
         self.rtl.settle_registers()?;
-        self.model.write_register(offset, bytes, value)
+        self.model.write_register(offset, bytes, value)?;
+        self.replay_messages(&mut Vec::new())
     }
 
     fn read_memory(&mut self, address: u64, bytes: &mut [u8]) -> bool {
@@ -524,6 +668,18 @@ impl Engine for Both {
         index
             .map(|i| self.compared.swap_remove(i).1)
             .ok_or(EngineError::Unsupported("an answer without a request"))
+    }
+
+    fn take_messages(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.messages)
+    }
+
+    fn page_request(&mut self, request: &PageRequest) -> Result<(), EngineError> {
+        self.rtl.page_request(request)
+    }
+
+    fn invalidation_completion(&mut self, completion: &InvalidationCompletion) -> Result<(), EngineError> {
+        self.rtl.invalidation_completion(completion)
     }
 
     fn wires(&mut self) -> u32 {

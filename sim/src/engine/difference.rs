@@ -20,6 +20,8 @@ pub enum Kind {
     Wire,
     /// What the IOMMU wrote to memory.
     Memory,
+    /// The messages to devices.
+    Message,
     /// The hardware broke a rule of its ports, or hangs.
     Failure,
 }
@@ -33,6 +35,7 @@ impl Kind {
             Kind::Register => "a register",
             Kind::Wire => "the interrupt wires",
             Kind::Memory => "memory",
+            Kind::Message => "messages to devices",
             Kind::Failure => "the hardware itself",
         }
     }

@@ -13,6 +13,7 @@ mod both;
 pub mod bus;
 mod difference;
 pub mod memory;
+mod messages;
 mod model;
 mod port;
 mod rtl;
@@ -22,6 +23,7 @@ pub use both::Both;
 pub use bus::Pace;
 pub use difference::{Difference, FieldDifference, Kind, describe, same};
 pub use memory::{Extent, Memory};
+pub use messages::MessageEvent;
 pub use model::{Access, Model, parameters};
 pub use rtl::Rtl;
 

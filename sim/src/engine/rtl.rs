@@ -2,14 +2,16 @@
 
 use super::bus::{Bus, Pace};
 use super::memory::Memory;
+use super::messages::{MessageEvent, MessagePorts};
 use super::port::Port;
 use super::{Engine, EngineError, Ticket};
-use crate::golden::{Request, Response};
+use crate::golden::{InvalidationCompletion, Message, Request, Response};
 use crate::machine::axi_lite::AxiLite;
 use crate::machine::{Failure, Random};
 use crate::model::{Cache, Flavour, Model};
 use pasidon_rtl::design::Design;
-use pasidon_spec::registers::{cqcsr, cqh, cqt, ddtp, fqcsr, tr_req_ctl};
+use pasidon_spec::page_request::PageRequest;
+use pasidon_spec::registers::{cqcsr, cqh, cqt, ddtp, fqcsr, pqcsr, tr_req_ctl};
 use std::ops::Range;
 use std::path::Path;
 
@@ -24,6 +26,7 @@ mod unsettled {
     pub const COMMANDS: u8 = 2;
     pub const FAULTS: u8 = 4;
     pub const DEBUG: u8 = 8;
+    pub const PAGE_REQUESTS: u8 = 16;
 }
 
 /// The verilated hardware with registers, translation ports and a memory of its own.
@@ -34,6 +37,7 @@ pub struct Rtl {
     bus: Bus,
     axil: AxiLite,
     ports: Vec<Port>,
+    messages: MessagePorts,
     pace: Pace,
     random: Random,
     next: Ticket,
@@ -78,6 +82,7 @@ impl Rtl {
             bus: Bus::new(pace, 0),
             axil: AxiLite::default(),
             ports: (0..design.ports).map(|_| Port::new(design, &mut random)).collect(),
+            messages: MessagePorts::new(design),
             pace,
             random,
             next: 0,
@@ -148,6 +153,26 @@ impl Rtl {
         self.drains
     }
 
+    /// What happened at the message ports since the last call.
+    pub fn take_message_events(&mut self) -> Vec<MessageEvent> {
+        self.messages.take_events()
+    }
+
+    /// Whether no message is under way, and nothing has happened at the message ports since events were last taken.
+    pub fn messages_are_quiet(&self) -> bool {
+        self.messages.is_idle() && self.messages.is_quiet()
+    }
+
+    /// Whether commands may have gone on, or may yet go on, though no register was written: they wait for devices, or did.
+    pub fn commands_may_go_on(&self) -> bool {
+        self.unsettled & unsettled::COMMANDS != 0
+    }
+
+    /// Whether the command queue waits for answers of devices to invalidation requests.
+    pub fn waits_for_devices(&self) -> bool {
+        self.model.output.message.ev_ats_wait & 1 != 0
+    }
+
     /// Requests that the hardware has not accepted yet.
     pub fn waiting(&self) -> usize {
         self.ports.iter().map(Port::waiting).sum()
@@ -156,7 +181,7 @@ impl Rtl {
     /// One clock cycle.
     #[inline]
     pub fn cycle(&mut self) {
-        let Rtl { model, memory, bus, axil, ports, pace, random, .. } = self;
+        let Rtl { design, model, memory, bus, axil, ports, messages, pace, random, .. } = self;
         let out = &model.output;
         let input = &mut model.input;
         bus.cycle(self.now, &out.axi, &mut input.axi, memory);
@@ -174,6 +199,16 @@ impl Rtl {
                 }
             }
             port.request(out, input, pace, random);
+        }
+        if design.ats {
+            match messages.cycle(&out.message, &mut input.message, pace, random) {
+                Ok(false) => {}
+                Ok(true) => self.unsettled |= unsettled::COMMANDS,
+                Err(what) => {
+                    let what = format!("cycle {}: {what}", self.now);
+                    self.problem.get_or_insert(EngineError::Protocol(what));
+                }
+            }
         }
         let read = out.axi.arvalid & input.axi.arready;
         if out.ev_lookup | out.ev_walk | read != 0 {
@@ -208,6 +243,22 @@ impl Rtl {
 
     fn hung(&self, what: &str) -> EngineError {
         EngineError::Hung { what: what.into(), waited: PATIENCE, cycle: self.now }
+    }
+
+    /// Goes on until the hardware has dealt with every message of a device.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub fn finish_messages(&mut self) -> Result<(), EngineError> {
+        let begun = self.now;
+        while !self.messages.is_idle() {
+            self.cycle();
+            if self.now - begun > PATIENCE || self.problem.is_some() {
+                self.check()?;
+                return Err(self.hung("messages of devices were not taken"));
+            }
+        }
+        self.check()
     }
 
     /// Goes on until every request has its answer.
@@ -254,8 +305,8 @@ impl Rtl {
         let mut idle = 0;
         while idle < QUIET {
             self.cycle();
-            let moves =
-                self.model.output.axi.arvalid | self.model.output.axi.awvalid | self.model.output.axi.wvalid;
+            let out = &self.model.output;
+            let moves = out.axi.arvalid | out.axi.awvalid | out.axi.wvalid | out.message.msg_valid;
             idle = if self.bus.is_idle() && moves & 1 == 0 { idle + 1 } else { 0 };
             if self.now - begun > PATIENCE {
                 return Err(self.hung("the memory port was busy"));
@@ -295,6 +346,9 @@ impl Rtl {
         if pending & unsettled::FAULTS != 0 {
             self.poll(fqcsr::REG.offset, 4, "fqcsr was busy", |v| !fqcsr::BUSY.is_set(v))?;
         }
+        if pending & unsettled::PAGE_REQUESTS != 0 {
+            self.poll(pqcsr::REG.offset, 4, "pqcsr was busy", |v| !pqcsr::BUSY.is_set(v))?;
+        }
         if pending & unsettled::COMMANDS != 0 {
             self.poll(control, 4, "cqcsr was busy", |v| !cqcsr::BUSY.is_set(v))?;
             let begun = self.now;
@@ -307,6 +361,11 @@ impl Rtl {
                 }
                 let state = self.read_register(control, 4)?;
                 if !cqcsr::CQON.is_set(state) || state & stopped != 0 {
+                    break;
+                }
+                if self.waits_for_devices() && self.messages.is_idle() {
+                    // It may go on without a register being written.
+                    self.unsettled |= unsettled::COMMANDS;
                     break;
                 }
                 if self.now - begun > PATIENCE {
@@ -325,6 +384,7 @@ impl Rtl {
 impl Engine for Rtl {
     fn reset(&mut self) -> Result<(), EngineError> {
         self.ports.iter_mut().for_each(Port::reset);
+        self.messages.reset();
         self.bus = Bus::new(self.pace, self.random.word());
         self.axil = AxiLite::default();
         (self.open, self.unsettled, self.drain) = (0, 0, true);
@@ -365,6 +425,9 @@ impl Engine for Rtl {
         }
         if touched(cqt::REG.offset) {
             self.unsettled |= unsettled::COMMANDS;
+        }
+        if touched(pqcsr::REG.offset) && self.design.ats {
+            self.unsettled |= unsettled::PAGE_REQUESTS;
         }
         if touched(tr_req_ctl::REG.offset) {
             self.unsettled |= unsettled::DEBUG;
@@ -412,6 +475,7 @@ impl Engine for Rtl {
 
     fn quiesce(&mut self) -> Result<(), EngineError> {
         self.finish()?;
+        self.finish_messages()?;
         self.settle_registers()?;
         self.settle()
     }
@@ -429,6 +493,27 @@ impl Engine for Rtl {
                 return Err(self.hung("a request was not answered"));
             }
         }
+    }
+
+    fn take_messages(&mut self) -> Vec<Message> {
+        self.messages.take_messages()
+    }
+
+    fn page_request(&mut self, request: &PageRequest) -> Result<(), EngineError> {
+        if !self.design.ats {
+            return Err(EngineError::Unsupported("a page request"));
+        }
+        self.messages.page_request(*request);
+        Ok(())
+    }
+
+    fn invalidation_completion(&mut self, completion: &InvalidationCompletion) -> Result<(), EngineError> {
+        if !self.design.ats {
+            return Err(EngineError::Unsupported("an invalidation completion"));
+        }
+        self.messages.invalidation_completion(*completion);
+        self.unsettled |= unsettled::COMMANDS;
+        Ok(())
     }
 
     fn wires(&mut self) -> u32 {

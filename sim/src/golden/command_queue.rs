@@ -7,6 +7,8 @@ use pasidon_spec::page_table::PAGE_SHIFT;
 use pasidon_spec::pdt::process_id_bits;
 use pasidon_spec::registers::{capabilities as cap, cqb, cqcsr, ddtp, fctl};
 
+use std::collections::VecDeque;
+
 use super::fault_queue::index_mask;
 use super::{Golden, InvalidationCompletion, Memory, Message};
 
@@ -28,6 +30,8 @@ pub(super) struct Commands {
     timed_out: bool,
     /// The command at `cqh`, fetched, which waits for a device.
     waiting: Option<Command>,
+    /// The tags of the next requests, where they are not chosen here.
+    given: Option<VecDeque<u8>>,
 }
 
 /// How far a command got.
@@ -71,6 +75,23 @@ impl Commands {
                 self.timed_out = true;
             }
         }
+    }
+
+    /// Whether itags are given.
+    pub fn follows_itags(&self) -> bool {
+        self.given.is_some()
+    }
+
+    /// The tag of the next request, if there is one.
+    fn next_tag(&mut self, most: usize) -> Option<usize> {
+        let flights = &self.flights[..most];
+        let Some(given) = &mut self.given else { return flights.iter().position(Option::is_none) };
+        let tag = usize::from(*given.front()?);
+        if flights.get(tag)?.is_some() {
+            return None;
+        }
+        given.pop_front();
+        Some(tag)
     }
 
     /// The queue was turned off or on: nothing waits.
@@ -200,12 +221,23 @@ impl Golden {
         Progress::Complete
     }
 
+    /// From now on, requests have the itags that another implementation gave them, in the order of [`Golden::give_itag`]; a request waits
+    /// for its own. Which of the free ones is taken, and when, is open.
+    pub fn follow_itags(&mut self) {
+        self.commands.given = Some(VecDeque::new());
+    }
+
+    /// The itag of a request that the implementation sent.
+    pub fn give_itag(&mut self, itag: u8) {
+        if let Some(given) = &mut self.commands.given {
+            given.push_back(itag);
+        }
+    }
+
     /// ATS.INVAL: sent under the lowest free itag; waits if there is none.
     fn send_invalidation(&mut self, pid: Option<u32>, dseg: Option<u8>, rid: u16, payload: u64) -> Progress {
         let most = usize::from(self.parameters.invalidations_in_flight.clamp(1, 32));
-        let Some(itag) = self.commands.flights[..most].iter().position(Option::is_none) else {
-            return Progress::Waits;
-        };
+        let Some(itag) = self.commands.next_tag(most) else { return Progress::Waits };
         self.commands.flights[itag] = Some(Flight { rid, dseg, answers: 0 });
         let body = InvalidationRequest::decode(payload);
         self.messages.push(Message::Invalidation { rid, dseg, pid, itag: itag as u8, body });

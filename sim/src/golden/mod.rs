@@ -139,7 +139,11 @@ impl Golden {
 
     /// Puts the IOMMU into its state after reset.
     pub fn reset(&mut self) {
+        let follows = self.commands.follows_itags();
         *self = Golden::new(self.parameters);
+        if follows {
+            self.follow_itags();
+        }
     }
 
     /// Does what is due: completes register writes that left something busy, executes commands until the queue is empty, stopped,

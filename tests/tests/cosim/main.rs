@@ -1,6 +1,7 @@
 //! The emitted hardware, verilated, against the specification. One program, so that each design is compiled and loaded once.
 
 mod ad_updates;
+mod ats_commands;
 mod commands;
 mod contexts;
 mod debug;
@@ -12,6 +13,7 @@ mod interrupt_messages;
 mod invalidation;
 mod isolation;
 mod msi_translation;
+mod page_requests;
 mod page_tables;
 mod protocol;
 mod random;
