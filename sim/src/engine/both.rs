@@ -555,10 +555,10 @@ impl Both {
         let request =
             self.page_request_queue() + self.golden_register(&pqt::REG) * page_request::RECORD_BYTES;
         let request = request..request + page_request::RECORD_BYTES;
-        for address in addresses {
+        for &address in &addresses {
             let (rtl, golden) = (self.rtl.memory_mut().load(address), self.load(address));
             if rtl != golden && !place.contains(&address) && !request.contains(&address) {
-                self.rtl.memory_mut().written.push(address);
+                self.rtl.memory_mut().written = addresses;
                 let mut fields = Fields::new();
                 fields.compare("doubleword", rtl.unwrap_or(0), golden.unwrap_or(0), hex);
                 return self.differ(fields, Kind::Memory, || format!("address {address:#x}"));
