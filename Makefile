@@ -23,7 +23,7 @@ test: ## Unit tests, co-simulation, lint of the emitted Verilog
 test-long: ## The same, and the long verification: 56 million operations in lockstep, mutants, coverage (hours)
 	@scripts/test.sh && scripts/verify.sh
 
-verify: ## The long verification alone, kept in docs/verification.md: PART="lockstep mutation coverage" [SHARE=percent MUTANTS=n]
+verify: ## The long verification alone, kept in docs/verification.md: PART="lockstep stress mutation coverage" [SHARE=percent MUTANTS=n]
 	@scripts/verify.sh $(PART)
 
 generate: ## Verilog of a design: DESIGN=name or file, OUT=folder

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# bench.sh   Cycles of a translation by what has to be read, and the speed of the simulated model; kept in docs/baseline.md.
+# bench.sh   Cycles of a translation by what has to be read, what calls of the driver cost, and the speed of the simulated model; kept in
+# docs/baseline.md.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 "$ROOT/scripts/setup.sh" core
@@ -16,6 +17,11 @@ say "Cycles per translation on default (L: cycles from a read address to its fir
         sed -n 's/^\(.*\): \([0-9]*L + [0-9]*\) (\[\(.*\)\] at .*/| \1 | \2 | \3 |/p'
 } >"$table"
 cat "$table"
+say "Calls of the driver on default"
+build_pasidon
+mkdir -p "$TARGET/bench"
+"$PASIDON" run --trace "$ROOT"/traces/{sort,sqlite,xz}.trace.gz --json "$TARGET/bench/run.json" >"$TARGET/bench/run.txt"
+scripts/verification.py costs "$TARGET/bench/run.json" | tee -a "$table"
 say "Speed of the simulated model"
 {
     echo

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Tables of docs/verification.md from the JSON of the long verification.
+"""Tables of docs/verification.md and docs/baseline.md from the JSON of the long verification and of `pasidon run`.
 
 verification.py lockstep report.json...     one row for each run of `pasidon lockstep`, and the points of coverage
+verification.py stress report.json...       `pasidon stress`: counts of each run
 verification.py mutation mutants.json       `pasidon mutate`: killed by module and by operator, survivors
 verification.py coverage coverage.json      `pasidon coverage`: lines and toggles by module
+verification.py costs report.json           `pasidon run`: what calls of the driver cost
 """
 
 import json
@@ -47,6 +49,15 @@ def lockstep(*names):
         print("Not met on `full`: " + (", ".join(f"`{hole}`" for hole in sorted(missed)) or "nothing") + ".")
 
 
+def stress(*names):
+    for run in (load(name) for name in names):
+        print(f"`{run['design']}`, seed {run['seed']}: {run['ops']:,} operations, {run['audits']:,} audits, {run['cycles']:,} clock ", end="")
+        print(f"cycles, {run['seconds']:.0f} s: {run['findings']} findings.\n")
+        left_out = {"seed", "ops", "audits", "cycles", "findings"}
+        rows = [[key.replace("_", " "), count] for key, count in run.items() if isinstance(count, int) and key not in left_out]
+        table(["what", "how often"], rows)
+
+
 def mutation(name):
     report = load(name)
     share = 100 * report["killed"] / max(1, report["count"])
@@ -82,8 +93,19 @@ def coverage(name):
     table(["module", "lines", "", "toggles", ""], rows)
 
 
+def costs(name):
+    report = load(name)
+    latency, calls = report["pr_latency"], report["costs"]
+    print(f"\nCalls of the driver while devices fault pages in (`{report['design']}`, memory latency {report['memory_latency']}, two devices with ATS, ", end="")
+    print("the processor's register accesses included; driver operations are accesses of registers and memory, on average):\n")
+    names = {"bind": "bind", "unbind": "unbind", "shoot_down": "invalidation of a page, in the IOMMU and two devices"}
+    table(["call", "cycles", "driver operations"], [[names[key], cost["cycles"], cost["operations"]] for key, cost in calls.items()])
+    print(f"Page request, from the device's group to its answer: median {latency['p50']:,}, 99 of 100 within {latency['p99']:,} cycles, ", end="")
+    print(f"of {report['groups']:,}.")
+
+
 def main():
-    actions = {"lockstep": lockstep, "mutation": mutation, "coverage": coverage}
+    actions = {"costs": costs, "lockstep": lockstep, "stress": stress, "mutation": mutation, "coverage": coverage}
     action = actions.get(sys.argv[1] if len(sys.argv) > 1 else "")
     if action is None or len(sys.argv) < 3:
         sys.exit(__doc__)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# verify.sh [lockstep] [mutation] [coverage]   The long verification, all of it unless parts are named; its tables are kept in
-# docs/verification.md. SHARE: percent of the operations; MUTANTS: single faults; JOBS: how many run at once.
+# verify.sh [lockstep] [stress] [mutation] [coverage]   The long verification, all of it unless parts are named; its tables are kept in
+# docs/verification.md. SHARE: percent of the operations and of the hour of stress; MUTANTS: single faults; JOBS: how many run at once.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 "$ROOT/scripts/setup.sh" core
@@ -10,7 +10,7 @@ SHARE=${SHARE:-100}
 MUTANTS=${MUTANTS:-120}
 JOBS=${JOBS:-$(nproc)}
 parts=("$@")
-[ $# -gt 0 ] || parts=(lockstep mutation coverage)
+[ $# -gt 0 ] || parts=(lockstep stress mutation coverage)
 out=$TARGET/verify
 mkdir -p "$out"
 
@@ -57,6 +57,12 @@ for part in "${parts[@]}"; do
         xargs -P "$JOBS" -d '\n' -I{} bash -c 'one_run "$1"' _ {} <<<"$RUNS" || status=1
         scripts/verification.py lockstep "$out"/*-*-*.json | scripts/fpga_report.py keep docs/verification.md lockstep
         ;;
+    stress)
+        seconds=$((36 * SHARE))
+        say "Stress: $seconds s on full"
+        "$PASIDON" stress --design full --seconds "$seconds" --seed 1 --json "$out/stress.json" || status=1
+        scripts/verification.py stress "$out/stress.json" | scripts/fpga_report.py keep docs/verification.md stress
+        ;;
     mutation)
         say "Mutation: $MUTANTS single faults in the Verilog of full"
         "$PASIDON" mutate --design full --count "$MUTANTS" --jobs "$JOBS" --json "$out/mutants.json" || status=1
@@ -67,7 +73,7 @@ for part in "${parts[@]}"; do
         "$PASIDON" coverage --design full --json "$out/coverage.json" || status=1
         scripts/verification.py coverage "$out/coverage.json" | scripts/fpga_report.py keep docs/verification.md coverage
         ;;
-    *) die "no part '$part'; there are lockstep, mutation, coverage" ;;
+    *) die "no part '$part'; there are lockstep, stress, mutation, coverage" ;;
     esac
 done
 exit $status

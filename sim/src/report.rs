@@ -245,10 +245,13 @@ impl fmt::Display for Report {
         line("mismatches", format!("{} of {} bytes", grouped(self.mismatches), grouped(self.bytes)))?;
         line("faults", grouped(self.faults))?;
         let Iotlb { lookups, hits, hit_rate } = self.iotlb;
-        line(
-            "IOTLB hit rate",
-            format!("{:.2} % ({} of {})", 100.0 * hit_rate, grouped(hits), grouped(lookups)),
-        )?;
+        // Requests that devices translate themselves hit nothing there.
+        if !self.paging.demand {
+            line(
+                "IOTLB hit rate",
+                format!("{:.2} % ({} of {})", 100.0 * hit_rate, grouped(hits), grouped(lookups)),
+            )?;
+        }
         if self.device_cache.lookups > 0 {
             let Hits { lookups, hits, hit_rate } = self.device_cache;
             line(

@@ -60,7 +60,7 @@ pub struct Run {
     #[arg(long)]
     resident: bool,
     /// Frames for the pages that programs touch; by default seven for ten
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1_000_000))]
     frames: Option<u32>,
     /// Cycles that it takes to read a page in
     #[arg(long, default_value_t = 0, value_name = "CYCLES", value_parser = clap::value_parser!(u64).range(0..=1_000_000))]

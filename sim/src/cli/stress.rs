@@ -68,6 +68,9 @@ impl Stress {
         for finding in &report.details {
             message += &format!("\n  after operation {}: {}", finding.op, finding.what);
         }
+        let counts: Vec<String> =
+            report.driver.iter().filter(|(_, n)| **n != 0).map(|(name, n)| format!("{name} {n}")).collect();
+        message += &format!("\nthe driver counts: {}", counts.join(", "));
         message += "\nwhat was done before the first:";
         for line in &report.history {
             message += &format!("\n  {line}");

@@ -308,17 +308,17 @@ impl Endpoint {
             Message::GroupResponse { pid, body, .. } => {
                 let needs_pasid = self.behaviour.response_needs_pasid;
                 match self.requests.answer(pid, needs_pasid, body.index, body.code, now) {
-                    Ok(Some(answered)) => self.answered(answered),
+                    Some(answered) => self.answered(answered),
                     // Whether anybody may answer what the device has not asked is the root port's to say.
-                    Ok(None) => self.statistics.unexpected += 1,
-                    Err(problem) => self.problems.push(problem),
+                    None => self.statistics.unexpected += 1,
                 }
             }
         }
     }
 
     fn answered(&mut self, answered: Answered) {
-        let Answered { tag, pages, code, latency } = answered;
+        let Answered { tag, pages, code, latency, problem } = answered;
+        self.problems.extend(problem);
         self.statistics.latency.record(latency);
         let success = u64::from(code) == response_code::SUCCESS;
         match u64::from(code) {
@@ -342,10 +342,10 @@ impl Endpoint {
         }
     }
 
-    /// Whether [`tick`](Self::tick) might do something.
+    /// Whether [`tick`](Self::tick) or [`take_given_up`](Self::take_given_up) might do something.
     #[inline]
     pub fn is_busy(&self) -> bool {
-        !self.misses.is_empty() || !self.invalidations.is_empty()
+        !self.misses.is_empty() || !self.invalidations.is_empty() || !self.given_up.is_empty()
     }
 
     /// What the device does by itself: it puts page requests into groups, and deals with invalidation requests.
@@ -532,6 +532,17 @@ impl Endpoint {
     /// Whether the device was removed.
     pub fn is_gone(&self) -> bool {
         self.gone
+    }
+
+    /// What the device waits for, for people.
+    pub fn pending(&self) -> String {
+        let misses: Vec<String> = self
+            .misses
+            .iter()
+            .map(|miss| format!("{:?} {:#x} {:?}", miss.tag, miss.page << 12, miss.state))
+            .collect();
+        let outstanding = self.requests.outstanding();
+        format!("{} ready, {outstanding} asked, misses {misses:?}", self.ready.len())
     }
 
     /// What the device has to complain about.

@@ -40,6 +40,8 @@ pub struct Answered {
     pub code: u8,
     /// Cycles since the group was sent.
     pub latency: u64,
+    /// What is wrong with the answer: the PASID is there and should not be, or the other way round.
+    pub problem: Option<String>,
 }
 
 /// The interface's state.
@@ -95,9 +97,6 @@ impl PageRequests {
     }
 
     /// Takes an answer; `None` if no group with this index has asked.
-    ///
-    /// # Errors
-    /// What is wrong with it: the PASID is there and should not be, or the other way round.
     pub fn answer(
         &mut self,
         tag: Tag,
@@ -105,22 +104,19 @@ impl PageRequests {
         index: u16,
         code: u8,
         now: u64,
-    ) -> Result<Option<Answered>, String> {
+    ) -> Option<Answered> {
         let place = self.groups.iter().position(|group| group.index == index);
-        let Some(group) = place.map(|place| self.groups.swap_remove(place)) else {
-            return Ok(None);
-        };
+        let group = self.groups.swap_remove(place?);
         let failure = u64::from(code) == response_code::RESPONSE_FAILURE;
         // What the IOMMU answers by itself while a device's context is invalid carries the PASID in any case.
         let expected = if needs_pasid { group.tag } else { None };
-        if tag != expected && !(failure && tag == group.tag) {
-            return Err(format!(
-                "an answer to group {index} with {tag:?} where the device expects {expected:?}"
-            ));
-        }
+        let right = tag == expected || failure && tag == group.tag;
+        let problem = (!right).then(|| {
+            format!("an answer to group {index} with {tag:?} where the device expects {expected:?}")
+        });
         self.failed |= failure;
         let pages = if group.stale { Vec::new() } else { group.pages };
-        Ok(Some(Answered { tag: group.tag, pages, code, latency: now - group.sent }))
+        Some(Answered { tag: group.tag, pages, code, latency: now - group.sent, problem })
     }
 
     /// The device is done with an address space: answers that come later mean nothing to it.

@@ -232,6 +232,20 @@ impl Dma {
         self.busy == 0
     }
 
+    /// What is under way: device, PASID, requests, and what its endpoint is at.
+    pub fn stuck(&self) -> Vec<String> {
+        let tell = |stream: &Stream| {
+            let Channel { device_id, process_id, remaining, .. } = stream.channel;
+            let endpoint = stream.endpoint.map(|endpoint| self.endpoints[endpoint].pending());
+            format!(
+                "device {device_id:#x}, PASID {process_id:?}: {} and {remaining} to come; {}",
+                stream.outstanding,
+                endpoint.unwrap_or_default()
+            )
+        };
+        self.streams.iter().flatten().map(tell).collect()
+    }
+
     /// Whether a device has no access under way and nothing to say in an address space.
     pub fn is_idle_in(&self, device_id: u32, process_id: u32) -> bool {
         let mine = |stream: &Stream| {

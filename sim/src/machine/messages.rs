@@ -24,6 +24,8 @@ struct Owed {
 /// The root port.
 pub struct RootPort {
     requests: VecDeque<PageRequest>,
+    /// The first of `requests` is on offer: it may be answered before it is taken.
+    offered: bool,
     completions: VecDeque<InvalidationCompletion>,
     owed: BTreeMap<(u32, u16), Owed>,
     /// In how many of 256 cycles it does not take a message of the IOMMU.
@@ -45,6 +47,7 @@ impl RootPort {
     pub fn new(seed: u64) -> RootPort {
         RootPort {
             requests: VecDeque::new(),
+            offered: false,
             completions: VecDeque::new(),
             owed: BTreeMap::new(),
             pauses: 0,
@@ -109,11 +112,12 @@ impl RootPort {
         endpoints: &mut [Endpoint],
         truth: &mut Truth,
     ) {
+        self.collect(endpoints);
+        self.offer();
         input.msg_ready = u64::from(self.pauses == 0 || self.random.below(256) >= u64::from(self.pauses));
         if out.msg_valid & input.msg_ready & 1 != 0 {
             self.deliver(now, out, endpoints, truth);
         }
-        self.collect(endpoints);
         input.pr_valid = u64::from(!self.requests.is_empty());
         if let Some(request) = self.requests.front() {
             input.pr_did = request.did.into();
@@ -124,10 +128,7 @@ impl RootPort {
             input.pr_payload = request.encode()[1];
             if out.pr_ready & 1 != 0 {
                 self.requests_sent += 1;
-                if request.needs_response() {
-                    self.groups_sent += 1;
-                    self.owed.entry((request.did, request.index)).or_default().due += 1;
-                }
+                self.offered = false;
                 self.requests.pop_front();
             }
         }
@@ -138,6 +139,20 @@ impl RootPort {
             input.ic_count = u64::from(completion.count & 7);
             if out.ic_ready & 1 != 0 {
                 self.completions.pop_front();
+            }
+        }
+    }
+
+    /// Enters what the request that is on offer now is owed.
+    #[inline]
+    fn offer(&mut self) {
+        if !self.offered
+            && let Some(request) = self.requests.front()
+        {
+            self.offered = true;
+            if request.needs_response() {
+                self.groups_sent += 1;
+                self.owed.entry((request.did, request.index)).or_default().due += 1;
             }
         }
     }

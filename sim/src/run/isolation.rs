@@ -3,13 +3,14 @@
 //! Each check makes devices try it on the hardware and looks at the response, the fault record that the driver
 //! fetched, and memory.
 
-use super::{RunError, System};
+use super::{Device, RunError, System};
 use crate::endpoint::{Channel, Kind, Outcome, Request};
 use crate::machine::memory::PAGE;
 use crate::machine::{Random, Timing};
 use crate::os::{Mapping, Permissions};
 use crate::report::Check;
-use pasidon_driver::{Cause, FaultRecord};
+use pasidon_driver::{Cause, DeviceOptions, FaultRecord};
+use pasidon_spec::message::response_code;
 use std::sync::Arc;
 
 /// Pages that the checks map, in both processes: above what programs use in practice, below the end of Sv39's user half.
@@ -39,8 +40,13 @@ pub fn check(system: &mut System) -> Result<Vec<Check>, RunError> {
     checks.push(refused_pasid(system, "a PASID that was never bound faults", unused_pasid(system))?);
     checks.push(unbound(system)?);
     checks.push(read_only(system)?);
-    checks.push(unmapped(system)?);
+    checks.push(unmapped(system, Kind::Untranslated)?);
     checks.push(unknown_device(system)?);
+    if system.demand {
+        checks.push(unmapped(system, Kind::Ats)?);
+        checks.push(not_mapped(system)?);
+        checks.push(forged(system)?);
+    }
     Ok(checks)
 }
 
@@ -69,6 +75,34 @@ fn access(system: &System, device: usize, pasid: u32, va: u64, write: bool) -> R
     let request = Request { va, length: 64, write, exec: false };
     let device = system.devices[device];
     observe(system, device.id, device.port, pasid, Kind::Untranslated, request)
+}
+
+/// An access through the device's own cache, with the page requests that it takes.
+fn access_with_ats(system: &mut System, pasid: u32, va: u64, write: bool) -> Result<Outcome, RunError> {
+    let request = Request { va, length: 64, write, exec: false };
+    let Device { id, port } = system.devices[0];
+    let channel = Channel::new(id, Some(pasid), port, Arc::from([request]));
+    let mut machine = system.platform.machine();
+    machine.dma.take_outcomes();
+    machine.dma.add(Channel { kind: Kind::Ats, observe: true, ..channel });
+    loop {
+        let idle = machine.run(1000)?;
+        if let Some(outcome) = machine.dma.take_outcomes().pop() {
+            return Ok(outcome);
+        }
+        if idle {
+            return Err(RunError::Unsuitable("an access had no outcome".into()));
+        }
+        drop(machine);
+        system.service();
+        machine = system.platform.machine();
+    }
+}
+
+/// Describes what differs from "the page request was answered Invalid Request"; empty if nothing does.
+fn expect_refused(outcome: &Outcome) -> Vec<String> {
+    let invalid = outcome.refused.map(u64::from) == Some(response_code::INVALID_REQUEST);
+    if invalid && outcome.data.is_empty() { Vec::new() } else { vec![format!("{outcome:x?}")] }
 }
 
 /// The records that the driver has for us now. The record is written after the response, so wait for it a little.
@@ -217,7 +251,7 @@ fn read_only(system: &mut System) -> Result<Check, RunError> {
 /// reach its frame, whatever was in flight. Memory is as unkind as it may be: reads of that page's entry return what it held
 /// long ago, after the commands have overtaken them; and data follows its translation so late that the fence
 /// would be over without the drain.
-fn unmapped(system: &mut System) -> Result<Check, RunError> {
+fn unmapped(system: &mut System, kind: Kind) -> Result<Check, RunError> {
     let victim = PLACE + 2 * PAGE;
     let id = system.processes[0].mm.id();
     let mut wrong = Vec::new();
@@ -237,7 +271,7 @@ fn unmapped(system: &mut System) -> Result<Check, RunError> {
             let request = |va| Request { va: va + 64 * d as u64, length: 64, write: false, exec: false };
             let requests = pages.map(request).collect();
             let mut storm = Channel::new(device.id, Some(pasid), device.port, requests);
-            storm.space = Some(id);
+            (storm.kind, storm.space) = (kind, Some(id));
             storm.remaining = u64::MAX;
             machine.dma.add(storm);
         }
@@ -256,7 +290,7 @@ fn unmapped(system: &mut System) -> Result<Check, RunError> {
         machine.dma.set_data_latency(data_latency);
         while !machine.run(100_000)? {
             drop(machine);
-            system.iommu.service_faults();
+            system.service();
             machine = system.platform.machine();
         }
         if machine.counters.mismatches != 0 {
@@ -267,8 +301,12 @@ fn unmapped(system: &mut System) -> Result<Check, RunError> {
         drop(machine);
         // All records of the storm are faults on the victim; then exactly one more.
         drain_records(system);
-        let outcome = access(system, 0, pasid, victim, false)?;
-        wrong.extend(expect_fault(system, &outcome, Cause::ReadPageFault, system.devices[0].id, pasid));
+        if kind == Kind::Ats {
+            wrong.extend(expect_refused(&access_with_ats(system, pasid, victim, false)?));
+        } else {
+            let outcome = access(system, 0, pasid, victim, false)?;
+            wrong.extend(expect_fault(system, &outcome, Cause::ReadPageFault, system.devices[0].id, pasid));
+        }
         let mapping = Mapping { locked: true, ..Mapping::of(Permissions::READ_WRITE, 8 + round) };
         system.os.map(id, victim..victim + PAGE, mapping)?;
         system.os.populate(id, victim..victim + PAGE)?;
@@ -276,7 +314,61 @@ fn unmapped(system: &mut System) -> Result<Check, RunError> {
     let good =
         format!("{ROUNDS} rounds with up to {busiest} walks meanwhile: the old page was never reached again");
     wrong.truncate(4);
-    Ok(verdict("after munmap and fence the old page is gone", good, wrong))
+    let name = match kind {
+        Kind::Ats => "after munmap and fence the old page is gone from devices' caches too",
+        _ => "after munmap and fence the old page is gone",
+    };
+    Ok(verdict(name, good, wrong))
+}
+
+/// Page requests for what is not mapped, and for what may not be written.
+fn not_mapped(system: &mut System) -> Result<Check, RunError> {
+    let pasid = system.pasid(0, 0);
+    let (nowhere, read_only) = (PLACE - PAGE, PLACE + PAGE);
+    let mut wrong = expect_refused(&access_with_ats(system, pasid, nowhere, false)?);
+    // Made read-only by an earlier check.
+    wrong.extend(expect_refused(&access_with_ats(system, pasid, read_only, true)?));
+    let read = access_with_ats(system, pasid, read_only, false)?;
+    if !read.is_success() {
+        wrong.push(format!("reading: {read:x?}"));
+    }
+    let good = "no page, and no page to write: both answered Invalid Request".into();
+    Ok(verdict("a page request gives nothing that the process does not have", good, wrong))
+}
+
+/// A device that may not use ATS says that its address is translated.
+fn forged(system: &mut System) -> Result<Check, RunError> {
+    let name = "a physical address of a device without ATS is refused";
+    let refused = |e: &dyn std::fmt::Display| RunError::driver("enable a device without ATS", e.to_string());
+    let top = (1u32 << system.design.device_id_width) - 1;
+    let known = |id: &u32| system.devices.iter().any(|device| device.id == *id);
+    let Some(id) = (0..=top).rev().find(|id| !known(id)) else {
+        return Ok(verdict(name, "the design has no device_id left to try".into(), Vec::new()));
+    };
+    system.iommu.enable_sva(id, DeviceOptions::default()).map_err(|e| refused(&e))?;
+    let spa = frame(system, 0, PLACE);
+    let before = memory(system, spa);
+    let mut wrong = Vec::new();
+    for write in [false, true] {
+        let request = Request { va: spa, length: 64, write, exec: false };
+        let channel = Channel { kind: Kind::Forged, ..Channel::new(id, None, 0, Arc::from([request])) };
+        let outcome = system.platform.machine().observe(channel)?.pop();
+        let cause = Cause::TransactionTypeDisallowed.code();
+        if outcome.as_ref().is_none_or(|it| it.is_success() || it.cause != u64::from(cause)) {
+            wrong.push(format!("{outcome:x?}"));
+        }
+        let records = records(system);
+        if !matches!(&records[..], [record] if record.cause == cause && record.did == id && record.iotval == spa)
+        {
+            wrong.push(format!("fault records: {records:x?}"));
+        }
+    }
+    if memory(system, spa) != before {
+        wrong.push("memory has changed".into());
+    }
+    system.iommu.disable_sva(id).map_err(|e| refused(&e))?;
+    let cause = Cause::TransactionTypeDisallowed;
+    Ok(verdict(name, format!("device {id:#x}: cause {} ({})", cause.code(), cause.name()), wrong))
 }
 
 fn drain_records(system: &System) {

@@ -24,8 +24,8 @@ const BUDGET: usize = 64;
 const CREDITS: usize = 32;
 /// Of the pages that programs touch, so many tenths have a frame at a time, if nothing else is asked for.
 const TENTHS: usize = 7;
-/// Frames below which isolation checks and the devices of a run get in each other's way.
-const FEWEST_FRAMES: usize = 64;
+/// Frames below which devices take pages from each other before they have used them.
+const FEWEST_FRAMES: usize = 8;
 
 /// A DMA device.
 #[derive(Clone, Copy, Debug)]

@@ -44,7 +44,7 @@ impl World {
             91 => self.lose(),
             92 => self.fall_silent(),
             93..96 => self.fail_memory(),
-            96 => self.mend_one(),
+            96..99 => self.mend_one(),
             _ => _ = self.iommu.receive_page_requests(),
         }
         let cycles = self.random.below(1500);
@@ -91,7 +91,11 @@ impl World {
         let mm = self.os.spawn(mode)?;
         self.remember(format!("process {} begins", mm.id()));
         let backing = self.random.word();
-        self.os.map(mm.id(), BASE..BASE + PAGES / 2 * PAGE, Mapping::of(Permissions::READ_WRITE, backing))?;
+        self.os.map(
+            mm.id(),
+            BASE..BASE + (PAGES - 4) * PAGE,
+            Mapping::of(Permissions::READ_WRITE, backing),
+        )?;
         self.processes.push(Process { mm, bonds: Default::default(), alive: true });
         self.report.spawns += 1;
         Ok(())
@@ -103,8 +107,13 @@ impl World {
         (count > 0).then(|| self.random.below(count) as usize)
     }
 
+    /// One that is alive, of those with bonds half of the time.
     fn any_alive(&mut self) -> Option<usize> {
-        let index = self.any_process()?;
+        let bound = if self.random.below(2) == 0 { self.any_bond() } else { None };
+        let index = match bound {
+            Some((process, _)) => process,
+            None => self.any_process()?,
+        };
         self.processes[index].alive.then_some(index)
     }
 
@@ -124,6 +133,10 @@ impl World {
     fn bind(&mut self) {
         let Some(process) = self.any_process() else { return };
         let index = self.random.below(self.devices.len() as u64) as usize;
+        self.bind_to(process, index);
+    }
+
+    fn bind_to(&mut self, process: usize, index: usize) {
         let (id, presence, width) = {
             let device = &self.devices[index];
             (device.id, device.presence, device.pasid_width)
@@ -160,7 +173,7 @@ impl World {
         self.iommu.device_state(id).is_some_and(|state| state.cut_off)
     }
 
-    fn keep(&mut self, process: usize, index: usize, handle: pasidon_driver::Handle) {
+    pub(super) fn keep(&mut self, process: usize, index: usize, handle: pasidon_driver::Handle) {
         let (id, pasid) = (self.devices[index].id, handle.pasid().get());
         let space = self.processes[process].mm.id();
         self.platform.machine().truth.bind(id, pasid, space);
@@ -263,6 +276,13 @@ impl World {
             Ok(mm) => {
                 self.processes.push(Process { mm, bonds: Default::default(), alive: true });
                 self.report.forks += 1;
+                // Both go on at once, on what they share.
+                let child = self.processes.len() - 1;
+                let index = self.random.below(self.devices.len() as u64) as usize;
+                self.bind_to(child, index);
+                self.work(child, index);
+                let bonds: Vec<usize> = self.processes[parent].bonds.keys().copied().collect();
+                bonds.into_iter().for_each(|index| self.work(parent, index));
                 Ok(())
             }
             Err(OsError::Driver(error)) => {
@@ -375,7 +395,12 @@ impl World {
 
     /// A device works for a process, mostly through its own cache.
     fn traffic(&mut self) {
-        let Some((process, index)) = self.any_bond() else { return };
+        if let Some((process, index)) = self.any_bond() {
+            self.work(process, index);
+        }
+    }
+
+    fn work(&mut self, process: usize, index: usize) {
         let kind = if self.random.below(8) == 0 { Kind::Untranslated } else { Kind::Ats };
         let requests = self.requests();
         let device = &self.devices[index];

@@ -3,6 +3,7 @@
 use super::world::{Presence, World};
 use crate::run::RunError;
 use pasidon_driver::Mm;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 /// Cycles that it may take until all is quiet: many times what the longest wait of all takes.
@@ -75,17 +76,25 @@ impl World {
         }
     }
 
-    fn check_quiet(&mut self) {
+    pub(super) fn check_quiet(&mut self) {
         let machine = self.platform.machine();
         let mut wrong = Vec::new();
         if !machine.dma.is_idle() {
-            wrong.push("accesses of devices never came to an end".to_string());
+            wrong.push(format!("accesses of devices never came to an end: {:?}", machine.dma.stuck()));
         }
         if !machine.root_port.is_idle() {
             wrong.push("messages of devices were never taken".into());
         }
-        for (device, index, count) in machine.root_port.owed() {
-            wrong.push(format!("group {index} of device {device:#x} was never answered ({count} times)"));
+        let mut owed: BTreeMap<u32, Vec<u16>> = BTreeMap::new();
+        for (device, index, _) in machine.root_port.owed() {
+            owed.entry(device).or_default().push(index);
+        }
+        for (device, groups) in owed {
+            wrong.push(format!("device {device:#x} never got answers to its groups {groups:?}"));
+        }
+        let interrupts = machine.interrupts();
+        if interrupts != 0 {
+            wrong.push(format!("interrupts {interrupts:#b} don't go away"));
         }
         drop(machine);
         let report = self.iommu.service_page_requests(0);

@@ -190,17 +190,27 @@ impl World {
         if self.devices[index].presence == Presence::Disabled {
             return;
         }
-        {
-            let mut machine = self.platform.machine();
-            let machine = &mut *machine;
-            machine.dma.reset_device(id, true, &mut machine.truth);
-            machine.root_port.excuse(id);
-        }
+        // It is idle, and completes what it is asked to until its ATS is off.
+        let gone = self.take_away(index, false);
         let iommu = self.iommu.clone();
         if self.patiently("disable_sva", || iommu.disable_sva(id).map_err(|e| e.to_string())) {
             self.devices[index].presence = Presence::Disabled;
             self.platform.machine().truth.bar(id);
         }
+        if !gone {
+            self.take_away(index, true);
+        }
+    }
+
+    /// Resets a device, or removes it; one that is gone stays so. Returns whether it was gone.
+    fn take_away(&mut self, index: usize, removed: bool) -> bool {
+        let id = self.devices[index].id;
+        let mut machine = self.platform.machine();
+        let machine = &mut *machine;
+        let gone = machine.dma.endpoint(id).is_some_and(|endpoint| endpoint.is_gone());
+        machine.dma.reset_device(id, removed || gone, &mut machine.truth);
+        machine.root_port.excuse(id);
+        gone
     }
 
     /// A device is gone from one cycle to the next, and nobody has told the driver.
@@ -213,10 +223,7 @@ impl World {
         self.remember(format!("device {id:#x} is lost"));
         self.report.removals += 1;
         self.devices[index].wicked = true;
-        let mut machine = self.platform.machine();
-        let machine = &mut *machine;
-        machine.dma.reset_device(id, true, &mut machine.truth);
-        machine.root_port.excuse(id);
+        self.take_away(index, true);
     }
 
     /// A device stops completing invalidations, or completes others than it was asked for.

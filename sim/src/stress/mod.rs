@@ -22,6 +22,7 @@ use crate::model::{Cache, Flavour};
 use crate::run::RunError;
 use pasidon_rtl::design::Design;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use world::World;
 
@@ -131,6 +132,8 @@ pub struct StressReport {
     pub overflows: u64,
     /// Restarts of the command queue.
     pub restarts: u64,
+    /// The driver's own statistics.
+    pub driver: BTreeMap<&'static str, usize>,
     /// How many findings.
     pub findings: u64,
     /// The first of them.

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Frames for all pages of all processes.
-const FRAMES: usize = 192;
+const FRAMES: usize = 64;
 /// PASIDs: a few more than processes, so that those that are slow to die are in the way at times.
 pub(super) const PASIDS: u32 = 72;
 /// Findings that are told in full.
@@ -334,6 +334,7 @@ impl World {
         report.exits = os.exits;
         report.overflows = statistics.request_overflows as u64;
         report.restarts = statistics.queue_restarts as u64;
+        report.driver = statistics.entries().collect();
         drop(machine);
         self.report
     }
