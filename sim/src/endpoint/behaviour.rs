@@ -9,6 +9,8 @@ pub struct Behaviour {
     pub credits: usize,
     /// The most page requests that it puts in a group.
     pub group: usize,
+    /// Indices that it names its groups with, from 0: 1 to 512.
+    pub indices: u16,
     /// Groups carry the PASID in their responses ("PRG Response PASID Required"), or must not.
     pub response_needs_pasid: bool,
     /// Cycles until it deals with an invalidation request.
@@ -31,6 +33,7 @@ impl Default for Behaviour {
             cache: 64,
             credits: 32,
             group: 4,
+            indices: 512,
             response_needs_pasid: false,
             delay: 8,
             completions: 1,

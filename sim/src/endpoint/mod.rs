@@ -427,7 +427,9 @@ impl Endpoint {
             }
             wanted.push(Wanted { page: miss.page, write: miss.write, exec: miss.exec });
         }
-        let Some(group) = self.requests.ask(self.device_id, tag, &wanted, now) else { return false };
+        let Some(group) = self.requests.ask(self.device_id, self.behaviour.indices, tag, &wanted, now) else {
+            return false;
+        };
         let mut left = wanted.len();
         for miss in self.misses.iter_mut().filter(|miss| miss.tag == tag && miss.state == State::Want) {
             if left > 0 {

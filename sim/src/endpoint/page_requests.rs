@@ -4,9 +4,6 @@ use super::atc::Tag;
 use pasidon_spec::message::response_code;
 use pasidon_spec::page_request::PageRequest;
 
-/// Group indices of a device.
-const INDICES: u16 = 512;
-
 /// A page that the device wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -69,15 +66,22 @@ impl PageRequests {
         self.failed
     }
 
-    /// Makes a group of requests for these pages, of which there is at least one; `None` if the interface has failed or no index
-    /// is free.
-    pub fn ask(&mut self, device_id: u32, tag: Tag, wanted: &[Wanted], now: u64) -> Option<Vec<PageRequest>> {
+    /// Makes a group of requests of a device for these pages, of which there is at least one, under one of so many indices; `None` if the
+    /// interface has failed or no index is free.
+    pub fn ask(
+        &mut self,
+        device_id: u32,
+        indices: u16,
+        tag: Tag,
+        wanted: &[Wanted],
+        now: u64,
+    ) -> Option<Vec<PageRequest>> {
         if self.failed {
             return None;
         }
         let free = |index: &u16| self.groups.iter().all(|group| group.index != *index);
-        let index = (0..INDICES).map(|n| (self.next + n) % INDICES).find(free)?;
-        self.next = (index + 1) % INDICES;
+        let index = (0..indices).map(|n| (self.next + n) % indices).find(free)?;
+        self.next = (index + 1) % indices;
         let pages = wanted.iter().map(|wanted| wanted.page).collect();
         self.groups.push(Group { index, tag, pages, sent: now, stale: false });
         let count = wanted.len();

@@ -2,12 +2,23 @@
 
 use super::Machine;
 use pasidon_driver::Platform;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The machine as the driver and its user share it. Every register access and every [`Platform::relax`] steps the
 /// clock, and the devices go on meanwhile, as they would beside a CPU.
 #[derive(Clone)]
-pub struct SimPlatform(Arc<Mutex<Machine>>);
+pub struct SimPlatform(Arc<Shared>);
+
+/// What an interrupt does.
+pub type Handler = Arc<dyn Fn() + Send + Sync>;
+
+struct Shared {
+    machine: Mutex<Machine>,
+    handler: Mutex<Option<Handler>>,
+    /// How many have masked interrupts, the handler while it runs included.
+    masked: AtomicUsize,
+}
 
 /// Cycles that a polling loop of a CPU takes for one turn.
 const RELAX: u32 = 8;
@@ -15,13 +26,32 @@ const RELAX: u32 = 8;
 impl SimPlatform {
     /// Shares `machine`.
     pub fn new(machine: Machine) -> SimPlatform {
-        SimPlatform(Arc::new(Mutex::new(machine)))
+        let (machine, handler) = (Mutex::new(machine), Mutex::new(None));
+        SimPlatform(Arc::new(Shared { machine, handler, masked: AtomicUsize::new(0) }))
+    }
+
+    /// What is called when an interrupt wire is raised while the driver waits, unless it has masked interrupts. The handler must not
+    /// hold what the driver's caller holds; whoever sets one takes it away in the end.
+    pub fn set_interrupt_handler(&self, handler: Option<Handler>) {
+        *self.0.handler.lock().unwrap_or_else(PoisonError::into_inner) = handler;
+    }
+
+    fn interrupt(&self) {
+        if self.0.masked.load(Ordering::Relaxed) != 0 || self.machine().interrupts() == 0 {
+            return;
+        }
+        let handler = self.0.handler.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(handler) = handler {
+            let state = self.mask();
+            handler();
+            self.unmask(state);
+        }
     }
 
     /// The machine, for as long as the guard lives. The driver must not be called meanwhile.
     pub fn machine(&self) -> MutexGuard<'_, Machine> {
         // A panic elsewhere leaves a machine that is as usable as before: it has no invariants across steps.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,5 +109,15 @@ impl Platform for SimPlatform {
     fn relax(&self) {
         let mut machine = self.machine();
         (0..RELAX).for_each(|_| machine.step());
+        drop(machine);
+        self.interrupt();
+    }
+
+    fn mask(&self) -> usize {
+        self.0.masked.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn unmask(&self, _state: usize) {
+        self.0.masked.fetch_sub(1, Ordering::Relaxed);
     }
 }

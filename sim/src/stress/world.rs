@@ -198,6 +198,7 @@ impl World {
         }
         world.allocations = world.platform.machine().memory.allocations().len();
         world.begin()?;
+        world.take_interrupts();
         Ok(world)
     }
 
@@ -220,6 +221,8 @@ impl World {
             cache: 4 + self.random.below(60) as usize,
             credits,
             group: 1 + self.random.below(6) as usize,
+            // Lies have the other indices.
+            indices: 256,
             response_needs_pasid: needs_pasid,
             delay: self.random.below(200),
             completions: 1 + self.random.below(8) as u8,
@@ -336,7 +339,21 @@ impl World {
         report.restarts = statistics.queue_restarts as u64;
         report.driver = statistics.entries().collect();
         drop(machine);
+        self.platform.set_interrupt_handler(None);
         self.report
+    }
+
+    /// From now on interrupts are taken also while the driver waits for the hardware, if it has not masked them.
+    fn take_interrupts(&mut self) {
+        /// Interrupts are masked for so many turns of the driver's polling loops, and then are not for as many.
+        const SPELL: u64 = 400;
+        let (iommu, calls) = (self.iommu.clone(), AtomicU64::new(0));
+        self.platform.set_interrupt_handler(Some(Arc::new(move || {
+            if calls.fetch_add(1, Ordering::Relaxed) / SPELL % 2 == 0 {
+                iommu.receive_page_requests();
+                iommu.service_faults();
+            }
+        })));
     }
 }
 
