@@ -2,6 +2,7 @@
 
 mod ad_updates;
 mod ats_commands;
+mod ats_requests;
 mod commands;
 mod contexts;
 mod debug;
@@ -20,3 +21,4 @@ mod random;
 mod scene;
 mod second_stage;
 mod structure;
+mod translated_requests;
