@@ -4,7 +4,7 @@
 use pasidon_sim::machine::Random;
 use pasidon_sim::model::cache::{Cache, Flavour};
 use pasidon_sim::model::{Model, ports::AxilOut};
-use pasidon_spec::registers::{self, cqb, ddtp, fqb, icvec};
+use pasidon_spec::registers::{self, cqb, ddtp, fqb, icvec, pqb};
 use pasidon_tests::{Rig, designs, seed};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -66,6 +66,7 @@ fn registers_reset_and_hold_what_they_can() {
                     let sv = bit(true, 9) | bit(d.sv48, 10) | bit(d.sv57, 11);
                     0x10 | sv
                         | 1 << 28
+                        | bit(d.ats, 25)
                         | u64::from(d.pas) << 32
                         | bit(d.pd8, 38)
                         | bit(d.pd17, 39)
@@ -85,12 +86,23 @@ fn registers_reset_and_hold_what_they_can() {
             (cap::PD8.is_set(caps), cap::PD17.is_set(caps), cap::PD20.is_set(caps)),
             (d.pd8, d.pd17, d.pd20)
         );
+        assert_eq!(cap::ATS.is_set(caps), d.ats);
         // Nothing is reported that is not there.
-        let absent =
-            [cap::SVPBMT, cap::SV39X4, cap::MSI_FLAT, cap::ATS, cap::END, cap::HPM, cap::DBG, cap::AMO_HWAD];
+        let absent = [
+            cap::SVPBMT,
+            cap::SV39X4,
+            cap::MSI_FLAT,
+            cap::T2GPA,
+            cap::END,
+            cap::HPM,
+            cap::DBG,
+            cap::AMO_HWAD,
+        ];
         assert!(absent.iter().all(|field| !field.is_set(caps)));
 
-        for (base, most) in [(&cqb::REG, d.command_log2_max), (&fqb::REG, d.fault_log2_max)] {
+        let queues = [(&cqb::REG, d.command_log2_max), (&fqb::REG, d.fault_log2_max)];
+        let requests = d.ats.then_some((&pqb::REG, d.page_request_log2_max));
+        for (base, most) in queues.into_iter().chain(requests) {
             rig.write(base, u64::MAX);
             let value = rig.read(base);
             assert_eq!(
@@ -110,7 +122,9 @@ fn registers_reset_and_hold_what_they_can() {
         }
         rig.write(&icvec::REG, u64::MAX);
         let highest = u64::from(d.vectors) - 1;
-        assert_eq!(rig.read(&icvec::REG), icvec::CIV.of(highest) | icvec::FIV.of(highest), "{name}");
+        let page_requests = if d.ats { icvec::PIV.of(highest) } else { 0 };
+        let expected = icvec::CIV.of(highest) | icvec::FIV.of(highest) | page_requests;
+        assert_eq!(rig.read(&icvec::REG), expected, "{name}");
         rig.write(&ddtp::REG, !0xf);
         let value = rig.poll(&ddtp::REG, |value| !ddtp::BUSY.is_set(value));
         assert_eq!(value & ddtp::REG.reserved(), 0);
