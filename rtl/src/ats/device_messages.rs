@@ -1,7 +1,7 @@
 //! Messages of devices: page requests (and stop markers), and invalidation completions.
 //!
 //! Whether a device may send its message stands in its device context. So a message first goes to the miss table, as a request of
-//! one more port with the address type [`MESSAGE`]: it finds the context as any request does, from the DDTC or from memory, is
+//! one more port, marked as a message: it finds the context as any request does, from the DDTC or from memory, is
 //! looked up again when an invalidation overtakes it, and its fault is recorded as that of a message. Then a page request goes to
 //! the page-request queue, or is answered here if it was the last of its group and could not be queued; a completion goes to
 //! [`invalidation_tags`](super::invalidation_tags).
@@ -26,8 +26,8 @@ use pasidon_spec::message::{code, response_code};
 use pasidon_spec::page_request::record;
 
 use crate::design::Design;
-use crate::hdl::{E, Module, lit};
-use crate::translate::request::{MESSAGE, Request};
+use crate::hdl::{E, Module, hi, lit};
+use crate::translate::request::Request;
 
 const IDLE: u64 = 0;
 const CHECK: u64 = 1;
@@ -76,7 +76,9 @@ pub fn device_messages(d: &Design) -> Rc<Module> {
         privileged: pr_priv,
         // What EN_PRI has to allow.
         write: of_page,
-        at: lit(MESSAGE, 2),
+        // No address: a type that the IOTLB does not answer.
+        at: lit(3, 2),
+        message: Some(hi()),
         iova: of_page.mux(lit(code::PAGE_REQUEST, 3), lit(code::INVALIDATION_COMPLETION, 3)).resize(64),
         ..Request::from_fn(d, |_, width| lit(0, width))
     }

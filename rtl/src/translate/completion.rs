@@ -7,7 +7,7 @@
 
 use super::dispatch::has_l2;
 use super::miss_table::{askers, entry_width, port_width, round_robin, walker_width};
-use super::request::{MESSAGE, Request, Translation, is_canonical};
+use super::request::{Request, Translation, is_canonical};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, encode, hi, lit, lo, onehot};
 use crate::walk::context::{device_context_widths, process_context_widths, stores_msis};
@@ -110,7 +110,7 @@ pub fn completion(d: &Design) -> Rc<Module> {
     m.output("fault_pid", request.process_id.resize(20));
     m.output("fault_pv", request.pid_valid);
     m.output("fault_priv", request.privileged);
-    m.output("fault_ttyp", transaction_type(d, &request));
+    m.output("fault_ttyp", transaction_type(&request));
     m.output("fault_did", request.device_id.resize(24));
     m.output("fault_iotval", request.iova);
     m.output("fault_iotval2", if d.second_stage() { get("iotval2") } else { lit(0, 64) });
@@ -263,7 +263,7 @@ fn is_unsupported(fault: E) -> E {
 }
 
 /// TTYP of a request. (Section "Fault/Event-Queue (FQ)".)
-fn transaction_type(d: &Design, q: &Request) -> E {
+fn transaction_type(q: &Request) -> E {
     use pasidon_spec::fault::ttyp;
     let access =
         |exec: u64, read: u64, write: u64| q.exec.mux(lit(exec, 6), q.write.mux(lit(write, 6), lit(read, 6)));
@@ -272,5 +272,5 @@ fn transaction_type(d: &Design, q: &Request) -> E {
     let translated = access(ttyp::TRANSLATED_READ_FOR_EXECUTE, ttyp::TRANSLATED_READ, ttyp::TRANSLATED_WRITE);
     let access =
         q.at.is(0).mux(untranslated, q.at.bit(1).mux(translated, lit(ttyp::ATS_TRANSLATION_REQUEST, 6)));
-    if d.ats { q.at.is(MESSAGE).mux(lit(ttyp::MESSAGE_REQUEST, 6), access) } else { access }
+    q.is_message().mux(lit(ttyp::MESSAGE_REQUEST, 6), access)
 }

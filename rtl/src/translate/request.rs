@@ -4,9 +4,6 @@ use crate::design::Design;
 use crate::hdl::{E, Instance, Module, cat, hi, lit, lo};
 use pasidon_spec::page_table::{self, Geometry, PAGE_SHIFT, napot};
 
-/// Address type of a message in the miss table and beyond: only its device context is looked up. The ports have no such type.
-pub const MESSAGE: u64 = 3;
-
 /// What a device asks: one untranslated access, ATS translation request or translated access.
 #[derive(Clone, Copy)]
 pub struct Request {
@@ -24,7 +21,7 @@ pub struct Request {
     pub exec: E,
     /// Write or atomic operation.
     pub write: E,
-    /// Address type: 0 untranslated, 1 ATS translation request, 2 translated, [`MESSAGE`].
+    /// Address type: 0 untranslated, 1 ATS translation request, 2 translated.
     pub at: E,
     /// The 32-bit word that a write carries, if it is one that may be a message to a memory-resident interrupt file; only in
     /// designs with such files.
@@ -33,6 +30,8 @@ pub struct Request {
     pub debug: Option<E>,
     /// It comes from a CXL device of type 1 or 2; only in designs with ATS.
     pub cxl: Option<E>,
+    /// It is a message: only the device context is looked up; only in designs with ATS.
+    pub message: Option<E>,
     /// I/O virtual address; of a translated request, what ATS made of one.
     pub iova: E,
 }
@@ -46,6 +45,11 @@ impl Request {
     /// It is a translated request of a design with ATS.
     pub fn is_translated(&self, d: &Design) -> E {
         if d.ats { self.at.is(2) } else { lo() }
+    }
+
+    /// It is a message of a device.
+    pub fn is_message(&self) -> E {
+        self.message.unwrap_or_else(lo)
     }
 
     /// Whether a request says that it comes from the debug interface: for such a one, nothing is stored in a memory-resident
@@ -68,6 +72,7 @@ impl Request {
             data: d.msi_mrif.then(|| f("data", 32)),
             debug: Request::tells_debug(d).then(|| f("debug", 1)),
             cxl: d.ats.then(|| f("cxl", 1)),
+            message: d.ats.then(|| f("message", 1)),
             iova: f("iova", 64),
         }
     }
@@ -87,6 +92,7 @@ impl Request {
         list.extend(self.data.map(|data| ("data", data)));
         list.extend(self.debug.map(|debug| ("debug", debug)));
         list.extend(self.cxl.map(|cxl| ("cxl", cxl)));
+        list.extend(self.message.map(|message| ("message", message)));
         list.push(("iova", self.iova));
         list
     }
@@ -96,17 +102,12 @@ impl Request {
         Request::from_fn(d, |name, width| m.input(&format!("{prefix}_{name}"), width))
     }
 
-    /// Input ports `PREFIX_*` of the core: devices are not the debug interface, and the address type 3, which PCIe reserves, counts as
-    /// translated.
+    /// Input ports `PREFIX_*` of the core: these are requests of devices, not of the debug interface, and no messages.
     pub fn ports(m: &mut Module, d: &Design, prefix: &str) -> Request {
-        let request = Request::from_fn(d, |name, width| match name {
-            "debug" => lit(0, width),
+        Request::from_fn(d, |name, width| match name {
+            "debug" | "message" => lit(0, width),
             name => m.input(&format!("{prefix}_{name}"), width),
-        });
-        if !d.ats {
-            return request;
-        }
-        Request { at: cat(&[request.at.bit(1), request.at.bit(0) & !request.at.bit(1)]), ..request }
+        })
     }
 
     /// Output ports `PREFIX_*`.

@@ -16,7 +16,7 @@ use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
 use crate::monitor::WalkEvents;
 use crate::translate::dispatch::{has_l2, page_tag};
 use crate::translate::miss_table::entry_width;
-use crate::translate::request::{MESSAGE, Request, Translation, mask_width, ppn_width, sign_extends};
+use crate::translate::request::{Request, Translation, mask_width, ppn_width, sign_extends};
 use pasidon_spec::ddt::{BASE_DDI, EXT_DDI, dc, ddte, iommu_mode};
 use pasidon_spec::fault::{AtsResponse, Cause};
 use pasidon_spec::page_table::{self, Geometry, iosatp_mode};
@@ -146,7 +146,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let disallowed = (q.at.any() & !kind_allowed)
         | (q.pid_valid & !device.pdtv)
         | (q.pid_valid & device.pdtv & pid_too_wide(d, device.fsc.mode, q.process_id));
-    let message = if d.ats { q.at.is(MESSAGE) } else { lo() };
+    let message = q.is_message();
     let no_process =
         translated | !device.pdtv | (!q.pid_valid & !device.dpe) | device.fsc.mode.is(pdtp_mode::BARE);
     let set_root = |m: &mut Module, mode: E, ppn: E, pscid: E, s: E, u: E| {
@@ -291,7 +291,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                 ..w.result
             };
             let page_request = q.write & !device.en_pri;
-            let may_not = if d.ats { message & (!device.en_ats | page_request) } else { lo() };
+            let may_not = message & (!device.en_ats | page_request);
             // Of a message nothing more is looked up; the answer says what its response needs.
             let allowed = Translation { permissions: device.prpr.resize(6), ..w.result };
             chain!(m;

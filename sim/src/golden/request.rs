@@ -176,7 +176,7 @@ pub enum Message {
 }
 
 /// ATS: a device has forgotten translations. (PCI Express Base Specification, section "Invalidate Completion Message Body".)
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct InvalidationCompletion {
     /// Requester id of the device.
     pub rid: u16,

@@ -186,7 +186,11 @@ impl Coverage {
                 format!("command/IODIR.INVAL_DDT{}", if did.is_some() { " DV" } else { "" })
             }
             Ok(Command::IodirInvalPdt { .. }) => "command/IODIR.INVAL_PDT".into(),
-            Ok(Command::AtsInval { .. } | Command::AtsPrgr { .. }) => "illegal command/ATS".into(),
+            Ok(Command::AtsInval { .. } | Command::AtsPrgr { .. }) if !cap::ATS.is_set(self.capabilities) => {
+                "illegal command/ATS".into()
+            }
+            Ok(Command::AtsInval { .. }) => "command/ATS.INVAL".into(),
+            Ok(Command::AtsPrgr { .. }) => "command/ATS.PRGR".into(),
             Err(Illegal::Opcode(_)) => "illegal command/opcode".into(),
             Err(Illegal::Function { .. }) => "illegal command/func3".into(),
             Err(Illegal::ReservedBits { dword, .. }) => {
@@ -340,6 +344,23 @@ impl Coverage {
         points.extend(wrong.iter().map(|name| format!("DC check/{name}")));
         if processes {
             points.extend(["ta.reserved", "fsc.reserved", "fsc.MODE"].map(|name| format!("PC check/{name}")));
+        }
+        if has(cap::ATS) {
+            let messages = [
+                "command/ATS.INVAL",
+                "command/ATS.PRGR",
+                "page-request queue/records",
+                "page-request queue/wrapped",
+                "page-request queue/overflow",
+                "page-request queue/memory fault",
+                "page-request queue/off",
+                "group response/0",
+                "group response/1",
+                "group response/15",
+                "invalidation completion/any",
+                "invalidation completion/of requests in flight",
+            ];
+            points.extend(messages.map(String::from));
         }
         if has(cap::ATS) {
             let msi = has(cap::MSI_FLAT);

@@ -1,5 +1,9 @@
 //! Carries out operations on both engines and compares them after each.
 
+mod messages;
+
+pub(super) use messages::LONGEST_TIMEOUT;
+
 use super::coverage::Coverage;
 use super::op::{Ask, Covers, Op, Store, Word};
 use crate::engine::{Both, Engine, EngineError};
@@ -32,6 +36,8 @@ pub(super) struct Executor<'a> {
     head: u64,
     /// How often the data path must have been asked to commit reads, and writes.
     drains: [u64; 2],
+    /// Invalidation requests that devices have to answer: requester id, segment, itag.
+    flights: Vec<(u16, Option<u8>, u8)>,
 }
 
 impl<'a> Executor<'a> {
@@ -54,6 +60,7 @@ impl<'a> Executor<'a> {
             cycles_known: false,
             head: 0,
             drains,
+            flights: Vec::new(),
         })
     }
 
@@ -97,6 +104,12 @@ impl<'a> Executor<'a> {
                 Ok(())
             }
             Op::EmptyFaultQueue => self.empty_fault_queue(),
+            Op::PageRequests { list, beside } => self.page_requests(list, beside),
+            Op::EmptyPageRequestQueue => self.empty_page_request_queue(),
+            Op::MovePageRequestQueue { base, control } => self.move_page_request_queue(*base, *control),
+            Op::Completion { completion } => self.completion(completion),
+            Op::CompleteAll => self.complete_all(),
+            Op::TimeOut => self.time_out(),
             Op::MendCommandQueue => self.mend(),
             Op::Pace { pace } => {
                 self.both.rtl().set_pace(*pace);
@@ -116,6 +129,7 @@ impl<'a> Executor<'a> {
 
     fn settle(&mut self) -> Result<(), EngineError> {
         self.both.settle()?;
+        self.note_messages();
         self.drained()
     }
 
@@ -342,6 +356,7 @@ impl<'a> Executor<'a> {
         for (field, name) in [
             (cqcsr::CQMF, "memory fault"),
             (cqcsr::CMD_ILL, "illegal command"),
+            (cqcsr::CMD_TO, "timeout"),
             (cqcsr::FENCE_W_IP, "wired fence"),
         ] {
             if field.is_set(state) {

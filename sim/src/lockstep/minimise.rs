@@ -117,6 +117,15 @@ impl<'a> Minimiser<'a> {
                 let list = self.reduce(&list, |list| place(Op::Requests { list: list.to_vec(), serial }));
                 Op::Requests { list, serial }
             }
+            Op::PageRequests { list, beside } => {
+                let both = |list: &[_], beside: &[_]| Op::PageRequests {
+                    list: list.to_vec(),
+                    beside: beside.to_vec(),
+                };
+                let beside = self.reduce(&beside, |beside| place(both(&list, beside)));
+                let list = self.reduce(&list, |list| place(both(list, &beside)));
+                Op::PageRequests { list, beside }
+            }
             Op::Commands { commands } => {
                 let commands = self.reduce(&commands, |c| place(Op::Commands { commands: c.to_vec() }));
                 Op::Commands { commands }

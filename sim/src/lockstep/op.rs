@@ -4,8 +4,9 @@
 //! sequence after some were left out is a sequence again.
 
 use crate::engine::Pace;
-use crate::golden::{AddressType, Request};
+use crate::golden::{AddressType, InvalidationCompletion, Request};
 use crate::machine::Failure;
+use pasidon_spec::page_request::PageRequest;
 use serde::{Deserialize, Serialize};
 
 /// Numbers as hexadecimal strings.
@@ -111,6 +112,55 @@ impl Ask {
             iova: self.iova,
             data: self.data,
             cxl: self.cxl,
+        }
+    }
+}
+
+/// A page request or stop marker of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageAsk {
+    /// device_id.
+    pub did: u32,
+    /// PASID.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pid: Option<u32>,
+    /// Supervisor privilege is requested.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub privileged: bool,
+    /// Execute is requested.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub execute: bool,
+    /// Read is requested.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub read: bool,
+    /// Write is requested.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub write: bool,
+    /// The last of its group.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub last: bool,
+    /// Index of the group.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub index: u16,
+    /// Bits 63:12 of the address.
+    #[serde(with = "hex")]
+    pub page: u64,
+}
+
+impl PageAsk {
+    /// The page request.
+    pub fn request(&self) -> PageRequest {
+        PageRequest {
+            did: self.did,
+            pv: self.pid.is_some(),
+            pid: self.pid.unwrap_or(0),
+            privileged: self.privileged,
+            execute: self.execute,
+            read: self.read,
+            write: self.write,
+            last: self.last,
+            index: self.index,
+            page: self.page,
         }
     }
 }
@@ -245,6 +295,35 @@ pub enum Op {
     Heal,
     /// Software takes all fault records, and clears what stopped the queue.
     EmptyFaultQueue,
+    /// Page requests of devices, one after the other, and requests that are under way beside them.
+    PageRequests {
+        /// Which.
+        list: Vec<PageAsk>,
+        /// Under way meanwhile.
+        #[serde(default, skip_serializing_if = "is_default")]
+        beside: Vec<Ask>,
+    },
+    /// Software takes all page requests, and clears what stopped the queue.
+    EmptyPageRequestQueue,
+    /// Software turns the page-request queue off and moves it.
+    MovePageRequestQueue {
+        /// `pqb`.
+        #[serde(with = "hex")]
+        base: u64,
+        /// `pqcsr`.
+        #[serde(with = "hex")]
+        control: u64,
+    },
+    /// An invalidation completion, right or wrong.
+    Completion {
+        /// Which.
+        #[serde(flatten)]
+        completion: InvalidationCompletion,
+    },
+    /// Devices answer every invalidation request that they know of.
+    CompleteAll,
+    /// Devices answer nothing until every invalidation request has timed out.
+    TimeOut,
     /// Software replaces the command that stopped the queue by a fence, and lets the queue go on.
     MendCommandQueue,
     /// Memory and devices behave so from now on.
@@ -262,6 +341,7 @@ impl Op {
     pub fn weight(&self) -> u64 {
         match self {
             Op::Requests { list, .. } => list.len() as u64,
+            Op::PageRequests { list, beside } => (list.len() + beside.len()) as u64,
             Op::Commands { commands } => commands.len() as u64,
             Op::Invalidate { commands, .. } => commands.len() as u64 + 1,
             Op::Race { before, stores, commands, after, .. } => {

@@ -146,7 +146,8 @@ fn exactly_the_illegal_commands_are_refused() {
         let page = target(&mut rig);
         rig.new_directory(1);
         let caps = rig.read(&capabilities::REG);
-        assert!(!capabilities::ATS.is_set(caps));
+        // Those of ATS have tests of their own where they are carried out.
+        let ats = capabilities::ATS.is_set(caps);
         let process_id_bits = [(capabilities::PD20, 20), (capabilities::PD17, 17), (capabilities::PD8, 8)]
             .into_iter()
             .find_map(|(bit, width)| bit.is_set(caps).then_some(width));
@@ -161,6 +162,9 @@ fn exactly_the_illegal_commands_are_refused() {
         let legal = |raw: [u64; 2]| Command::decode_for(raw, support).is_ok();
         let mut refused = 0;
         let mut try_it = |rig: &mut Rig, raw: [u64; 2]| {
+            if ats && header::OPCODE.get(raw[0]) == opcode::ATS {
+                return;
+            }
             let is = is_refused(rig, raw);
             assert_eq!(is, !legal(raw), "{name}: {raw:x?}: {:?}", Command::decode_for(raw, support));
             refused += u32::from(is);

@@ -1,5 +1,6 @@
 //! Random sequences of operations: one round, from reset to the end, follows from the design, the seed and the latency.
 
+mod messages;
 mod traffic;
 
 use super::op::{Access, Ask, At, Covers, Op, Store, Trouble, Word};
@@ -158,6 +159,9 @@ impl Generator<'_> {
             self.push(Op::Write { offset: iohpmcycles::REG.offset, bytes: 8, value: count });
             (0..4).for_each(|_| self.monitor());
         }
+        if cap::ATS.is_set(self.caps) {
+            self.page_request_queue();
+        }
         self.vectors();
         if cap::IGS.get(self.caps) != igs::WSI {
             (0..4).for_each(|_| self.message());
@@ -223,6 +227,7 @@ impl Generator<'_> {
             68..75 => self.fenced_change(),
             75..82 => self.race(),
             82..86 => self.failures(),
+            86..93 if cap::ATS.is_set(self.caps) && self.chance(60) => self.messages(),
             86..89 => self.mode(),
             89..91 => self.requeue(),
             91..93 if cap::DBG.is_set(self.caps) => self.debug(),

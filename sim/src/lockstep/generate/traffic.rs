@@ -74,7 +74,7 @@ impl Generator<'_> {
                     self.push(Op::Read { offset, bytes });
                 }
                 // Read-only and reserved places take no notice.
-                3 => self.push(Op::Write { offset: cap_offset(noise), bytes: 8, value: noise }),
+                3 => self.push(Op::Write { offset: read_only(self.caps, noise), bytes: 8, value: noise }),
                 4 => self.push(Op::Write {
                     offset: 1024 + (noise >> 32) as u16 % 384 * 8,
                     bytes: 8,
@@ -145,6 +145,7 @@ impl Generator<'_> {
 }
 
 /// `capabilities`, or the page-request queue's registers, which are not there without ATS.
-fn cap_offset(noise: u64) -> u16 {
-    if noise & 1 == 0 { registers::capabilities::REG.offset } else { registers::pqb::REG.offset }
+fn read_only(capabilities: u64, noise: u64) -> u16 {
+    let there = cap::ATS.is_set(capabilities);
+    if noise & 1 == 0 || there { cap::REG.offset } else { registers::pqb::REG.offset }
 }
