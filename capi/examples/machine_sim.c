@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define MEMORY 0x1000000u
-#define CYCLES_PER_TURN 50
+#define CYCLES_PER_TURN 200
 #define CACHED 64
 #define BLOCKS 1024
 
@@ -129,6 +129,13 @@ static uint64_t ask_value(struct machine *machine, const char *request, uint32_t
 
 /* ---- The device. ---- */
 
+static void relax(void *context)
+{
+    struct machine *machine = context;
+    const char *answer = ask(machine, "{\"op\": \"step\", \"cycles\": %d}", CYCLES_PER_TURN);
+    machine->cycle = number(answer, answer + strlen(answer), "cycle");
+}
+
 static void on_event(struct machine *machine, const char *event, const char *end)
 {
     if (is(event, end, "event", "\"group_response\"")) {
@@ -192,8 +199,11 @@ void machine_page_request(struct machine *machine, uint32_t pasid, uint16_t inde
         machine->device_id, pasid, address, write ? "true" : "false", (unsigned)index);
 }
 
+/* Time passes between two looks: a message is on its way for some cycles. */
 int machine_response(struct machine *machine)
 {
+    if (machine->response < 0)
+        relax(machine);
     return machine->response;
 }
 
@@ -269,13 +279,6 @@ static void fence(void *context)
 static uint64_t now(void *context)
 {
     return ((struct machine *)context)->cycle;
-}
-
-static void relax(void *context)
-{
-    struct machine *machine = context;
-    const char *answer = ask(machine, "{\"op\": \"step\", \"cycles\": %d}", CYCLES_PER_TURN);
-    machine->cycle = number(answer, answer + strlen(answer), "cycle");
 }
 
 struct iommu_platform machine_platform(struct machine *machine)
