@@ -87,6 +87,40 @@ fn every_byte_is_right_and_isolation_holds() {
 }
 
 #[test]
+fn devices_fault_their_pages_in() {
+    let dir = scratch("paging");
+    let (trace, file) = (trace(&dir), dir.join("report.json"));
+    let run = |more: &[&str]| {
+        let arguments = ["run", "--trace", text(&trace), "--requests", "2000", "--json", text(&file)];
+        succeeds(pasidon(&arguments).args(more));
+        let json = std::fs::read_to_string(&file).expect("a report");
+        serde_json::from_str::<serde_json::Value>(&json).expect("JSON")
+    };
+    // Eighteen pages in eight frames, each some time away.
+    let report = run(&["--frames", "8", "--io", "700"]);
+    assert_eq!((&report["mismatches"], &report["faults"]), (&0.into(), &0.into()));
+    assert_eq!((&report["requests"], &report["findings"]), (&2000.into(), &serde_json::json!([])));
+    let number = |key: &str| report[key].as_u64().unwrap_or_else(|| panic!("{key}"));
+    let (groups, requests) = (number("groups"), number("page_requests"));
+    assert!(groups >= 18 && requests >= groups);
+    assert_eq!(report["responses"], serde_json::json!({ "success": groups, "invalid": 0, "failure": 0 }));
+    assert!(number("page_ins") >= 18 && number("page_outs") >= 10 && number("invalidations") >= 10);
+    assert_eq!(number("mm_exits"), 4);
+    let latency = &report["pr_latency"];
+    assert!(latency["p50"].as_u64() <= latency["p99"].as_u64() && latency["p99"].as_u64() > Some(700));
+    for call in ["bind", "unbind", "shoot_down"] {
+        assert!(report["costs"][call]["operations"].as_u64() > Some(0), "{call}");
+    }
+    let checks = report["isolation"].as_array().expect("checks");
+    assert!(checks.len() == 9 && checks.iter().all(|check| check["passed"] == true), "{checks:#?}");
+
+    // The same with all pages there: nobody asks.
+    let report = run(&["--resident"]);
+    assert_eq!((&report["page_requests"], &report["mismatches"]), (&0.into(), &0.into()));
+    std::fs::remove_dir_all(dir).expect("removal");
+}
+
+#[test]
 fn bad_traces_are_named() {
     let dir = scratch("traces");
     let packed = dir.join("p.trace.gz");

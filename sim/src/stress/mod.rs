@@ -16,6 +16,8 @@
 mod actions;
 mod audit;
 mod mischief;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use crate::model::{Cache, Flavour};
