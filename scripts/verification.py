@@ -3,7 +3,7 @@
 
 verification.py lockstep report.json...     one row for each run of `pasidon lockstep`, and the points of coverage
 verification.py stress report.json...       `pasidon stress`: counts of each run
-verification.py mutation mutants.json       `pasidon mutate`: killed by module and by operator, survivors
+verification.py mutation mutants.json...    `pasidon mutate`: killed by module and by operator, survivors
 verification.py coverage coverage.json      `pasidon coverage`: lines and toggles by module
 verification.py costs report.json           `pasidon run`: what calls of the driver cost
 """
@@ -58,26 +58,38 @@ def stress(*names):
         table(["what", "how often"], rows)
 
 
-def mutation(name):
-    report = load(name)
-    share = 100 * report["killed"] / max(1, report["count"])
-    print(f"{report['count']} single faults in the Verilog of `{report['design']}` (seed {report['seed']}), ", end="")
-    print(f"{report['killed']} killed: {share:.1f} %. Up to {report['ops']:,} operations under each of the seeds ", end="")
-    print(", ".join(str(seed) for seed in report["lockstep_seeds"]) + ". ", end="")
-    print(f"{report['slower']} of the killed answer rightly and only take more cycles or reads (over 2 %); {len(report['same'])} further faults ", end="")
-    print("make no difference that Verilator sees, and are not counted.\n")
+def mutation(*names):
+    for name in names:
+        mutants(load(name))
+
+
+def mutants(report):
+    count, killed, alike = report["count"], report["killed"], report["equivalent"]
+    able = count - len(alike)
+    print(f"### `{report['design']}`\n")
+    print(f"{count} single faults in the Verilog (seed {report['seed']}): {killed} killed, {100 * killed / max(1, count):.1f} %. ", end="")
+    if alike:
+        print(f"{len(alike)} of them change nothing that can be seen; of the {able} others, {100 * killed / max(1, able):.1f} % are killed. ", end="")
+    print(f"Up to {report['ops']:,} operations under each of the seeds {', '.join(map(str, report['lockstep_seeds']))}, ", end="")
+    print(f"in rounds of {report['round']:,}. {report['slower']} of the killed answer rightly and only take more cycles or reads; ", end="")
+    print(f"{len(report['same'])} further faults make no difference that Verilator sees, and are not counted.\n")
     groups = {}
-    for verdict, list_ in ((1, report["kills"]), (0, report["survivors"])):
+    for verdict, list_ in ((1, report["kills"]), (0, report["survivors"]), (0, alike)):
         for tried in list_:
             for key in ("module", "operator"):
-                counts = groups.setdefault((key, str(tried[key])), [0, 0])
+                counts = groups.setdefault((key, str(tried[key])), [0, 0, 0])
                 counts[0] += 1
                 counts[1] += verdict
+                counts[2] += list_ is alike
     for key in ("module", "operator"):
         rows = [[f"`{name}`", *counts] for (kind, name), counts in sorted(groups.items()) if kind == key]
-        table([key, "faults", "killed"], rows)
-    for tried in report["survivors"]:
-        print(f"- Survived: `{tried['id']}`, line {tried['line']}: `{tried['before'].strip()}` became `{tried['after'].strip()}`")
+        table([key, "faults", "killed", "change nothing"], rows)
+    for title, list_ in (("Survived", report["survivors"]), ("Changes nothing", alike)):
+        for tried in list_:
+            place = f"`{tried['id']}` (line {tried['line']})"
+            before, after = (" ".join(tried[side].split()) or "nothing" for side in ("before", "after"))
+            print(f"- {title}: {place}: `{before}` became `{after}`. {tried.get('why', tried.get('explanation', ''))}".rstrip())
+    print()
 
 
 def coverage(name):

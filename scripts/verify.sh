@@ -64,9 +64,12 @@ for part in "${parts[@]}"; do
         scripts/verification.py stress "$out/stress.json" | scripts/fpga_report.py keep docs/verification.md stress
         ;;
     mutation)
-        say "Mutation: $MUTANTS single faults in the Verilog of full"
-        "$PASIDON" mutate --design full --count "$MUTANTS" --jobs "$JOBS" --json "$out/mutants.json" || status=1
-        scripts/verification.py mutation "$out/mutants.json" | scripts/fpga_report.py keep docs/verification.md mutation
+        for design in tiny full; do
+            say "Mutation: $MUTANTS single faults in the Verilog of $design"
+            "$PASIDON" mutate --design "$design" --count "$MUTANTS" --jobs "$JOBS" --latency 3 --ops 30000 \
+                --equivalent tests/mutants.toml --json "$out/mutants-$design.json" || status=1
+        done
+        scripts/verification.py mutation "$out"/mutants-*.json | scripts/fpga_report.py keep docs/verification.md mutation
         ;;
     coverage)
         say "Coverage: lines and toggles of the Verilog of full"

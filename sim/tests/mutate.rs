@@ -14,7 +14,9 @@ fn a_run_reports_what_was_noticed_and_can_be_repeated() {
     let file: PathBuf = std::env::temp_dir().join(format!("pasidon-mutate-{}.json", std::process::id()));
     let json = file.to_str().expect("a plain path");
     let run = |more: &[&str]| {
-        let few = ["mutate", "--design", "tiny", "--ops", "1500", "--seeds", "4", "--json", json];
+        let few = [
+            "mutate", "--design", "tiny", "--ops", "1500", "--seeds", "4", "--round", "1500", "--json", json,
+        ];
         let output = pasidon(&few).args(more).output().expect("the command starts");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -41,6 +43,17 @@ fn a_run_reports_what_was_noticed_and_can_be_repeated() {
         (Some(1), kill),
         "the same fault, noticed in the same way"
     );
+
+    // Another run does not go on with this file; the same one has nothing left to do.
+    let output =
+        pasidon(&["mutate", "--design", "tiny", "--seed", "10", "--json", json, "--resume"]).output();
+    let said = String::from_utf8_lossy(&output.expect("it starts").stderr).into_owned();
+    assert!(said.contains("a report of another run"), "{said}");
+    let mut known = report.clone();
+    known["kills"][0]["how"] = "as it was told".into();
+    std::fs::write(&file, known.to_string()).expect("a file");
+    let (_, resumed) = run(&["--count", "4", "--seed", "9", "--resume"]);
+    assert_eq!(resumed, known, "nothing was tried again");
     std::fs::remove_file(file).expect("it can be removed");
 
     let output = pasidon(&["mutate", "--design", "tiny", "--only", "nobody.3"]).output().expect("it starts");

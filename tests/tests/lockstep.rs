@@ -5,7 +5,7 @@
 
 use pasidon_rtl::design::Design;
 use pasidon_sim::lockstep::replay::Replay;
-use pasidon_sim::lockstep::{Options, engines, run_on};
+use pasidon_sim::lockstep::{Options, ROUND, engines, run_on};
 use pasidon_sim::model::{Cache, Flavour};
 use pasidon_tests::seed;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,8 @@ fn lockstep(name: &str, latency: u32) {
     let design = Design::load(&path).expect("the design is valid");
     let mut both = engines(&design, &Cache::in_workspace().quiet(), Flavour::Fast).expect("engines");
     let time = Some(Duration::from_secs(seconds));
-    let options = Options { seed, ops: ENOUGH, latency, time, flavour: Flavour::Fast };
+    let options =
+        Options { seed, ops: ENOUGH, latency, time, flavour: Flavour::Fast, round: ROUND, even: false };
     let report = run_on(&mut both, &design, &options, &mut |_| {}).expect("engines at work");
     println!(
         "{name}: {} operations, {} answers, {:.0} s, {} points not met",

@@ -9,12 +9,12 @@ use super::ir::{Seq, X};
 use super::lower::{Mod, StorageDef};
 use super::verilog::{self, is_guarded};
 use crate::Generated;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
 
 /// A kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operator {
     /// A condition is inverted, or an inversion is missing.

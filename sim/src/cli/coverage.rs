@@ -5,7 +5,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use pasidon_rtl::design::Design;
 use pasidon_sim::coverage::{self, Hole, Kind, ModuleCoverage};
-use pasidon_sim::lockstep::{Options, engines_on, run_on};
+use pasidon_sim::lockstep::{Options, ROUND, engines_on, run_on};
 use pasidon_sim::model::cache::workspace_target;
 use pasidon_sim::model::{Cache, Flavour, Model};
 use serde_json::json;
@@ -67,6 +67,8 @@ impl Coverage {
                 latency: self.latency,
                 time: None,
                 flavour: Flavour::Coverage,
+                round: ROUND,
+                even: false,
             };
             let report = run_on(&mut both, &design, &options, &mut |ops| bar.set_position(done + ops))?;
             done += report.ops;

@@ -5,7 +5,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use pasidon_rtl::design::Design;
 use pasidon_sim::lockstep::replay::Replay;
-use pasidon_sim::lockstep::{Options, Report, engines, run_on};
+use pasidon_sim::lockstep::{Options, ROUND, Report, engines, run_on};
 use pasidon_sim::model::{Cache, Flavour};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,6 +64,8 @@ impl Lockstep {
             latency: self.latency,
             time: self.time.map(Duration::from_secs),
             flavour: Flavour::Fast,
+            round: ROUND,
+            even: false,
         };
         let mut both = engines(&design, &cache, options.flavour)?;
         let bar = ProgressBar::new(self.ops).with_style(style(TEMPLATE));

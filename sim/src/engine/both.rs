@@ -41,6 +41,9 @@ pub struct Both {
     versions: Versions,
     /// The versions that are left for requests after the fence, if there was one since the last comparison.
     fenced: Option<Versions>,
+    /// Requests whose answers had left the hardware before that fence completed: no other answer may be used for an access that
+    /// the fence forbids.
+    fenced_answers: Vec<Ticket>,
     /// Requests that the golden model has not answered: ticket of the hardware, request, and whether it was asked after the fence.
     asked: Vec<(Ticket, Request, bool)>,
     /// Their answers, by ticket less `first`.
@@ -67,6 +70,7 @@ impl Both {
             model,
             versions: Versions::default(),
             fenced: None,
+            fenced_answers: Vec::new(),
             asked: Vec::new(),
             answers: Vec::new(),
             first: 0,
@@ -127,11 +131,14 @@ impl Both {
     }
 
     /// A fence completed while requests were under way: those [asked](Self::ask) after it may not use what the doublewords at these
-    /// addresses held before, those asked before it still may.
+    /// addresses held before. Those asked before it still may, but only to refuse: what allows an access has left the hardware before
+    /// the fence completes. (Section "IOMMU Command-Queue Fence commands".)
     pub fn fence(&mut self, addresses: impl Iterator<Item = u64>) {
         let mut left = self.versions.clone();
         addresses.for_each(|address| left.forget(address));
         self.fenced = Some(left);
+        self.fenced_answers = self.rtl.answered_before_drain().collect();
+        self.fenced_answers.sort_unstable();
     }
 
     /// Fault records that these requests will cause if they use what memory holds.
@@ -156,6 +163,22 @@ impl Both {
         }
         self.asked.push((ticket, *request, fenced));
         ticket
+    }
+
+    /// Resets both in the middle of whatever the hardware is doing. Memory is from then on what the hardware has made of it.
+    ///
+    /// # Errors
+    /// [`EngineError`], if the hardware has failed.
+    pub fn interrupt(&mut self) -> Result<(), EngineError> {
+        self.rtl.check()?;
+        self.reset()?;
+        for address in std::mem::take(&mut self.rtl.memory_mut().written) {
+            if let Some(value) = self.rtl.memory_mut().load(address) {
+                self.model.memory_mut().store(address, value);
+            }
+        }
+        self.model.memory_mut().written.clear();
+        Ok(())
     }
 
     /// Waits for all answers and compares everything.
@@ -203,12 +226,21 @@ impl Both {
         }
         let tail = self.golden_register(&fqt::REG);
         let mut records = self.new_records(tail)?;
-        let asked = std::mem::take(&mut self.asked);
+        let mut asked = std::mem::take(&mut self.asked);
         let mut left = self.fenced.take();
+        if left.is_some() && !self.versions.is_empty() {
+            let answers = std::mem::take(&mut self.fenced_answers);
+            for (ticket, _, after) in &mut asked {
+                let answer = self.answers[(*ticket - self.first) as usize];
+                let late = answers.binary_search(ticket).is_err();
+                *after |= late && answer.is_some_and(|answer| answer.success().is_some());
+            }
+            asked.sort_by_key(|(_, _, after)| *after);
+        }
         let mut before_fence = None;
         let mut later = Vec::new();
-        for (index, (_, request, after)) in asked.iter().enumerate() {
-            let Some(answer) = self.answers[index] else { continue };
+        for (ticket, request, after) in &asked {
+            let Some(answer) = self.answers[(*ticket - self.first) as usize] else { continue };
             if *after && let Some(mut left) = left.take() {
                 // From here on, the fence holds; what was remembered before it is kept for those that were asked before. What the
                 // hardware itself changed (A and D bits) may be read before or after by all of the batch.

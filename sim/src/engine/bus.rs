@@ -1,11 +1,12 @@
-//! Memory behind the hardware's AXI4 port, as unhelpful as AXI4 allows: latency, random pauses on every channel, read data in
-//! any order between ids, and exclusive accesses that fail now and then for no reason.
+//! Memory behind the hardware's AXI4 port, as unhelpful as AXI4 allows: latency, random pauses on every channel, channels that stand
+//! still for long, read data in any order between ids and interleaved, write data taken before its address, and exclusive accesses
+//! that fail now and then for no reason.
 //!
 //! What is valid stays valid and unchanged until it is taken, on both sides; the hardware's side is checked.
 
 use super::memory::Memory;
 use crate::machine::{Failure, Random};
-use crate::model::ports::axi::{DECERR, EXOKAY, INCR, OKAY, SLVERR};
+use crate::model::ports::axi::{BUFFERABLE, DECERR, EXOKAY, INCR, OKAY, SLVERR};
 use crate::model::ports::{AxiIn, AxiOut};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -31,6 +32,15 @@ pub struct Pace {
     pub request_pauses: u8,
     /// Chance of 256 that an exclusive write fails although nothing came between; less than 256, so that it ends.
     pub exclusive_failures: u8,
+    /// Now and then a channel of memory, or the device behind a port, takes and gives nothing for up to this many cycles.
+    #[serde(default)]
+    pub stalls: u16,
+    /// Chance of 256 that memory goes on with another read after a beat.
+    #[serde(default)]
+    pub interleaving: u8,
+    /// Memory takes write data before its address.
+    #[serde(default)]
+    pub data_first: bool,
 }
 
 impl Pace {
@@ -44,6 +54,9 @@ impl Pace {
             response_pauses: 0,
             request_pauses: 0,
             exclusive_failures: 0,
+            stalls: 0,
+            interleaving: 0,
+            data_first: false,
         }
     }
 }
@@ -80,6 +93,13 @@ struct Write {
     response: u64,
 }
 
+/// A beat of write data whose address has not been taken yet.
+struct Data {
+    value: u64,
+    strobes: u64,
+    last: bool,
+}
+
 struct Response {
     id: u64,
     response: u64,
@@ -96,30 +116,38 @@ struct Reservation {
 /// The memory side of the port.
 pub struct Bus {
     pace: Pace,
+    /// There are exclusive accesses, and writes have ids.
+    exclusive: bool,
     reads: VecDeque<Read>,
     writes: VecDeque<Write>,
+    early: VecDeque<Data>,
     responses: VecDeque<Response>,
     reservations: Vec<Reservation>,
     /// Index of the read whose beats are being sent.
     active: Option<usize>,
     /// A beat or a response is on offer and was not taken.
     shown: [bool; 2],
+    /// Cycles for which AR, AW, W, R and B stand still.
+    still: [u16; 5],
     last: (AxiOut, AxiIn),
     random: Random,
     violation: Option<String>,
 }
 
 impl Bus {
-    /// Idle memory.
-    pub fn new(pace: Pace, seed: u64) -> Bus {
+    /// Idle memory. `exclusive`: the hardware makes exclusive accesses.
+    pub fn new(pace: Pace, exclusive: bool, seed: u64) -> Bus {
         Bus {
             pace,
+            exclusive,
             reads: VecDeque::new(),
             writes: VecDeque::new(),
+            early: VecDeque::new(),
             responses: VecDeque::new(),
             reservations: Vec::new(),
             active: None,
             shown: [false; 2],
+            still: [0; 5],
             last: Default::default(),
             random: Random::new(seed),
             violation: None,
@@ -139,7 +167,7 @@ impl Bus {
     /// Whether nothing is under way.
     #[inline]
     pub fn is_idle(&self) -> bool {
-        self.reads.is_empty() && self.writes.is_empty() && self.responses.is_empty()
+        self.reads.is_empty() && self.writes.is_empty() && self.responses.is_empty() && self.early.is_empty()
     }
 
     /// Somebody else wrote the doubleword at `address`: exclusive accesses to it fail.
@@ -156,37 +184,24 @@ impl Bus {
         if waited & 1 != 0 {
             self.check_stable(now, out);
         }
-        let dice = if self.pace.memory_pauses == 0 { u64::MAX } else { self.random.word() };
-        let pauses =
-            |channel: u32| (dice >> (8 * channel)) as u8 as u32 % 256 < u32::from(self.pace.memory_pauses);
-        let (no_ar, no_aw, no_w, no_r, no_b) = (
-            dice != u64::MAX && pauses(0),
-            dice != u64::MAX && pauses(1),
-            dice != u64::MAX && pauses(2),
-            dice != u64::MAX && pauses(3),
-            dice != u64::MAX && pauses(4),
-        );
+        let [no_ar, no_aw, no_w, no_r, no_b] =
+            if self.pace.memory_pauses == 0 { [false; 5] } else { self.pauses() };
         self.read_data(now, out, input, memory, no_r);
         self.write_response(now, out, input, no_b);
 
         let most = self.pace.outstanding.max(1) as usize;
-        // Data is taken once its address has been.
-        input.wready = u64::from(!no_w && !self.writes.is_empty());
+        input.wready = u64::from(!no_w && (!self.writes.is_empty() || self.pace.data_first));
         if out.wvalid & input.wready & 1 != 0 {
-            self.write_beat(now, out, memory);
+            let data = Data { value: out.wdata, strobes: out.wstrb, last: out.wlast & 1 != 0 };
+            if self.writes.is_empty() {
+                self.early.push_back(data);
+            } else {
+                self.write_beat(now, &data, memory);
+            }
         }
         input.awready = u64::from(!no_aw && self.writes.len() + self.responses.len() < most);
         if out.awvalid & input.awready & 1 != 0 {
-            self.check_burst(now, "write", out.awaddr, out.awlen, out.awsize, out.awburst, out.awlock);
-            self.writes.push_back(Write {
-                id: out.awid,
-                address: out.awaddr,
-                size: out.awsize,
-                beats: out.awlen as usize + 1,
-                taken: 0,
-                exclusive: out.awlock & 1 != 0,
-                response: OKAY,
-            });
+            self.accept_write(now, out, memory);
         }
         input.arready = u64::from(!no_ar && self.reads.len() < most);
         if out.arvalid & input.arready & 1 != 0 {
@@ -195,8 +210,65 @@ impl Bus {
         self.last = (*out, *input);
     }
 
+    /// Which of AR, AW, W, R and B pause in this cycle.
+    #[inline]
+    fn pauses(&mut self) -> [bool; 5] {
+        let dice = self.random.word();
+        let mut pauses =
+            [0, 1, 2, 3, 4].map(|channel| ((dice >> (8 * channel)) as u8) < self.pace.memory_pauses);
+        if self.pace.stalls != 0 {
+            if dice >> 55 == 0 {
+                let channel = (dice >> 40 & 0x3fff) as usize % 5;
+                self.still[channel] = self.random.below(u64::from(self.pace.stalls)) as u16;
+            }
+            for (pause, still) in pauses.iter_mut().zip(&mut self.still) {
+                *pause |= *still != 0;
+                *still = still.saturating_sub(1);
+            }
+        }
+        pauses
+    }
+
+    fn accept_write(&mut self, now: u64, out: &AxiOut, memory: &mut Memory) {
+        self.check_burst(now, "write", out.awaddr, out.awlen, out.awsize, out.awburst, out.awlock);
+        if !self.writes.is_empty() || !self.responses.is_empty() {
+            self.violate(now, "a write was issued before the one before it was answered".into());
+        }
+        let exclusive = out.awlock & 1 != 0;
+        if !self.exclusive && (exclusive || out.awid != 0) {
+            self.violate(now, format!("a write has the id {}, or is exclusive", out.awid));
+        }
+        if (out.awcache, out.awprot, out.awqos) != (BUFFERABLE, 0, 0) {
+            self.violate(now, "a write has other attributes than all others".into());
+        }
+        self.writes.push_back(Write {
+            id: out.awid,
+            address: out.awaddr,
+            size: out.awsize,
+            beats: out.awlen as usize + 1,
+            taken: 0,
+            exclusive,
+            response: OKAY,
+        });
+        while !self.writes.is_empty()
+            && let Some(data) = self.early.pop_front()
+        {
+            self.write_beat(now, &data, memory);
+        }
+    }
+
+    fn violate(&mut self, now: u64, what: String) {
+        self.violation.get_or_insert_with(|| format!("cycle {now}: {what}"));
+    }
+
     fn accept_read(&mut self, now: u64, out: &AxiOut, memory: &mut Memory) {
         self.check_burst(now, "read", out.araddr, out.arlen, out.arsize, out.arburst, out.arlock);
+        if self.reads.iter().any(|read| read.id == out.arid) {
+            self.violate(now, format!("two reads under way have the id {}", out.arid));
+        }
+        if (out.arcache, out.arprot, out.arqos) != (BUFFERABLE, 0, 0) {
+            self.violate(now, "a read has other attributes than all others".into());
+        }
         let (address, size) = (out.araddr, out.arsize);
         let beats = (out.arlen as usize + 1).min(BEATS);
         let mut data = [None; BEATS];
@@ -245,22 +317,29 @@ impl Bus {
             if last {
                 self.reads.remove(index);
                 self.active = None;
-            } else if self.pace.memory_pauses != 0 {
-                // Beats of different bursts are not interleaved, but there may be pauses between them.
-                self.active = Some(index);
+            } else if self.pace.interleaving != 0
+                && self.random.below(256) < u64::from(self.pace.interleaving)
+            {
+                self.active = None;
             }
         }
     }
 
     /// The next read to answer: any whose time has come and whose id no earlier one has.
     #[inline]
-    fn choose(&self, now: u64) -> Option<usize> {
-        if self.pace.jitter == 0 {
+    fn choose(&mut self, now: u64) -> Option<usize> {
+        if self.pace.jitter == 0 && self.pace.interleaving == 0 {
             return self.reads.front().filter(|read| read.due <= now).map(|_| 0);
         }
+        let count = self.reads.len();
+        if count == 0 {
+            return None;
+        }
+        let reads = &self.reads;
         let first_of_its_id =
-            |index: usize| self.reads.range(..index).all(|earlier| earlier.id != self.reads[index].id);
-        (0..self.reads.len()).find(|&index| self.reads[index].due <= now && first_of_its_id(index))
+            |index: usize| reads.range(..index).all(|earlier| earlier.id != reads[index].id);
+        let begin = if self.pace.interleaving == 0 { 0 } else { self.random.below(count as u64) as usize };
+        (begin..count).chain(0..begin).find(|&index| reads[index].due <= now && first_of_its_id(index))
     }
 
     #[inline]
@@ -280,15 +359,22 @@ impl Bus {
         }
     }
 
-    fn write_beat(&mut self, now: u64, out: &AxiOut, memory: &mut Memory) {
+    fn write_beat(&mut self, now: u64, data: &Data, memory: &mut Memory) {
         let Some(write) = self.writes.front_mut() else { return };
         let address = beat_address(write.address, write.size, write.taken);
         write.taken += 1;
         let last = write.taken == write.beats;
-        if (out.wlast & 1 != 0) != last {
-            self.violation.get_or_insert_with(|| {
-                format!("cycle {now}: WLAST does not match AWLEN in a write near {address:#x}")
-            });
+        let lanes = ((1u64 << (1 << write.size.min(3))) - 1) << (address & 7);
+        let problem = if data.last != last {
+            "WLAST does not match AWLEN"
+        } else if data.strobes & !lanes != 0 {
+            "strobes lie outside the beat"
+        } else {
+            ""
+        };
+        if !problem.is_empty() {
+            self.violation
+                .get_or_insert_with(|| format!("cycle {now}: {problem} in a write near {address:#x}"));
         }
         let mut held = true;
         if write.exclusive {
@@ -302,7 +388,7 @@ impl Bus {
         } else if !memory.exists(address) {
             write.response = DECERR;
         } else if held {
-            memory.hardware_write(address, out.wdata, out.wstrb as u8);
+            memory.hardware_write(address, data.value, data.strobes as u8);
             if write.exclusive {
                 write.response = EXOKAY;
             }
@@ -332,9 +418,7 @@ impl Bus {
         } else {
             return;
         };
-        self.violation.get_or_insert_with(|| {
-            format!("cycle {now}: a {what} burst at {address:#x} of {} beats {problem}", len + 1)
-        });
+        self.violate(now, format!("a {what} burst at {address:#x} of {} beats {problem}", len + 1));
     }
 
     /// What is valid and not taken stays as it is. (AXI4, "Handshake process".)
@@ -353,7 +437,7 @@ impl Bus {
         } else {
             return;
         };
-        self.violation.get_or_insert_with(|| format!("cycle {now}: {changed} changed while it waited"));
+        self.violate(now, format!("{changed} changed while it waited"));
     }
 }
 

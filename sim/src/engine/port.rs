@@ -48,6 +48,8 @@ pub(super) struct Port {
     ids: Vec<u64>,
     /// An answer that was shown and not taken.
     held: Option<ReqOut>,
+    /// Cycles for which no answer is taken.
+    still: u16,
     process_id_mask: u64,
 }
 
@@ -70,6 +72,7 @@ impl Port {
             slots,
             ids: ids_used,
             held: None,
+            still: 0,
             process_id_mask: (1 << design.process_id_width) - 1,
         }
     }
@@ -78,7 +81,7 @@ impl Port {
     pub(super) fn reset(&mut self) {
         self.waiting.clear();
         self.offer = None;
-        self.held = None;
+        (self.held, self.still) = (None, 0);
         self.tickets.fill(Ticket::MAX);
         self.free = (0..self.tickets.len() as u16).collect();
     }
@@ -92,7 +95,7 @@ impl Port {
         self.waiting.len() + usize::from(self.offer.is_some())
     }
 
-    /// The answer of this cycle, if there is one and the device takes it.
+    /// The answer of this cycle, if there is one and the device takes it, which it does not while it is `held` back.
     ///
     /// # Errors
     /// What the hardware did wrong.
@@ -103,8 +106,17 @@ impl Port {
         input: &mut ReqIn,
         pace: &Pace,
         random: &mut Random,
+        held: bool,
     ) -> Result<Option<(Ticket, Response)>, String> {
-        let ready = pace.response_pauses == 0 || random.below(256) >= u64::from(pace.response_pauses);
+        let mut ready =
+            !held && (pace.response_pauses == 0 || random.below(256) >= u64::from(pace.response_pauses));
+        if pace.stalls != 0 && out.rsp_valid & 1 != 0 {
+            if self.held.is_none() && random.below(48) == 0 {
+                self.still = random.below(2 * u64::from(pace.stalls)) as u16;
+            }
+            ready &= self.still == 0;
+            self.still = self.still.saturating_sub(1);
+        }
         input.rsp_ready = u64::from(ready);
         if out.rsp_valid & 1 == 0 {
             return if self.held.is_none() { Ok(None) } else { Err("an answer was taken back".into()) };

@@ -29,6 +29,11 @@ mod unsettled {
     pub const PAGE_REQUESTS: u8 = 16;
 }
 
+/// Whether a design makes exclusive accesses.
+fn exclusive(design: &Design) -> bool {
+    design.amo_hwad || design.msi_mrif
+}
+
 /// The verilated hardware with registers, translation ports and a memory of its own.
 pub struct Rtl {
     design: Design,
@@ -48,6 +53,11 @@ pub struct Rtl {
     now: u64,
     events: [u64; 4],
     drains: [u64; 2],
+    draining: bool,
+    /// The cycle until which devices take no answers.
+    held_until: u64,
+    /// How many of `responses` were delivered before the last drain was asked for.
+    before_drain: usize,
     problem: Option<EngineError>,
 }
 
@@ -79,7 +89,7 @@ impl Rtl {
             design: design.clone(),
             model,
             memory,
-            bus: Bus::new(pace, 0),
+            bus: Bus::new(pace, exclusive(design), 0),
             axil: AxiLite::default(),
             ports: (0..design.ports).map(|_| Port::new(design, &mut random)).collect(),
             messages: MessagePorts::new(design),
@@ -93,6 +103,9 @@ impl Rtl {
             now: 0,
             events: [0; 4],
             drains: [0; 2],
+            draining: false,
+            held_until: 0,
+            before_drain: 0,
             problem: None,
         };
         rtl.reset()?;
@@ -122,7 +135,7 @@ impl Rtl {
     /// Everything arbitrary from now on (pauses, ids, order of answers) follows from `seed`.
     pub fn reseed(&mut self, seed: u64) {
         self.random = Random::new(seed);
-        self.bus = Bus::new(self.pace, seed ^ 0x5eed);
+        self.bus = Bus::new(self.pace, exclusive(&self.design), seed ^ 0x5eed);
         self.ports = (0..self.design.ports).map(|_| Port::new(&self.design, &mut self.random)).collect();
     }
 
@@ -143,7 +156,7 @@ impl Rtl {
         self.memory.store(address, value)
     }
 
-    /// What the hardware has done so far: IOTLB lookups, hits in a port's own IOTLB, walks begun, read bursts.
+    /// What the hardware has done so far: IOTLB lookups, hits in a port's own IOTLB, walks begun, beats read.
     pub fn events(&self) -> [u64; 4] {
         self.events
     }
@@ -173,6 +186,17 @@ impl Rtl {
         self.model.output.message.ev_ats_wait & 1 != 0
     }
 
+    /// For so many cycles from now on, devices take no answers.
+    pub fn hold(&mut self, cycles: u32) {
+        self.held_until = self.now + u64::from(cycles);
+    }
+
+    /// Requests whose answers had left the hardware when it last asked the data path to commit, of those answers that have not been
+    /// taken from the engine since.
+    pub fn answered_before_drain(&self) -> impl Iterator<Item = Ticket> {
+        self.responses.iter().take(self.before_drain).map(|(ticket, _)| *ticket)
+    }
+
     /// Requests that the hardware has not accepted yet.
     pub fn waiting(&self) -> usize {
         self.ports.iter().map(Port::waiting).sum()
@@ -186,8 +210,13 @@ impl Rtl {
         let input = &mut model.input;
         bus.cycle(self.now, &out.axi, &mut input.axi, memory);
         axil.cycle(&out.axil, &mut input.axil);
+        if out.drain_valid & 1 != 0 && !self.draining {
+            self.before_drain = self.responses.len();
+        }
+        self.draining = out.drain_valid & 1 != 0;
+        let held = self.now < self.held_until;
         for (port, (out, input)) in ports.iter_mut().zip(out.req.iter().zip(&mut input.req)) {
-            match port.response(out, input, pace, random) {
+            match port.response(out, input, pace, random, held) {
                 Ok(None) => {}
                 Ok(Some(answer)) => {
                     self.open -= 1;
@@ -212,9 +241,10 @@ impl Rtl {
         }
         let read = out.axi.arvalid & input.axi.arready;
         if out.ev_lookup | out.ev_walk | read != 0 {
-            for (sum, strobes) in self.events.iter_mut().zip([out.ev_lookup, out.ev_hit, out.ev_walk, read]) {
+            for (sum, strobes) in self.events.iter_mut().zip([out.ev_lookup, out.ev_hit, out.ev_walk]) {
                 *sum += u64::from(strobes.count_ones());
             }
+            self.events[3] += if read != 0 { out.axi.arlen + 1 } else { 0 };
         }
         // The data path outside takes a while to drain, when anything else does.
         if out.drain_valid & 1 != 0 || !self.drain {
@@ -235,7 +265,7 @@ impl Rtl {
     /// The first thing that did not.
     pub fn check(&mut self) -> Result<(), EngineError> {
         self.model.check()?;
-        if let Some(violation) = self.bus.violation() {
+        if let Some(violation) = self.bus.violation().or(self.axil.violation()) {
             return Err(EngineError::Protocol(violation.to_string()));
         }
         self.problem.take().map_or(Ok(()), Err)
@@ -319,6 +349,14 @@ impl Rtl {
         if self.pace.memory_pauses != 0 {
             let dice = self.random.word();
             self.axil.hesitate([dice, dice >> 8, dice >> 16].map(|d| d as u8 & 3));
+            // Others on the bus: reads, and writes without all strobes of a half, which change nothing.
+            if dice >> 60 < 3 {
+                self.axil.add_read((dice >> 24) as u32 & 0xff8);
+            }
+            if dice >> 60 > 12 {
+                let strobes = (dice >> 24) as u8 & !(1 << (dice >> 40 & 3)) & !(0x10 << (dice >> 42 & 3));
+                self.axil.add_write((dice >> 32) as u32 & 0xff8, self.random.word(), strobes);
+            }
         }
         for _ in 0..PATIENCE {
             self.cycle();
@@ -385,9 +423,10 @@ impl Engine for Rtl {
     fn reset(&mut self) -> Result<(), EngineError> {
         self.ports.iter_mut().for_each(Port::reset);
         self.messages.reset();
-        self.bus = Bus::new(self.pace, self.random.word());
+        self.bus = Bus::new(self.pace, exclusive(&self.design), self.random.word());
         self.axil = AxiLite::default();
-        (self.open, self.unsettled, self.drain) = (0, 0, true);
+        (self.open, self.unsettled, self.drain, self.draining) = (0, 0, true, false);
+        self.held_until = 0;
         self.responses.clear();
         self.problem = None;
         self.model.input = Default::default();
@@ -466,6 +505,7 @@ impl Engine for Rtl {
     }
 
     fn take_responses(&mut self) -> Vec<(Ticket, Response)> {
+        self.before_drain = 0;
         std::mem::take(&mut self.responses)
     }
 

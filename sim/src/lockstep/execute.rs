@@ -38,6 +38,8 @@ pub(super) struct Executor<'a> {
     drains: [u64; 2],
     /// Invalidation requests that devices have to answer: requester id, segment, itag.
     flights: Vec<(u16, Option<u8>, u8)>,
+    /// The command queue stood still after a failure of memory when it was last looked at.
+    failed: bool,
 }
 
 impl<'a> Executor<'a> {
@@ -61,7 +63,13 @@ impl<'a> Executor<'a> {
             head: 0,
             drains,
             flights: Vec::new(),
+            failed: false,
         })
+    }
+
+    /// Clock cycles so far, and beats read.
+    pub(super) fn spent(&mut self) -> (u64, u64) {
+        (self.both.cycles(), self.both.rtl().events()[3])
     }
 
     /// One operation.
@@ -91,9 +99,10 @@ impl<'a> Executor<'a> {
             }
             Op::Requests { list, serial: true } => list.iter().try_for_each(|ask| self.requests(&[*ask])),
             Op::Requests { list, serial: false } => self.batches(list),
-            Op::Race { before, cycles, stores, commands, after } => {
-                self.race(before, *cycles, stores, commands, after)
+            Op::Race { before, cycles, hold, stores, commands, after } => {
+                self.race(before, [*cycles, *hold], stores, commands, after)
             }
+            Op::Reset { before, commands, cycles } => self.reset(before, commands, *cycles),
             Op::Debug { iova, control } => self.debug(*iova, *control),
             Op::Inject { address, bytes, trouble } => {
                 self.both.inject(*address..address.saturating_add(*bytes), trouble.failure());
@@ -147,15 +156,48 @@ impl<'a> Executor<'a> {
             }
             self.head = (self.head + 1) & (size - 1);
         }
-        // A fence whose store fails waits again when it is repeated.
+        // A fence whose store fails has waited, and has not been carried out.
+        let failed = self.is_set(&cqcsr::REG, cqcsr::CQMF);
+        let most = u64::from(failed && !self.failed);
+        self.failed = failed;
+        // One that waits for devices may have drained before.
+        self.check_drains(if self.both.rtl().design().ats { u64::MAX / 2 } else { most })
+    }
+
+    /// The data path was asked to commit as often as it must have been, or up to `more` times more often.
+    fn check_drains(&mut self, more: u64) -> Result<(), EngineError> {
         let done = self.both.rtl().drains();
-        if done.iter().zip(self.drains).all(|(done, due)| *done >= due) {
+        if done.iter().zip(self.drains).all(|(done, due)| (due..=due + more).contains(done)) {
             self.drains = done;
             return Ok(());
         }
         let place =
             format!("the data path was asked to drain {done:?} times (reads, writes), not {:?}", self.drains);
         Err(EngineError::Protocol(place))
+    }
+
+    /// Reset while the hardware is at work.
+    fn reset(&mut self, before: &[Ask], commands: &[[Word; 2]], cycles: u32) -> Result<(), EngineError> {
+        if self.pay()? && self.can_command() {
+            for ask in before {
+                self.both.ask(ask.port.into(), &ask.request(), false);
+            }
+            let (base, size, head, tail) = self.command_queue();
+            let room = (head.wrapping_sub(tail).wrapping_sub(1) & (size - 1)) as usize;
+            let count = room.min(commands.len());
+            for (i, command) in commands.iter().take(count).enumerate() {
+                self.put_command(base, (tail + i as u64) & (size - 1), command.map(|w| w.0));
+            }
+            let end = (tail + count as u64) & (size - 1);
+            self.both.rtl().write_register(cqt::REG.offset, cqt::REG.bytes, end)?;
+            self.both.rtl().step(cycles.into())?;
+        }
+        self.both.interrupt()?;
+        self.drains = self.both.rtl().drains();
+        self.flights.clear();
+        (self.directory, self.owes, self.cycles_known, self.failed, self.head) =
+            (false, false, false, false, 0);
+        self.settle()
     }
 
     // ---- Registers -------------------------------------------------------------------------------------------------
@@ -173,6 +215,7 @@ impl<'a> Executor<'a> {
             self.cycles_known = iocountinh::CY.is_set(self.golden(&iocountinh::REG)) && bytes == 8;
         }
         let was_on = self.is_set(&cqcsr::REG, cqcsr::CQON);
+        self.failed &= !touches(&cqcsr::REG);
         self.both.write_register(offset, bytes, value)?;
         if !was_on {
             let is_on = self.is_set(&cqcsr::REG, cqcsr::CQON);
@@ -388,6 +431,7 @@ impl<'a> Executor<'a> {
             let nothing = Command::IofenceC { pr: false, pw: false, wsi: false, store: None };
             self.put_command(base, head, nothing.encode());
             let keep = state & (cqcsr::CQEN.mask() | cqcsr::CIE.mask());
+            self.failed = false;
             self.both.write_register(cqcsr::REG.offset, 4, keep | stopped)?;
             self.settle()?;
         }
@@ -514,7 +558,7 @@ impl<'a> Executor<'a> {
     fn race(
         &mut self,
         before: &[Ask],
-        cycles: u32,
+        [cycles, hold]: [u32; 2],
         stores: &[Store],
         commands: &[[Word; 2]],
         after: &[Ask],
@@ -530,6 +574,7 @@ impl<'a> Executor<'a> {
         let most = self.room().map_or(usize::MAX, |room| room.saturating_sub(1) as usize);
         let before = &before[..before.len().min(most / 2)];
         let after = &after[..after.len().min(most / 2)];
+        self.both.rtl().hold(hold);
         for ask in before {
             self.both.ask(ask.port.into(), &ask.request(), false);
         }
@@ -557,7 +602,11 @@ impl<'a> Executor<'a> {
         let fence = Command::IofenceC { pr: true, pw: true, wsi: false, store: None }.encode();
         let all = commands.iter().map(|c| c.map(|w| w.0)).chain([fence]);
         let mut end = tail;
+        let mut due = self.drains;
         for command in all {
+            if let Ok(Command::IofenceC { pr, pw, .. }) = Command::decode(command) {
+                due = [due[0] + u64::from(pr), due[1] + u64::from(pw)];
+            }
             self.put_command(base, end, command);
             self.coverage.command(command);
             end = (end + 1) & (size - 1);
@@ -581,6 +630,12 @@ impl<'a> Executor<'a> {
                 });
             }
         };
+        let done = self.both.rtl().drains();
+        let few = done.iter().zip(due).any(|(done, due)| *done < due);
+        if completed && (few || done != due && !self.both.rtl().design().ats) {
+            let what = format!("a fence completed with {done:?} drains (reads, writes) instead of {due:?}");
+            return Err(EngineError::Protocol(what));
+        }
         self.both.model().write_register(cqt::REG.offset, 4, end)?;
         Ok(completed && self.can_command())
     }

@@ -130,10 +130,11 @@ impl<'a> Minimiser<'a> {
                 let commands = self.reduce(&commands, |c| place(Op::Commands { commands: c.to_vec() }));
                 Op::Commands { commands }
             }
-            Op::Race { before, cycles, stores, commands, after } => {
+            Op::Race { before, cycles, hold, stores, commands, after } => {
                 let race = |before: &[_], stores: &[_], after: &[_]| Op::Race {
                     before: before.to_vec(),
                     cycles,
+                    hold,
                     stores: stores.to_vec(),
                     commands: commands.clone(),
                     after: after.to_vec(),
@@ -142,6 +143,16 @@ impl<'a> Minimiser<'a> {
                 let after = self.reduce(&after, |list| place(race(&before, &stores, list)));
                 let stores = self.reduce(&stores, |list| place(race(&before, list, &after)));
                 race(&before, &stores, &after)
+            }
+            Op::Reset { before, commands, cycles } => {
+                let reset = |before: &[_], commands: &[_]| Op::Reset {
+                    before: before.to_vec(),
+                    commands: commands.to_vec(),
+                    cycles,
+                };
+                let before = self.reduce(&before, |list| place(reset(list, &commands)));
+                let commands = self.reduce(&commands, |list| place(reset(&before, list)));
+                reset(&before, &commands)
             }
             _ => return,
         };

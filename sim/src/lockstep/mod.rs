@@ -30,10 +30,12 @@ use execute::Executor;
 use op::Op;
 use pasidon_rtl::design::Design;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Operations of a round: enough for caches to fill and to be emptied many times, few enough to be shortened quickly.
-const ROUND: u64 = 20_000;
+/// Operations of a round, if nothing else is asked for: enough for caches to fill and to be emptied many times, few enough to be
+/// shortened quickly.
+pub const ROUND: u64 = 20_000;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -48,6 +50,10 @@ pub struct Options {
     pub time: Option<Duration>,
     /// How the model is compiled.
     pub flavour: Flavour,
+    /// Operations of a round; [`ROUND`] is usual.
+    pub round: u64,
+    /// Memory and devices never hesitate, so that clock cycles follow from the hardware alone.
+    pub even: bool,
 }
 
 /// A round that failed.
@@ -82,6 +88,11 @@ pub struct Report {
     pub rounds: u64,
     /// Clock cycles of the hardware.
     pub cycles: u64,
+    /// What each kind of operation took.
+    pub costs: BTreeMap<&'static str, Cost>,
+    /// Beats read by each operation that asks one thing after the other.
+    #[serde(skip)]
+    pub singles: Vec<u64>,
     /// Differences found: a run ends at the first.
     pub mismatches: u64,
     /// Wall-clock time.
@@ -96,6 +107,17 @@ pub struct Report {
     /// The round that failed.
     #[serde(skip)]
     pub failed: Option<Failed>,
+}
+
+/// What operations of a kind took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// Operations.
+    pub ops: u64,
+    /// Clock cycles until everything was at rest again.
+    pub cycles: u64,
+    /// Beats that the hardware read from memory.
+    pub reads: u64,
 }
 
 /// The two engines for a design, both in front of the memory that lockstep uses.
@@ -151,6 +173,8 @@ struct Outcome {
     /// Operations carried out, and answers compared.
     weight: u64,
     answers: u64,
+    costs: BTreeMap<&'static str, Cost>,
+    singles: Vec<u64>,
     /// The index of the operation that failed, and how.
     failure: Option<(usize, Difference)>,
 }
@@ -166,15 +190,24 @@ fn carry_out(
     seed: u64,
 ) -> Result<Outcome, EngineError> {
     let mut executor = Executor::start(both, coverage, seed)?;
-    let mut weight = 0;
+    let (mut weight, mut costs, mut singles) = (0, BTreeMap::<_, Cost>::new(), Vec::new());
     for (index, op) in ops.iter().enumerate() {
+        let before = executor.spent();
         if let Err(error) = executor.execute(op) {
             let failure = Some((index, finding(error)?));
-            return Ok(Outcome { weight, answers: executor.answers, failure });
+            return Ok(Outcome { weight, answers: executor.answers, costs, singles, failure });
         }
         weight += op.weight();
+        let after = executor.spent();
+        let cost = costs.entry(op.kind()).or_default();
+        cost.ops += op.weight();
+        cost.cycles += after.0 - before.0;
+        cost.reads += after.1 - before.1;
+        if let Op::Requests { serial: true, .. } = op {
+            singles.push(after.1 - before.1);
+        }
     }
-    Ok(Outcome { weight, answers: executor.answers, failure: None })
+    Ok(Outcome { weight, answers: executor.answers, costs, singles, failure: None })
 }
 
 /// Runs lockstep until enough operations have been compared, or two answers differ. `progress` is told the operations so far.
@@ -206,14 +239,28 @@ pub fn run_on(
     let begun = Instant::now();
     let cycles = both.cycles();
     let (mut ops, mut requests, mut rounds, mut failed) = (0, 0, 0, None);
+    let (mut costs, mut singles) = (BTreeMap::<_, Cost>::new(), Vec::new());
     while ops < options.ops && options.time.is_none_or(|time| begun.elapsed() < time) {
         let seed = round_seed(options.seed, rounds);
-        let mut round = generate::round(design, seed, options.latency, ROUND.min(options.ops - ops));
+        let mut round = generate::round(
+            design,
+            seed,
+            options.latency,
+            options.round.min(options.ops - ops),
+            options.even,
+        );
         coverage.start(&round);
         let outcome = carry_out(both, &mut coverage, &round.ops, seed)?;
         ops += outcome.weight;
         requests += outcome.answers;
         rounds += 1;
+        singles.extend(outcome.singles);
+        for (kind, cost) in outcome.costs {
+            let sum = costs.entry(kind).or_default();
+            sum.ops += cost.ops;
+            sum.cycles += cost.cycles;
+            sum.reads += cost.reads;
+        }
         progress(ops);
         if let Some((index, difference)) = outcome.failure {
             round.ops.truncate(index + 1);
@@ -232,6 +279,8 @@ pub fn run_on(
         requests,
         rounds,
         cycles: both.cycles() - cycles,
+        costs,
+        singles,
         mismatches: failed.is_some().into(),
         seconds: begun.elapsed().as_secs_f64(),
         difference: failed.as_ref().map(|f| f.difference.clone()),

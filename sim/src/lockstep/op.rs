@@ -265,12 +265,24 @@ pub enum Op {
         before: Vec<Ask>,
         /// Clock cycles from the first request to the change.
         cycles: u32,
+        /// Clock cycles from the first request on for which devices take no answers.
+        #[serde(default, skip_serializing_if = "is_default")]
+        hold: u32,
         /// The changes.
         stores: Vec<Store>,
         /// The commands before the fence; they cover the changes.
         commands: Vec<[Word; 2]>,
         /// Asked after the fence.
         after: Vec<Ask>,
+    },
+    /// Reset, while requests and commands are under way. Software begins again, and memory is as it is.
+    Reset {
+        /// Under way.
+        before: Vec<Ask>,
+        /// Commands in the queue.
+        commands: Vec<[Word; 2]>,
+        /// Clock cycles from the first request to the reset.
+        cycles: u32,
     },
     /// The debug interface translates.
     Debug {
@@ -347,7 +359,33 @@ impl Op {
             Op::Race { before, stores, commands, after, .. } => {
                 (before.len() + stores.len() + commands.len() + after.len()) as u64 + 1
             }
+            Op::Reset { before, commands, .. } => (before.len() + commands.len()) as u64 + 1,
             _ => 1,
+        }
+    }
+
+    /// What kind of operation it is.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Op::Read { .. } => "register reads",
+            Op::Write { .. } => "register writes",
+            Op::Store { .. } => "stores",
+            Op::Commands { .. } => "commands",
+            Op::Invalidate { .. } => "invalidations",
+            Op::Requests { serial: false, .. } => "requests",
+            Op::Requests { serial: true, .. } => "single requests",
+            Op::Race { .. } => "races",
+            Op::Reset { .. } => "resets",
+            Op::Debug { .. } => "debug requests",
+            Op::Inject { .. } | Op::Heal => "failures",
+            Op::PageRequests { .. } => "page requests",
+            Op::Completion { .. } | Op::CompleteAll | Op::TimeOut => "completions",
+            Op::EmptyFaultQueue
+            | Op::MendCommandQueue
+            | Op::EmptyPageRequestQueue
+            | Op::MovePageRequestQueue { .. } => "queue care",
+            Op::Pace { .. } => "paces",
+            Op::CompareRegisters => "register comparisons",
         }
     }
 }

@@ -656,7 +656,6 @@ impl Builder<'_> {
 /// specification says nothing.
 pub(super) fn broken(value: u64, meaning: Meaning, random: &mut Random) -> Option<u64> {
     let bits = 8 * meaning.bytes;
-    let is_group = |v: u64| meaning.bytes == 8 && v & N != 0 && v & V != 0 && pte::PPN.get(v) & 15 == 8;
     let page_table = matches!(meaning.role, Role::FirstStage | Role::SecondStage);
     let new = match random.below(10) {
         0..6 => value ^ 1 << random.below(bits),
@@ -666,7 +665,17 @@ pub(super) fn broken(value: u64, meaning: Meaning, random: &mut Random) -> Optio
         8 => value ^ 1 << random.below(bits) ^ 1 << random.below(bits),
         _ => random.word() >> (64 - bits),
     };
-    let swapped = if bits == 64 { new.swap_bytes() } else { 0 };
+    unless_group(value, new, meaning)
+}
+
+/// A value with one bit changed, under the same condition.
+pub(super) fn flipped(value: u64, meaning: Meaning, bit: u32) -> Option<u64> {
+    unless_group(value, value ^ 1 << bit, meaning)
+}
+
+fn unless_group(value: u64, new: u64, meaning: Meaning) -> Option<u64> {
+    let is_group = |v: u64| meaning.bytes == 8 && v & N != 0 && v & V != 0 && pte::PPN.get(v) & 15 == 8;
+    let swapped = if meaning.bytes == 8 { new.swap_bytes() } else { 0 };
     if is_group(value) || is_group(new) || is_group(swapped) { None } else { Some(new) }
 }
 

@@ -1,84 +1,148 @@
-//! The CPU's side of the register port: one access at a time.
+//! The CPU's side of the register port: one access at a time that is waited for, and others around it that nobody waits for.
 
 use crate::model::ports::{AxilIn, AxilOut};
+use std::collections::VecDeque;
 
-/// A register access under way.
-#[derive(Clone, Copy, Debug, Default)]
+/// An access under way.
+#[derive(Clone, Copy, Debug)]
 struct Access {
-    write: bool,
     offset: u64,
     data: u64,
     strobes: u64,
-    address_taken: bool,
-    data_taken: bool,
+    /// Its answer is waited for.
+    awaited: bool,
+}
+
+/// Accesses of one direction, in order. Addresses and data of later ones may be taken before earlier ones are answered.
+#[derive(Debug, Default)]
+struct Channel {
+    accesses: VecDeque<Access>,
+    addresses_taken: usize,
+    data_taken: usize,
+}
+
+impl Channel {
+    fn answered(&mut self) -> bool {
+        self.addresses_taken = self.addresses_taken.saturating_sub(1);
+        self.data_taken = self.data_taken.saturating_sub(1);
+        self.accesses.pop_front().is_some_and(|access| access.awaited)
+    }
 }
 
 /// Master of the AXI4-Lite port.
 #[derive(Debug, Default)]
 pub struct AxiLite {
-    access: Option<Access>,
+    reads: Channel,
+    writes: Channel,
     answer: Option<(u64, u64)>,
     /// Cycles before an address and before data is offered, and before a response that is there is taken.
     delays: [u8; 3],
+    /// Read data that was shown and not taken.
+    held: Option<(u64, u64)>,
+    violation: Option<&'static str>,
 }
 
 impl AxiLite {
+    /// The first rule of AXI4-Lite that the hardware broke, if there is one.
+    pub fn violation(&self) -> Option<&'static str> {
+        self.violation
+    }
+
     /// Starts a read of the aligned doubleword that holds `offset`.
     pub fn start_read(&mut self, offset: u32) {
         self.answer = None;
-        self.access = Some(Access { offset: u64::from(offset), ..Access::default() });
+        let offset = u64::from(offset);
+        self.reads.accesses.push_back(Access { offset, data: 0, strobes: 0, awaited: true });
     }
 
     /// Starts a write; `data` and `strobes` are those of the 64-bit bus.
     pub fn start_write(&mut self, offset: u32, data: u64, strobes: u8) {
         self.answer = None;
         let (offset, strobes) = (u64::from(offset), u64::from(strobes));
-        self.access = Some(Access { write: true, offset, data, strobes, ..Access::default() });
+        self.writes.accesses.push_back(Access { offset, data, strobes, awaited: true });
     }
 
-    /// The access just started takes its time: cycles before its address and before its data is offered, and cycles before its
+    /// Starts another read, whose data nobody looks at.
+    pub fn add_read(&mut self, offset: u32) {
+        let offset = u64::from(offset);
+        self.reads.accesses.push_back(Access { offset, data: 0, strobes: 0, awaited: false });
+    }
+
+    /// Starts another write, whose response nobody waits for. Its address is offered before earlier writes are answered.
+    pub fn add_write(&mut self, offset: u32, data: u64, strobes: u8) {
+        let (offset, strobes) = (u64::from(offset), u64::from(strobes));
+        self.writes.accesses.push_back(Access { offset, data, strobes, awaited: false });
+    }
+
+    /// What was just started takes its time: cycles before its address and before its data is offered, and cycles before its
     /// response, once that is there, is taken.
     pub fn hesitate(&mut self, delays: [u8; 3]) {
         self.delays = delays;
     }
 
-    /// The answer of the access, (data, response), once it is there; taken once.
+    /// The answer of the access, (data, response), once it is there and everything else has been answered; taken once.
     pub fn take_answer(&mut self) -> Option<(u64, u64)> {
-        self.answer.take()
+        let idle = self.reads.accesses.is_empty() && self.writes.accesses.is_empty();
+        if idle { self.answer.take() } else { None }
     }
 
-    /// Gives up the access under way.
+    /// Gives up the accesses under way.
     pub fn abandon(&mut self) {
-        self.access = None;
+        (self.reads, self.writes) = Default::default();
     }
 
     /// One cycle.
     #[inline]
     pub fn cycle(&mut self, out: &AxilOut, input: &mut AxilIn) {
-        let Some(access) = &mut self.access else { return };
+        if self.reads.accesses.is_empty() && self.writes.accesses.is_empty() {
+            (input.awvalid, input.wvalid, input.arvalid) = (0, 0, 0);
+            if (out.bvalid | out.rvalid) & 1 != 0 {
+                self.violation.get_or_insert("a register access was answered that nobody made");
+            }
+            return;
+        }
+        self.check(out);
         let [address_waits, data_waits, response_waits] = self.delays.map(|left| left != 0);
         let waits = [address_waits, data_waits, response_waits && (out.bvalid | out.rvalid) & 1 != 0];
         self.delays.iter_mut().zip(waits).for_each(|(left, waits)| *left -= u8::from(waits));
         (input.bready, input.rready) = (u64::from(!response_waits), u64::from(!response_waits));
-        input.awvalid = u64::from(access.write && !access.address_taken && !address_waits);
-        input.wvalid = u64::from(access.write && !access.data_taken && !data_waits);
-        input.arvalid = u64::from(!access.write && !access.address_taken && !address_waits);
-        (input.awaddr, input.araddr) = (access.offset, access.offset);
-        (input.wdata, input.wstrb) = (access.data, access.strobes);
-        access.address_taken |= input.awvalid & out.awready | input.arvalid & out.arready != 0;
-        access.data_taken |= input.wvalid & out.wready != 0;
+        let AxiLite { reads, writes, answer, .. } = self;
+        // What is offered stays until it is taken: delays only count down.
+        let address = if address_waits { None } else { writes.accesses.get(writes.addresses_taken) };
+        input.awvalid = u64::from(address.is_some());
+        input.awaddr = address.map_or(0, |access| access.offset);
+        let data = if data_waits { None } else { writes.accesses.get(writes.data_taken) };
+        input.wvalid = u64::from(data.is_some());
+        (input.wdata, input.wstrb) = data.map_or((0, 0), |access| (access.data, access.strobes));
+        let address = if address_waits { None } else { reads.accesses.get(reads.addresses_taken) };
+        input.arvalid = u64::from(address.is_some());
+        input.araddr = address.map_or(0, |access| access.offset);
+        writes.addresses_taken += (input.awvalid & out.awready & 1) as usize;
+        writes.data_taken += (input.wvalid & out.wready & 1) as usize;
+        reads.addresses_taken += (input.arvalid & out.arready & 1) as usize;
         if response_waits {
+            self.held = (out.rvalid & 1 != 0).then_some((out.rdata, out.rresp));
             return;
         }
-        if access.write && out.bvalid != 0 {
-            self.answer = Some((0, out.bresp));
-        } else if !access.write && out.rvalid != 0 {
-            self.answer = Some((out.rdata, out.rresp));
+        self.held = None;
+        if out.bvalid & 1 != 0 && writes.answered() {
+            *answer = Some((0, out.bresp));
         }
-        if self.answer.is_some() {
-            self.access = None;
-            // The response is taken at this edge; a next access starts after it.
-            (input.awvalid, input.wvalid, input.arvalid) = (0, 0, 0);
+        if out.rvalid & 1 != 0 && reads.answered() {
+            *answer = Some((out.rdata, out.rresp));
+        }
+    }
+
+    /// Responses come after what they answer, and stay until they are taken.
+    fn check(&mut self, out: &AxilOut) {
+        let read = out.rvalid & 1 != 0;
+        let early = out.bvalid & 1 != 0 && self.writes.addresses_taken.min(self.writes.data_taken) == 0
+            || read && self.reads.addresses_taken == 0;
+        if early {
+            self.violation.get_or_insert("a register access was answered before it was taken");
+        }
+        if self.held.is_some_and(|held| !read || held != (out.rdata, out.rresp)) {
+            self.violation.get_or_insert("the answer of a register access changed while it waited");
         }
     }
 }

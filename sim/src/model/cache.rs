@@ -24,6 +24,8 @@ pub struct Cache {
     verilator: String,
     compiler: String,
     progress: bool,
+    /// The models are for one run only.
+    aside: bool,
 }
 
 /// Flags of the C++ compiler for all of a model.
@@ -53,6 +55,7 @@ impl Cache {
             verilator: tool("VERILATOR", "verilator"),
             compiler: tool("CXX", "g++"),
             progress: true,
+            aside: false,
         }
     }
 
@@ -74,6 +77,7 @@ impl Cache {
     #[must_use]
     pub fn aside(mut self, directory: &Path) -> Cache {
         self.directory = directory.to_path_buf();
+        self.aside = true;
         self
     }
 
@@ -101,7 +105,10 @@ impl Cache {
             fs::create_dir_all(partial).map_err(denied(partial))?;
             let steps = Steps::new(self.progress, source.name, flavour);
             steps.show("verilator");
-            self.verilate(source, flavour, partial)?;
+            let verilated = self.directory.join(verilated(source, flavour)).join("cc");
+            if !self.aside || fs::rename(verilated, partial.join("cc")).is_err() {
+                self.verilate(source, flavour, partial)?;
+            }
             steps.show("g++");
             self.compile(layout, flavour, partial, &tools)
         })?;
@@ -113,10 +120,14 @@ impl Cache {
     /// # Errors
     /// As for making the model.
     pub fn fingerprint(&self, source: &Source<'_>, flavour: Flavour) -> Result<String, ModelError> {
-        // A directory that no other run uses, since it is not kept.
+        // A directory that no other run uses; it is kept where the model is wanted next.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let unique = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let dir = self.directory.join(format!("{}-{}-fingerprint", unique.0, unique.1));
+        let dir = if self.aside {
+            self.directory.join(verilated(source, flavour))
+        } else {
+            self.directory.join(format!("{}-{}-fingerprint", unique.0, unique.1))
+        };
         fs::create_dir_all(&dir).map_err(denied(&dir))?;
         let made = self.verilate(source, flavour, &dir).and_then(|()| {
             let mut parts = Vec::new();
@@ -126,7 +137,9 @@ impl Cache {
             }
             Ok(hash(parts.iter().map(String::as_str)))
         });
-        fs::remove_dir_all(&dir).map_err(denied(&dir))?;
+        if !self.aside || made.is_err() {
+            fs::remove_dir_all(&dir).map_err(denied(&dir))?;
+        }
         made
     }
 
@@ -365,6 +378,11 @@ fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
         hash.update(part);
     }
     hash.finalize().iter().take(10).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where Verilator's work for a fingerprint is kept.
+fn verilated(source: &Source<'_>, flavour: Flavour) -> String {
+    hash([source.verilog, source.top, flavour.name()]) + "-verilated"
 }
 
 fn key(source: &Source<'_>, layout: &Layout, flavour: Flavour, tools: &[String]) -> String {

@@ -13,7 +13,8 @@ pub enum Flavour {
     Waveform,
     /// For coverage: every line and every change of every bit is counted. Takes a minute and more to compile.
     Coverage,
-    /// For short runs: compiled in a few seconds, ten times slower than the fast flavour.
+    /// For short runs: compiled in a few seconds, ten times slower than the fast flavour. Registers and memories hold arbitrary
+    /// values before reset, so that what reset does not set, and should, is noticed.
     Quick,
 }
 
@@ -31,6 +32,8 @@ const COLD: &[&str] = &["-O0"];
 macro_rules! lean {
     ($($more:literal),*) => { &["--x-assign", "fast", "--x-initial", "fast", "--noassert" $(, $more)*] };
 }
+/// The same with arbitrary initial values.
+const SCRAMBLED: &[&str] = &["--x-assign", "fast", "--x-initial", "unique", "--noassert"];
 
 impl Flavour {
     /// All of them.
@@ -63,10 +66,16 @@ impl Flavour {
         matches!(self, Flavour::Checked | Flavour::Coverage)
     }
 
+    /// Whether registers and memories hold arbitrary values before reset; always the same ones.
+    pub(super) fn scrambles(self) -> bool {
+        self == Flavour::Quick
+    }
+
     /// Verilator's arguments.
     pub(super) fn verilator(self) -> &'static [&'static str] {
         match self {
-            Flavour::Fast | Flavour::Quick => lean!(),
+            Flavour::Fast => lean!(),
+            Flavour::Quick => SCRAMBLED,
             // Not toggle coverage: its code for every bit of every signal is ten times the model.
             Flavour::Checked => &["--assert", "--coverage-line", "--coverage-user", "--trace-fst"],
             Flavour::Waveform => lean!("--trace-fst"),

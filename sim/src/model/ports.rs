@@ -22,6 +22,8 @@ pub mod axi {
     pub const DECERR: u64 = 3;
     /// A burst of rising addresses.
     pub const INCR: u64 = 1;
+    /// `arcache` and `awcache` of the IOMMU's accesses: normal memory, bufferable and not cacheable.
+    pub const BUFFERABLE: u64 = 3;
 }
 
 /// A port's place: Verilog name and index of its word in [`In`] or [`Out`].
@@ -141,6 +143,12 @@ words! {
         awrcid = "awrcid",
         /// Monitoring counter id of the write, with QoS ids.
         awmcid = "awmcid",
+        /// Memory type.
+        awcache = "awcache",
+        /// Protection.
+        awprot = "awprot",
+        /// Quality of service.
+        awqos = "awqos",
         /// Write address valid.
         awvalid = "awvalid",
         /// Write data.
@@ -169,6 +177,12 @@ words! {
         arrcid = "arrcid",
         /// Monitoring counter id of the read, with QoS ids.
         armcid = "armcid",
+        /// Memory type.
+        arcache = "arcache",
+        /// Protection.
+        arprot = "arprot",
+        /// Quality of service.
+        arqos = "arqos",
         /// Read address valid.
         arvalid = "arvalid",
         /// Ready for read data.

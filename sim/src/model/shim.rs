@@ -16,10 +16,6 @@ pub(super) const ABI: u64 = 2;
 /// Prefix of the classes that Verilator makes.
 pub(super) const PREFIX: &str = "Vmodel";
 
-/// Outputs that nothing in the machine looks at.
-const UNUSED: &[&str] =
-    &["m_axi_awcache", "m_axi_awprot", "m_axi_awqos", "m_axi_arcache", "m_axi_arprot", "m_axi_arqos"];
-
 /// Where each port of a design lives, in port order: (name, word, is an output).
 pub(super) type Layout = Vec<(String, usize, bool)>;
 
@@ -31,7 +27,7 @@ pub(super) fn layout(shape: &[PortShape]) -> Result<Layout, ModelError> {
     let (inputs, outputs) = (ports::inputs(), ports::outputs());
     let mut layout = Layout::new();
     for port in shape {
-        if port.name == "clk" || (port.output && UNUSED.contains(&port.name.as_str())) {
+        if port.name == "clk" {
             continue;
         }
         if port.width > 64 {
@@ -73,10 +69,12 @@ pub(super) fn source(layout: &Layout, flavour: Flavour, previous_clock: Option<&
     );
     let fst = if flavour.traces() { "VerilatedFstC* fst = nullptr;" } else { "" };
     let before = if flavour.checks() { "uint64_t before[WORDS_OUT] = {};" } else { "" };
+    let initial = if flavour.scrambles() { "randReset(2); randSeed(1);" } else { "" };
     let _ = writeln!(
         out,
         "enum {{ WORDS_IN = {IN_WORDS}, WORDS_OUT = {OUT_WORDS} }};\n\
-         struct State {{ VerilatedContext context; {PREFIX} top{{&context}}; {fst} {before} }};"
+         struct Context : VerilatedContext {{ Context() {{ {initial} }} }};\n\
+         struct State {{ Context context; {PREFIX} top{{&context}}; {fst} {before} }};"
     );
     let _ = writeln!(
         out,

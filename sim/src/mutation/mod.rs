@@ -2,16 +2,18 @@
 //!
 //! A fault ([`pasidon_rtl::emit::mutate`]) counts if the Verilog with it compiles and Verilator makes something else of it than of the
 //! original. It is *killed* if a run under one of a few seeds ends in a difference, a hang or a crash, or takes clearly more cycles or
-//! memory reads than without the fault. What survives is either equivalent to the original, which only a reader can tell, or shows a
-//! hole in the stimulus.
+//! memory reads than without the fault. What survives is either equivalent to the original, which only a reader can tell
+//! ([`Claims`]), or shows a hole in the stimulus.
 
+mod claims;
 mod plan;
 
+pub use claims::{Claim, Claims, ClaimsError};
 pub use plan::order;
 
 use crate::model::{Cache, Flavour, Model, ModelError, Source, shapes};
 use pasidon_rtl::emit::mutate::{Mutant, Mutants, Operator};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -28,6 +30,10 @@ pub struct Options {
     pub jobs: usize,
     /// Only these faults, whatever `count` and `seed` say.
     pub only: Vec<String>,
+    /// What became of faults in an earlier run: they are not tried again.
+    pub known: BTreeMap<String, Verdict>,
+    /// Faults that are known to change nothing.
+    pub claims: Claims,
 }
 
 /// Why there is no report.
@@ -38,6 +44,14 @@ pub enum MutationError {
         "the design has no fault {0}; faults are called MODULE.NUMBER, as in the report of a run on the same design"
     )]
     NoFault(String),
+    /// A fault that was claimed to change nothing, and does.
+    #[error("{id} was claimed to change nothing, but lockstep tells it from the original: {how}")]
+    WrongClaim {
+        /// The fault.
+        id: String,
+        /// How.
+        how: String,
+    },
     /// The hardware without a fault fails already.
     #[error("the hardware fails without any fault: {0}")]
     Original(String),
@@ -47,7 +61,7 @@ pub enum MutationError {
 }
 
 /// What became of a mutant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "lowercase")]
 pub enum Verdict {
     /// A run showed the fault.
@@ -62,6 +76,11 @@ pub enum Verdict {
     },
     /// No run showed anything.
     Survived,
+    /// No run showed anything, and nothing can: the fault changes nothing that can be seen. Counted, but apart.
+    Equivalent {
+        /// The argument.
+        why: String,
+    },
     /// Verilator makes the same of it as of the original: not counted.
     Same,
     /// It does not compile: not counted.
@@ -73,7 +92,7 @@ pub enum Verdict {
 
 impl Verdict {
     fn counts(&self) -> bool {
-        self.is_noticed() || *self == Verdict::Survived
+        self.is_noticed() || matches!(self, Verdict::Survived | Verdict::Equivalent { .. })
     }
 
     fn is_noticed(&self) -> bool {
@@ -82,7 +101,7 @@ impl Verdict {
 }
 
 /// A fault and what became of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tried {
     /// `MODULE.NUMBER`
     pub id: String,
@@ -96,6 +115,9 @@ pub struct Tried {
     pub before: String,
     /// What becomes of them.
     pub after: String,
+    /// Why it survives, if somebody has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
     /// What became of it.
     #[serde(flatten)]
     pub verdict: Verdict,
@@ -116,8 +138,10 @@ pub struct Report {
     pub killed: usize,
     /// Of those, the ones that gave no wrong answer, but cost time: a cache that forgets, a walk that is made twice.
     pub slower: usize,
-    /// Those that were not.
+    /// Those that were not, and of which nobody has shown that nothing can notice them.
     pub survivors: Vec<Tried>,
+    /// Those that nothing can notice.
+    pub equivalent: Vec<Tried>,
     /// Mutants that Verilator makes the same of as of the original.
     pub same: Vec<String>,
     /// Mutants that do not compile.
@@ -162,8 +186,8 @@ impl<F: Fn(Model) -> Option<Finding> + Sync> Judge for F {
     }
 }
 
-/// A mutant has been tried: called with the number that count so far, those killed, and what became of this one.
-pub type Progress<'a> = &'a (dyn Fn(usize, usize, &Tried) + Sync);
+/// A mutant has been tried: called with the report so far, and what became of this one.
+pub type Progress<'a> = &'a (dyn Fn(&Report, &Tried) + Sync);
 
 /// Tries faults until enough of them count. Models of mutants are kept in `scratch`, which is emptied as they are done with.
 ///
@@ -185,7 +209,21 @@ pub fn run(
     if let Some(Finding::Wrong(how) | Finding::Slower(how)) = finding {
         return Err(MutationError::Original(how));
     }
-    let shop = Workshop { name, cache, scratch, judge, original: fingerprint(cache, name, original)? };
+    let empty = Report {
+        design: name.into(),
+        hash: original.hash.clone(),
+        seed: options.seed,
+        count: 0,
+        killed: 0,
+        slower: 0,
+        survivors: Vec::new(),
+        equivalent: Vec::new(),
+        same: Vec::new(),
+        broken: Vec::new(),
+        kills: Vec::new(),
+    };
+    let original = fingerprint(cache, name, original)?;
+    let shop = Workshop { name, cache, scratch, judge, options, original, empty };
     let (ids, count) = if options.only.is_empty() {
         (order(mutants.faults(), options.seed), options.count)
     } else {
@@ -195,31 +233,22 @@ pub fn run(
         }
         (options.only.clone(), options.only.len())
     };
-    let tried = shop.all(mutants, &ids, count, options.jobs, progress)?;
-    let mut report = Report {
-        design: name.into(),
-        hash: original.hash.clone(),
-        seed: options.seed,
-        count: 0,
-        killed: 0,
-        slower: 0,
-        survivors: Vec::new(),
-        same: Vec::new(),
-        broken: Vec::new(),
-        kills: Vec::new(),
-    };
-    for tried in tried {
-        report.count += usize::from(tried.verdict.counts());
-        report.slower += usize::from(matches!(tried.verdict, Verdict::Slower { .. }));
+    shop.all(mutants, &ids, count, progress)
+}
+
+impl Report {
+    fn add(&mut self, tried: Tried) {
+        self.count += usize::from(tried.verdict.counts());
+        self.killed += usize::from(tried.verdict.is_noticed());
+        self.slower += usize::from(matches!(tried.verdict, Verdict::Slower { .. }));
         match tried.verdict {
-            Verdict::Killed { .. } | Verdict::Slower { .. } => report.kills.push(tried),
-            Verdict::Survived => report.survivors.push(tried),
-            Verdict::Same => report.same.push(tried.id),
-            Verdict::Broken { .. } => report.broken.push(tried.id),
+            Verdict::Killed { .. } | Verdict::Slower { .. } => self.kills.push(tried),
+            Verdict::Survived => self.survivors.push(tried),
+            Verdict::Equivalent { .. } => self.equivalent.push(tried),
+            Verdict::Same => self.same.push(tried.id),
+            Verdict::Broken { .. } => self.broken.push(tried.id),
         }
     }
-    report.killed = report.kills.len();
-    Ok(report)
 }
 
 fn fingerprint(cache: &Cache, name: &str, generated: &pasidon_rtl::Generated) -> Result<String, ModelError> {
@@ -242,8 +271,11 @@ struct Workshop<'a> {
     cache: &'a Cache,
     scratch: &'a Path,
     judge: &'a dyn Judge,
+    options: &'a Options,
     /// What Verilator makes of the original.
     original: String,
+    /// A report of nothing.
+    empty: Report,
 }
 
 /// What is known of a fault.
@@ -262,7 +294,7 @@ struct Shared {
     next: usize,
     slots: Vec<Slot>,
     /// A reason to stop that is no property of a mutant.
-    error: Option<ModelError>,
+    error: Option<MutationError>,
 }
 
 impl Shared {
@@ -276,16 +308,21 @@ impl Shared {
         self.slots[..self.next].iter().filter(may_count).count()
     }
 
-    /// Mutants that count, and those killed.
-    fn counted(&self) -> (usize, usize) {
-        let mut counted = (0, 0);
+    /// Mutants that count.
+    fn counted(&self) -> usize {
+        let counts = |slot: &&Slot| matches!(slot, Slot::Done(tried) if tried.verdict.counts());
+        self.slots.iter().filter(counts).count()
+    }
+
+    /// What is known by now.
+    fn report(&self, empty: &Report) -> Report {
+        let mut report = empty.clone();
         for slot in &self.slots {
             if let Slot::Done(tried) = slot {
-                counted.0 += usize::from(tried.verdict.counts());
-                counted.1 += usize::from(tried.verdict.is_noticed());
+                report.add(tried.clone());
             }
         }
-        counted
+        report
     }
 }
 
@@ -295,9 +332,8 @@ impl Workshop<'_> {
         mutants: &Mutants,
         ids: &[String],
         count: usize,
-        jobs: usize,
         progress: Progress<'_>,
-    ) -> Result<Vec<Tried>, ModelError> {
+    ) -> Result<Report, MutationError> {
         let shared = Mutex::new(Shared { next: 0, slots: vec![Slot::Waiting; ids.len()], error: None });
         let changed = Condvar::new();
         let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -306,7 +342,7 @@ impl Workshop<'_> {
                 let mut state = lock();
                 // Another one is begun only if it is needed whatever becomes of those under way: so their number decides nothing.
                 while state.error.is_none() && state.next < ids.len() && state.expected() >= count {
-                    if state.counted().0 >= count {
+                    if state.counted() >= count {
                         return;
                     }
                     state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -322,8 +358,7 @@ impl Workshop<'_> {
             match tried {
                 Some(Ok(tried)) => {
                     state.slots[index] = Slot::Done(tried.clone());
-                    let (counted, killed) = state.counted();
-                    progress(counted, killed, &tried);
+                    progress(&state.report(&self.empty), &tried);
                 }
                 Some(Err(error)) => state.error = Some(error),
                 None => state.slots[index] = Slot::NoFault,
@@ -331,27 +366,36 @@ impl Workshop<'_> {
             changed.notify_all();
         };
         std::thread::scope(|scope| {
-            for _ in 0..jobs.max(1) {
+            for _ in 0..self.options.jobs.max(1) {
                 scope.spawn(worker);
             }
         });
         let shared = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         match shared.error {
             Some(error) => Err(error),
-            None => {
-                let done = shared.slots.into_iter().filter_map(|slot| match slot {
-                    Slot::Done(tried) => Some(tried),
-                    Slot::Waiting | Slot::NoFault => None,
-                });
-                Ok(done.collect())
-            }
+            None => Ok(shared.report(&self.empty)),
         }
     }
 
-    fn one(&self, mutant: Mutant) -> Result<Tried, ModelError> {
-        let verdict = self.verdict(&mutant)?;
+    fn one(&self, mutant: Mutant) -> Result<Tried, MutationError> {
+        let verdict = match self.options.known.get(&mutant.id) {
+            Some(Verdict::Survived | Verdict::Equivalent { .. }) => Verdict::Survived,
+            Some(verdict) => verdict.clone(),
+            None => self.verdict(&mutant)?,
+        };
         let Mutant { id, module, operator, line, before, after, .. } = mutant;
-        Ok(Tried { id, module, operator, line, before, after, verdict })
+        let verdict = match (self.options.claims.why(self.name, &id, &before, &after), verdict) {
+            (Some(_), Verdict::Killed { how } | Verdict::Slower { how }) => {
+                return Err(MutationError::WrongClaim { id, how });
+            }
+            (Some(why), Verdict::Survived) => Verdict::Equivalent { why },
+            (_, verdict) => verdict,
+        };
+        let explanation = match verdict {
+            Verdict::Survived => self.options.claims.explanation(self.name, &id, &before, &after),
+            _ => None,
+        };
+        Ok(Tried { id, module, operator, line, before, after, explanation, verdict })
     }
 
     fn verdict(&self, mutant: &Mutant) -> Result<Verdict, ModelError> {

@@ -1,8 +1,11 @@
 //! Random sequences of operations: one round, from reset to the end, follows from the design, the seed and the latency.
 
+mod commands;
 mod messages;
+mod probe;
 mod traffic;
 
+use super::ROUND;
 use super::op::{Access, Ask, At, Covers, Op, Store, Trouble, Word};
 use super::scene::{self, Ats, Check, Leaf, Scene, broken, everything, id};
 use super::tables::{Meaning, RESERVED_PAGES, Role, chance, extent, pick, windows};
@@ -12,7 +15,6 @@ use crate::golden::Golden;
 use crate::machine::Random;
 use pasidon_rtl::design::Design;
 use pasidon_rtl::regs::capabilities;
-use pasidon_spec::command::{Command, Range as Pages, Store as FenceStore, iodir, iofence, iotinval};
 use pasidon_spec::page_table::PAGE_BYTES;
 use pasidon_spec::registers::{
     Register, capabilities as cap, cqb, cqcsr, ddtp, fctl, fqb, fqcsr, igs, iocountinh, iohpmcycles,
@@ -38,8 +40,12 @@ struct Generator<'a> {
     ops: Vec<Op>,
     weight: u64,
     latency: u32,
+    /// Of 256: how long phases are.
+    scale: u64,
     /// Some entry may lie about what it belongs to, so that only broad invalidations are sure to reach it.
     untidy: bool,
+    /// Nobody hesitates.
+    even: bool,
     /// Changed without an invalidation since.
     unfenced: bool,
     failing: bool,
@@ -52,8 +58,9 @@ struct Generator<'a> {
     memory: Memory,
 }
 
-/// A random round of about `weight` operations.
-pub fn round(design: &Design, seed: u64, latency: u32, weight: u64) -> Round {
+/// A random round of about `weight` operations. `even`: memory and devices never hesitate, so that its clock cycles follow from the
+/// hardware alone.
+pub fn round(design: &Design, seed: u64, latency: u32, weight: u64, even: bool) -> Round {
     let mut random = Random::new(seed);
     let scene = scene::build(design, &mut random);
     let mut generator = Generator {
@@ -65,6 +72,8 @@ pub fn round(design: &Design, seed: u64, latency: u32, weight: u64) -> Round {
         ops: Vec::new(),
         weight: 0,
         latency,
+        scale: (weight * 256 / ROUND).clamp(24, 256),
+        even,
         unfenced: false,
         failing: false,
         fault_base: 0,
@@ -116,6 +125,9 @@ impl Generator<'_> {
     }
 
     fn pace(&mut self) {
+        if self.even {
+            return self.push(Op::Pace { pace: Pace::even(self.latency.max(1)) });
+        }
         let base = self.latency.max(1);
         let latency = if self.chance(60) { base } else { 1 + self.below(base.into()) as u32 };
         let quiet = self.chance(50);
@@ -124,6 +136,9 @@ impl Generator<'_> {
         let exclusive_failures = if self.chance(50) { 0 } else { self.below(160) as u8 };
         let jitter = if self.chance(50) { 0 } else { self.below(u64::from(latency) + 8) as u32 };
         let outstanding = 1 + self.below(24) as u32;
+        let stalls = if self.chance(25) { 8 + self.below(u64::from(latency) * 4 + 60) as u16 } else { 0 };
+        let interleaving = if self.chance(50) { 0 } else { self.below(200) as u8 };
+        let data_first = self.chance(40);
         let pace = Pace {
             latency,
             jitter,
@@ -132,6 +147,9 @@ impl Generator<'_> {
             response_pauses,
             request_pauses,
             exclusive_failures,
+            stalls,
+            interleaving,
+            data_first,
         };
         self.push(Op::Pace { pace });
     }
@@ -150,6 +168,16 @@ impl Generator<'_> {
             // Answers before anything is set up.
             self.requests(20);
         }
+        self.turn_on();
+        let (control, root) = (self.scene.fctl, self.scene.ddtp);
+        self.golden.write_register(fctl::REG.offset, fctl::REG.bytes, control);
+        self.golden.write_register(ddtp::REG.offset, ddtp::REG.bytes, root);
+        let (none, mut choices) = (Versions::default(), Choices::default());
+        while self.golden.run(&mut WhatIf::new(&mut self.memory, &none, &mut choices)) {}
+    }
+
+    /// Registers and queues after reset, and the directory.
+    fn turn_on(&mut self) {
         let control = self.scene.fctl;
         self.write(&fctl::REG, control);
         self.queues();
@@ -168,10 +196,6 @@ impl Generator<'_> {
         }
         let root = self.scene.ddtp;
         self.write(&ddtp::REG, root);
-        self.golden.write_register(fctl::REG.offset, fctl::REG.bytes, control);
-        self.golden.write_register(ddtp::REG.offset, ddtp::REG.bytes, root);
-        let (none, mut choices) = (Versions::default(), Choices::default());
-        while self.golden.run(&mut WhatIf::new(&mut self.memory, &none, &mut choices)) {}
     }
 
     /// Whether a request faults, with the tables as they are.
@@ -210,13 +234,18 @@ impl Generator<'_> {
 
     fn phase(&mut self) {
         match self.below(100) {
-            0..46 => {
-                let count = 80 + self.below(720);
+            0..38 => {
+                let count = (80 + self.below(720)) * self.scale / 256 + 4;
                 if self.chance(40) || self.working_set.is_empty() {
                     self.choose_working_set();
                 }
                 self.requests(count);
             }
+            38..40 => self.probe(),
+            40 => self.precise(),
+            41 | 42 => self.reset(),
+            43 | 44 => self.held(),
+            45 => self.flood(),
             46..50 => {
                 let count = 1 + self.below(16);
                 self.serial(count);
@@ -479,14 +508,15 @@ impl Generator<'_> {
 
     /// Software changes something while requests are under way.
     fn race(&mut self) {
-        let (before, after) = (20 + self.below(120), 8 + self.below(40));
+        let (before, after) =
+            (4 + (16 + self.below(120)) * self.scale / 256, 2 + self.below(40) * self.scale / 256);
         let cycles = self.below(u64::from(self.latency) * 4 + 60) as u32;
         if self.scene.updates {
             // Only invalidations: see `unfenced_change`.
             let commands = everything(&self.scene.tables.guests);
             let commands = commands.iter().map(|c| words(c.encode())).collect();
             let (before, after) = (self.list(before), self.list(after));
-            return self.push(Op::Race { before, cycles, stores: Vec::new(), commands, after });
+            return self.push(Op::Race { before, cycles, hold: 0, stores: Vec::new(), commands, after });
         }
         let (leaf, store, commands) = match self.exact_change() {
             Some((leaf, store)) => {
@@ -499,12 +529,22 @@ impl Generator<'_> {
                 (None, store, everything(&self.scene.tables.guests))
             }
         };
+        let mut commands = commands;
+        if self.chance(60) {
+            // Its write, and those of the fault queue.
+            commands.push(self.storing_fence());
+        }
         let commands = commands.iter().map(|c| words(c.encode())).collect();
-        let (before, after) = match leaf {
+        let (mut before, after) = match leaf {
             Some(leaf) => (self.uses(&leaf, before), self.uses(&leaf, after)),
             None => (self.list(before), self.list(after)),
         };
-        self.push(Op::Race { before, cycles, stores: vec![store], commands, after });
+        if self.chance(40) {
+            for index in 0..before.len() / 3 {
+                before[index * 3] = self.ask();
+            }
+        }
+        self.push(Op::Race { before, cycles, hold: 0, stores: vec![store], commands, after });
     }
 
     /// Memory fails for a while.
@@ -556,92 +596,5 @@ impl Generator<'_> {
         if self.chance(50) {
             self.invalidate_all();
         }
-    }
-
-    // ---- Commands --------------------------------------------------------------------------------------------------
-
-    fn range(&mut self) -> Option<Pages> {
-        if self.chance(35) {
-            return None;
-        }
-        let address = if self.chance(70) { self.ask().iova } else { self.random.word() };
-        let napot = cap::S.is_set(self.caps) && self.chance(40);
-        let page = if napot {
-            let shift = 13 + self.below(40) as u32;
-            pasidon_spec::range::encode(address, shift).unwrap_or(address >> 12)
-        } else {
-            address >> 12
-        };
-        Some(Pages { page, napot, non_leaf: cap::NL.is_set(self.caps) && self.chance(30) })
-    }
-
-    fn gscid(&mut self) -> u16 {
-        let guests = &self.scene.tables.guests;
-        if guests.is_empty() || chance(&mut self.random, 20) {
-            return self.random.word() as u16;
-        }
-        guests[self.random.below(guests.len() as u64) as usize].gscid
-    }
-
-    fn command(&mut self) -> [u64; 2] {
-        let did = if self.scene.devices.is_empty() || self.chance(30) {
-            id(&mut self.random, 24)
-        } else {
-            pick(&mut self.random, &self.scene.devices)
-        };
-        let pid = id(&mut self.random, 20);
-        let wired = fctl::WSI.is_set(self.scene.fctl);
-        let command = match self.below(10) {
-            0..3 => {
-                let gscid = if self.chance(40) { Some(self.gscid()) } else { None };
-                let pscid = if self.chance(50) { Some(id(&mut self.random, 20)) } else { None };
-                Command::IotinvalVma { gscid, pscid, range: self.range() }
-            }
-            3 | 4 => {
-                let guest = if self.chance(70) { Some((self.gscid(), self.range())) } else { None };
-                Command::IotinvalGvma { guest }
-            }
-            5 => Command::IodirInvalDdt { did: self.chance(70).then_some(did) },
-            6 => Command::IodirInvalPdt { did, pid },
-            _ => {
-                let store = if self.chance(60) {
-                    let mut address = self.queue_place(RESERVED_PAGES - 1) + self.below(1024) * 4;
-                    if self.chance(5) {
-                        address = self.random.word() >> 8;
-                    }
-                    Some(FenceStore { address, data: self.random.word() as u32 })
-                } else {
-                    None
-                };
-                let wsi = wired && self.chance(30);
-                Command::IofenceC { pr: self.chance(50), pw: self.chance(50), wsi, store }
-            }
-        };
-        let mut words = command.encode();
-        match self.below(30) {
-            // Illegal: a reserved bit, another function, another opcode, an operand that is not allowed.
-            0 => {
-                let reserved = match command {
-                    Command::IotinvalVma { .. } | Command::IotinvalGvma { .. } => iotinval::RESERVED,
-                    Command::IofenceC { .. } => iofence::RESERVED,
-                    _ => iodir::RESERVED,
-                };
-                let word = self.below(2) as usize;
-                let bit = 1 << self.below(64);
-                words[word] |= bit & reserved[word];
-            }
-            1 => words[0] ^= 1 << self.below(10),
-            2 => words[self.random.below(2) as usize] ^= 1 << self.random.below(64),
-            3 => words = [self.random.word(), self.random.word()],
-            _ => {}
-        }
-        words
-    }
-
-    fn commands(&mut self) {
-        let count = if self.chance(10) { 1 + self.below(64) } else { 1 + self.below(6) };
-        let commands = (0..count).map(|_| words(self.command())).collect();
-        self.push(Op::Commands { commands });
-        self.push(Op::MendCommandQueue);
     }
 }

@@ -70,7 +70,14 @@ impl Generator<'_> {
             match self.below(14) {
                 0..3 => {
                     let bytes = pick(&mut self.random, &[4u8, 8]);
-                    let offset = self.below(1024 / u64::from(bytes)) as u16 * u16::from(bytes);
+                    let mut offset = self.below(4096) as u16;
+                    if self.chance(80) {
+                        let register = &registers::ALL[self.below(registers::ALL.len() as u64) as usize];
+                        offset = register.offset_of(self.below(register.count.into()) as u8);
+                        // Where the same register must not be seen again.
+                        offset ^= if self.chance(40) { 1 << (2 + self.below(10)) } else { 0 };
+                    }
+                    let offset = offset & !(u16::from(bytes) - 1);
                     self.push(Op::Read { offset, bytes });
                 }
                 // Read-only and reserved places take no notice.

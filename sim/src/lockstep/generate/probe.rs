@@ -1,0 +1,196 @@
+//! Small experiments whose outcome hangs on little: one bit of an entry that is in use, an invalidation of something else, a reset, an
+//! answer that leaves late, two writes at once.
+
+use super::super::op::{Access, Ask, Op, Store};
+use super::super::scene::{everything, flipped, id};
+use super::super::tables::{Meaning, pick};
+use super::{Generator, words};
+use crate::engine::versions::{Choices, Versions, WhatIf};
+use crate::golden::{self, MemoryFault};
+use pasidon_spec::command::Command;
+
+/// Notes what is read.
+struct Seen<'a> {
+    memory: WhatIf<'a>,
+    addresses: Vec<u64>,
+}
+
+impl golden::Memory for Seen<'_> {
+    fn read(&mut self, address: u64, bytes: u32) -> Result<u64, MemoryFault> {
+        self.addresses.push(address);
+        self.memory.read(address, bytes)
+    }
+
+    fn write(&mut self, address: u64, bytes: u32, value: u64) -> Result<(), MemoryFault> {
+        self.memory.write(address, bytes, value)
+    }
+
+    fn compare_exchange(
+        &mut self,
+        address: u64,
+        bytes: u32,
+        old: u64,
+        new: u64,
+    ) -> Result<bool, MemoryFault> {
+        self.memory.compare_exchange(address, bytes, old, new)
+    }
+}
+
+impl Generator<'_> {
+    /// A request that works, if there is one.
+    fn good(&mut self) -> Ask {
+        let mut ask = self.ask();
+        for _ in 0..12 {
+            if !self.faults(&ask) {
+                break;
+            }
+            ask = self.ask();
+        }
+        ask
+    }
+
+    /// Addresses of what a request reads.
+    fn path(&mut self, ask: &Ask) -> Vec<u64> {
+        let (none, mut choices) = (Versions::default(), Choices::default());
+        let memory = WhatIf::new(&mut self.memory, &none, &mut choices);
+        let mut seen = Seen { memory, addresses: Vec::new() };
+        self.golden.translate(&mut seen, &ask.request());
+        seen.addresses
+    }
+
+    /// What a request uses.
+    fn used(&mut self, ask: &Ask) -> Vec<Meaning> {
+        let path = self.path(ask);
+        let meanings = &self.scene.tables.meanings;
+        meanings.iter().filter(|m| path.iter().any(|a| a & !7 == m.address & !7)).copied().collect()
+    }
+
+    /// One of these entries with one bit changed, and what puts it right again.
+    fn flip(&mut self, used: &[Meaning]) -> Option<[(Store, bool); 2]> {
+        let meaning = pick(&mut self.random, used);
+        let old = self.scene.tables.get(meaning.address, meaning.bytes, meaning.big);
+        let bit = self.below(8 * meaning.bytes) as u32;
+        let value = flipped(old, meaning, bit)?;
+        Some([self.replace(meaning, value), self.replace(meaning, old)])
+    }
+
+    /// Entries that a request uses are changed in one bit, one after the other, and put right again.
+    pub(super) fn probe(&mut self) {
+        let ask = self.good();
+        let used = self.used(&ask);
+        if used.is_empty() {
+            return;
+        }
+        let mut list = vec![ask];
+        for access in [Access::Read, Access::Write, Access::Exec] {
+            let privileged = ask.pid.is_some() && self.chance(50);
+            list.push(Ask { access, privileged, ..ask });
+        }
+        self.unfenced = true;
+        for _ in 0..2 + self.below(10) {
+            let Some([(store, remembered), (back, back_remembered)]) = self.flip(&used) else { continue };
+            self.push(Op::Store { store, remembered });
+            self.invalidate_all();
+            self.push(Op::Requests { list: list.clone(), serial: false });
+            self.push(Op::Store { store: back, remembered: back_remembered });
+        }
+        self.invalidate_all();
+        self.push(Op::Requests { list, serial: true });
+    }
+
+    /// Requests, invalidations of what they do not use, and the same requests again.
+    pub(super) fn precise(&mut self) {
+        let ask = self.good();
+        let list = vec![ask, Ask { iova: ask.iova ^ 0x40, ..ask }];
+        self.push(Op::Requests { list: list.clone(), serial: true });
+        for _ in 0..2 + self.below(4) {
+            let range = pasidon_spec::command::Range::page_of(ask.iova ^ 1 << (12 + self.below(40)));
+            let (did, pid) = (ask.did ^ 1 << self.below(8), ask.pid.unwrap_or(0) ^ 1 << self.below(8));
+            let commands = match self.below(5) {
+                0 | 1 => {
+                    Command::IotinvalVma { gscid: None, pscid: Some(id(&mut self.random, 20)), range: None }
+                }
+                2 => Command::IotinvalVma { gscid: None, pscid: None, range: Some(range) },
+                3 => Command::IodirInvalPdt { did: if self.chance(50) { ask.did } else { did }, pid },
+                _ => Command::IodirInvalDdt { did: Some(did) },
+            };
+            self.push(Op::Commands { commands: vec![words(commands.encode())] });
+            self.push(Op::MendCommandQueue);
+            self.push(Op::Requests { list: list.clone(), serial: true });
+        }
+    }
+
+    /// Reset in the middle of requests and commands, and everything once more, or nearly.
+    pub(super) fn reset(&mut self) {
+        let ask = self.good();
+        let used = self.used(&ask);
+        let before = self.below(24);
+        let before = self.list(before);
+        let commands = (0..self.below(6)).map(|_| words(self.command())).collect();
+        let cycles = self.below(u64::from(self.latency) * 8 + 120) as u32;
+        let late = self.chance(50);
+        if late {
+            // Whatever is remembered is what this request uses.
+            self.push(Op::Requests { list: vec![ask], serial: true });
+            self.push(Op::Reset { before: Vec::new(), commands: Vec::new(), cycles: 0 });
+        } else {
+            self.push(Op::Reset { before, commands, cycles });
+        }
+        if self.chance(20) {
+            self.push(Op::CompareRegisters);
+        }
+        if self.chance(20) {
+            self.requests(4);
+        }
+        self.unfenced = false;
+        let flip = if used.is_empty() || self.scene.updates { None } else { self.flip(&used) };
+        if let Some([(store, _), _]) = flip {
+            self.push(Op::Store { store, remembered: false });
+        }
+        self.turn_on();
+        if let Some([_, (store, remembered)]) = flip {
+            self.push(Op::Requests { list: vec![ask], serial: true });
+            self.push(Op::Store { store, remembered });
+            self.invalidate_all();
+        }
+        let list = self.list(12);
+        self.push(Op::Requests { list, serial: false });
+    }
+
+    /// Answers that devices do not take while something that they hang on is changed, invalidated and fenced.
+    pub(super) fn held(&mut self) {
+        for _ in 0..1 + self.below(3) {
+            let ask = self.good();
+            let used = self.used(&ask);
+            let flip = if used.is_empty() || self.scene.updates { None } else { self.flip(&used) };
+            self.push(Op::Requests { list: vec![ask], serial: true });
+            let few = 1 + self.below(4) as usize;
+            let (before, after) = (vec![ask; few], vec![ask; 2]);
+            let cycles =
+                if self.chance(60) { self.below(16) } else { self.below(u64::from(self.latency) * 4) };
+            let hold = self.below(u64::from(self.latency) * 12 + 120) as u32;
+            let commands = everything(&self.scene.tables.guests);
+            let commands = commands.iter().map(|c| words(c.encode())).collect();
+            let stores = flip.iter().map(|[(store, _), _]| *store).collect();
+            self.push(Op::Race { before, cycles: cycles as u32, hold, stores, commands, after });
+            if let Some([_, (store, remembered)]) = flip {
+                self.push(Op::Store { store, remembered });
+                self.invalidate_all();
+            }
+        }
+    }
+
+    /// Fault records and the stores of fences, all at the same time.
+    pub(super) fn flood(&mut self) {
+        let mut before = Vec::new();
+        for _ in 0..60 {
+            let ask = self.ask();
+            if before.len() < 30 && self.faults(&ask) {
+                before.push(ask);
+            }
+        }
+        let commands = (0..1 + self.below(12)).map(|_| words(self.storing_fence().encode())).collect();
+        let cycles = self.below(40) as u32;
+        self.push(Op::Race { before, cycles, hold: 0, stores: Vec::new(), commands, after: Vec::new() });
+    }
+}
