@@ -161,7 +161,8 @@ impl<'a> Executor<'a> {
         let most = u64::from(failed && !self.failed);
         self.failed = failed;
         // One that waits for devices may have drained before.
-        self.check_drains(if self.both.rtl().design().ats { u64::MAX / 2 } else { most })
+        let ats = self.both.rtl().design().ats;
+        self.check_drains(if ats { u64::MAX / 2 } else { most })
     }
 
     /// The data path was asked to commit as often as it must have been, or up to `more` times more often.

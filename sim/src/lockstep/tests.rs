@@ -36,7 +36,7 @@ fn a_round_follows_from_its_seed() {
         .flat_map(|seed| round(&design, seed, 20, 3000, false).ops)
         .map(|op| serde_json::to_value(&op).unwrap()["op"].as_str().unwrap().to_string())
         .collect();
-    assert_eq!(kinds.len(), 15, "{kinds:?}");
+    assert!(kinds.len() >= 20, "{kinds:?}");
 }
 
 #[test]
