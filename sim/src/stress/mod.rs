@@ -147,7 +147,7 @@ pub struct StressReport {
 /// Runs it until operations or time are used up, or something is found. `progress` is called with the operations done.
 ///
 /// # Errors
-/// [`RunError`]: the system could not be built, or the machine itself failed.
+/// [`RunError`]: the system could not be built.
 pub fn stress(
     design: &Design,
     cache: &Cache,
@@ -158,22 +158,35 @@ pub fn stress(
     let mut world = World::new(design, cache, options)?;
     let mut rounds = 0;
     while world.report.ops < options.ops && options.time.is_none_or(|time| begun.elapsed() < time) {
-        for _ in 0..ROUND {
-            world.act()?;
-        }
         rounds += 1;
-        world.audit()?;
-        if rounds % LIVES == 0 && world.report.findings == 0 {
-            world.end_of_the_world()?;
-            world.begin()?;
-        }
+        attempt(&mut world, |world| round(world, rounds));
         progress(world.report.ops);
         if world.report.findings > 0 {
             break;
         }
     }
     if world.report.findings == 0 {
-        world.end_of_the_world()?;
+        attempt(&mut world, World::end_of_the_world);
     }
     Ok(world.finish(begun.elapsed()))
+}
+
+/// Operations, an audit, and now and then a new beginning.
+fn round(world: &mut World, number: u64) -> Result<(), RunError> {
+    for _ in 0..ROUND {
+        world.act()?;
+    }
+    world.audit()?;
+    if number % LIVES == 0 && world.report.findings == 0 {
+        world.end_of_the_world()?;
+        world.begin()?;
+    }
+    Ok(())
+}
+
+/// What ends the machine is a finding as well.
+fn attempt(world: &mut World, what: impl FnOnce(&mut World) -> Result<(), RunError>) {
+    if let Err(error) = what(world) {
+        world.found(error.to_string());
+    }
 }
