@@ -620,7 +620,7 @@ impl<'a> Executor<'a> {
             if rtl.read_register(cqh::REG.offset, 4)? == end {
                 break true;
             }
-            if rtl.read_register(cqcsr::REG.offset, 4)? & stopped != 0 {
+            if rtl.read_register(cqcsr::REG.offset, 4)? & stopped != 0 || rtl.waits_for_devices() {
                 break false;
             }
             if rtl.cycles() - begun > RACE_PATIENCE {
