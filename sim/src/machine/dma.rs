@@ -182,6 +182,16 @@ impl Dma {
         }
     }
 
+    /// The channels of a device send nothing more.
+    pub fn stop_channels_of(&mut self, device_id: u32) {
+        self.stop_where(|channel| channel.device_id == device_id);
+    }
+
+    /// Whether a device has a channel that sends, or waits for answers.
+    pub fn has_channels_of(&self, device_id: u32) -> bool {
+        self.streams.iter().flatten().any(|stream| stream.channel.device_id == device_id)
+    }
+
     /// A device stops using an address space, as far as it can: see [`Endpoint::stop`].
     pub fn stop_device_in(&mut self, device_id: u32, process_id: u32, marker: bool, truth: &mut Truth) {
         self.stop_where(|channel| (channel.device_id, channel.process_id) == (device_id, Some(process_id)));
@@ -193,7 +203,7 @@ impl Dma {
 
     /// A device is reset, or, if `removed`, lost.
     pub fn reset_device(&mut self, device_id: u32, removed: bool, truth: &mut Truth) {
-        self.stop_where(|channel| channel.device_id == device_id);
+        self.stop_channels_of(device_id);
         if let Some(endpoint) = self.endpoint(device_id) {
             let dropped = if removed { endpoint.remove() } else { endpoint.reset() };
             self.drop_all(dropped, truth);

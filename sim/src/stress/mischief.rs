@@ -131,8 +131,21 @@ impl World {
         }
     }
 
+    /// Physical addresses that a device makes up while it is barred are not to be on the way when it is trusted again: with ATS,
+    /// each is as good as true.
+    pub(super) fn stop_forging(&mut self, id: u32) {
+        self.platform.machine().dma.stop_channels_of(id);
+        for _ in 0..2000 {
+            if !self.platform.machine().dma.has_channels_of(id) {
+                break;
+            }
+            self.breathe(100);
+        }
+    }
+
     pub(super) fn reinstate(&mut self, index: usize) {
         let id = self.devices[index].id;
+        self.stop_forging(id);
         let mut machine = self.platform.machine();
         let behaviour = machine.dma.endpoint(id).map(|endpoint| endpoint.behaviour).unwrap_or_default();
         drop(machine);

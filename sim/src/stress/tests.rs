@@ -111,6 +111,22 @@ fn an_answer_too_many_and_one_too_few_are_found() {
 }
 
 #[test]
+fn what_a_barred_device_makes_up_ends_before_it_is_trusted_again() {
+    let mut world = world();
+    let device = world.devices[0].id;
+    world.cut_off(0);
+    let base = world.platform.machine().memory.base();
+    let request = |page| Request { va: base + page % 4096 * PAGE, length: 8, write: false, exec: false };
+    let channel =
+        Channel { kind: Kind::Forged, ..Channel::new(device, None, 0, (0..100_000u64).map(request).collect()) };
+    world.platform.machine().dma.add(channel);
+    world.breathe(200);
+    world.reinstate(0);
+    world.breathe(5000);
+    assert_eq!(found(&mut world), Vec::<String>::new());
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     let design = Design::load("full").unwrap();
     let run = || stress(&design, &Cache::in_workspace().quiet(), &options(200), &mut |_| {}).unwrap();

@@ -215,6 +215,7 @@ impl World {
     /// Lets a device in that was disabled, with some behaviour.
     pub(super) fn enable(&mut self, index: usize) {
         let Device { id, pasid_width, .. } = self.devices[index];
+        self.stop_forging(id);
         let needs_pasid = self.random.below(2) == 0;
         let credits = 4 + self.random.below(24) as usize;
         let behaviour = Behaviour {
