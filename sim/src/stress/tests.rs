@@ -117,8 +117,10 @@ fn what_a_barred_device_makes_up_ends_before_it_is_trusted_again() {
     world.cut_off(0);
     let base = world.platform.machine().memory.base();
     let request = |page| Request { va: base + page % 4096 * PAGE, length: 8, write: false, exec: false };
-    let channel =
-        Channel { kind: Kind::Forged, ..Channel::new(device, None, 0, (0..100_000u64).map(request).collect()) };
+    let channel = Channel {
+        kind: Kind::Forged,
+        ..Channel::new(device, None, 0, (0..100_000u64).map(request).collect())
+    };
     world.platform.machine().dma.add(channel);
     world.breathe(200);
     world.reinstate(0);
