@@ -13,7 +13,7 @@ use std::rc::Rc;
 use pasidon_spec::fault::{RECORD_BYTES, record};
 use pasidon_spec::field::Field;
 
-use super::entry_address;
+use super::{Tail, entry_address};
 use crate::design::Design;
 use crate::hdl::{E, Module, cat, lit, lo, select};
 
@@ -46,13 +46,8 @@ pub fn fault_queue(design: &Design) -> Rc<Module> {
     let fault_ready = m.output_later("fault_ready", 1);
     let doublewords = record_ports(&mut m);
 
-    // `full` follows a change of `tail` by one cycle, so the queue looks at it in the second cycle after that: `settled`.
-    let on = m.reg("fq_on_state", 1, 0);
-    let settled = m.reg("settled", 1, 0);
-    let tail = m.reg("tail", width, 0);
-    let next_tail = m.wire("next_tail", tail.inc() & mask);
-    let full = m.reg("full", 1, 0);
-    m.set(full, next_tail.eq(head));
+    let place = Tail::registers(&mut m, "fq_on_state", mask, head);
+    let Tail { on, settled, tail, full, .. } = place;
 
     m.section("Write port: one burst of 4 beats");
     m.output("wr_valid", state.is(ADDRESS));
@@ -84,11 +79,7 @@ pub fn fault_queue(design: &Design) -> Rc<Module> {
         s.case(m, IDLE, |m| {
             let usable = enable & on & !stop;
             m.set(beat, lit(0, 2));
-            m.set(on, enable);
-            m.when(enable & !on, |m| {
-                m.set(tail, lit(0, width));
-                m.set(settled, lo());
-            });
+            place.follow(m, enable);
             m.when(settled & fault_valid, |m| {
                 let written = full.mux(to(OVERFLOW), to(ADDRESS));
                 m.set(state, usable.mux(written, to(DROP)));
@@ -104,7 +95,7 @@ pub fn fault_queue(design: &Design) -> Rc<Module> {
         s.case(m, RESPONSE, |m| {
             m.when(wr_done, |m| {
                 m.set(state, to(IDLE));
-                m.when(!wr_error, |m| m.set(tail, next_tail));
+                m.when(!wr_error, |m| place.advance(m));
             });
         });
         s.default(m, |m| m.set(state, to(IDLE)));

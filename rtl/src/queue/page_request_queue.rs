@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use pasidon_spec::page_request::RECORD_BYTES;
 
-use super::entry_address;
+use super::{Tail, entry_address};
 use crate::design::Design;
 use crate::hdl::{Module, cat, lit, lo};
 
@@ -62,13 +62,8 @@ pub fn page_request_queue(design: &Design) -> Rc<Module> {
         lit(0, 12),
     ]);
 
-    // `full` follows a change of `tail` by one cycle, so the queue looks at it in the second cycle after that: `settled`.
-    let on = m.reg("pq_on_state", 1, 0);
-    let settled = m.reg("settled", 1, 0);
-    let tail = m.reg("tail", width, 0);
-    let next_tail = m.wire("next_tail", tail.inc() & mask);
-    let full = m.reg("full", 1, 0);
-    m.set(full, next_tail.eq(head));
+    let place = Tail::registers(&mut m, "pq_on_state", mask, head);
+    let Tail { on, settled, tail, full, .. } = place;
 
     m.section("Write port: one burst of 2 beats");
     m.output("wr_valid", state.is(ADDRESS));
@@ -101,11 +96,7 @@ pub fn page_request_queue(design: &Design) -> Rc<Module> {
     m.switch(state, |m, s| {
         s.case(m, IDLE, |m| {
             m.set(second, lo());
-            m.set(on, enable);
-            m.when(enable & !on, |m| {
-                m.set(tail, lit(0, width));
-                m.set(settled, lo());
-            });
+            place.follow(m, enable);
             m.when(settled & valid, |m| {
                 let usable = enable & on & !faulted;
                 let next = (overflowed | full).mux(to(FULL), to(ADDRESS));
@@ -122,7 +113,7 @@ pub fn page_request_queue(design: &Design) -> Rc<Module> {
         s.case(m, RESPONSE, |m| {
             m.when(wr_done, |m| {
                 m.set(state, to(IDLE));
-                m.when(!wr_error, |m| m.set(tail, next_tail));
+                m.when(!wr_error, |m| place.advance(m));
             });
         });
         s.default(m, |m| m.set(state, to(IDLE)));
