@@ -63,12 +63,12 @@ pub fn completion(d: &Design) -> Rc<Module> {
     let stale = get("stale");
     let overtaken = stale;
     // An MSI that the walk stored is stored: its response is not taken back, though the contexts that it loaded are stale.
-    let stored = if d.msi_mrif { get("mrif") } else { lo() };
+    let (stored, wrote) = if d.msi_mrif { (get("mrif"), get("wrote")) } else { (lo(), lo()) };
     let translation = Translation::from_fn(d, |name, _| get(name));
     let fresh = m.reg("fresh", 1, 0);
     m.set(fresh, copy);
     m.when(mark & !copy, |m| m.set(stale, hi()));
-    let stale = stale & !stored;
+    let stale = stale & !wrote;
 
     // ---- Context fills, in the cycle after the copy ----------------------------------------------------------------
     m.section("To the DDTC and PDTC");
@@ -222,7 +222,9 @@ pub fn result_fields(d: &Design) -> Vec<(String, u32)> {
         list.extend(widths.into_iter().enumerate().map(|(w, width)| (format!("{context}{w}"), width)));
     }
     list.extend(d.second_stage().then(|| ("iotval2".into(), 64)));
-    list.extend(d.msi_mrif.then(|| ("mrif".into(), 1)));
+    if d.msi_mrif {
+        list.extend(["mrif", "wrote"].map(|name| (name.into(), 1)));
+    }
     if d.ats {
         list.extend(["withheld", "cxl_io"].map(|name| (name.into(), 1)));
         list.extend(stores_msis(d).then(|| ("untranslated".into(), 1)));

@@ -518,6 +518,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     }
     if d.msi_mrif {
         m.output("r_mrif", w.stored & !asks);
+        m.output("r_wrote", w.notice);
     }
     m.section("Contexts that the walk loaded");
     m.output("r_device_id", q.device_id);

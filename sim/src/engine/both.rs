@@ -21,7 +21,7 @@ use pasidon_spec::registers::{Register, cqcsr, cqh, fqb, fqh, fqt, ipsr, pqb, pq
 use std::ops::Range;
 
 /// Mixtures of old and new values that are tried for one answer.
-const MOST_MIXTURES: u32 = 4096;
+const MOST_MIXTURES: u32 = 16_384;
 /// Comparisons after which a difference is one, though invalidation requests time out meanwhile.
 const MOST_TRIES: u32 = 4;
 
@@ -36,6 +36,22 @@ const WATCHED: [(u16, &str); 5] = [
     (cqcsr::REG.offset, "cqcsr, fqcsr"),
     (ipsr::REG.offset & !7, "pqcsr, ipsr"),
 ];
+
+/// Which process context a request uses.
+#[derive(Clone, Copy)]
+enum Process {
+    /// The one that its device context leads to.
+    Located,
+    /// One that was located by an older version of its device context, and kept.
+    Older,
+}
+
+/// The golden model after a run that changed no memory yet, and what it would change.
+struct Continuation {
+    run: Golden,
+    written: Vec<Written>,
+    notices: Vec<Notice>,
+}
 
 /// Both descriptions at once.
 pub struct Both {
@@ -228,7 +244,14 @@ impl Both {
             self.compared.push((ticket, response));
         }
         let tail = self.golden_register(&fqt::REG);
-        let mut records = self.new_records(tail)?;
+        let mut records = loop {
+            let begun = self.rtl.cycles();
+            let records = self.new_records(tail)?;
+            if !self.rtl.timed_out_since(begun) {
+                break records;
+            }
+            self.rtl.quiesce()?;
+        };
         let mut asked = std::mem::take(&mut self.asked);
         let mut left = self.fenced.take();
         if left.is_some() && !self.versions.is_empty() {
@@ -309,22 +332,39 @@ impl Both {
         }
     }
 
+    /// The answer of the golden model to a request on a mixture of old and new values; `None` if no hardware does that.
+    fn mixture(
+        &mut self,
+        process: Process,
+        choices: &mut Choices,
+        request: &Request,
+    ) -> Option<(Response, Continuation)> {
+        let (golden, memory) = self.model.parts();
+        let mut run = golden.clone();
+        let mut what_if = WhatIf::new(memory, &self.versions, choices);
+        let response = match process {
+            Process::Located => run.translate(&mut what_if, request),
+            Process::Older => run.translate_with_older_process(&mut what_if, request)?,
+        };
+        let WhatIf { written, notices, impossible, .. } = what_if;
+        (!impossible).then_some((response, Continuation { run, written, notices }))
+    }
+
     /// Whether some mixture of old and new values gives this answer.
     fn is_possible(&mut self, request: &Request, answer: &Response) -> bool {
         if self.versions.is_empty() {
             return false;
         }
-        let mut choices = Choices::default();
-        for _ in 0..MOST_MIXTURES {
-            let (golden, memory) = self.model.parts();
-            let mut golden = golden.clone();
-            let mut what_if = WhatIf::new(memory, &self.versions, &mut choices);
-            let response = golden.translate(&mut what_if, request);
-            if !what_if.impossible && difference::same(answer, &response) {
-                return true;
-            }
-            if !choices.advance() {
-                break;
+        for process in [Process::Located, Process::Older] {
+            let mut choices = Choices::default();
+            for _ in 0..MOST_MIXTURES {
+                let mixture = self.mixture(process, &mut choices, request);
+                if mixture.is_some_and(|(response, _)| difference::same(answer, &response)) {
+                    return true;
+                }
+                if !choices.advance() {
+                    break;
+                }
             }
         }
         false
@@ -332,49 +372,54 @@ impl Both {
 
     /// Finds a mixture of old and new values that gives this answer, and has the golden model go on from there; false if none does.
     fn any_version(&mut self, request: &Request, answer: &Response, records: &mut Vec<[u64; 4]>) -> bool {
+        for process in [Process::Located, Process::Older] {
+            if let Some(found) = self.version(process, request, answer, records) {
+                self.go_on_from(found);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn version(
+        &mut self,
+        process: Process,
+        request: &Request,
+        answer: &Response,
+        records: &mut Vec<[u64; 4]>,
+    ) -> Option<Continuation> {
         let mut choices = Choices::default();
         let (mut silent, mut unseen) = (None, None);
         let mut left = MOST_MIXTURES;
         while left > 0 {
             left -= 1;
-            let (golden, memory) = self.model.parts();
-            let mut run = golden.clone();
-            let mut what_if = WhatIf::new(memory, &self.versions, &mut choices);
-            let response = run.translate(&mut what_if, request);
-            let WhatIf { written, notices, impossible, .. } = what_if;
-            let plausible = !impossible && difference::same(answer, &response);
-            if plausible && !written.iter().all(|w| self.rtl_wrote(w)) {
-                // Versions may differ in what is updated.
-                if unseen.is_none() {
-                    left = left.min(MORE_MIXTURES);
-                    unseen = Some((run, written, notices));
-                }
-            } else if plausible {
-                // Versions may differ in whether the same fault is reported. Every record of the hardware must have its request,
-                // so one that explains a record goes before one that needs none.
-                match record_of(&written).map(|record| records.iter().position(|r| *r == record)) {
-                    Some(Some(index)) => {
-                        records.swap_remove(index);
-                        self.go_on_from(run, &written, notices);
-                        return true;
+            let mixture = self.mixture(process, &mut choices, request);
+            if let Some((_, next)) = mixture.filter(|(response, _)| difference::same(answer, response)) {
+                if !next.written.iter().all(|w| self.rtl_wrote(w)) {
+                    // Versions may differ in what is updated.
+                    if unseen.is_none() {
+                        left = left.min(MORE_MIXTURES);
+                        unseen = Some(next);
                     }
-                    None if answer.success().is_some() || records.is_empty() => {
-                        self.go_on_from(run, &written, notices);
-                        return true;
+                } else {
+                    // Versions may differ in whether the same fault is reported. Every record of the hardware must have its request,
+                    // so one that explains a record goes before one that needs none.
+                    match record_of(&next.written).map(|record| records.iter().position(|r| *r == record)) {
+                        Some(Some(index)) => {
+                            records.swap_remove(index);
+                            return Some(next);
+                        }
+                        None if answer.success().is_some() || records.is_empty() => return Some(next),
+                        None => silent = silent.or(Some(next)),
+                        Some(None) => {}
                     }
-                    None => silent = silent.or(Some((run, written, notices))),
-                    Some(None) => {}
                 }
             }
             if !choices.advance() {
                 break;
             }
         }
-        if let Some((run, written, notices)) = silent.or(unseen) {
-            self.go_on_from(run, &written, notices);
-            return true;
-        }
-        false
+        silent.or(unseen)
     }
 
     /// Whether the hardware's memory shows what an exchange of the golden model changed; true of other writes.
@@ -384,7 +429,7 @@ impl Both {
     }
 
     /// The golden model continues from a run on old values.
-    fn go_on_from(&mut self, run: Golden, written: &[Written], notices: Vec<Notice>) {
+    fn go_on_from(&mut self, Continuation { run, written, notices }: Continuation) {
         self.notices.extend(notices);
         let (golden, memory) = self.model.parts();
         *golden = run;
@@ -392,8 +437,8 @@ impl Both {
             memory.store(w.address, w.value);
             memory.written.push(w.address);
             if w.exchange {
-                self.exchanges.push(*w);
-                self.versions.remember_exchange(w);
+                self.exchanges.push(w);
+                self.versions.remember_exchange(&w);
             }
         }
     }
@@ -482,20 +527,18 @@ impl Both {
             if fits && (result.is_ok() || answered.is_some() || recorded.is_some()) {
                 self.expected.extend(response);
                 recorded.flatten().map(|i| records.swap_remove(i));
-                self.go_on_from(run, &written, notices);
+                self.go_on_from(Continuation { run, written, notices });
                 return Ok(true);
             }
             if fits && silent.is_none() {
-                silent = Some((run, written, notices));
+                silent = Some(Continuation { run, written, notices });
             }
             if !choices.advance() {
                 break;
             }
         }
         let found = silent.is_some();
-        if let Some((run, written, notices)) = silent {
-            self.go_on_from(run, &written, notices);
-        }
+        silent.into_iter().for_each(|next| self.go_on_from(next));
         Ok(found)
     }
 

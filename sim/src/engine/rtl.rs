@@ -50,6 +50,8 @@ pub struct Rtl {
     responses: Vec<(Ticket, Response)>,
     drain: bool,
     unsettled: u8,
+    /// When an invalidation request last timed out.
+    timed_out: Option<u64>,
     now: u64,
     events: [u64; 4],
     drains: [u64; 2],
@@ -100,6 +102,7 @@ impl Rtl {
             responses: Vec::new(),
             drain: true,
             unsettled: 0,
+            timed_out: None,
             now: 0,
             events: [0; 4],
             drains: [0; 2],
@@ -181,6 +184,11 @@ impl Rtl {
         self.unsettled & unsettled::COMMANDS != 0
     }
 
+    /// Whether an invalidation request has timed out in this cycle or later: commands go on at times that nobody chose.
+    pub fn timed_out_since(&self, cycle: u64) -> bool {
+        self.timed_out.is_some_and(|last| last >= cycle)
+    }
+
     /// Whether the command queue waits for answers of devices to invalidation requests.
     pub fn waits_for_devices(&self) -> bool {
         self.model.output.message.ev_ats_wait & 1 != 0
@@ -230,6 +238,9 @@ impl Rtl {
             port.request(out, input, pace, random);
         }
         if design.ats {
+            if out.message.ev_ats_timeout != 0 {
+                self.timed_out = Some(self.now);
+            }
             match messages.cycle(&out.message, &mut input.message, pace, random) {
                 Ok(false) => {}
                 Ok(true) => self.unsettled |= unsettled::COMMANDS,
@@ -514,10 +525,16 @@ impl Engine for Rtl {
     }
 
     fn quiesce(&mut self) -> Result<(), EngineError> {
-        self.finish()?;
-        self.finish_messages()?;
-        self.settle_registers()?;
-        self.settle()
+        loop {
+            self.finish()?;
+            self.finish_messages()?;
+            self.settle_registers()?;
+            let begun = self.now;
+            self.settle()?;
+            if !self.timed_out_since(begun) {
+                return Ok(());
+            }
+        }
     }
 
     fn translate(&mut self, port: usize, request: &Request) -> Result<Response, EngineError> {

@@ -78,12 +78,19 @@ impl Versions {
     }
 }
 
-/// A sequence of choices, each among a number of possibilities. 0, the present, is tried first.
+/// A sequence of choices, each among a number of possibilities; 0 is the present. Sequences with few old values come first: caches
+/// forget one entry at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Choices {
     /// (chosen, possibilities)
     made: Vec<(usize, usize)>,
     next: usize,
+    /// Old values in this sequence.
+    old: usize,
+    /// Most old values in a sequence.
+    most: usize,
+    /// There are sequences with more.
+    more: bool,
 }
 
 impl Choices {
@@ -95,16 +102,22 @@ impl Choices {
         self.made[self.next - 1].0
     }
 
-    /// Goes to the next sequence; false after the last.
+    /// Goes to the next sequence; false after the last. A sequence comes again with those that have one old value more.
     pub fn advance(&mut self) -> bool {
         self.next = 0;
         while let Some((chosen, possibilities)) = self.made.pop() {
+            self.old -= usize::from(chosen > 0);
             if chosen + 1 < possibilities {
-                self.made.push((chosen + 1, possibilities));
-                return true;
+                if self.old < self.most {
+                    self.old += 1;
+                    self.made.push((chosen + 1, possibilities));
+                    return true;
+                }
+                self.more = true;
             }
         }
-        false
+        self.most += 1;
+        std::mem::take(&mut self.more)
     }
 }
 
@@ -199,12 +212,13 @@ fn part(content: Content, address: u64, bytes: u32) -> Result<u64, MemoryFault> 
 
 impl golden::Memory for WhatIf<'_> {
     fn read(&mut self, address: u64, bytes: u32) -> Result<u64, MemoryFault> {
-        let versions: &[Content] = self.versions.old.get(&(address & !7)).map_or(&[], |list| list);
-        let content = match if versions.is_empty() { 0 } else { self.choices.pick(versions.len() + 1) } {
-            0 => self.present(address),
-            older => versions[versions.len() - older],
+        let present = self.present(address);
+        let Some(versions) = self.versions.old.get(&(address & !7)) else {
+            return part(present, address, bytes);
         };
-        part(content, address, bytes)
+        let older = versions.iter().rev().filter(|version| **version != present);
+        let chosen = self.choices.pick(older.clone().count() + 1);
+        part(*std::iter::once(&present).chain(older).nth(chosen).unwrap_or(&present), address, bytes)
     }
 
     fn write(&mut self, address: u64, bytes: u32, value: u64) -> Result<(), MemoryFault> {
@@ -274,7 +288,7 @@ mod tests {
     use crate::golden::Memory as _;
 
     #[test]
-    fn every_mixture_of_old_and_new_is_tried_newest_first() {
+    fn every_mixture_of_old_and_new_is_tried_the_newest_first() {
         let mut memory = Memory::new(Extent::Everywhere { width: 40 });
         let mut versions = Versions::default();
         for address in [0x1000, 0x2000] {
@@ -282,6 +296,8 @@ mod tests {
             memory.store(address, 1);
         }
         versions.remember(0x2000, Content { value: 1, failure: None });
+        // What is as it was is no choice.
+        versions.remember(0x2000, Content { value: 2, failure: None });
         memory.store(0x2000, 2);
         let mut choices = Choices::default();
         let mut seen = vec![];
@@ -292,8 +308,12 @@ mod tests {
                 break;
             }
         }
-        let all = [(1, 2), (1, 1), (1, 0), (0, 2), (0, 1), (0, 0)];
-        assert_eq!(seen, all.map(|(a, b)| (Ok(a), Ok(b))));
+        let one = [(1, 2), (1, 1), (1, 0), (0, 2)];
+        let two = [(1, 2), (1, 1), (1, 0), (0, 2), (0, 1), (0, 0)];
+        assert_eq!(
+            seen,
+            [&[(1, 2)], &one[..], &two].concat().iter().map(|&(a, b)| (Ok(a), Ok(b))).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -50,6 +50,7 @@ use command_queue::Commands;
 use device_context::Legal;
 use interrupts::Interrupts;
 use ioatc::Ioatc;
+use pasidon_spec::pdt::ProcessContext;
 use pasidon_spec::registers::fctl;
 use registers::Registers;
 
@@ -105,6 +106,8 @@ pub struct Golden {
     commands: Commands,
     interrupts: Interrupts,
     cache: Ioatc,
+    /// What the request that is being answered takes for its process context.
+    older_process: Option<ProcessContext>,
     messages: Vec<Message>,
     /// Bit `i`: a counter waits for event `i`.
     counted_events: u64,
@@ -123,6 +126,7 @@ impl Golden {
             commands: Commands::default(),
             interrupts: Interrupts::default(),
             cache: Ioatc::new(&parameters),
+            older_process: None,
             messages: Vec::new(),
             counted_events: 0,
             pte_reserved: first_stage::reserved_bits(&parameters),

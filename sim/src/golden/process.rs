@@ -40,6 +40,30 @@ impl Golden {
         self.answer(memory, request, false)
     }
 
+    /// Answers a request with a process context that was located earlier, by what its device context was then; `None` if there was
+    /// none. (Section "Caching in-memory data structures": the entries of each structure are cached on their own.)
+    pub fn translate_with_older_process(
+        &mut self,
+        memory: &mut impl Memory,
+        request: &Request,
+    ) -> Option<Response> {
+        let mut device = DeviceContext::default();
+        let mut context = Context::default();
+        self.device_context(memory, request.device_id, request.process_id, &mut device).ok()?;
+        let process_id = request.process_id.unwrap_or(0);
+        let levels = pdtp_mode::levels(dc::fsc::MODE.get(device.fsc))?;
+        if !dc::tc::PDTV.is_set(device.tc) || process_id >> process_id_bits(levels) != 0 {
+            return None;
+        }
+        self.second_stage_of(&mut context, &device, request);
+        let access = Access::of(request);
+        let found = self.process_context(memory, &device, &context, &access, process_id).ok()?;
+        self.older_process = Some(found);
+        let response = self.translate(memory, request);
+        self.older_process = None;
+        Some(response)
+    }
+
     /// The event of the request itself. (Section "Performance-monitoring event selectors".)
     #[inline]
     pub(super) fn count_request(&mut self, request: &Request) {

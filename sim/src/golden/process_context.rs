@@ -31,7 +31,7 @@ impl Golden {
         process_id: u32,
     ) -> Result<ProcessContext, Stop> {
         let device_id = context.ids.device_id;
-        if let Some(found) = self.cache.process(device_id, process_id) {
+        if let Some(found) = self.older_process.or_else(|| self.cache.process(device_id, process_id)) {
             return Ok(found);
         }
         self.count(event::PROCESS_DIRECTORY_WALKS, || context.ids);

@@ -104,6 +104,7 @@ impl<'a> Executor<'a> {
             }
             Op::Reset { before, commands, cycles } => self.reset(before, commands, *cycles),
             Op::Debug { iova, control } => self.debug(*iova, *control),
+            Op::Count { commands, selectors, ask } => self.count(commands, selectors, *ask),
             Op::Inject { address, bytes, trouble } => {
                 self.both.inject(*address..address.saturating_add(*bytes), trouble.failure());
                 Ok(())
@@ -328,6 +329,25 @@ impl<'a> Executor<'a> {
             if !tr_response::FAULT.is_set(rtl) {
                 self.both.compare_register(tr_response::REG.offset, 8, "tr_response")?;
             }
+        }
+        Ok(())
+    }
+
+    /// A request that finds nothing in any cache, and the events that it causes.
+    fn count(&mut self, commands: &[[Word; 2]], selectors: &[Word], ask: Ask) -> Result<(), EngineError> {
+        if !self.pay()? || !self.invalidate(commands)? {
+            return Ok(());
+        }
+        self.both.forget_all();
+        for (index, selector) in (0..).zip(selectors) {
+            self.both.write_register(iohpmctr::REG.offset_of(index), iohpmctr::REG.bytes, 0)?;
+            self.both.write_register(iohpmevt::REG.offset_of(index), iohpmevt::REG.bytes, selector.0)?;
+        }
+        self.requests(&[ask])?;
+        for index in 0..selectors.len() as u8 {
+            let offset = iohpmctr::REG.offset_of(index);
+            let count = self.both.compare_register(offset, iohpmctr::REG.bytes, iohpmctr::REG.name)?;
+            self.coverage.count(format!("counted/{}", if count == 0 { "nothing" } else { "something" }));
         }
         Ok(())
     }

@@ -130,6 +130,12 @@ impl<'a> Minimiser<'a> {
                 let commands = self.reduce(&commands, |c| place(Op::Commands { commands: c.to_vec() }));
                 Op::Commands { commands }
             }
+            Op::Count { commands, selectors, ask } => {
+                let selectors = self.reduce(&selectors, |selectors| {
+                    place(Op::Count { commands: commands.clone(), selectors: selectors.to_vec(), ask })
+                });
+                Op::Count { commands, selectors, ask }
+            }
             Op::Race { before, cycles, hold, stores, commands, after } => {
                 let race = |before: &[_], stores: &[_], after: &[_]| Op::Race {
                     before: before.to_vec(),

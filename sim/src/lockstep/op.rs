@@ -293,6 +293,16 @@ pub enum Op {
         #[serde(with = "hex")]
         control: u64,
     },
+    /// Invalidates everything; then one request alone, and what the event counters say of it: of a request that finds nothing in
+    /// any cache, the misses and walks are known too.
+    Count {
+        /// The commands before the fence: nothing is in any cache after them.
+        commands: Vec<[Word; 2]>,
+        /// `iohpmevt` of the first counters.
+        selectors: Vec<Word>,
+        /// The request.
+        ask: Ask,
+    },
     /// Accesses to memory fail from now on.
     Inject {
         /// First byte.
@@ -356,6 +366,7 @@ impl Op {
             Op::PageRequests { list, beside } => (list.len() + beside.len()) as u64,
             Op::Commands { commands } => commands.len() as u64,
             Op::Invalidate { commands, .. } => commands.len() as u64 + 1,
+            Op::Count { commands, selectors, .. } => (commands.len() + 2 * selectors.len()) as u64 + 2,
             Op::Race { before, stores, commands, after, .. } => {
                 (before.len() + stores.len() + commands.len() + after.len()) as u64 + 1
             }
@@ -377,6 +388,7 @@ impl Op {
             Op::Race { .. } => "races",
             Op::Reset { .. } => "resets",
             Op::Debug { .. } => "debug requests",
+            Op::Count { .. } => "counted requests",
             Op::Inject { .. } | Op::Heal => "failures",
             Op::PageRequests { .. } => "page requests",
             Op::Completion { .. } | Op::CompleteAll | Op::TimeOut => "completions",

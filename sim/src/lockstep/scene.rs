@@ -37,6 +37,8 @@ pub(super) struct Route {
     /// Index into [`Scene::names`].
     pub(super) tag: u16,
     pub(super) guest: Option<usize>,
+    /// Of its first stage.
+    pub(super) pscid: u32,
     pub(super) ats: Ats,
 }
 
@@ -525,7 +527,8 @@ impl Builder<'_> {
             Some(number) if !self.spaces[number].iovas.is_empty() => self.spaces[number].iovas.clone(),
             _ => (0..6).map(|_| self.target(guest)).collect(),
         };
-        self.routes.push(Route { did, pid, iovas, tag: tag as u16, guest, ats: ats.clone() });
+        let pscid = space.map_or(0, |s| self.spaces[s].pscid);
+        self.routes.push(Route { did, pid, iovas, tag: tag as u16, guest, pscid, ats: ats.clone() });
     }
 
     #[expect(clippy::too_many_arguments, reason = "what the device's context says")]

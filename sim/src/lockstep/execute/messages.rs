@@ -42,7 +42,10 @@ impl Executor<'_> {
         if self.room().is_some_and(|room| room <= needs) {
             self.empty_fault_queue()?;
         }
-        let beside = if self.room().is_some_and(|room| room <= needs) { &[][..] } else { beside };
+        // Where they still find none, a page request ends with a record of its own, or with one of the interrupt's message that cannot
+        // be written, before the next one comes.
+        let tight = self.room().is_some_and(|room| room <= needs);
+        let beside = if tight { &[][..] } else { beside };
         let state = self.golden(&pqcsr::REG);
         let tail = self.golden(&pqt::REG);
         for ask in beside {
@@ -50,6 +53,9 @@ impl Executor<'_> {
         }
         for request in list {
             self.both.page_request(&request.request())?;
+            if tight {
+                self.settle()?;
+            }
         }
         self.finish(beside, &[])?;
         let after = self.golden(&pqcsr::REG);

@@ -243,6 +243,9 @@ impl Generator<'_> {
             }
             38..40 => self.probe(),
             40 => self.precise(),
+            41 if cap::HPM.is_set(self.caps) && self.design.hpm_counters > 0 && self.chance(50) => {
+                self.counted()
+            }
             41 | 42 => self.reset(),
             43 | 44 => self.held(),
             45 => self.flood(),

@@ -38,7 +38,7 @@ impl golden::Memory for Seen<'_> {
 
 impl Generator<'_> {
     /// A request that works, if there is one.
-    fn good(&mut self) -> Ask {
+    pub(super) fn good(&mut self) -> Ask {
         let mut ask = self.ask();
         for _ in 0..12 {
             if !self.faults(&ask) {

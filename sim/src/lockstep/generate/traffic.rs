@@ -1,9 +1,10 @@
 //! Random accesses to registers: interrupts and their messages, the performance monitor, read-only and reserved places, modes, and
 //! queues that move.
 
-use super::super::op::Op;
+use super::super::op::{Op, Word};
+use super::super::scene::everything;
 use super::super::tables::{RESERVED_PAGES, pick};
-use super::Generator;
+use super::{Generator, words};
 use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::registers::{
     self, capabilities as cap, cqb, cqcsr, cqh, cqt, ddtp, event, fqb, fqcsr, fqh, fqt, icvec, iohpmctr,
@@ -21,6 +22,14 @@ impl Generator<'_> {
         let device =
             if self.scene.devices.is_empty() { 0 } else { pick(&mut self.random, &self.scene.devices) };
         let process = self.ask().pid.unwrap_or(0);
+        let selector = self.selector(kind, process, device);
+        let count = if exact && self.chance(60) { u64::MAX - self.below(400) } else { 0 };
+        self.push(Op::Write { offset: iohpmctr::REG.offset_of(number), bytes: 8, value: count });
+        self.push(Op::Write { offset: iohpmevt::REG.offset_of(number), bytes: 8, value: selector });
+    }
+
+    /// `iohpmevt` for an event, with some filter by these ids.
+    fn selector(&mut self, kind: u64, process: u32, device: u32) -> u64 {
         let mut selector = iohpmevt::EVENT_ID.of(kind)
             | iohpmevt::DMASK.of(self.random.below(2))
             | iohpmevt::PID_PSCID.of(process.into())
@@ -32,9 +41,40 @@ impl Generator<'_> {
         if self.chance(20) {
             selector |= iohpmevt::IDT.of(1);
         }
-        let count = if exact && self.chance(60) { u64::MAX - self.below(400) } else { 0 };
-        self.push(Op::Write { offset: iohpmctr::REG.offset_of(number), bytes: 8, value: count });
-        self.push(Op::Write { offset: iohpmevt::REG.offset_of(number), bytes: 8, value: selector });
+        selector
+    }
+
+    /// Requests each of which finds nothing in any cache, and how many misses and walks that are; mostly under filters for the
+    /// request's own ids, sometimes with one bit off.
+    pub(super) fn counted(&mut self) {
+        for _ in 0..2 + self.below(4) {
+            let ask = self.good();
+            let route = self.scene.routes.iter().find(|r| r.did == ask.did && r.pid == ask.pid);
+            let guest = route.and_then(|r| r.guest).map(|g| self.scene.tables.guests[g].gscid);
+            let pscid = route.map_or(0, |r| r.pscid);
+            let selectors = (0..self.design.hpm_counters.min(6))
+                .map(|_| {
+                    let by_space = self.chance(50);
+                    let (mut process, mut device) = if by_space {
+                        (pscid, guest.unwrap_or(0).into())
+                    } else {
+                        (ask.pid.unwrap_or(0), ask.did)
+                    };
+                    if self.chance(25) {
+                        process ^= 1 << self.below(20);
+                    }
+                    if self.chance(25) {
+                        device ^= 1 << self.below(if by_space { 16 } else { 24 });
+                    }
+                    let kind = 1 + self.below(8);
+                    Word(iohpmevt::IDT.set(self.selector(kind, process, device), by_space.into()))
+                })
+                .collect();
+            let commands = everything(&self.scene.tables.guests);
+            let commands = commands.iter().map(|c| words(c.encode())).collect();
+            self.unfenced = false;
+            self.push(Op::Count { commands, selectors, ask });
+        }
     }
 
     /// A vector for each cause: no two the same, since whether two causes of one vector that arise together send one message or two is
