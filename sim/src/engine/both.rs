@@ -630,8 +630,17 @@ impl Both {
     /// # Errors
     /// [`EngineError::Different`]; others if the hardware fails.
     pub fn compare_register(&mut self, offset: u16, bytes: u8, name: &str) -> Result<u64, EngineError> {
-        let (rtl, golden) =
-            (self.rtl.read_register(offset, bytes)?, self.model.read_register(offset, bytes)?);
+        let mut tries = MOST_TRIES;
+        let (rtl, golden) = loop {
+            let (rtl, golden) =
+                (self.rtl.read_register(offset, bytes)?, self.model.read_register(offset, bytes)?);
+            tries -= 1;
+            if rtl == golden || tries == 0 || self.rtl.messages_are_quiet() {
+                break (rtl, golden);
+            }
+            // What timed out meanwhile has made commands of the hardware go on.
+            self.settle()?;
+        };
         let mut fields = Fields::new();
         fields.compare(name, rtl, golden, hex);
         self.differ(fields, Kind::Register, || format!("offset {offset:#x}, {bytes} bytes"))?;

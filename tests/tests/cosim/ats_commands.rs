@@ -2,11 +2,12 @@
 
 use pasidon_sim::engine::{Engine, Pace};
 use pasidon_sim::golden::{InvalidationCompletion, Message};
+use pasidon_sim::machine::Failure;
 use pasidon_spec::command::{Command, Store, ats, func3, opcode};
 use pasidon_spec::ddt::{DeviceContext, dc};
 use pasidon_spec::fault::{Cause, ttyp};
 use pasidon_spec::message::{InvalidationRequest, PageRequestGroupResponse, code};
-use pasidon_spec::registers::{cqcsr, cqh, cqt, ipsr};
+use pasidon_spec::registers::{cqcsr, cqh, cqt, fctl, ipsr, msi_addr, msi_vec_ctl};
 use pasidon_tests::devices::{DID, Devices, completion, willing};
 
 const DESIGNS: [&str; 2] = ["endpoint", "endpoints"];
@@ -211,6 +212,38 @@ fn a_timeout_is_reported_by_one_fence_and_late_completions_are_ignored() {
         d.write(&cqcsr::REG, cqcsr::CQEN.of(1) | cqcsr::CMD_TO.of(1));
         assert_eq!((d.commands_left(), fenced(&mut d, 2)), (0, true), "{name}: both fences are past");
         assert_eq!(d.read(&cqcsr::REG) & cqcsr::CMD_TO.mask(), 0, "{name}");
+    }
+}
+
+/// The interrupt of the time-out is a message that cannot be written, and so a fault record, too. Whenever it comes while the engines
+/// are compared, both have come to the same point.
+#[test]
+fn a_timeout_while_everything_rests_is_followed_to_its_end() {
+    let mut d = Devices::new("endpoints", &willing());
+    let begin = |d: &mut Devices| {
+        d.reset(&willing());
+        d.write(&fctl::REG, 0);
+        d.write(&msi_addr::REG, 0xa_0000);
+        d.write(&msi_vec_ctl::REG, 0);
+        d.both.inject(0xa_0000..0xa_0008, Failure::Write);
+        d.command(&[invalidation(1), fence(1)]);
+        d.both.rtl().cycles()
+    };
+    let begun = begin(&mut d);
+    let mut passed = 0;
+    while !d.both.rtl().timed_out_since(begun) {
+        d.both.step(1).expect("time passes");
+        passed += 1;
+    }
+    for early in 0..60 {
+        d.both.heal();
+        begin(&mut d);
+        d.both.step(passed - early).expect("time passes");
+        d.settle();
+        d.time_out();
+        assert!(cqcsr::CMD_TO.is_set(d.read(&cqcsr::REG)), "{early}");
+        // Of the interrupt of the command queue, and of that of the fault queue which the first record raises.
+        assert_eq!(d.faults().len(), 2, "{early}");
     }
 }
 
