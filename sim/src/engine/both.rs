@@ -263,6 +263,16 @@ impl Both {
             }
             asked.sort_by_key(|(_, _, after)| *after);
         }
+        if left.as_ref().is_some_and(Versions::is_empty) {
+            // What is asked after the fence has one record only, which must not be taken for that of a request before it.
+            for (_, request, _) in asked.iter().filter(|(_, _, after)| *after) {
+                if let Some(index) =
+                    self.record_now(request).and_then(|own| records.iter().position(|r| *r == own))
+                {
+                    records.swap_remove(index);
+                }
+            }
+        }
         let mut before_fence = None;
         let mut later = Vec::new();
         for (ticket, request, after) in &asked {
@@ -348,6 +358,14 @@ impl Both {
         };
         let WhatIf { written, notices, impossible, .. } = what_if;
         (!impossible).then_some((response, Continuation { run, written, notices }))
+    }
+
+    /// The record of a request by what memory holds now.
+    fn record_now(&mut self, request: &Request) -> Option<[u64; 4]> {
+        let present = std::mem::take(&mut self.versions);
+        let mixture = self.mixture(Process::Located, &mut Choices::default(), request);
+        self.versions = present;
+        record_of(&mixture?.1.written)
     }
 
     /// Whether some mixture of old and new values gives this answer.

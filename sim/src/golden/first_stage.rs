@@ -72,10 +72,10 @@ impl Golden {
         iova: u64,
     ) -> Result<Stage, Stop> {
         let Some(geometry) = context.first else { return Ok(Stage::bare(iova)) };
-        self.count(event::FIRST_STAGE_WALKS, || context.ids);
         if !geometry.is_canonical(iova) {
             return Err(access.page_fault());
         }
+        self.count(event::FIRST_STAGE_WALKS, || context.ids);
         loop {
             let attempt = if geometry.pte_bytes == 8 {
                 self.first_stage_attempt::<8>(memory, context, access, geometry, iova)

@@ -200,7 +200,7 @@ impl Builder<'_> {
                     Command::IotinvalGvma { guest: Some((gscid, range)) },
                     Command::IodirInvalDdt { did: None },
                 ];
-                if let Some(&meaning) = self.tables.meanings.iter().find(|m| m.address == slot) {
+                if let Some(&meaning) = self.tables.meanings.iter().find(|m| Some(m.address) == slot) {
                     self.leaves.push(Leaf { meaning, commands, iova: gpa });
                 }
             }

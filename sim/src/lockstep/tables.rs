@@ -95,8 +95,8 @@ pub(super) struct Guest {
     next: u64,
     /// Where its table pages are.
     frames: HashMap<u64, u64>,
-    /// Leaves: guest physical address, bytes, address of the entry.
-    pub(super) maps: Vec<(u64, u64, u64)>,
+    /// Leaves: guest physical address, bytes, address of the entry if it is one alone.
+    pub(super) maps: Vec<(u64, u64, Option<u64>)>,
     /// Guest pages that are interrupt files.
     pub(super) msi_pages: Vec<u64>,
 }
@@ -295,8 +295,22 @@ impl Tables {
         if chance(random, 3) {
             flags &= !U;
         }
-        if let Some(slot) = self.map(Some(number), Stage::Second, gpa, level, target, flags) {
-            self.guests[number].maps.push((gpa, size, slot));
+        if level == 0 && geometry.pte_bytes == 8 && chance(random, 20) {
+            self.second_stage_group(number, gpa, target, flags);
+        } else if let Some(slot) = self.map(Some(number), Stage::Second, gpa, level, target, flags) {
+            self.guests[number].maps.push((gpa, size, Some(slot)));
+        }
+    }
+
+    /// Sixteen equal entries for 64 KiB.
+    fn second_stage_group(&mut self, number: usize, gpa: u64, target: u64, flags: u64) {
+        let (guest, group) = (Some(number), gpa & !0xffff);
+        let mut pages = (0..16).map(|page| group + page * PAGE_BYTES);
+        if pages.clone().all(|page| self.is_free(guest, Stage::Second, page)) {
+            // A and D that differ between the entries of a group are not specified.
+            let (target, flags) = (target & !0xffff | 0x8000, flags | N | A | D);
+            pages.all(|page| self.map(guest, Stage::Second, page, 0, target, flags).is_some());
+            self.guests[number].maps.push((group, 0x1_0000, None));
         }
     }
 

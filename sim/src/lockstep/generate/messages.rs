@@ -1,12 +1,13 @@
 //! Messages between devices and IOMMU: page requests, ATS commands, completions.
 
 use super::super::execute::LONGEST_TIMEOUT;
-use super::super::op::{Op, PageAsk};
+use super::super::op::{Op, PageAsk, Trouble};
 use super::super::scene::{Ats, id};
 use super::super::tables::pick;
 use super::{Generator, words};
 use crate::golden::InvalidationCompletion;
 use pasidon_spec::command::{Command, Store as FenceStore};
+use pasidon_spec::page_request;
 use pasidon_spec::registers::{pqb, pqcsr};
 
 impl Generator<'_> {
@@ -14,6 +15,7 @@ impl Generator<'_> {
     pub(super) fn page_request_queue(&mut self) {
         // Up to 4 pages.
         let place = self.queue_place(24);
+        self.page_request_base = place;
         let most = u64::from(self.design.page_request_log2_max.min(10));
         let size = if self.chance(60) { self.below(most.min(4)) } else { self.below(most) };
         let base = pqb::LOG2SZ_1.of(size) | pqb::PPN.of(place >> 12);
@@ -28,8 +30,9 @@ impl Generator<'_> {
         }
         // They are few beside the requests of other phases.
         for _ in 0..1 + self.below(16) {
-            match self.below(20) {
+            match self.below(21) {
                 0..9 => self.page_requests(),
+                20 => self.lost_page_requests(),
                 9..17 => self.device_commands(),
                 17 | 18 => self.page_request_queue(),
                 _ => self.push(Op::EmptyPageRequestQueue),
@@ -50,6 +53,15 @@ impl Generator<'_> {
         if self.chance(40) {
             self.push(Op::EmptyPageRequestQueue);
         }
+    }
+
+    /// Some that cannot be stored.
+    fn lost_page_requests(&mut self) {
+        let address = self.page_request_base + self.below(16) * page_request::RECORD_BYTES;
+        self.push(Op::Inject { address, bytes: 8, trouble: Trouble::Write });
+        self.page_requests();
+        self.push(Op::Heal);
+        self.push(Op::EmptyPageRequestQueue);
     }
 
     fn page_ask(&mut self) -> PageAsk {

@@ -51,6 +51,9 @@ struct Generator<'a> {
     failing: bool,
     fault_base: u64,
     command_base: u64,
+    page_request_base: u64,
+    /// Vectors of the interrupts.
+    vectors: [u8; 4],
     /// Most often used: routes and addresses, for locality.
     working_set: Vec<Ask>,
     /// Tells what becomes of a request, so that not too many fault.
@@ -78,6 +81,8 @@ pub fn round(design: &Design, seed: u64, latency: u32, weight: u64, even: bool) 
         failing: false,
         fault_base: 0,
         command_base: 0,
+        page_request_base: 0,
+        vectors: [0; 4],
         working_set: Vec::new(),
         golden: Golden::new(parameters(design)),
         memory: Memory::new(extent(design)),
@@ -234,13 +239,14 @@ impl Generator<'_> {
 
     fn phase(&mut self) {
         match self.below(100) {
-            0..38 => {
+            0..33 => {
                 let count = (80 + self.below(720)) * self.scale / 256 + 4;
                 if self.chance(40) || self.working_set.is_empty() {
                     self.choose_working_set();
                 }
                 self.requests(count);
             }
+            33..38 => self.neighbours(),
             38..40 => self.probe(),
             40 => self.precise(),
             41 if cap::HPM.is_set(self.caps) && self.design.hpm_counters > 0 && self.chance(50) => {
@@ -555,8 +561,15 @@ impl Generator<'_> {
         if self.scene.tables.meanings.is_empty() {
             return;
         }
+        // Something that this request reads fails, too.
+        let ask = self.good();
+        let path = self.path(&ask);
         for _ in 0..1 + self.below(3) {
-            let (address, trouble) = match self.below(10) {
+            let (address, trouble) = match self.below(14) {
+                10.. if !path.is_empty() => {
+                    let trouble = pick(&mut self.random, &[Trouble::Read, Trouble::Corrupt]);
+                    (pick(&mut self.random, &path), trouble)
+                }
                 0..6 => {
                     let meaning = self.scene.tables.meanings
                         [self.random.below(self.scene.tables.meanings.len() as u64) as usize];
@@ -581,6 +594,8 @@ impl Generator<'_> {
             self.push(Op::Inject { address: address & !7, bytes: 8, trouble });
         }
         self.failing = true;
+        let serial = self.chance(50);
+        self.push(Op::Requests { list: vec![ask; 2], serial });
         let count = 10 + self.below(60);
         if self.chance(50) {
             self.requests(count);

@@ -50,7 +50,7 @@ impl Generator<'_> {
     }
 
     /// Addresses of what a request reads.
-    fn path(&mut self, ask: &Ask) -> Vec<u64> {
+    pub(super) fn path(&mut self, ask: &Ask) -> Vec<u64> {
         let (none, mut choices) = (Versions::default(), Choices::default());
         let memory = WhatIf::new(&mut self.memory, &none, &mut choices);
         let mut seen = Seen { memory, addresses: Vec::new() };
@@ -96,6 +96,30 @@ impl Generator<'_> {
         }
         self.invalidate_all();
         self.push(Op::Requests { list, serial: true });
+    }
+
+    /// A request that works, and those that differ from it in one bit of what it is remembered by: address, ids, privilege, access.
+    pub(super) fn neighbours(&mut self) {
+        let ask = self.good();
+        let mut list: Vec<Ask> = (12..64).map(|bit| Ask { iova: ask.iova ^ 1 << bit, ..ask }).collect();
+        list.extend((0..self.design.device_id_width).map(|bit| Ask { did: ask.did ^ 1 << bit, ..ask }));
+        list.extend(ask.pid.map(|_| Ask { pid: None, ..ask }));
+        if let Some(pid) = ask.pid {
+            let bits = 0..self.design.process_id_width;
+            list.extend(bits.map(|bit| Ask { pid: Some(pid ^ 1 << bit), ..ask }));
+            for access in [Access::Read, Access::Write, Access::Exec] {
+                list.extend([false, true].map(|privileged| Ask { access, privileged, ..ask }));
+            }
+        }
+        self.random.shuffle(&mut list);
+        list.truncate(20 + self.below(100) as usize);
+        let serial = self.chance(50);
+        // What is remembered is there when the others come, and again after some of them.
+        for at in (0..list.len()).step_by(7).rev() {
+            list.insert(at, ask);
+        }
+        self.push(Op::Requests { list: vec![ask], serial: true });
+        self.push(Op::Requests { list, serial });
     }
 
     /// Requests, invalidations of what they do not use, and the same requests again.

@@ -22,6 +22,9 @@ impl Generator<'_> {
         let device =
             if self.scene.devices.is_empty() { 0 } else { pick(&mut self.random, &self.scene.devices) };
         let process = self.ask().pid.unwrap_or(0);
+        // Ids that are nobody's, too.
+        let noise = if self.chance(25) { self.random.word() } else { 0 };
+        let (process, device) = (process ^ noise as u32 & 0xf_ffff, device ^ (noise >> 40) as u32);
         let selector = self.selector(kind, process, device);
         let count = if exact && self.chance(60) { u64::MAX - self.below(400) } else { 0 };
         self.push(Op::Write { offset: iohpmctr::REG.offset_of(number), bytes: 8, value: count });
@@ -81,6 +84,7 @@ impl Generator<'_> {
     /// open, and if the message fails, so is the number of records. Where there are too few vectors, no message fails.
     pub(super) fn vectors(&mut self) {
         let first = self.random.word() & 15;
+        self.vectors = [0, 1, 2, 3].map(|i| (first ^ i) as u8);
         let others = self.random.word() & !0xffff;
         let value = icvec::CIV.of(first)
             | icvec::FIV.of(first ^ 1)
@@ -90,7 +94,8 @@ impl Generator<'_> {
     }
 
     pub(super) fn message(&mut self) {
-        let vector = self.below(16) as u8;
+        let used = self.vectors;
+        let vector = if self.chance(75) { pick(&mut self.random, &used) } else { self.below(16) as u8 };
         let address = if self.design.vectors >= 4 && self.chance(8) {
             self.random.word()
         } else {
@@ -140,7 +145,7 @@ impl Generator<'_> {
                     let value = fqcsr::FQEN.of(1) | noise & !fqcsr::FQEN.mask() & 0xffff_ffff;
                     self.write(&fqcsr::REG, value);
                 }
-                12 if messages => self.message(),
+                12 if messages && self.chance(70) => self.message(),
                 12 if cap::QOSID.is_set(self.caps) => self.write(&iommu_qosid::REG, noise & 0xffff_ffff),
                 13 if cap::HPM.is_set(self.caps) => self.monitor(),
                 _ => self.write(&fqh::REG, noise >> 56),
