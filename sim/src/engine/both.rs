@@ -28,6 +28,9 @@ const MOST_TRIES: u32 = 4;
 /// Mixtures that are tried for one answer when there is one already whose updates do not show in memory.
 const MORE_MIXTURES: u32 = 64;
 
+/// A and D of page-table entries of 8 and 4 bytes, in either byte order.
+const A_AND_D: u64 = 0xc0 | 0xc0 << 24 | 0xc0 << 32 | 0xc0 << 56;
+
 /// Registers that every comparison looks at, as pairs of 4 bytes: heads and tails, queue control, pending interrupts.
 const WATCHED: [(u16, &str); 5] = [
     (cqh::REG.offset, "cqh, cqt"),
@@ -51,6 +54,19 @@ struct Continuation {
     run: Golden,
     written: Vec<Written>,
     notices: Vec<Notice>,
+}
+
+/// How well a mixture that gives the right answer explains what else is seen of the hardware; the last is best.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// It updates what the hardware has not: versions may differ in that.
+    Unseen,
+    /// It reports nothing, while records wait for their requests: versions may differ in that, too.
+    Silent,
+    /// It updates none of what the hardware has updated, which may have been for another request.
+    Idle,
+    /// Nothing speaks against it.
+    Full,
 }
 
 /// Both descriptions at once.
@@ -263,14 +279,13 @@ impl Both {
             }
             asked.sort_by_key(|(_, _, after)| *after);
         }
-        if left.as_ref().is_some_and(Versions::is_empty) {
-            // What is asked after the fence has one record only, which must not be taken for that of a request before it.
+        // What is asked after the fence has its own records, which must not be taken for those of requests before it.
+        let mut later_records = Vec::new();
+        if left.is_some() {
             for (_, request, _) in asked.iter().filter(|(_, _, after)| *after) {
-                if let Some(index) =
-                    self.record_now(request).and_then(|own| records.iter().position(|r| *r == own))
-                {
-                    records.swap_remove(index);
-                }
+                let own = self.record_now(request);
+                let index = own.and_then(|own| records.iter().position(|r| *r == own));
+                later_records.extend(index.map(|index| records.swap_remove(index)));
             }
         }
         let mut before_fence = None;
@@ -282,6 +297,7 @@ impl Both {
                 // hardware itself changed (A and D bits) may be read before or after by all of the batch.
                 self.exchanges.iter().for_each(|w| left.remember_exchange(w));
                 before_fence = Some(std::mem::replace(&mut self.versions, left));
+                records.append(&mut later_records);
             }
             if !self.versions.is_empty() && self.any_version(request, &answer, &mut records) {
                 continue;
@@ -406,38 +422,61 @@ impl Both {
         answer: &Response,
         records: &mut Vec<[u64; 4]>,
     ) -> Option<Continuation> {
+        let updated = self.updated_by_rtl();
         let mut choices = Choices::default();
-        let (mut silent, mut unseen) = (None, None);
+        let mut best: Option<(Fit, Option<usize>, Continuation)> = None;
         let mut left = MOST_MIXTURES;
         while left > 0 {
             left -= 1;
             let mixture = self.mixture(process, &mut choices, request);
             if let Some((_, next)) = mixture.filter(|(response, _)| difference::same(answer, response)) {
-                if !next.written.iter().all(|w| self.rtl_wrote(w)) {
-                    // Versions may differ in what is updated.
-                    if unseen.is_none() {
-                        left = left.min(MORE_MIXTURES);
-                        unseen = Some(next);
-                    }
+                let record = record_of(&next.written).map(|own| records.iter().position(|r| *r == own));
+                let fit = if !next.written.iter().all(|w| self.rtl_wrote(w)) {
+                    Some(Fit::Unseen)
+                } else if record == Some(None) {
+                    None
+                } else if record.is_none() && answer.success().is_none() && !records.is_empty() {
+                    Some(Fit::Silent)
+                } else if updated.is_empty() || next.written.iter().any(|w| updated.contains(&w.address)) {
+                    Some(Fit::Full)
                 } else {
-                    // Versions may differ in whether the same fault is reported. Every record of the hardware must have its request,
-                    // so one that explains a record goes before one that needs none.
-                    match record_of(&next.written).map(|record| records.iter().position(|r| *r == record)) {
-                        Some(Some(index)) => {
-                            records.swap_remove(index);
-                            return Some(next);
-                        }
-                        None if answer.success().is_some() || records.is_empty() => return Some(next),
-                        None => silent = silent.or(Some(next)),
-                        Some(None) => {}
-                    }
+                    Some(Fit::Idle)
+                };
+                if matches!(fit, Some(Fit::Unseen | Fit::Idle)) && best.is_none() {
+                    left = left.min(MORE_MIXTURES);
+                }
+                if fit > best.as_ref().map(|(fit, ..)| *fit) {
+                    best = fit.map(|fit| (fit, record.flatten(), next));
+                }
+                if fit == Some(Fit::Full) {
+                    break;
                 }
             }
             if !choices.advance() {
                 break;
             }
         }
-        silent.or(unseen)
+        let (fit, record, next) = best?;
+        if fit > Fit::Unseen {
+            record.map(|index| records.swap_remove(index));
+        }
+        Some(next)
+    }
+
+    /// Doublewords in which the hardware has set A or D bits, and the golden model has not yet.
+    fn updated_by_rtl(&mut self) -> Vec<u64> {
+        if !self.rtl.design().amo_hwad {
+            return Vec::new();
+        }
+        let written = self.rtl.memory_mut().written.clone();
+        written
+            .into_iter()
+            .filter(|&address| {
+                let change =
+                    self.rtl.memory_mut().load(address).unwrap_or(0) ^ self.load(address).unwrap_or(0);
+                change != 0 && change & !A_AND_D == 0
+            })
+            .collect()
     }
 
     /// Whether the hardware's memory shows what an exchange of the golden model changed; true of other writes.

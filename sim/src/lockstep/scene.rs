@@ -74,10 +74,21 @@ pub(super) struct Scene {
     /// Some context has A and D bits updated by hardware.
     pub(super) updates: bool,
     pub(super) devices: Vec<u32>,
+    pub(super) contexts: Vec<Owned>,
     /// What is wrong on purpose.
     pub(super) broken: bool,
     /// Which contexts are.
     pub(super) checks: Vec<Check>,
+}
+
+/// A device context or process context.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owned {
+    /// Of its first doubleword.
+    pub(super) address: u64,
+    pub(super) did: u32,
+    /// Of a process context.
+    pub(super) pid: Option<u32>,
 }
 
 /// A context that was changed in one field.
@@ -103,8 +114,7 @@ struct Builder<'a> {
     names: Vec<String>,
     devices: Vec<u32>,
     updates: bool,
-    /// Where contexts are, and whose.
-    owners: Vec<(u64, u32)>,
+    contexts: Vec<Owned>,
     checks: Vec<Check>,
 }
 
@@ -127,7 +137,7 @@ pub(super) fn build(design: &Design, random: &mut Random) -> Scene {
         names: Vec::new(),
         devices: Vec::new(),
         updates: false,
-        owners: Vec::new(),
+        contexts: Vec::new(),
         checks: Vec::new(),
     };
     builder.guests();
@@ -139,8 +149,8 @@ pub(super) fn build(design: &Design, random: &mut Random) -> Scene {
     };
     let fctl = fctl::BE.of(big.into()) | fctl::GXL.of(gxl.into()) | fctl::WSI.of(wsi);
     let broken = builder.corrupt();
-    let Builder { tables, routes, leaves, names, updates, devices, checks, .. } = builder;
-    Scene { tables, ddtp, fctl, routes, leaves, names, updates, devices, broken, checks }
+    let Builder { tables, routes, leaves, names, updates, devices, contexts, checks, .. } = builder;
+    Scene { tables, ddtp, fctl, routes, leaves, names, updates, devices, contexts, broken, checks }
 }
 
 /// A short number is as likely as a long one.
@@ -488,7 +498,7 @@ impl Builder<'_> {
             context.ta |= dc::ta::PSCID.of(space.pscid.into());
             self.route(did, None, Some(number), guest, &ats);
         }
-        self.owners.push((slot, did));
+        self.contexts.push(Owned { address: slot, did, pid: None });
         let words = context.extended();
         let count = if extended { 8 } else { 4 };
         for (i, word) in words.into_iter().enumerate().take(count) {
@@ -570,7 +580,7 @@ impl Builder<'_> {
                 | pc::ta::PSCID.of(space.pscid.into())
                 | pc::ta::ENS.of(self.random.below(2))
                 | pc::ta::SUM.of(self.random.below(2));
-            self.owners.push((slot, did));
+            self.contexts.push(Owned { address: slot, did, pid: Some(pid) });
             for (i, word) in [ta, fsc].into_iter().enumerate() {
                 let address = slot + 8 * i as u64;
                 self.tables.put(Meaning { address, role: Role::Pc(i as u8), big, bytes: 8, guest }, word);
@@ -644,9 +654,9 @@ impl Builder<'_> {
             let word = words[usize::from(word)];
             let field = word.fields.iter().find(|f| (f.lo..=f.hi()).contains(&changed));
             let name = format!("{}.{}", word.name, field.map_or("reserved", |f| f.name));
-            let owner = self.owners.iter().find(|(slot, _)| *slot == start).map(|(_, did)| *did);
-            self.checks.extend(owner.map(|did| Check {
-                did,
+            let owner = self.contexts.iter().find(|context| context.address == start);
+            self.checks.extend(owner.map(|owner| Check {
+                did: owner.did,
                 process: matches!(meaning.role, Role::Pc(_)),
                 name,
             }));

@@ -1,13 +1,15 @@
 //! Small experiments whose outcome hangs on little: one bit of an entry that is in use, an invalidation of something else, a reset, an
 //! answer that leaves late, two writes at once.
 
-use super::super::op::{Access, Ask, Op, Store};
-use super::super::scene::{everything, flipped, id};
-use super::super::tables::{Meaning, pick};
+use super::super::op::{Access, Ask, At, Covers, Op, Store, Word};
+use super::super::scene::{Route, broken, everything, flipped, id};
+use super::super::tables::{Meaning, Role, pick};
 use super::{Generator, words};
 use crate::engine::versions::{Choices, Versions, WhatIf};
 use crate::golden::{self, MemoryFault};
 use pasidon_spec::command::Command;
+use pasidon_spec::ddt::EXT_DC_BYTES;
+use pasidon_spec::pdt::PC_BYTES;
 
 /// Notes what is read.
 struct Seen<'a> {
@@ -120,6 +122,48 @@ impl Generator<'_> {
         }
         self.push(Op::Requests { list: vec![ask], serial: true });
         self.push(Op::Requests { list, serial });
+    }
+
+    /// One context is changed and put right again, each time with the narrowest command of the directories that reaches it.
+    pub(super) fn context_change(&mut self) {
+        if self.untidy || self.scene.contexts.is_empty() {
+            return;
+        }
+        let context = pick(&mut self.random, &self.scene.contexts);
+        let bytes = if context.pid.is_some() { PC_BYTES } else { EXT_DC_BYTES };
+        let place = context.address..context.address + bytes;
+        let meanings = self.scene.tables.meanings.iter().filter(|m| place.contains(&m.address));
+        let meanings: Vec<Meaning> =
+            meanings.copied().filter(|m| matches!(m.role, Role::Dc(_) | Role::Pc(_))).collect();
+        let meaning = pick(&mut self.random, &meanings);
+        let old = self.scene.tables.get(meaning.address, meaning.bytes, meaning.big);
+        let bit = self.below(64) as u32;
+        let new =
+            if self.chance(50) { broken(old, meaning, &mut self.random) } else { flipped(old, meaning, bit) };
+        let Some(new) = new else { return };
+        let mut commands = everything(&self.scene.tables.guests);
+        commands[0] = match context.pid {
+            Some(pid) => Command::IodirInvalPdt { did: context.did, pid },
+            None => Command::IodirInvalDdt { did: Some(context.did) },
+        };
+        let commands: Vec<_> = commands.iter().map(|c| words(c.encode())).collect();
+        let mut list = self.list(12);
+        let of_context = |r: &&Route| r.did == context.did && (context.pid.is_none() || r.pid == context.pid);
+        let routes: Vec<Route> = self.scene.routes.iter().filter(of_context).cloned().collect();
+        for ask in list.iter_mut().filter(|_| !routes.is_empty()) {
+            let route = &routes[self.random.below(routes.len() as u64) as usize];
+            (ask.did, ask.pid, ask.tag, ask.at) = (route.did, route.pid, route.tag, At::Untranslated);
+            ask.iova = pick(&mut self.random, &route.iovas);
+            ask.privileged &= route.pid.is_some();
+        }
+        for value in [new, old] {
+            self.push(Op::Requests { list: list.clone(), serial: false });
+            let (store, remembered) = self.replace(meaning, value);
+            self.push(Op::Store { store, remembered });
+            let covers = Covers::Words(vec![Word(store.address)]);
+            self.push(Op::Invalidate { commands: commands.clone(), covers });
+        }
+        self.push(Op::Requests { list, serial: true });
     }
 
     /// Requests, invalidations of what they do not use, and the same requests again.

@@ -55,7 +55,7 @@ impl Generator<'_> {
             let route = self.scene.routes.iter().find(|r| r.did == ask.did && r.pid == ask.pid);
             let guest = route.and_then(|r| r.guest).map(|g| self.scene.tables.guests[g].gscid);
             let pscid = route.map_or(0, |r| r.pscid);
-            let selectors = (0..self.design.hpm_counters.min(6))
+            let selectors = (0..self.design.hpm_counters)
                 .map(|_| {
                     let by_space = self.chance(50);
                     let (mut process, mut device) = if by_space {
