@@ -26,7 +26,7 @@ const MOST_MIXTURES: u32 = 16_384;
 const MOST_TRIES: u32 = 4;
 
 /// Mixtures that are tried for one answer when there is one already whose updates do not show in memory.
-const MORE_MIXTURES: u32 = 64;
+const MORE_MIXTURES: u32 = 2048;
 
 /// A and D of page-table entries of 8 and 4 bytes, in either byte order.
 const A_AND_D: u64 = 0xc0 | 0xc0 << 24 | 0xc0 << 32 | 0xc0 << 56;
