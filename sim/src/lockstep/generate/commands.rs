@@ -4,7 +4,7 @@ use super::super::op::Op;
 use super::super::scene::id;
 use super::super::tables::{RESERVED_PAGES, chance, pick};
 use super::{Generator, words};
-use pasidon_spec::command::{Command, Range as Pages, Store as FenceStore, iodir, iofence, iotinval};
+use pasidon_spec::command::{Command, Range as Pages, Store as FenceStore, ats, iodir, iofence, iotinval};
 use pasidon_spec::registers::{capabilities as cap, fctl};
 
 impl Generator<'_> {
@@ -76,30 +76,35 @@ impl Generator<'_> {
     fn spoilt(&mut self, command: Command, mut words: [u64; 2]) -> [u64; 2] {
         match self.below(8) {
             0..3 => {
-                let reserved = match command {
-                    Command::IotinvalVma { .. } | Command::IotinvalGvma { .. } => iotinval::RESERVED,
-                    Command::IofenceC { .. } => iofence::RESERVED,
-                    _ => iodir::RESERVED,
-                };
                 // Any of them, and that one alone.
-                let count = reserved[0].count_ones() + reserved[1].count_ones();
-                let mut skip = self.below(count.into()) as u32;
-                for bit in 0..128 {
-                    let (word, mask) = (bit / 64, 1 << (bit % 64));
-                    if reserved[word] & mask != 0 {
-                        if skip == 0 {
-                            words[word] |= mask;
-                            break;
-                        }
-                        skip -= 1;
-                    }
-                }
+                let (word, mask) = pick(&mut self.random, &reserved_bits(command));
+                words[word] |= mask;
             }
             3 => words[0] ^= 1 << self.below(10),
             4..7 => words[self.random.below(2) as usize] ^= 1 << self.random.below(64),
             _ => words = [self.random.word(), self.random.word()],
         }
         words
+    }
+
+    /// Many reserved bits of one command, each alone.
+    fn illegal(&mut self) {
+        let command = match self.below(6) {
+            0 => Command::IotinvalVma { gscid: None, pscid: None, range: None },
+            1 => Command::IotinvalGvma { guest: None },
+            2 => Command::IodirInvalDdt { did: None },
+            3 => Command::IodirInvalPdt { did: id(&mut self.random, 24), pid: id(&mut self.random, 20) },
+            4 if cap::ATS.is_set(self.caps) => Command::AtsPrgr { pid: None, dseg: None, rid: 0, payload: 0 },
+            _ => Command::IofenceC { pr: false, pw: false, wsi: false, store: None },
+        };
+        let mut bits = reserved_bits(command);
+        self.random.shuffle(&mut bits);
+        for (word, mask) in bits.into_iter().take(24) {
+            let mut spoilt = command.encode();
+            spoilt[word] |= mask;
+            self.push(Op::Commands { commands: vec![words(spoilt)] });
+            self.push(Op::MendCommandQueue);
+        }
     }
 
     /// A fence that stores.
@@ -110,9 +115,24 @@ impl Generator<'_> {
     }
 
     pub(super) fn commands(&mut self) {
+        if self.chance(15) {
+            return self.illegal();
+        }
         let count = if self.chance(10) { 1 + self.below(64) } else { 1 + self.below(6) };
         let commands = (0..count).map(|_| words(self.command())).collect();
         self.push(Op::Commands { commands });
         self.push(Op::MendCommandQueue);
     }
+}
+
+/// The reserved bits of a command: doubleword and mask of each.
+fn reserved_bits(command: Command) -> Vec<(usize, u64)> {
+    let reserved = match command {
+        Command::IotinvalVma { .. } | Command::IotinvalGvma { .. } => iotinval::RESERVED,
+        Command::IofenceC { .. } => iofence::RESERVED,
+        Command::AtsInval { .. } | Command::AtsPrgr { .. } => ats::RESERVED,
+        Command::IodirInvalDdt { .. } | Command::IodirInvalPdt { .. } => iodir::RESERVED,
+    };
+    let bits = (0..2).flat_map(|word| (0..64).map(move |bit| (word, 1 << bit)));
+    bits.filter(|(word, mask)| reserved[*word] & mask != 0).collect()
 }

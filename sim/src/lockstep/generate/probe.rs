@@ -51,6 +51,18 @@ impl Generator<'_> {
         ask
     }
 
+    /// A request that a supervisor may make and a user may not, if there is one.
+    fn supervisors_own(&mut self) -> Ask {
+        for _ in 0..40 {
+            let user = Ask { at: At::Untranslated, privileged: false, ..self.ask() };
+            let supervisor = Ask { privileged: true, ..user };
+            if user.pid.is_some() && self.faults(&user) && !self.faults(&supervisor) {
+                return supervisor;
+            }
+        }
+        self.good()
+    }
+
     /// Addresses of what a request reads.
     pub(super) fn path(&mut self, ask: &Ask) -> Vec<u64> {
         let (none, mut choices) = (Versions::default(), Choices::default());
@@ -102,7 +114,7 @@ impl Generator<'_> {
 
     /// A request that works, and those that differ from it in one bit of what it is remembered by: address, ids, privilege, access.
     pub(super) fn neighbours(&mut self) {
-        let ask = self.good();
+        let ask = if self.chance(40) { self.supervisors_own() } else { self.good() };
         let mut list: Vec<Ask> = (12..64).map(|bit| Ask { iova: ask.iova ^ 1 << bit, ..ask }).collect();
         list.extend((0..self.design.device_id_width).map(|bit| Ask { did: ask.did ^ 1 << bit, ..ask }));
         list.extend(ask.pid.map(|_| Ask { pid: None, ..ask }));

@@ -27,8 +27,20 @@ impl Generator<'_> {
         let (process, device) = (process ^ noise as u32 & 0xf_ffff, device ^ (noise >> 40) as u32);
         let selector = self.selector(kind, process, device);
         let count = if exact && self.chance(60) { u64::MAX - self.below(400) } else { 0 };
-        self.push(Op::Write { offset: iohpmctr::REG.offset_of(number), bytes: 8, value: count });
-        self.push(Op::Write { offset: iohpmevt::REG.offset_of(number), bytes: 8, value: selector });
+        self.write_doubleword(iohpmctr::REG.offset_of(number), count);
+        self.write_doubleword(iohpmevt::REG.offset_of(number), selector);
+    }
+
+    /// Writes 8 bytes, at once or by halves in either order.
+    fn write_doubleword(&mut self, offset: u16, value: u64) {
+        let low = Op::Write { offset, bytes: 4, value: value & 0xffff_ffff };
+        let high = Op::Write { offset: offset + 4, bytes: 4, value: value >> 32 };
+        let ops = match self.below(4) {
+            0 => vec![low, high],
+            1 => vec![high, low],
+            _ => vec![Op::Write { offset, bytes: 8, value }],
+        };
+        ops.into_iter().for_each(|op| self.push(op));
     }
 
     /// `iohpmevt` for an event, with some filter by these ids.
@@ -103,7 +115,7 @@ impl Generator<'_> {
         };
         let data = self.random.word() & 0xffff_ffff;
         let mask = u64::from(self.chance(30));
-        self.push(Op::Write { offset: msi_addr::REG.offset_of(vector), bytes: 8, value: address });
+        self.write_doubleword(msi_addr::REG.offset_of(vector), address);
         self.push(Op::Write { offset: msi_data::REG.offset_of(vector), bytes: 4, value: data });
         self.push(Op::Write { offset: msi_vec_ctl::REG.offset_of(vector), bytes: 4, value: mask });
     }
