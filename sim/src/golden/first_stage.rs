@@ -75,6 +75,7 @@ impl Golden {
         if !geometry.is_canonical(iova) {
             return Err(access.page_fault());
         }
+        // See `second_stage`: here the hardware has not begun.
         self.count(event::FIRST_STAGE_WALKS, || context.ids);
         loop {
             let attempt = if geometry.pte_bytes == 8 {

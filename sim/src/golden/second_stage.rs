@@ -48,10 +48,11 @@ impl Golden {
         purpose: Purpose,
     ) -> Result<Stage, Trouble> {
         let Some(geometry) = context.second else { return Ok(Stage::bare(gpa)) };
+        // Whether a walk that ends with its check of the address is one is not specified; the hardware has begun it.
+        self.count(event::SECOND_STAGE_WALKS, || context.ids);
         if !geometry.is_canonical(gpa) || (context.sxl && gpa >> SXL_GUEST_BITS != 0) {
             return Err(Trouble::Page);
         }
-        self.count(event::SECOND_STAGE_WALKS, || context.ids);
         loop {
             let attempt = if geometry.pte_bytes == 8 {
                 self.second_stage_attempt::<8>(memory, context, access, geometry, gpa, purpose)
