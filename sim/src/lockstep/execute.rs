@@ -17,6 +17,9 @@ use pasidon_spec::registers::{
 
 /// Commands that a queue is mended of before software gives up on it.
 const MOST_MENDS: u32 = 80;
+/// Records beside those of requests: the messages of the interrupts of the command queue, the fault queue and the page-request queue may
+/// fail. (That of the performance monitor, which a request may cause before it has a record of its own, never does.)
+const OWN_RECORDS: u64 = 3;
 /// Cycles for the commands of a race.
 const RACE_PATIENCE: u64 = 300_000;
 
@@ -513,13 +516,12 @@ impl<'a> Executor<'a> {
                 } else {
                     self.both.records_expected(rest.iter().map(Ask::request))
                 };
-                // One more for a message of the IOMMU's own that cannot be written.
-                if needs + 1 > room && room > 0 {
+                if needs + OWN_RECORDS > room && room > 0 {
                     self.empty_fault_queue()?;
                     room = self.room().unwrap_or(u64::MAX);
                 }
-                if needs + 1 > room {
-                    count = count.min(room.saturating_sub(1).max(1) as usize);
+                if needs + OWN_RECORDS > room {
+                    count = count.min(room.saturating_sub(OWN_RECORDS).max(1) as usize);
                 }
             }
             let (batch, next) = rest.split_at(count);
@@ -589,10 +591,10 @@ impl<'a> Executor<'a> {
             return Ok(());
         }
         // Whether a record is due may hang on the version: there must be room for all.
-        if self.room().is_some_and(|room| room <= (before.len() + after.len()) as u64) {
+        if self.room().is_some_and(|room| room < (before.len() + after.len()) as u64 + OWN_RECORDS) {
             self.empty_fault_queue()?;
         }
-        let most = self.room().map_or(usize::MAX, |room| room.saturating_sub(1) as usize);
+        let most = self.room().map_or(usize::MAX, |room| room.saturating_sub(OWN_RECORDS) as usize);
         let before = &before[..before.len().min(most / 2)];
         let after = &after[..after.len().min(most / 2)];
         self.both.rtl().hold(hold);
