@@ -57,7 +57,9 @@ impl Generator<'_> {
 
     /// Some that cannot be stored.
     fn lost_page_requests(&mut self) {
-        let address = self.page_request_base + self.below(16) * page_request::RECORD_BYTES;
+        // An empty queue: its first records come first.
+        self.page_request_queue();
+        let address = self.page_request_base + self.below(3) * page_request::RECORD_BYTES;
         self.push(Op::Inject { address, bytes: 8, trouble: Trouble::Write });
         self.page_requests();
         self.push(Op::Heal);
@@ -65,7 +67,12 @@ impl Generator<'_> {
     }
 
     fn page_ask(&mut self) -> PageAsk {
-        let ask = self.ask();
+        let mut ask = self.ask();
+        let able: Vec<(u32, Option<u32>)> =
+            self.scene.routes.iter().filter(|r| r.ats != Ats::Off).map(|r| (r.did, r.pid)).collect();
+        if !able.is_empty() && self.chance(70) {
+            (ask.did, ask.pid) = pick(&mut self.random, &able);
+        }
         let noise = self.random.word();
         let pid = match noise >> 20 & 7 {
             0 => None,
