@@ -43,10 +43,13 @@ def lockstep(*names):
     for point in {point for run in runs for point in run["coverage"]}:
         groups[point.split("/")[0]][0] += 1
     table(["kind of point", "points met", "times"], [[name, *both] for name, both in sorted(groups.items())])
+    met = {point for run in runs for point in run["coverage"]}
+    names = lambda points: ", ".join(f"`{point}`" for point in sorted(points)) or "none"
+    print("Points that no run met: " + names({hole for run in runs for hole in run["holes"]} - met) + ".\n")
     full = [run for run in runs if run["design"] == "full"]
     if full:
         missed = set.intersection(*(set(run["holes"]) for run in full))
-        print("Not met on `full`: " + (", ".join(f"`{hole}`" for hole in sorted(missed)) or "nothing") + ".")
+        print("Points that runs on other designs met and none on `full`: " + names(missed & met) + ".")
 
 
 def stress(*names):

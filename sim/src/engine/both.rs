@@ -788,8 +788,11 @@ impl Engine for Both {
     }
 
     fn inject(&mut self, range: Range<u64>, failure: Failure) {
-        for at in (range.start & !7..range.end).step_by(8) {
-            self.versions.remember(at, Content::of(self.model.memory_mut(), at));
+        // What cannot be written reads as before.
+        if failure != Failure::Write {
+            for at in (range.start & !7..range.end).step_by(8) {
+                self.versions.remember(at, Content::of(self.model.memory_mut(), at));
+            }
         }
         self.rtl.inject(range.clone(), failure);
         self.model.inject(range, failure);

@@ -569,7 +569,10 @@ impl Generator<'_> {
             let (address, trouble) = match self.below(14) {
                 10.. if !path.is_empty() => {
                     let trouble = pick(&mut self.random, &[Trouble::Read, Trouble::Corrupt]);
-                    (pick(&mut self.random, &path), trouble)
+                    // Most of what is read first is read by all requests.
+                    let last = &path[path.len().saturating_sub(3)..];
+                    let some = if self.chance(50) { last } else { &path };
+                    (pick(&mut self.random, some), trouble)
                 }
                 0..6 => {
                     let meaning = self.scene.tables.meanings
