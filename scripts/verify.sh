@@ -24,6 +24,8 @@ updates 5 20 4
 guests 30 18 3
 full 8 15 3
 messages 12 21 2
+messages 7 26 1.5
+full 5 29 1
 odd 60 17 1.5
 wide 40 24 1
 large 100 14 0.5
