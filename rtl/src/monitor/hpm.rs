@@ -3,7 +3,8 @@
 //! Each translation port and each walker can have events in the same cycle; a counter adds all that it selects. An event is
 //! counted two cycles after it happened. Requests are counted when a port accepts them, whatever becomes of them; misses and walks
 //! when a walker meets them, so that PSCID and GSCID are those of the contexts that it uses. A request that waits for the
-//! walk of another of the same page is no miss of its own. A filter by PSCID or GSCID (`IDT` 1) on an event that has none counts
+//! walk of another of the same page is no miss of its own. An address that is not canonical is refused before its first-stage walk, one
+//! that is too wide for the second stage by that walk, which counts. A filter by PSCID or GSCID (`IDT` 1) on an event that has none counts
 //! nothing. (Sections "Performance-monitoring counter overflow status" to "Performance-monitoring event selectors".)
 //!
 //! An `eventID` that is not a standard event leaves the old one. Never: an event is lost because another happens at the same time.
