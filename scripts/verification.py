@@ -26,6 +26,10 @@ def table(head, rows):
     print()
 
 
+def listed(points):
+    return ", ".join(f"`{point}`" for point in sorted(points)) or "none"
+
+
 def lockstep(*names):
     runs = sorted((load(name) for name in names), key=lambda run: run["seed"])
     total = {key: sum(run[key] for run in runs) for key in ("ops", "requests", "cycles", "mismatches")}
@@ -44,12 +48,11 @@ def lockstep(*names):
         groups[point.split("/")[0]][0] += 1
     table(["kind of point", "points met", "times"], [[name, *both] for name, both in sorted(groups.items())])
     met = {point for run in runs for point in run["coverage"]}
-    names = lambda points: ", ".join(f"`{point}`" for point in sorted(points)) or "none"
-    print("Points that no run met: " + names({hole for run in runs for hole in run["holes"]} - met) + ".\n")
+    print("Points that no run met: " + listed({hole for run in runs for hole in run["holes"]} - met) + ".\n")
     full = [run for run in runs if run["design"] == "full"]
     if full:
         missed = set.intersection(*(set(run["holes"]) for run in full))
-        print("Points that runs on other designs met and none on `full`: " + names(missed & met) + ".")
+        print("Points that runs on other designs met and none on `full`: " + listed(missed & met) + ".")
 
 
 def stress(*names):

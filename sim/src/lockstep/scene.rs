@@ -355,7 +355,9 @@ impl Builder<'_> {
                 flags |= self.random.word() & pt::PTE_RSW60T59;
             }
             if !narrow && level == 0 && self.chance(20) {
-                self.group(guest, stage, iova, target, flags, number);
+                if self.tables.map_group(guest, stage, iova, target, flags) {
+                    self.spaces[number].iovas.push(iova);
+                }
                 continue;
             }
             if let Some(slot) = self.tables.map(guest, stage, iova, level, target, flags) {
@@ -372,29 +374,6 @@ impl Builder<'_> {
                 }
             }
         }
-    }
-
-    /// A naturally aligned group of 64 KiB: sixteen equal entries, since which of them is used is not specified.
-    fn group(
-        &mut self,
-        guest: Option<usize>,
-        stage: Stage,
-        iova: u64,
-        target: u64,
-        flags: u64,
-        space: usize,
-    ) {
-        let group = iova & !0xffff;
-        let pages: Vec<u64> = (0..16).map(|page| group + page * PAGE_BYTES).collect();
-        if !pages.iter().all(|&page| self.tables.is_free(guest, stage, page)) {
-            return;
-        }
-        // A and D that differ between the entries of a group are not specified either.
-        let flags = flags | A | D;
-        for &page in &pages {
-            self.tables.map(guest, stage, page, 0, target & !0xffff | 0x8000, flags | N);
-        }
-        self.spaces[space].iovas.push(iova);
     }
 
     /// The device directory; returns `ddtp`.

@@ -296,22 +296,32 @@ impl Tables {
             flags &= !U;
         }
         if level == 0 && geometry.pte_bytes == 8 && chance(random, 20) {
-            self.second_stage_group(number, gpa, target, flags);
+            if self.map_group(Some(number), Stage::Second, gpa, target, flags) {
+                self.guests[number].maps.push((gpa & !0xffff, 0x1_0000, None));
+            }
         } else if let Some(slot) = self.map(Some(number), Stage::Second, gpa, level, target, flags) {
             self.guests[number].maps.push((gpa, size, Some(slot)));
         }
     }
 
-    /// Sixteen equal entries for 64 KiB.
-    fn second_stage_group(&mut self, number: usize, gpa: u64, target: u64, flags: u64) {
-        let (guest, group) = (Some(number), gpa & !0xffff);
-        let mut pages = (0..16).map(|page| group + page * PAGE_BYTES);
-        if pages.clone().all(|page| self.is_free(guest, Stage::Second, page)) {
-            // A and D that differ between the entries of a group are not specified.
-            let (target, flags) = (target & !0xffff | 0x8000, flags | N | A | D);
-            pages.all(|page| self.map(guest, Stage::Second, page, 0, target, flags).is_some());
-            self.guests[number].maps.push((group, 0x1_0000, None));
+    /// A naturally aligned group of 64 KiB: sixteen equal entries, since which of them is used is not specified, nor what A and D that
+    /// differ between them mean. Nothing, if something is there already or in the way. Returns whether it is there.
+    pub(super) fn map_group(
+        &mut self,
+        guest: Option<usize>,
+        stage: Stage,
+        address: u64,
+        target: u64,
+        flags: u64,
+    ) -> bool {
+        let pages = (0..16).map(|page| (address & !0xffff) + page * PAGE_BYTES);
+        if !pages.clone().all(|page| self.is_free(guest, stage, page)) {
+            return false;
         }
+        for page in pages {
+            self.map(guest, stage, page, 0, target & !0xffff | 0x8000, flags | N | A | D);
+        }
+        true
     }
 
     /// Writes a leaf, unless something is there already or in the way. Returns where.
@@ -380,7 +390,7 @@ impl Tables {
     }
 
     /// Whether nothing is mapped at the lowest level for this address, nor above it.
-    pub(super) fn is_free(&mut self, guest: Option<usize>, stage: Stage, address: u64) -> bool {
+    fn is_free(&mut self, guest: Option<usize>, stage: Stage, address: u64) -> bool {
         let (geometry, big, _) = self.of(guest, stage);
         let bytes = u64::from(geometry.pte_bytes);
         self.slot(guest, stage, address, 0, &mut Random::new(address))

@@ -1,7 +1,7 @@
 //! Messages between devices and IOMMU: page requests, and completions of invalidation requests.
 
 use super::super::op::{Ask, PageAsk};
-use super::Executor;
+use super::{Executor, OWN_RECORDS};
 use crate::engine::{Engine, EngineError};
 use crate::golden::{InvalidationCompletion, Message};
 use pasidon_spec::registers::{capabilities as cap, pqb, pqcsr, pqh, pqt};
@@ -38,13 +38,13 @@ impl Executor<'_> {
             return Ok(());
         }
         // Records that find no room must be the same.
-        let needs = (list.len() + beside.len() + 2) as u64;
-        if self.room().is_some_and(|room| room <= needs) {
+        let needs = (list.len() + beside.len()) as u64 + OWN_RECORDS;
+        if self.room().is_some_and(|room| room < needs) {
             self.empty_fault_queue()?;
         }
         // Where they still find none, a page request ends with a record of its own, or with one of the interrupt's message that cannot
         // be written, before the next one comes.
-        let tight = self.room().is_some_and(|room| room <= needs);
+        let tight = self.room().is_some_and(|room| room < needs);
         let beside = if tight { &[][..] } else { beside };
         let state = self.golden(&pqcsr::REG);
         let tail = self.golden(&pqt::REG);
@@ -100,7 +100,7 @@ impl Executor<'_> {
     }
 
     pub(super) fn completion(&mut self, completion: &InvalidationCompletion) -> Result<(), EngineError> {
-        if !self.knows_devices()? || self.room().is_some_and(|room| room <= 2) {
+        if !self.knows_devices()? || self.room().is_some_and(|room| room < OWN_RECORDS) {
             return Ok(());
         }
         self.both.invalidation_completion(completion)?;
@@ -125,7 +125,7 @@ impl Executor<'_> {
                 let same = flights.iter().filter(|f| (f.0, f.1) == (rid, dseg));
                 let itags = same.fold(0, |mask, f| mask | 1 << f.2);
                 done |= itags;
-                if self.room().is_some_and(|room| room <= 2) {
+                if self.room().is_some_and(|room| room < OWN_RECORDS) {
                     self.empty_fault_queue()?;
                 }
                 self.both.invalidation_completion(&InvalidationCompletion { rid, dseg, itags, count: 1 })?;

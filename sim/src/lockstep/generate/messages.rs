@@ -66,10 +66,14 @@ impl Generator<'_> {
         self.push(Op::EmptyPageRequestQueue);
     }
 
+    /// device_id and process_id of the ways for requests of devices that may use ATS.
+    fn able(&self) -> Vec<(u32, Option<u32>)> {
+        self.scene.routes.iter().filter(|r| r.ats != Ats::Off).map(|r| (r.did, r.pid)).collect()
+    }
+
     fn page_ask(&mut self) -> PageAsk {
         let mut ask = self.ask();
-        let able: Vec<(u32, Option<u32>)> =
-            self.scene.routes.iter().filter(|r| r.ats != Ats::Off).map(|r| (r.did, r.pid)).collect();
+        let able = self.able();
         if !able.is_empty() && self.chance(70) {
             (ask.did, ask.pid) = pick(&mut self.random, &able);
         }
@@ -94,11 +98,11 @@ impl Generator<'_> {
 
     /// A device that may answer invalidation requests, as requester id and segment.
     fn endpoint(&mut self) -> Option<(u16, Option<u8>)> {
-        let able: Vec<u32> = self.scene.routes.iter().filter(|r| r.ats != Ats::Off).map(|r| r.did).collect();
+        let able = self.able();
         if able.is_empty() {
             return None;
         }
-        let did = pick(&mut self.random, &able);
+        let (did, _) = pick(&mut self.random, &able);
         let segment = (did >> 16) as u8;
         let named = segment != 0 || self.chance(40);
         Some((did as u16, named.then_some(segment)))

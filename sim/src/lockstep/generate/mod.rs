@@ -15,6 +15,7 @@ use crate::golden::Golden;
 use crate::machine::Random;
 use pasidon_rtl::design::Design;
 use pasidon_rtl::regs::capabilities;
+use pasidon_spec::command::Command;
 use pasidon_spec::page_table::PAGE_BYTES;
 use pasidon_spec::registers::{
     Register, capabilities as cap, cqb, cqcsr, ddtp, fctl, fqb, fqcsr, igs, iocountinh, iohpmcycles,
@@ -101,6 +102,10 @@ pub fn round(design: &Design, seed: u64, latency: u32, weight: u64, even: bool) 
 
 fn words(command: [u64; 2]) -> [Word; 2] {
     command.map(Word)
+}
+
+fn encoded(commands: &[Command]) -> Vec<[Word; 2]> {
+    commands.iter().map(|command| words(command.encode())).collect()
 }
 
 impl Generator<'_> {
@@ -436,7 +441,7 @@ impl Generator<'_> {
     fn invalidate_all(&mut self) {
         let mut commands = everything(&self.scene.tables.guests);
         self.random.shuffle(&mut commands);
-        let commands = commands.iter().map(|c| words(c.encode())).collect();
+        let commands = encoded(&commands);
         self.unfenced = false;
         self.push(Op::Invalidate { commands, covers: Covers::All });
     }
@@ -497,7 +502,7 @@ impl Generator<'_> {
                 let warm = self.uses(&leaf, count);
                 self.push(Op::Requests { list: warm, serial: false });
                 self.push(Op::Store { store, remembered: true });
-                let commands = leaf.commands.iter().map(|c| words(c.encode())).collect();
+                let commands = encoded(&leaf.commands);
                 let covers = Covers::Words(vec![Word(store.address)]);
                 self.push(Op::Invalidate { commands, covers });
                 let list = self.uses(&leaf, count);
@@ -523,8 +528,7 @@ impl Generator<'_> {
         let cycles = self.below(u64::from(self.latency) * 4 + 60) as u32;
         if self.scene.updates {
             // Only invalidations: see `unfenced_change`.
-            let commands = everything(&self.scene.tables.guests);
-            let commands = commands.iter().map(|c| words(c.encode())).collect();
+            let commands = encoded(&everything(&self.scene.tables.guests));
             let (before, after) = (self.list(before), self.list(after));
             return self.push(Op::Race { before, cycles, hold: 0, stores: Vec::new(), commands, after });
         }
@@ -544,7 +548,7 @@ impl Generator<'_> {
             // Its write, and those of the fault queue.
             commands.push(self.storing_fence());
         }
-        let commands = commands.iter().map(|c| words(c.encode())).collect();
+        let commands = encoded(&commands);
         let (mut before, after) = match leaf {
             Some(leaf) => (self.uses(&leaf, before), self.uses(&leaf, after)),
             None => (self.list(before), self.list(after)),

@@ -4,7 +4,7 @@
 use super::super::op::{Access, Ask, At, Covers, Op, Store, Word};
 use super::super::scene::{Route, broken, everything, flipped, id};
 use super::super::tables::{Meaning, Role, pick};
-use super::{Generator, words};
+use super::{Generator, encoded, words};
 use crate::engine::versions::{Choices, Versions, WhatIf};
 use crate::golden::{self, MemoryFault};
 use pasidon_spec::command::Command;
@@ -158,7 +158,7 @@ impl Generator<'_> {
             Some(pid) => Command::IodirInvalPdt { did: context.did, pid },
             None => Command::IodirInvalDdt { did: Some(context.did) },
         };
-        let commands: Vec<_> = commands.iter().map(|c| words(c.encode())).collect();
+        let commands = encoded(&commands);
         let mut list = self.list(12);
         let of_context = |r: &&Route| r.did == context.did && (context.pid.is_none() || r.pid == context.pid);
         let routes: Vec<Route> = self.scene.routes.iter().filter(of_context).cloned().collect();
@@ -249,8 +249,7 @@ impl Generator<'_> {
             let cycles =
                 if self.chance(60) { self.below(16) } else { self.below(u64::from(self.latency) * 4) };
             let hold = self.below(u64::from(self.latency) * 12 + 120) as u32;
-            let commands = everything(&self.scene.tables.guests);
-            let commands = commands.iter().map(|c| words(c.encode())).collect();
+            let commands = encoded(&everything(&self.scene.tables.guests));
             let stores = flip.iter().map(|[(store, _), _]| *store).collect();
             self.push(Op::Race { before, cycles: cycles as u32, hold, stores, commands, after });
             if let Some([_, (store, remembered)]) = flip {

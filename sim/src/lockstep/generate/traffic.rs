@@ -4,7 +4,7 @@
 use super::super::op::{Op, Word};
 use super::super::scene::everything;
 use super::super::tables::{RESERVED_PAGES, pick};
-use super::{Generator, words};
+use super::{Generator, encoded};
 use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::registers::{
     self, capabilities as cap, cqb, cqcsr, cqh, cqt, ddtp, event, fqb, fqcsr, fqh, fqt, icvec, iohpmctr,
@@ -85,8 +85,7 @@ impl Generator<'_> {
                     Word(iohpmevt::IDT.set(self.selector(kind, process, device), by_space.into()))
                 })
                 .collect();
-            let commands = everything(&self.scene.tables.guests);
-            let commands = commands.iter().map(|c| words(c.encode())).collect();
+            let commands = encoded(&everything(&self.scene.tables.guests));
             self.unfenced = false;
             self.push(Op::Count { commands, selectors, ask });
         }
