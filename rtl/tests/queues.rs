@@ -128,6 +128,7 @@ fn bench(design: &Design) -> Rc<Module> {
 
     inputs(&mut m, &barrier, "", &[("fence_ready", 1), ("drain_ready", 1)]);
     outputs(&mut m, &barrier, "", &["fence_valid", "drain_valid", "drain_pr", "drain_pw"]);
+    commands.connect(&mut m, "draining", lit(0, 1));
     inputs(&mut m, &commands, "", &[("inval_ready", 1)]);
     let operands = ["valid", "kind", "av", "pscv", "pscid", "addr", "dv", "did", "pid"];
     for port in operands {
@@ -261,6 +262,9 @@ fn expected(dwords: [u64; 2], support: Support, design: &Design) -> String {
                 text += &format!("drain {} {}\n", u8::from(pr), u8::from(pw));
             }
             if let Some(store) = store {
+                if store.address >> design.pas != 0 {
+                    return text + "memory fault\nfence\n";
+                }
                 text += &format!("store {:016x} {:08x}\n", store.address, store.data);
             }
             if wsi {
@@ -320,7 +324,7 @@ fn run(design: &Design, mode: u64, device_id_bits: u8, mut commands: Vec<[u64; 2
     let capabilities = format!("capabilities {:016x}\n", regs::capabilities(design));
     let mut log = capabilities.repeat(2) + &"fence\ndrain 1 1\n".repeat(4);
     for (name, most) in [("cqb", design.command_log2_max), ("fqb", design.fault_log2_max)] {
-        writeln!(log, "{name} {:016x}", 0x003f_ffff_ffff_fc00 | u64::from(most - 1)).unwrap();
+        writeln!(log, "{name} {:016x}", (1u64 << (design.pas - 2)) - 0x400 | u64::from(most - 1)).unwrap();
     }
     let mut stimulus = String::new();
     commands.extend((0..RANDOM).map(|_| random.command()));
@@ -362,6 +366,7 @@ fn run(design: &Design, mode: u64, device_id_bits: u8, mut commands: Vec<[u64; 2
         ("DEVICE_ID_WIDTH", design.device_id_width),
         ("PROCESS_ID_WIDTH", design.process_id_width),
         ("MODE", mode as u32),
+        ("PAS", design.pas),
     ];
     let compiled = Process::new("iverilog")
         .current_dir(&folder)

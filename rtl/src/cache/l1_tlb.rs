@@ -3,18 +3,25 @@
 //! from a walk.
 //!
 //! One pipeline stage does everything in order: look up a request, deliver a completion (refill and response), execute an
-//! invalidation. A refill first clears entries that overlap it, so at most one entry ever matches.
+//! invalidation. A refill first clears entries that overlap it, so at most one entry ever matches. Responses that the device does not
+//! take at once wait in order in LUT RAM, which has a place for every request that is accepted: a device that takes no responses
+//! stops itself, and neither completions nor invalidations.
 //!
-//! Latency: a request accepted in cycle n is looked up in n + 1; its response is valid in n + 2. One request per cycle.
-//! Never: a hit waits for a miss (until the miss table and two requests are stuck), or a response that an invalidation
-//! forbids leaves after `inval_done`, unless it was valid before.
+//! Latency: a request accepted in cycle n is looked up in n + 1; its response is valid in n + 2. One request per cycle. Bound: a
+//! completion is done within 2 cycles, an invalidation within 2. Never: a hit waits for a miss (until the miss table and two requests are
+//! stuck, or as many requests of the port are outstanding as it has places for), or an entry that an invalidation names
+//! answers after `inval_done`.
 
 use super::invalidation::{Checks, Invalidation, Tag};
 use super::{payload, victim};
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, hi, lit, lo, onehot};
+use crate::hdl::{E, MemoryKind, Module, any_of, cat, hi, lit, lo, onehot};
 use crate::translate::completion::ats_answers;
-use crate::translate::request::{Request, Translation, is_canonical, page_size, vpn_width};
+use crate::translate::fence::{self, count_width};
+use crate::translate::request::{
+    Request, Translation, device_id_too_wide, has_directory, is_canonical, page_size, vpn_width,
+};
+use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 
@@ -43,6 +50,8 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let rsp_valid = m.reg("response_valid", 1, 0);
     m.output("rsp_valid", rsp_valid);
     let rsp_ready = m.input("rsp_ready", 1);
+    m.section("The response that is there after this cycle is refused, whatever it was (see `fence`)");
+    let revoke = m.input("revoke", 1);
     m.section("Misses, to the miss table");
     let miss_valid = m.output_later("miss_valid", 1);
     let miss_ready = m.input("miss_ready", 1);
@@ -61,8 +70,8 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         .collect();
     let answer = |name: &str| answers.iter().find(|(n, _)| *n == name).map(|(_, e)| *e);
     let inval = Invalidation::inputs(&mut m, d);
-    m.section("Lookups may hit: ddtp.iommu_mode is a directory mode");
-    let enable = m.input("enable", 1);
+    m.section("ddtp.iommu_mode: lookups may hit if there is a directory, for devices that it can hold");
+    let ddtp_mode = m.input("ddtp_mode", 3);
 
     // ---- The stage's register: one operation -----------------------------------------------------------------------
     let valid = m.reg("stage_valid", 1, 0);
@@ -75,15 +84,17 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let misses = m.reg("miss_count", 2, 0);
 
     let is = |kind| valid & op.is(kind);
-    // A second response register takes what the device does not take at once, so that no input reaches `req_ready`.
-    let spare_valid = m.reg("spare_valid", 1, 0);
-    let go = m.wire("go", valid & (op.is(INVALIDATE) | !spare_valid));
-    let free = !valid | go;
+    // Every request has a place for its response from the beginning: nothing in the stage ever waits.
+    let outstanding = m.reg("outstanding", count_width(d), 0);
+    let place = !outstanding.is(fence::outstanding(d).into());
     // A lookup in the stage may still become a miss: it needs a place in the miss buffer for certain.
     let room = misses.is(0) | (misses.is(1) & !is(LOOKUP));
     let take_inval = m.wire("take_inval", inval.valid & !inval_taken);
     let take_completion = m.wire("take_completion", c_valid & !is(COMPLETE) & !take_inval);
-    m.assign(req_ready, free & room & !take_inval & !take_completion);
+    m.assign(req_ready, place & room & !take_inval & !take_completion);
+    let accepted = m.wire("accepted", req_valid & req_ready);
+    let left = m.wire("left", rsp_valid & rsp_ready);
+    m.set(outstanding, outstanding + accepted.resize(count_width(d)) - left.resize(count_width(d)));
 
     let named = inval.tag(d);
     let inval_request = Request {
@@ -103,21 +114,19 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         }
     };
     let lookup = Checks::lookup();
-    m.when(free, |m| {
-        m.set(valid, take_inval | take_completion | (req_valid & req_ready));
-        m.when_else(
-            take_inval,
-            |m| load(m, INVALIDATE, &inval_request, &inval.checks),
-            |m| {
-                m.when_else(
-                    take_completion,
-                    |m| load(m, COMPLETE, &c_request, &lookup),
-                    |m| m.when(req_valid, |m| load(m, LOOKUP, &req, &lookup)),
-                );
-            },
-        );
-    });
-    m.set(inval_taken, inval.valid & (inval_taken | (take_inval & free)));
+    m.set(valid, take_inval | take_completion | accepted);
+    m.when_else(
+        take_inval,
+        |m| load(m, INVALIDATE, &inval_request, &inval.checks),
+        |m| {
+            m.when_else(
+                take_completion,
+                |m| load(m, COMPLETE, &c_request, &lookup),
+                |m| m.when(req_valid, |m| load(m, LOOKUP, &req, &lookup)),
+            );
+        },
+    );
+    m.set(inval_taken, inval.valid & (inval_taken | take_inval));
     m.section("Answers to invalidations");
     m.output("inval_done", inval_taken & !is(INVALIDATE));
 
@@ -145,8 +154,8 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     }
 
     // ---- Refill and invalidation -----------------------------------------------------------------------------------
-    let fill = m.wire("fill", go & is(COMPLETE) & c_refill);
-    let clear = m.wire("clear", fill | (go & is(INVALIDATE)));
+    let fill = m.wire("fill", is(COMPLETE) & c_refill);
+    let clear = m.wire("clear", fill | (is(INVALIDATE)));
     let victim = victim(&mut m, entries_valid, fill);
     let matched: Vec<E> = matches.iter().rev().copied().collect();
     m.when(clear, |m| m.set(entries_valid, (entries_valid & !cat(&matched)) | fill.gate(victim)));
@@ -174,7 +183,8 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     // ---- Lookup ----------------------------------------------------------------------------------------------------
     let granted =
         any_of(entries.iter().zip(&matches).map(|(e, hit)| *hit & (e.data.permissions & needs).any()));
-    let usable = enable & stage.at.is(0) & is_canonical(d, stage.iova);
+    let located = has_directory(ddtp_mode) & !device_id_too_wide(d, ddtp_mode, stage.device_id);
+    let usable = located & stage.at.is(0) & is_canonical(d, stage.iova);
     let hit = m.wire("hit", granted & usable);
     let pick = |f: fn(&Translation) -> E| {
         onehot(&entries.iter().zip(&matches).map(|(e, hit)| (*hit, f(&e.data))).collect::<Vec<_>>())
@@ -187,16 +197,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
 
     // ---- Response --------------------------------------------------------------------------------------------------
     let spa = m.wire("response_spa", Translation::spa(d, ppn, mask, stage.iova));
-    let respond = m.wire("respond", go & (is(COMPLETE) | (is(LOOKUP) & hit)));
-    let stuck = m.wire("response_stuck", rsp_valid & !rsp_ready);
-    m.when_else(
-        stuck,
-        |m| m.when(respond, |m| m.set(spare_valid, hi())),
-        |m| {
-            m.set(rsp_valid, respond | spare_valid);
-            m.set(spare_valid, lo());
-        },
-    );
+    let respond = m.wire("respond", is(COMPLETE) | (is(LOOKUP) & hit));
     let ok = !complete | c_ok;
     let told = |name: &str| answer(name).map_or_else(lo, |e| complete & e);
     let withheld = told("ats_withheld");
@@ -225,24 +226,15 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
             response.push((name, told(&format!("ats_{name}"))));
         }
     }
-    for (name, value) in response {
-        let value = m.wire(&format!("next_{name}"), value);
-        let register = m.reg_data(&format!("response_{name}_q"), value.width());
-        let spare = m.reg_data(&format!("spare_{name}"), value.width());
-        m.when(!spare_valid, |m| m.set(spare, value));
-        m.when(!stuck, |m| m.set(register, spare_valid.mux(spare, value)));
-        m.output(&format!("rsp_{name}"), register);
-    }
-    m.section("Responses that are certain to come and were not taken yet, 0 to 3");
-    m.output("rsp_pending", rsp_valid.resize(2) + spare_valid.resize(2) + is(COMPLETE).resize(2));
-    m.assign(c_done, go & is(COMPLETE));
-    m.section("A completion is in the stage: it can no longer be withdrawn");
-    m.output("c_taken", is(COMPLETE));
+    let pending = respond_in_order(&mut m, d, respond, (rsp_valid, rsp_ready, revoke), &response);
+    m.section("Responses that are certain to come and were not taken yet");
+    m.output("rsp_pending", pending + is(COMPLETE).resize(count_width(d)));
+    m.assign(c_done, is(COMPLETE));
 
     // ---- Miss buffer: two requests, oldest at the front ------------------------------------------------------------
     let front = Request::registers(&mut m, d, "miss_front");
     let back = Request::registers(&mut m, d, "miss_back");
-    let push = m.wire("push_miss", go & is(LOOKUP) & !hit);
+    let push = m.wire("push_miss", is(LOOKUP) & !hit);
     let pop = m.wire("pop_miss", !misses.is(0) & miss_ready);
     m.set(misses, misses + push.resize(2) - pop.resize(2));
     m.when(pop & misses.is(2), |m| front.set(m, &back));
@@ -253,7 +245,52 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     front.outputs(&mut m, "miss");
 
     m.section("Event strobes");
-    m.output("ev_lookup", go & is(LOOKUP));
-    m.output("ev_hit", go & is(LOOKUP) & hit);
+    m.output("ev_lookup", is(LOOKUP));
+    m.output("ev_hit", is(LOOKUP) & hit);
     m.build()
+}
+
+/// The responses in order: the one on offer in registers, those behind it in LUT RAM. `respond` adds one of these fields; the answer is
+/// how many there are.
+fn respond_in_order(
+    m: &mut Module,
+    d: &Design,
+    respond: E,
+    (valid, ready, revoke): (E, E, E),
+    fields: &[(&'static str, E)],
+) -> E {
+    let width = count_width(d);
+    let index = width - 1;
+    let [write, read] = ["waiting_write", "waiting_read"].map(|name| m.reg(name, index, 0));
+    let waiting = m.reg("waiting", width, 0);
+    let stuck = m.wire("response_stuck", valid & !ready);
+    let queue = m.wire("queue_response", respond & (stuck | waiting.any()));
+    let next = m.wire("next_response", !stuck & waiting.any());
+    m.set(valid, stuck | respond | waiting.any());
+    m.set(waiting, waiting + queue.resize(width) - next.resize(width));
+    m.when(queue, |m| m.set(write, write.inc()));
+    m.when(next, |m| m.set(read, read.inc()));
+    for (name, value) in fields {
+        let value = m.wire(&format!("next_{name}"), *value);
+        let ram = m.memory(
+            &format!("waiting_{name}"),
+            fence::outstanding(d) as usize,
+            value.width(),
+            MemoryKind::Distributed,
+        );
+        let waited = ram.connect(m, (queue, write, value), (hi(), read));
+        let register = m.reg_data(&format!("response_{name}_q"), value.width());
+        m.when(!stuck, |m| m.set(register, waiting.any().mux(waited, value)));
+        let refusal = match *name {
+            "id" => None,
+            "status" | "abort" => Some(1),
+            "cause" => Some(Cause::AllInboundTransactionsDisallowed.code().into()),
+            _ => Some(0),
+        };
+        if let Some(refusal) = refusal {
+            m.when(revoke, |m| m.set(register, lit(refusal, value.width())));
+        }
+        m.output(&format!("rsp_{name}"), register);
+    }
+    valid.resize(width) + waiting
 }

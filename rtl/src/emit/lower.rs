@@ -23,7 +23,7 @@ pub(super) struct PortDef {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum StorageDef {
-    Register { width: u32, reset: Option<u64> },
+    Register { width: u32, reset: Option<u64>, kept: bool },
     Memory { depth: usize, width: u32, kind: MemoryKind },
 }
 
@@ -304,9 +304,11 @@ impl Collector {
 fn storage(marker: &str) -> Option<StorageDef> {
     let words: Vec<&str> = marker.split(' ').collect();
     match words.as_slice() {
-        ["register", width, reset] => {
-            Some(StorageDef::Register { width: width.parse().ok()?, reset: reset.parse().ok() })
-        }
+        ["register", width, reset] => Some(StorageDef::Register {
+            width: width.parse().ok()?,
+            reset: reset.parse().ok(),
+            kept: *reset == "kept",
+        }),
         ["memory", depth, width, kind] => Some(StorageDef::Memory {
             depth: depth.parse().ok()?,
             width: width.parse().ok()?,

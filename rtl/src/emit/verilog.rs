@@ -312,6 +312,11 @@ impl Writer<'_> {
     fn always(&mut self) {
         let m = self.m;
         for (n, s) in &m.storage {
+            if let StorageDef::Register { width, kept: true, .. } = s {
+                self.line(format!("  initial {} = {width}'d0;", plain(n)));
+            }
+        }
+        for (n, s) in &m.storage {
             if let StorageDef::Memory { kind, .. } = s {
                 let n = plain(n);
                 self.line("");
@@ -337,7 +342,7 @@ impl Writer<'_> {
                 .iter()
                 .filter(|(n, _)| targets.contains(n.as_str()))
                 .filter_map(|(n, s)| match s {
-                    StorageDef::Register { width, reset: Some(v) } => Some((plain(n), *width, *v)),
+                    StorageDef::Register { width, reset: Some(v), .. } => Some((plain(n), *width, *v)),
                     _ => None,
                 })
                 .collect();

@@ -79,6 +79,8 @@ pub enum Storage {
         width: u32,
         /// Value after reset; `None`: not reset.
         reset: Option<u64>,
+        /// It is 0 at power-up, and `rst` does not change it.
+        kept: bool,
     },
     /// One write port, one read port.
     Memory {
@@ -95,8 +97,9 @@ impl Logic for Storage {
     fn update(&mut self) {}
     fn hdl(&self) -> Verilog {
         Verilog::Custom(match self {
-            Storage::Register { width, reset: Some(v) } => format!("register {width} {v}"),
-            Storage::Register { width, reset: None } => format!("register {width} none"),
+            Storage::Register { width, kept: true, .. } => format!("register {width} kept"),
+            Storage::Register { width, reset: Some(v), .. } => format!("register {width} {v}"),
+            Storage::Register { width, reset: None, .. } => format!("register {width} none"),
             Storage::Memory { depth, width, kind } => {
                 let kind = if *kind == MemoryKind::Block { "block" } else { "distributed" };
                 format!("memory {depth} {width} {kind}")

@@ -144,13 +144,27 @@ impl Module {
         self.register(name, width, None)
     }
 
+    /// A register that `rst` does not reset: it is 0 at power-up, in simulators and FPGAs, and the block's own statements reset it.
+    pub fn reg_kept(&mut self, name: &str, width: u32) -> E {
+        self.storage_of(name, Storage::Register { width, reset: None, kept: true }, width)
+    }
+
+    /// The input `rst`, for what follows it otherwise than by being reset.
+    pub fn reset(&self) -> E {
+        E::signal("rst", 1)
+    }
+
     fn register(&mut self, name: &str, width: u32, reset: Option<u64>) -> E {
+        self.storage_of(name, Storage::Register { width, reset, kept: false }, width)
+    }
+
+    fn storage_of(&mut self, name: &str, storage: Storage, width: u32) -> E {
         assert!(
             !self.atoms.iter().any(|a| a.name == name) && !self.storage.iter().any(|(n, _)| n == name),
             "{}: {name} is declared twice",
             self.kind
         );
-        self.storage.push((name.into(), Storage::Register { width, reset }));
+        self.storage.push((name.into(), storage));
         E::signal(&format!("{name}$q"), width)
     }
 

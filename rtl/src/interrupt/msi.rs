@@ -2,8 +2,8 @@
 //!
 //! A vector whose message is due waits until it is not masked; then the 4 bytes of `msi_data` are written to `msi_addr`, in the
 //! byte order of `fctl.BE`. Due messages of one vector are one message until it is sent; messages go one at a time, the lowest
-//! vector first, each 2 cycles after it is due when the memory port is free. A write that fails, and an address beyond the
-//! physical address space, is reported as a fault. (Sections "Interrupt pending status register" and "MSI configuration table".)
+//! vector first, each 2 cycles after it is due when the memory port is free. A write that fails is reported as a fault. Of `msi_addr`, the bits
+//! beyond the physical address space read 0 (the field is WARL). (Sections "Interrupt pending status register" and "MSI configuration table".)
 //!
 //! While interrupts are wires, no message becomes due and none is sent. Entries are as many as the design has vectors; the others read 0. An entry reads 0 after reset until it is written.
 //! Never: a message of a masked vector.
@@ -96,9 +96,11 @@ pub fn msi(design: &Design) -> Rc<Module> {
         Column::new(m, name, vectors, (write, write_entry, value), read_entry, vector)
     };
     let (low, high) = (bus.halves.bit(0), bus.halves.bit(1));
-    let above = u32::from(msi_addr::ADDR.hi()) - 31;
     let addr_low = column(&mut m, "addr_low", !write_second & low, bus.data.bits(2, 30));
-    let addr_high = column(&mut m, "addr_high", !write_second & high, bus.data.bits(32, above));
+    // ADDR is WARL: it holds what the physical address space has.
+    let above = design.pas - 32;
+    let addr_high =
+        (above > 0).then(|| column(&mut m, "addr_high", !write_second & high, bus.data.bits(32, above)));
     let data = column(&mut m, "data", write_second & low, bus.data.bits(0, msi_data::DATA.width.into()));
     let masked = m.reg("masked", vectors, 0);
     m.when(written & write_second & high, |m| {
@@ -106,7 +108,8 @@ pub fn msi(design: &Design) -> Rc<Module> {
         m.set(masked, bus.data.bit(32).mux(masked | one, masked & !one));
     });
     let is_masked = select(read_entry, &masked.split());
-    let address_word = cat(&[addr_high.bus, addr_low.bus, lit(0, 2)]).resize(64);
+    let whole = |high: Option<E>, low: E| high.map_or(low, |high| cat(&[high, low]));
+    let address_word = cat(&[whole(addr_high.as_ref().map(|c| c.bus), addr_low.bus), lit(0, 2)]).resize(64);
     let second_word = cat(&[is_masked.resize(32), data.bus]);
     m.assign(rd_data, read.gate(read_second.mux(second_word, address_word)));
 
@@ -114,18 +117,13 @@ pub fn msi(design: &Design) -> Rc<Module> {
     let pending = m.reg("pending", vectors, 0);
     let due = m.wire("due", enable.gate(pending & !masked));
     let still_due = select(vector, &due.split());
-    let target = cat(&[addr_high.sent, addr_low.sent]);
-    let beyond = if design.pas < u32::from(msi_addr::ADDR.hi()) + 1 {
-        target.bits(design.pas - 2, target.width() - (design.pas - 2)).any()
-    } else {
-        lo()
-    };
+    let target = whole(addr_high.as_ref().map(|c| c.sent), addr_low.sent);
     let address = m.reg_data("address", target.width());
     let word = m.reg_data("word", 32);
 
     m.section("Write port: a store of 4 bytes");
     let wr_ready = m.input("wr_ready", 1);
-    let start = m.wire("start", state.is(CHOSEN) & still_due & !beyond);
+    let start = m.wire("start", state.is(CHOSEN) & still_due);
     m.output("wr_valid", start);
     m.output("wr_addr", cat(&[target, lit(0, 2)]).resize(64));
     m.output("wr_len", lit(0, 8));
@@ -144,7 +142,7 @@ pub fn msi(design: &Design) -> Rc<Module> {
     m.output("fault_addr", cat(&[address, lit(0, 2)]).resize(64));
     let fault_ready = m.input("fault_ready", 1);
 
-    let leave = m.wire("leave", (start & wr_ready) | (state.is(CHOSEN) & still_due & beyond));
+    let leave = m.wire("leave", start & wr_ready);
     m.set(pending, (pending & !leave.gate(vector.decode(vectors))) | enable.gate(message));
     m.switch(state, |m, s| {
         s.case(m, IDLE, |m| {
@@ -155,7 +153,7 @@ pub fn msi(design: &Design) -> Rc<Module> {
             m.set(address, target);
             m.set(word, big_endian.mux(data.sent.swap_bytes(), data.sent));
             m.when(!still_due, |m| m.set(state, to(IDLE)));
-            m.when(leave, |m| m.set(state, beyond.mux(to(REPORT), to(DATA))));
+            m.when(leave, |m| m.set(state, to(DATA)));
         });
         s.case(m, DATA, |m| m.when(wd_ready, |m| m.set(state, to(RESPONSE))));
         s.case(m, RESPONSE, |m| {

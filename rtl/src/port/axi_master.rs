@@ -1,4 +1,4 @@
-//! AXI4 master: shares one memory port between the walkers, the command queue and the fault queue.
+//! AXI4 master: shares one memory port between the walkers, the command queue and the writers of records and messages.
 //!
 //! Readers and writers take turns. A read is named by its reader's number in ARID and may complete in any order; each
 //! reader has one read in flight. Writes go one after the other. Data are 64 bits; bursts are INCR and, since every table
@@ -6,6 +6,10 @@
 //!
 //! In designs whose walkers write, writer `i` and reader `i` are one, and so are their AXI ids: an exclusive write (AWLOCK)
 //! follows an exclusive read (ARLOCK) of the same address, size and id, and takes place (EXOKAY) if nobody has written there since.
+//!
+//! `rst` alone does not reset this block, since memory goes on with what it was asked: a read that was under way is read to its end and its
+//! beats are dropped, a write burst is finished without strobes; until then its reader is `draining` and asks for nothing. `mem_rst`
+//! resets it, together with the memory side. Never: a beat that was asked for before `rst` reaches a reader.
 //!
 //! Latency: none on the read path: a granted address and an arriving beat pass in the same cycle. RRESP or BRESP other than
 //! OKAY and EXOKAY is an access fault; `rpoison` marks a beat as corrupted.
@@ -39,6 +43,9 @@ fn chosen<const N: usize>(grant: &[E], signals: &[[E; N]], index: usize) -> E {
 /// accesses; with `qosid` each says what quality-of-service ids its accesses have.
 pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc<Module> {
     let mut m = Module::new("axi_master", "One AXI4 port for all readers and writers of tables and queues.");
+    m.section("Reset of the memory side");
+    let mem_rst = m.input("mem_rst", 1);
+    let rst = m.reset();
 
     // ---- Reads -----------------------------------------------------------------------------------------------------
     let mut valid = vec![];
@@ -55,9 +62,13 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     m.section("AXI4 read address");
     let arready = m.input("arready", 1);
     // AXI forbids taking back or changing an address that has been offered: the grant stays until it is accepted.
-    let offered = m.reg("offered", 1, 0);
+    let offered = m.reg_kept("offered", 1);
     let locked = m.reg_data("locked", readers);
-    let any = any_of(valid.iter().copied());
+    // Reads that were accepted and have not ended; those of them, or offered, that began before `rst`.
+    let open = m.reg_kept("open_reads", readers);
+    let draining = m.reg_kept("draining", readers);
+    let valid: Vec<E> = valid.iter().zip(draining.split()).map(|(v, d)| *v & !d).collect();
+    let any = m.wire("any_read", offered | any_of(valid.iter().copied()));
     let free = round_robin(&mut m, "reader", &valid, any & arready & !offered);
     let grant: Vec<E> = free.iter().enumerate().map(|(i, g)| offered.mux(locked.bit(i as u32), *g)).collect();
     let bits: Vec<E> = grant.iter().rev().copied().collect();
@@ -80,11 +91,20 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     let rvalid = m.input("rvalid", 1);
     let rid = m.input("rid", AXI_ID_WIDTH);
     let rresp = m.input("rresp", 2);
-    m.section("Reads accepted, beats that arrive");
+    let rlast = m.input("rlast", 1);
+    m.section("Reads accepted, beats that arrive; a read of before the reset has not ended");
     for (i, g) in grant.iter().enumerate() {
-        m.output(&format!("rd{i}_ready"), *g & arready);
-        m.output(&format!("rd{i}_data_valid"), rvalid & rid.is(i as u64));
+        let late = draining.bit(i as u32);
+        m.output(&format!("rd{i}_ready"), *g & arready & !late);
+        m.output(&format!("rd{i}_data_valid"), rvalid & rid.is(i as u64) & !late);
+        m.output(&format!("rd{i}_draining"), late);
     }
+    let arrived = (rvalid & rlast).gate(rid.decode(readers));
+    let accepted = m.wire("accepted", arready.gate(cat(&bits)));
+    let still_open = m.wire("still_open", (open & !arrived) | accepted);
+    m.set(open, still_open);
+    let on_offer = (any & !arready).gate(cat(&bits));
+    m.set(draining, rst.mux(still_open | on_offer, draining & !arrived));
     if exclusive > 0 {
         m.output("rd_error", rresp.bit(1));
         m.output("rd_exclusive", rresp.is(EXOKAY));
@@ -112,9 +132,12 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     let wready = m.input("wready", 1);
     let bvalid = m.input("bvalid", 1);
     let bresp = m.input("bresp", 2);
-    let state = m.reg("write_state", 2, WRITE_IDLE);
+    let state = m.reg_kept("write_state", 2);
     let owner = m.reg_data("writer", writers);
-    let awvalid = m.reg("awvalid_q", 1, 0);
+    let awvalid = m.reg_kept("awvalid_q", 1);
+    // The burst began before `rst`; beats of it that are still to come, less one.
+    let abandoned = m.reg_kept("abandoned", 1);
+    let beats_left = m.reg_data("beats_left", 2);
     let aw = ADDRESS.map(|(n, w)| m.reg_data(&format!("aw{n}_q"), w));
     let idle = state.is(WRITE_IDLE);
     let any = any_of(valid.iter().copied());
@@ -122,7 +145,17 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     let bits: Vec<E> = grant.iter().rev().copied().collect();
     let owns: Vec<E> = owner.split();
     let [beat_valid, data, strobes, last] = [0, 1, 2, 3].map(|i| chosen(&owns, &beats, i));
-    let wvalid = state.is(WRITE_DATA) & beat_valid;
+    let wvalid = state.is(WRITE_DATA) & (beat_valid | abandoned);
+    let strobes = (!abandoned).gate(strobes);
+    let last = abandoned.mux(beats_left.is(0), last);
+    m.when_else(
+        idle & any,
+        |m| m.set(beats_left, chosen(&grant, &address, 1).bits(0, 2)),
+        |m| m.when(wvalid & wready, |m| m.set(beats_left, beats_left - lit(1, 2))),
+    );
+    let under_way = !idle | any;
+    let ended = state.is(WRITE_RESPONSE) & bvalid;
+    m.set(abandoned, under_way & !ended & (abandoned | rst));
     m.when(idle & any, |m| {
         m.set(owner, cat(&bits));
         aw.iter().enumerate().for_each(|(i, register)| m.set(*register, chosen(&grant, &address, i)));
@@ -160,9 +193,14 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     m.section("Writes accepted, beats taken, responses");
     for i in 0..writers as usize {
         m.output(&format!("wr{i}_ready"), idle & grant[i]);
-        m.output(&format!("wd{i}_ready"), state.is(WRITE_DATA) & owns[i] & wready);
-        m.output(&format!("wr{i}_done"), state.is(WRITE_RESPONSE) & owns[i] & bvalid);
+        m.output(&format!("wd{i}_ready"), state.is(WRITE_DATA) & owns[i] & wready & !abandoned);
+        m.output(&format!("wr{i}_done"), ended & owns[i] & !abandoned);
     }
+    m.when(mem_rst, |m| {
+        for register in [offered, open, draining, state, awvalid, abandoned] {
+            m.set(register, lit(0, register.width()));
+        }
+    });
     if exclusive > 0 {
         m.output("wr_error", bresp.bit(1));
         m.output("wr_exclusive", bresp.is(EXOKAY));

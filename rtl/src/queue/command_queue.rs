@@ -14,7 +14,7 @@
 //! A legal command that names nothing which this design could have cached is complete at once: IOTINVAL for a virtual machine
 //! without a second stage, IODIR for an id beyond the design's widths. Commands and the store have the byte order of `fctl.BE`.
 //!
-//! A fetch or a store that fails sets `cqmf`; `cqh` stays on the command. Because commands complete in order, `cqh` moves past
+//! A fetch or a store that fails, and a store beyond the physical address space, sets `cqmf`; `cqh` stays on the command. Because commands complete in order, `cqh` moves past
 //! a command only when its effect is complete. A command takes 3 cycles plus its fetch plus the handshakes that it needs.
 //! (Section "Command-Queue (CQ)"; registers `cqb` to `cqcsr`.)
 
@@ -28,6 +28,7 @@ use pasidon_spec::pdt::process_id_bits;
 use super::entry_address;
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, first, lit, lo};
+use crate::translate::request::ppn_width;
 
 /// Encoding of `inval_kind`: what is invalidated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +77,7 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     m.section("What software set");
     let enable = m.input("enable", 1);
     let stop = m.input("stop", 1);
-    let base = m.input("base", 44);
+    let base = m.input("base", ppn_width(design));
     let mask = m.input("mask", width);
     let tail = m.input("tail", width);
     let ddtp_mode = m.input("ddtp_mode", 3);
@@ -88,10 +89,14 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     let on = m.reg("cq_on_state", 1, 0);
     let head = m.reg("head", width, 0);
 
-    m.section("Read port: a command is 2 beats");
+    m.section("Read port: a command is 2 beats; one that was asked for before the reset has not ended");
+    let draining = m.input("draining", 1);
     m.output("rd_valid", state.is(REQUEST));
     let rd_ready = m.input("rd_ready", 1);
-    m.output("rd_addr", entry_address(base, head, COMMAND_BYTES.trailing_zeros()));
+    // Kept where the reset of the queue does not change it: AXI forbids changing an address that is on offer.
+    let fetched = m.reg_data("fetch_address", design.pas - COMMAND_BYTES.trailing_zeros());
+    let offset = lit(0, COMMAND_BYTES.trailing_zeros());
+    m.output("rd_addr", cat(&[fetched, offset]).resize(64));
     m.output("rd_len", lit(COMMAND_BYTES / 8 - 1, 8));
     let rd_data_valid = m.input("rd_data_valid", 1);
     let rd_data = m.input("rd_data", 64);
@@ -102,7 +107,9 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     m.section("Write port: the 4-byte store of IOFENCE.C");
     m.output("wr_valid", state.is(STORE));
     let wr_ready = m.input("wr_ready", 1);
-    m.output("wr_addr", cat(&[command.high.bits(0, 62), lit(0, 2)]));
+    let kept = design.pas - 2;
+    m.output("wr_addr", cat(&[command.high.bits(0, kept), lit(0, 2)]).resize(64));
+    let beyond = command.high.bits(kept, 62 - kept).any();
     m.output("wr_len", lit(0, 8));
     m.output("wr_size", lit(2, 3));
     let data = command.field(iofence::DATA);
@@ -141,7 +148,11 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
         s.case(m, IDLE, |m| {
             m.set(on, enable);
             m.when(enable & !on, |m| m.set(head, lit(0, width)));
-            m.when(enable & on & !stop & head.ne(tail), |m| m.set(state, to(REQUEST)));
+            m.when(enable & on & !stop & head.ne(tail) & !draining, |m| {
+                let address = entry_address(base, head, COMMAND_BYTES.trailing_zeros());
+                m.set(fetched, address.bits(COMMAND_BYTES.trailing_zeros(), fetched.width()));
+                m.set(state, to(REQUEST));
+            });
         });
         s.case(m, REQUEST, |m| m.when(rd_ready, |m| m.set(state, to(FIRST))));
         s.case(m, FIRST, |m| {
@@ -167,7 +178,8 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
         });
         s.case(m, INVALIDATE, |m| m.when(inval_ready, |m| m.set(state, to(COMPLETE))));
         s.case(m, BARRIER, |m| {
-            let next = command.field(iofence::AV).mux(to(STORE), to(COMPLETE));
+            let store = beyond.mux(to(MEMORY_FAULT), to(STORE));
+            let next = command.field(iofence::AV).mux(store, to(COMPLETE));
             m.when(sync_ready, |m| m.set(state, next));
         });
         s.case(m, STORE, |m| m.when(wr_ready, |m| m.set(state, to(STORE_DATA))));

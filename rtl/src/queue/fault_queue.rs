@@ -16,6 +16,7 @@ use pasidon_spec::field::Field;
 use super::{Tail, entry_address};
 use crate::design::Design;
 use crate::hdl::{E, Module, cat, lit, lo, select};
+use crate::translate::request::ppn_width;
 
 const IDLE: u64 = 0;
 const DROP: u64 = 1;
@@ -36,7 +37,7 @@ pub fn fault_queue(design: &Design) -> Rc<Module> {
     m.section("What software set");
     let enable = m.input("enable", 1);
     let stop = m.input("stop", 1);
-    let base = m.input("base", 44);
+    let base = m.input("base", ppn_width(design));
     let mask = m.input("mask", width);
     let head = m.input("head", width);
     let big_endian = if design.big_endian { m.input("big_endian", 1) } else { lo() };

@@ -15,6 +15,7 @@ use pasidon_spec::page_request::RECORD_BYTES;
 use super::{Tail, entry_address};
 use crate::design::Design;
 use crate::hdl::{Module, cat, lit, lo};
+use crate::translate::request::ppn_width;
 
 const IDLE: u64 = 0;
 /// It is not written: the queue is off, or has met a memory fault.
@@ -38,7 +39,7 @@ pub fn page_request_queue(design: &Design) -> Rc<Module> {
     let enable = m.input("enable", 1);
     let faulted = m.input("faulted", 1);
     let overflowed = m.input("overflowed", 1);
-    let base = m.input("base", 44);
+    let base = m.input("base", ppn_width(design));
     let mask = m.input("mask", width);
     let head = m.input("head", width);
     let big_endian = if design.big_endian { m.input("big_endian", 1) } else { lo() };

@@ -1,15 +1,17 @@
 //! `ddtp`: the root of the device directory and the mode. (Section "Device-directory-table pointer".)
 //!
-//! An illegal `iommu_mode` leaves the mode as it was. Never: a write takes effect while `busy` is 1.
+//! An illegal `iommu_mode` leaves the mode as it was; `PPN` holds what the physical address space has (both are WARL). Never: a write takes effect while `busy` is 1.
 
 use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::registers::ddtp;
 
 use super::words::{ReadMap, WriteBus, page_number};
+use crate::design::Design;
 use crate::hdl::{Module, hi, lit, lo};
+use crate::translate::request::ppn_width;
 
 /// `ddtp`. A write of the mode keeps `busy` until everything in flight has left under the old one.
-pub fn directory(m: &mut Module, bus: WriteBus, map: &mut ReadMap) {
+pub fn directory(m: &mut Module, design: &Design, bus: WriteBus, map: &mut ReadMap) {
     m.section("Device directory, and the barrier after each change of it");
     let sync_ready = m.input("ddtp_sync_ready", 1);
 
@@ -23,7 +25,7 @@ pub fn directory(m: &mut Module, bus: WriteBus, map: &mut ReadMap) {
         m.when(legal, |m| m.set(mode, written.bits(0, 3)));
     });
     m.when(busy & sync_ready, |m| m.set(busy, lo()));
-    let ppn = page_number(m, "ddtp_ppn", write, ddtp::PPN, !busy);
+    let ppn = page_number(m, "ddtp_ppn", write, ddtp::PPN, ppn_width(design), !busy);
 
     m.output("ddtp_sync_valid", busy);
     m.output("ddtp_mode", mode);

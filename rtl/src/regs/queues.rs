@@ -1,6 +1,7 @@
 //! `cqb` to `cqcsr`, `fqb` to `fqcsr` and, with ATS, `pqb` to `pqcsr`: base, size, indices, control and errors of the queues in memory.
 //!
-//! A `LOG2SZ-1` larger than the design accepts becomes the largest that it accepts. Writing `cqb` clears `cqt`, writing `fqb` clears
+//! A `LOG2SZ-1` larger than the design accepts becomes the largest that it accepts; of a `PPN`, the bits beyond the physical address
+//! space read 0 (all of them are WARL). Writing `cqb` clears `cqt`, writing `fqb` clears
 //! `fqh`, writing `pqb` clears `pqh`. Writes to the control registers are ignored while their `busy` bit is 1. (Sections "Command-queue
 //! base" to "Page-request-queue CSR".)
 
@@ -11,6 +12,7 @@ use pasidon_spec::field::Field;
 use super::words::{ReadMap, WriteBus, page_number};
 use crate::design::Design;
 use crate::hdl::{E, Module, cat, hi, index_width, lit, lo};
+use crate::translate::request::ppn_width;
 
 /// `cqb`, `cqh`, `cqt`, `cqcsr`; returns the condition of `ipsr.cip`.
 pub fn command_queue(m: &mut Module, design: &Design, bus: WriteBus, map: &mut ReadMap) -> E {
@@ -25,7 +27,7 @@ pub fn command_queue(m: &mut Module, design: &Design, bus: WriteBus, map: &mut R
 
     let base = bus.to(&cqb::REG);
     let (log2sz_1, mask) = queue_size(m, "cqb_log2sz_1", base.low, base.field(cqb::LOG2SZ_1), width);
-    let ppn = page_number(m, "cqb_ppn", base, cqb::PPN, hi());
+    let ppn = page_number(m, "cqb_ppn", base, cqb::PPN, ppn_width(design), hi());
     let tail =
         index(m, "cqt_index", bus.to(&cqt::REG).low, bus.to(&cqt::REG).field(cqt::INDEX), mask, base.low);
 
@@ -120,7 +122,7 @@ pub fn fault_queue(m: &mut Module, design: &Design, bus: WriteBus, map: &mut Rea
         busy: fqcsr::BUSY,
         tells_apart: false,
     };
-    queue.registers(m, design.fault_log2_max, bus, map)
+    queue.registers(m, design, design.fault_log2_max, bus, map)
 }
 
 /// `pqb`, `pqh`, `pqt`, `pqcsr`.
@@ -145,11 +147,18 @@ pub fn page_request_queue(
         busy: pqcsr::BUSY,
         tells_apart: true,
     };
-    queue.registers(m, design.page_request_log2_max, bus, map)
+    queue.registers(m, design, design.page_request_log2_max, bus, map)
 }
 
 impl RecordQueue {
-    fn registers(&self, m: &mut Module, width: u32, bus: WriteBus, map: &mut ReadMap) -> RecordInterrupt {
+    fn registers(
+        &self,
+        m: &mut Module,
+        design: &Design,
+        width: u32,
+        bus: WriteBus,
+        map: &mut ReadMap,
+    ) -> RecordInterrupt {
         let name = self.name;
         m.section(&format!("{}: its state, and what it reports (one cycle each)", self.title));
         let on = m.input(&format!("{name}_on"), 1);
@@ -161,7 +170,7 @@ impl RecordQueue {
         let (register, log2sz_1, ppn) = self.base;
         let base = bus.to(register);
         let (size, mask) = queue_size(m, &format!("{name}b_log2sz_1"), base.low, base.field(log2sz_1), width);
-        let page = page_number(m, &format!("{name}b_ppn"), base, ppn, hi());
+        let page = page_number(m, &format!("{name}b_ppn"), base, ppn, ppn_width(design), hi());
         let head = bus.to(self.head.0);
         let head = index(m, &format!("{name}h_index"), head.low, head.field(self.head.1), mask, base.low);
 

@@ -30,7 +30,7 @@ pub fn registers(design: &Design) -> Rc<Module> {
     let mut map = ReadMap::default();
     map.add(&cap::REG, &[(Field { lo: 0, width: 64, ..cap::VERSION }, lit(capabilities(design), 64))]);
     let wired = features_control(&mut m, design, bus, &mut map);
-    directory(&mut m, bus, &mut map);
+    directory(&mut m, design, bus, &mut map);
     let command = command_queue(&mut m, design, bus, &mut map);
     let fault = fault_queue(&mut m, design, bus, &mut map);
     let page_request = design.ats.then(|| page_request_queue(&mut m, design, bus, &mut map));

@@ -104,14 +104,18 @@ impl ReadMap {
     }
 }
 
-/// A 44-bit page number of an 8-byte register, whose halves can be written one at a time.
-pub fn page_number(m: &mut Module, name: &str, write: Written, field: Field, enable: E) -> E {
+/// A page number of `width` bits in an 8-byte register, whose halves can be written one at a time. Such fields are WARL: bits of the
+/// field above `width`, beyond the physical address space, read 0.
+pub fn page_number(m: &mut Module, name: &str, write: Written, field: Field, width: u32, enable: E) -> E {
     let value = write.field(field);
-    let below = 32 - u32::from(field.lo);
+    let below = (32 - u32::from(field.lo)).min(width);
     let low = m.reg(&format!("{name}_low"), below, 0);
-    let high = m.reg(&format!("{name}_high"), value.width() - below, 0);
     m.when(write.low & enable, |m| m.set(low, value.bits(0, below)));
-    m.when(write.high & enable, |m| m.set(high, value.bits(below, value.width() - below)));
+    if width == below {
+        return low;
+    }
+    let high = m.reg(&format!("{name}_high"), width - below, 0);
+    m.when(write.high & enable, |m| m.set(high, value.bits(below, width - below)));
     cat(&[high, low])
 }
 

@@ -18,11 +18,11 @@ use crate::queue::{InvalidationKind, barrier, command_queue, fault_queue, page_r
 use crate::regs::{axi_lite, registers};
 use crate::translate::completion::{ats_answers, completion, result_fields};
 use crate::translate::dispatch::{dispatch, has_l2};
+use crate::translate::fence;
 use crate::translate::miss_table::miss_table;
 use crate::translate::request::{Request, Translation};
 use crate::walk::context::{device_context_widths, has_narrow_tables, process_context_widths};
 use crate::walk::walker::{walker, writes};
-use pasidon_spec::ddt::iommu_mode;
 use std::rc::Rc;
 
 /// The core of a design.
@@ -33,6 +33,8 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let walkers = d.walkers as usize;
 
     // ---- Blocks ----------------------------------------------------------------------------------------------------
+    m.section("Reset of the memory side (m_axi_*), which outlives a reset of the core alone; synchronous, active high");
+    let mem_rst = m.input("mem_rst", 1);
     let bus = m.instance("axi_lite", &axi_lite());
     let regs = m.instance("registers", &registers(d));
     let commands = m.instance("command_queue", &command_queue(d));
@@ -47,6 +49,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         m.instance("pdtc", &context_cache(d, Tag::Process, d.pdtc_entries, &process_context_widths(d)));
     let walks: Vec<Instance> = (0..walkers).map(|i| m.instance(&format!("walker_{i}"), &walk)).collect();
     let completer = m.instance("completion", &completion(d));
+    let fence = m.instance("fence", &fence::fence(d));
     let l2 = has_l2(d).then(|| m.instance("l2_tlb", &l2_tlb(d)));
     let messages = d.msi.then(|| m.instance("msi", &msi(d)));
     let debugger = d.debug.then(|| m.instance("translation_request", &translation_request(d)));
@@ -60,6 +63,8 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         exclusive.iter().chain([&commands, &faults]).chain(&messages).chain(page_requests).collect();
     let master = axi_master(d.walkers + 1, writers.len() as u32, exclusive.len() as u32, d.qosid);
     let axi = m.instance("axi_master", &master);
+    axi.connect(&mut m, "mem_rst", mem_rst);
+    commands.connect(&mut m, "draining", axi.out(&format!("rd{walkers}_draining")));
 
     let own = [(&regs, "")];
     let others = [&messages, &debugger, &monitor].into_iter().flatten().map(|block| (block, "reg_"));
@@ -145,7 +150,6 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
 
     // ---- Translation ports -----------------------------------------------------------------------------------------
     let mode = regs.out("ddtp_mode");
-    let enable = m.wire("directory_mode", !mode.is(iommu_mode::OFF) & !mode.is(iommu_mode::BARE));
     let mut taken = vec![];
     let mut accepted = vec![];
     for (i, tlb) in tlbs.iter().enumerate() {
@@ -175,14 +179,13 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         for name in always.into_iter().chain(optional.into_iter().filter_map(|(n, on)| on.then_some(n))) {
             m.output(&format!("rsp{i}_{name}"), tlb.out(&format!("rsp_{name}")));
         }
-        tlb.connect(&mut m, "enable", enable);
+        tlb.connect(&mut m, "ddtp_mode", mode);
         // Misses and completions.
         misses.connect(&mut m, &format!("miss{i}_valid"), tlb.out("miss_valid"));
         Request::of(d, tlb, "miss").connect(&mut m, &misses, &format!("miss{i}"));
         tlb.connect(&mut m, "miss_ready", misses.out(&format!("miss{i}_ready")));
         tlb.connect(&mut m, "c_valid", completer.out(&format!("c{i}_valid")));
         completer.connect(&mut m, &format!("c{i}_done"), tlb.out("c_done"));
-        completer.connect(&mut m, &format!("c{i}_taken"), tlb.out("c_taken"));
         Request::of(d, &misses, "c").connect(&mut m, tlb, "c");
         let answers = ats_answers(d).into_iter().map(|(name, _)| name);
         for name in ["ok", "cause", "refill"].into_iter().chain(d.msi_mrif.then_some("mrif")).chain(answers) {
@@ -240,7 +243,8 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     if let Some(l2) = &l2 {
         looked_up.connect(&mut m, l2, "lookup");
         l2.connect(&mut m, "lookup_valid", dispatcher.out("lookup_valid"));
-        l2.connect(&mut m, "lookup_usable", dispatcher.out("lookup_usable") & enable);
+        l2.connect(&mut m, "lookup_usable", dispatcher.out("lookup_usable"));
+        dispatcher.connect(&mut m, "ddtp_mode", mode);
         dispatcher.connect(&mut m, "l2_hit", l2.out("hit"));
         l2.connect(&mut m, "fill_valid", completer.out("l2_fill"));
         Request::of(d, &misses, "c").connect(&mut m, l2, "fill");
@@ -287,8 +291,9 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
                 w.connect(&mut m, &format!("s_l2_{name}"), e);
             }
         }
-        dispatcher.connect(&mut m, &format!("idle{i}"), w.out("idle"));
-        dispatcher.connect(&mut m, &format!("busy{i}"), !w.out("idle") & !release);
+        let draining = axi.out(&format!("rd{i}_draining"));
+        dispatcher.connect(&mut m, &format!("idle{i}"), w.out("idle") & !draining);
+        dispatcher.connect(&mut m, &format!("busy{i}"), !w.out("idle") & !release & !w.out("r_stale"));
         for word in [0, 1] {
             dispatcher.connect(&mut m, &format!("tag{i}_{word}"), w.out(&format!("tag{word}")));
         }
@@ -325,24 +330,17 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         None => completer.connect(&mut m, "fault_ready", queued),
     }
 
-    // ---- Fence: a response that was offered before the fence must be taken before it ends --------------------------
-    let fence = sync.out("fence_valid");
-    let fence_seen = m.reg("fence_seen", 1, 0);
-    let mut older = vec![];
+    // ---- Fence -----------------------------------------------------------------------------------------------------
+    fence.connect(&mut m, "valid", sync.out("fence_valid"));
+    sync.connect(&mut m, "fence_ready", fence.out("ready"));
+    fence.connect(&mut m, "late", completer.out("late") | any_of(walks.iter().map(|walk| walk.out("late"))));
+    // A page request whose device context was found must be in the queue, too.
+    fence.connect(&mut m, "queueing", ats.as_ref().map_or(lo(), |ats| ats.intake.out("queueing")));
     for (i, tlb) in tlbs.iter().enumerate() {
-        let accepted = (tlb.out("rsp_valid") & taken[i]).resize(2);
-        let old = m.reg(&format!("fence_waits_{i}"), 2, 0);
-        let left = fence_seen.mux(old, tlb.out("rsp_pending"));
-        m.set(old, fence.gate(left.is(0).mux(left, left - accepted)));
-        older.push(old);
+        fence.connect(&mut m, &format!("pending{i}"), tlb.out("rsp_pending"));
+        fence.connect(&mut m, &format!("taken{i}"), tlb.out("rsp_valid") & taken[i]);
+        tlb.connect(&mut m, "revoke", fence.out(&format!("revoke{i}")));
     }
-    m.set(fence_seen, fence);
-    // A write of a walk that an invalidation overtook must have ended, too.
-    let late = if writes(d) { any_of(walks.iter().map(|w| w.out("late_write"))) } else { lo() };
-    // So must that of a page request whose device context was found.
-    let queueing = ats.as_ref().map_or(lo(), |ats| ats.intake.out("queueing"));
-    let left = fence_seen & any_of(older.iter().map(|o| o.any())).none() & !late & !queueing;
-    sync.connect(&mut m, "fence_ready", left);
 
     if let Some(monitor) = &monitor {
         if let Some(debugger) = &debugger {
@@ -397,7 +395,6 @@ fn asker(m: &mut Module, d: &Design, port: u32, block: &Instance, misses: &Insta
     block.connect(m, "c_valid", valid);
     block.connect(m, "c_ok", completer.out("c_ok"));
     completer.connect(m, &format!("c{port}_done"), valid);
-    completer.connect(m, &format!("c{port}_taken"), lo());
 }
 
 /// What carries the messages between devices and IOMMU.
@@ -655,6 +652,7 @@ fn memory_port(
     let data = m.input("m_axi_rdata", 64);
     input(m, axi, AXI, "rresp", 2);
     let last = m.input("m_axi_rlast", 1);
+    axi.connect(m, "rlast", last);
     let poison = m.input("m_axi_rpoison", 1);
     input(m, axi, AXI, "rvalid", 1);
     m.output("m_axi_rready", hi());

@@ -2,8 +2,11 @@
 //! and answers the request and everyone who waited for the same page.
 //!
 //! Latency: a finished walk is copied in one cycle and its completion is offered to the port in the next. A waiter whose
-//! access the translation does not grant, and every waiter of a fault, walks for itself: each fault is its own. Never: a
-//! translation that an invalidation made stale is delivered or kept; its requests walk again.
+//! access the translation does not grant, and every waiter of a fault, walks for itself: each fault is its own.
+//!
+//! A result that an invalidation overtook answers its requests and is not kept: `late` tells the fence to wait for it. So nobody walks
+//! again because of what others invalidate. Bound: every port takes a completion within 2 cycles, whatever its device does. Never: a
+//! stale translation or context is kept.
 
 use super::dispatch::has_l2;
 use super::miss_table::{askers, entry_width, port_width, round_robin, walker_width};
@@ -26,7 +29,7 @@ pub fn completion(d: &Design) -> Rc<Module> {
     let mut m = Module::new("completion", "Results of walks: context fills, fault records, responses.");
     let state = m.reg("state", 2, IDLE);
     let goto = |m: &mut Module, s: u64| m.set(state, lit(s, 2));
-    m.section("Something was invalidated: a result not yet delivered is stale");
+    m.section("Something was invalidated: the result under way is stale");
     let mark = m.input("mark", 1);
 
     // ---- Results of the walkers ------------------------------------------------------------------------------------
@@ -61,18 +64,17 @@ pub fn completion(d: &Design) -> Rc<Module> {
         }
     });
     let stale = get("stale");
-    let overtaken = stale;
-    // An MSI that the walk stored is stored: its response is not taken back, though the contexts that it loaded are stale.
-    let (stored, wrote) = if d.msi_mrif { (get("mrif"), get("wrote")) } else { (lo(), lo()) };
+    let stored = if d.msi_mrif { get("mrif") } else { lo() };
     let translation = Translation::from_fn(d, |name, _| get(name));
     let fresh = m.reg("fresh", 1, 0);
     m.set(fresh, copy);
     m.when(mark & !copy, |m| m.set(stale, hi()));
-    let stale = stale & !wrote;
+    m.section("A stale result is being delivered: a fence waits");
+    m.output("late", stale & !state.is(IDLE));
 
     // ---- Context fills, in the cycle after the copy ----------------------------------------------------------------
     m.section("To the DDTC and PDTC");
-    let keep = fresh & !overtaken & !mark;
+    let keep = fresh & !stale & !mark;
     m.output("dc_fill", keep & get("dc_loaded"));
     m.output("pc_fill", keep & get("pc_loaded"));
     m.output("fill_device_id", get("device_id"));
@@ -100,12 +102,8 @@ pub fn completion(d: &Design) -> Rc<Module> {
     let ok = get("ok");
     m.section("To the fault queue");
     let fault_ready = m.input("fault_ready", 1);
-    // The fault queue writes the record from where it stands: once it is offered it stays, and its fault is delivered,
-    // stale or not (what it says was true before the invalidation).
-    let committed = m.reg("committed", 1, 0);
-    let withdrawn = m.wire("withdrawn", stale & !committed);
-    let fault = m.wire("fault", state.is(REPORT) & !withdrawn);
-    m.output("fault_valid", fault);
+    // The fault queue writes the record from where it stands: once it is offered it stays.
+    m.output("fault_valid", state.is(REPORT));
     m.output("fault_cause", get("cause"));
     m.output("fault_pid", request.process_id.resize(20));
     m.output("fault_pv", request.pid_valid);
@@ -118,27 +116,22 @@ pub fn completion(d: &Design) -> Rc<Module> {
     // ---- Delivery --------------------------------------------------------------------------------------------------
     // A message that the walk stored was one request's own.
     let granted = ok & !stored & (translation.permissions & request.needs()).any();
-    let deliver = m.wire("deliver", state.is(DELIVER) & !withdrawn & (primary | granted));
+    let deliver = m.wire("deliver", state.is(DELIVER) & (primary | granted));
     let others = if d.ats { "the debug interface and messages" } else { "the debug interface" };
     m.section(&format!("To the ports, and after them {others}: hold valid until done"));
     let mut dones = vec![];
-    let mut takens = vec![];
     for p in 0..askers(d) {
         let mine = if askers(d) == 1 { hi() } else { port.is(p.into()) };
         m.output(&format!("c{p}_valid"), deliver & mine);
         dones.push(m.input(&format!("c{p}_done"), 1) & mine);
-        takens.push(m.input(&format!("c{p}_taken"), 1) & mine);
     }
-    // A port that took the completion just before the result became stale delivers it; the invalidation follows it
-    // through the port, and a fence waits until the device has taken it.
-    let taken_by_port = m.wire("taken_by_port", any_of(takens));
     let delivered = m.wire("delivered", state.is(DELIVER) & any_of(dones));
     m.section("What is completed");
     m.output("c_ok", ok);
     m.output("c_cause", get("cause"));
     // The IOTLB holds what untranslated requests are answered.
     let untranslated = if d.ats { request.at.is(0) } else { hi() };
-    let cacheable = ok & get("refill") & is_canonical(d, request.iova) & untranslated;
+    let cacheable = ok & get("refill") & is_canonical(d, request.iova) & untranslated & !stale;
     m.output("c_refill", cacheable);
     if d.msi_mrif {
         m.output("c_mrif", stored & ok);
@@ -167,13 +160,9 @@ pub fn completion(d: &Design) -> Rc<Module> {
     }
     if has_l2(d) {
         m.section("To the L2 TLB: keep what a walk found");
-        m.output("l2_fill", delivered & primary & cacheable & !get("known") & !stale & !mark);
+        m.output("l2_fill", delivered & primary & cacheable & !get("known") & !mark);
     }
-    let refused = !primary & !granted;
-    let retry = m.wire(
-        "retry",
-        (state.is(DELIVER) & !taken_by_port & (withdrawn | refused)) | (state.is(REPORT) & withdrawn),
-    );
+    let retry = m.wire("retry", state.is(DELIVER) & !primary & !granted);
     m.section("Answers to the miss table");
     m.output("c_entry", entry);
     m.output("c_free", delivered);
@@ -186,16 +175,11 @@ pub fn completion(d: &Design) -> Rc<Module> {
             let faulty = !taken("ok") & taken("report");
             m.when(copy, |m| m.set(state, faulty.mux(lit(REPORT, 2), lit(DELIVER, 2))));
         });
-        s.case(m, REPORT, |m| {
-            m.when(fault, |m| m.set(committed, hi()));
-            m.when(fault & fault_ready, |m| goto(m, DELIVER));
-            m.when(withdrawn, |m| goto(m, WAITERS));
-        });
+        s.case(m, REPORT, |m| m.when(fault_ready, |m| goto(m, DELIVER)));
         s.case(m, DELIVER, |m| m.when(delivered | retry, |m| goto(m, WAITERS)));
         s.default(m, |m| {
             m.set(entry, woken_entry);
             m.set(primary, lo());
-            m.set(committed, lo());
             m.set(state, woken.mux(lit(DELIVER, 2), lit(IDLE, 2)));
         });
     });
@@ -223,7 +207,7 @@ pub fn result_fields(d: &Design) -> Vec<(String, u32)> {
     }
     list.extend(d.second_stage().then(|| ("iotval2".into(), 64)));
     if d.msi_mrif {
-        list.extend(["mrif", "wrote"].map(|name| (name.into(), 1)));
+        list.push(("mrif".into(), 1));
     }
     if d.ats {
         list.extend(["withheld", "cxl_io"].map(|name| (name.into(), 1)));

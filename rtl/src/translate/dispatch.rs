@@ -6,7 +6,7 @@
 //! invalidation.
 
 use super::miss_table::{entry_width, walker_width};
-use super::request::{Request, is_canonical};
+use super::request::{Request, device_id_too_wide, has_directory, is_canonical};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, encode, lit, lo, lowest};
 use crate::walk::context::{device_context_widths, process_context_widths};
@@ -65,6 +65,14 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     } else {
         lo()
     };
+    let ddtp_mode = if has_l2(d) {
+        m.section(
+            "ddtp.iommu_mode: the L2 TLB may hit if there is a directory, for devices that it can hold",
+        );
+        m.input("ddtp_mode", 3)
+    } else {
+        lit(0, 3)
+    };
     let mut busy = vec![];
     let mut tags = vec![];
     for i in 0..n {
@@ -81,7 +89,8 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     m.output("lookup", !state.is(IDLE));
     if has_l2(d) {
         m.output("lookup_valid", state.is(LOOKUP));
-        m.output("lookup_usable", request.at.is(0) & is_canonical(d, request.iova));
+        let located = has_directory(ddtp_mode) & !device_id_too_wide(d, ddtp_mode, request.device_id);
+        m.output("lookup_usable", located & request.at.is(0) & is_canonical(d, request.iova));
     }
 
     // A walker whose completion starts in this very cycle no longer wakes new waiters: `busy` excludes it.

@@ -2,5 +2,6 @@
 
 pub mod completion;
 pub mod dispatch;
+pub mod fence;
 pub mod miss_table;
 pub mod request;

@@ -1,7 +1,8 @@
 //! A translation request and a translation, as groups of signals that blocks hand to each other.
 
 use crate::design::Design;
-use crate::hdl::{E, Instance, Module, cat, hi, lit, lo};
+use crate::hdl::{E, Instance, Module, any_of, cat, hi, lit, lo};
+use pasidon_spec::ddt::{device_id_bits, iommu_mode};
 use pasidon_spec::page_table::{self, Geometry, PAGE_SHIFT, napot};
 
 /// What a device asks: one untranslated access, ATS translation request or translated access.
@@ -264,6 +265,24 @@ pub fn segments(d: &Design, width: u32) -> Vec<(Option<u32>, u32, u32)> {
     list
 }
 
+/// Whether `device_id` has more bits than the device directory of this `ddtp.iommu_mode`. (Section "Process to translate an IOVA".)
+pub fn device_id_too_wide(d: &Design, ddtp_mode: E, device_id: E) -> E {
+    any_of([(iommu_mode::LVL1, 1), (iommu_mode::LVL2, 2)].map(|(mode, levels)| {
+        let bits = u32::from(device_id_bits(d.extended_contexts(), levels));
+        let beyond = if d.device_id_width > bits {
+            device_id.bits(bits, d.device_id_width - bits).any()
+        } else {
+            lo()
+        };
+        ddtp_mode.is(mode) & beyond
+    }))
+}
+
+/// Whether this `ddtp.iommu_mode` has a device directory.
+pub fn has_directory(ddtp_mode: E) -> E {
+    !ddtp_mode.is(iommu_mode::OFF) & !ddtp_mode.is(iommu_mode::BARE)
+}
+
 /// log2 of the page size in bytes, 6 bits.
 pub fn page_size(d: &Design, mask: E) -> E {
     let shifts = page_shifts(d);
@@ -351,10 +370,13 @@ impl Translation {
         list
     }
 
-    /// All permissions, one page, itself; every tag and attribute 0.
+    /// All permissions, the gigabyte around `iova`, itself; every tag and attribute 0. (Section "PCIe ATS translation request handling"
+    /// recommends a large range where nothing translates; every physical address space consists of whole gigabytes.)
     pub fn identity(d: &Design, iova: E) -> Translation {
+        let within: Vec<E> = page_shifts(d)[1..].iter().rev().map(|s| lit((*s <= 30).into(), 1)).collect();
         Translation {
             ppn: iova.bits(PAGE_SHIFT.into(), ppn_width(d)),
+            mask: cat(&within),
             permissions: hi().repeat(6),
             ..Translation::from_fn(d, |_, width| lit(0, width))
         }

@@ -4,7 +4,8 @@
 //!
 //! Both byte orders of an MSI's data are understood, by bit 2 of its address. An access to an MRIF that is no MSI (a read, a
 //! place other than the first two words, an identity beyond 2047) has no effect. A notice follows every MSI that is stored,
-//! whatever is enabled. A custom entry (`C` is 1) is misconfigured. A request of the debug interface stores nothing: it ends with
+//! whatever is enabled. An access to an MRIF that is not aligned to 4 bytes is aborted: "transaction type disallowed". A page or an MRIF
+//! beyond the physical address space is an access fault. A custom entry (`C` is 1) is misconfigured. A request of the debug interface stores nothing: it ends with
 //! "transaction type disallowed".
 //!
 //! Latency: a cycle for each 1 in `msi_addr_mask` and one more, then the reads and writes.
@@ -85,7 +86,7 @@ impl Walk<'_> {
             m.set(self.page, field(word, basic::PPN).bits(0, ppn_width(d)));
             let group = self.identity().bits(6, 5);
             m.set(self.index.offset, cat(&[word.bits(7, 3), group, lo()]));
-            // Not 0: the interrupt file lies beyond the physical address space.
+            // Not 0: the page or the interrupt file lies beyond the physical address space.
             m.set(self.level, too_wide(d, field(word, basic::PPN)).resize(3));
         });
         m.when(second & self.in_file, |m| {
@@ -96,7 +97,8 @@ impl Walk<'_> {
             }
         });
         let identity = self.identity();
-        // How wide the access is, and whether it is aligned, the data path knows.
+        // How wide the access is, the data path knows.
+        let unaligned = self.q.iova.bits(0, 2).any() & !self.asks();
         let place = self.q.iova.bits(3, 9).any();
         let ignored = !self.writes() | self.asks() | place | identity.bits(11, 21).any();
         let t = Translation {
@@ -113,7 +115,9 @@ impl Walk<'_> {
                 self.invalid => self.fail(m, cause(Cause::MsiPteNotValid));
                 self.bad | wrong => self.fail(m, cause(Cause::MsiPteMisconfigured));
                 self.q.exec & !self.asks() => self.fail(m, cause(Cause::InstructionAccessFault));
+                !self.in_file & self.level.any() => self.fail(m, self.access_fault);
                 !self.in_file => self.succeed(m, &t, lo());
+                unaligned => self.fail(m, cause(Cause::TransactionTypeDisallowed));
                 self.q.debug.unwrap_or_else(lo) => self.fail(m, cause(Cause::TransactionTypeDisallowed));
                 ignored => {
                     self.set(m, self.stored, hi());

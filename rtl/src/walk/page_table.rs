@@ -4,9 +4,9 @@
 use super::context::{any_bit, field, has_narrow_tables};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, hi, lit, lo};
-use crate::translate::request::{geometries, page_shifts, ppn_width, segments, table_levels};
+use crate::translate::request::{geometries, page_shifts, ppn_width, segments, table_levels, vpn_width};
 use pasidon_spec::page_table::{
-    self, Geometry, PTE_NON_LEAF_RESERVED, PTE_RSW60T59, iosatp_mode, napot, pbmt, pte,
+    self, Geometry, PAGE_SHIFT, PTE_NON_LEAF_RESERVED, PTE_RSW60T59, iosatp_mode, napot, pbmt, pte,
 };
 
 /// Whether a page number is wider than the physical address space of the design.
@@ -63,17 +63,25 @@ pub fn compose(d: &Design, ppn: E, mask: E, inside: E) -> E {
     cat(&parts)
 }
 
-/// The mask bits of pages that are larger than the physical address space of the design.
-fn oversized(d: &Design, mask: E) -> E {
+/// Bits of a guest physical address of a device with `DC.tc.SXL`.
+pub const SXL_GUEST_WIDTH: u32 = 34;
+
+/// Whether a page of `mask` is larger than `2^bits` bytes.
+fn larger(d: &Design, mask: E, bits: u32) -> E {
     any_of(
-        (1..).zip(&page_shifts(d)[1..]).filter(|(_, s)| u32::from(**s) > d.pas).map(|(i, _)| mask.bit(i - 1)),
+        (1..).zip(&page_shifts(d)[1..]).filter(|(_, s)| u32::from(**s) > bits).map(|(i, _)| mask.bit(i - 1)),
     )
 }
 
-/// Whether a translation by a page of `mask` may be kept: where the page is larger than the physical address space, part of
-/// it is an access fault.
-pub fn is_uniform(d: &Design, mask: E) -> E {
-    !oversized(d, mask)
+/// Whether a translation by a page of `mask` may be kept: what is checked in the walk only must hold for every address that the
+/// entry would answer. It does not where the page is larger than
+/// - the physical address space: part of it is an access fault;
+/// - the addresses that are compared, sign bit included: other addresses have the same tag;
+/// - the 34-bit guest address space of a device with `DC.tc.SXL` (`sxl`): part of it is a guest-page fault.
+pub fn is_uniform(d: &Design, sxl: E, mask: E) -> E {
+    let compared = vpn_width(d) + u32::from(PAGE_SHIFT) - 1;
+    let narrow = sxl & larger(d, mask, SXL_GUEST_WIDTH);
+    !(larger(d, mask, d.pas.min(compared)) | narrow)
 }
 
 /// A page-table entry that arrives: what is wrong with it whoever reads it, and where it leads.
@@ -126,7 +134,7 @@ impl Entry {
     /// bits of the page number `inside`.
     pub fn leads_beyond(&self, d: &Design, own: E, inside: E) -> E {
         let page = compose(d, self.ppn(), self.mask, inside);
-        own | (self.leaf & oversized(d, self.mask) & too_wide(d, page))
+        own | (self.leaf & larger(d, self.mask, d.pas) & too_wide(d, page))
     }
 
     fn bit(&self, f: pasidon_spec::field::Field) -> E {

@@ -4,7 +4,7 @@
 //!
 //! Latency: 1 cycle to begin, then as every read of a table.
 
-use super::page_table::{Entry, chosen, compose, is_uniform, second_stage_modes, too_wide};
+use super::page_table::{Entry, SXL_GUEST_WIDTH, chosen, compose, is_uniform, second_stage_modes, too_wide};
 use super::state::*;
 use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
 use crate::translate::request::{Translation, ppn_width};
@@ -30,7 +30,7 @@ impl Walk<'_> {
     pub fn begin_guest(&self, m: &mut Module, gxl: E) {
         let formats = self.guest_formats(gxl);
         let above = |bits: u32| self.gpa.bits(bits - 12, 64 - bits).any();
-        let narrow_guest = self.device.sxl & above(34);
+        let narrow_guest = self.device.sxl & above(SXL_GUEST_WIDTH);
         let wide = any_of(formats.iter().map(|(on, g)| *on & above(g.address_bits().into()))) | narrow_guest;
         let pick = |f: &dyn Fn(&Geometry) -> E| {
             let list: Vec<(E, E)> = formats.iter().map(|(on, g)| (*on, f(g))).collect();
@@ -88,10 +88,12 @@ impl Walk<'_> {
         let d = self.d;
         let access = self.kind.is(ACCESS);
         let (access_fault, corrupt) = self.guest_troubles();
-        let write = access.mux(self.dirties(pte), self.update);
-        // A translation request needs nothing: what is not granted is left out of the answer.
+        // A translation request needs nothing: what is not granted is left out of the answer. A and D say what both stages grant it.
         let asks = access & self.asks();
-        let wants = pte.wants_update(write) & (!asks | pte.readable());
+        let first =
+            self.q.privileged.mux(self.result.permissions.bits(3, 3), self.result.permissions.bits(0, 3));
+        let write = access.mux(self.dirties(pte) & (!asks | first.bit(1)), self.update);
+        let wants = pte.wants_update(write) & (!asks | (pte.readable() & first.bit(0)));
         let granted = pte.permissions(self.device.gade);
         // X, W, R: an implicit access reads, and writes too when it updates.
         let needs = access.mux(
@@ -100,7 +102,7 @@ impl Walk<'_> {
         );
         let denied = (!asks & (needs & !granted).any())
             | !pte.user()
-            | (asks.mux(wants, !pte.accessed()) & !self.device.gade);
+            | (((asks & wants) | !pte.accessed()) & !self.device.gade);
         let fault = m.wire("guest_pte_fault", pte.ill_formed | (pte.leaf & denied));
         let update = if d.amo_hwad { pte.leaf & wants } else { lo() };
         let target = m.wire("guest_target", compose(d, pte.ppn().bits(0, ppn_width(d)), pte.mask, self.gpa));
@@ -137,7 +139,7 @@ impl Walk<'_> {
             fault => self.fail_guest(m);
             beyond => self.fail(m, access_fault);
             update => self.want_update(m, arrived, write);
-            pte.leaf & access => self.succeed(m, &t, is_uniform(d, mask));
+            pte.leaf & access => self.succeed(m, &t, is_uniform(d, self.device.sxl, mask));
             pte.leaf => {
                 m.set(self.page, target);
                 m.set(self.nested, lo());

@@ -137,7 +137,6 @@ pub struct Walk<'d> {
     /// Causes of faults of the access, by its kind.
     pub page_fault: E,
     pub access_fault: E,
-    pub mark: E,
 }
 
 /// A cause code.
@@ -162,7 +161,7 @@ pub fn file_width(d: &Design) -> u32 {
 
 impl<'d> Walk<'d> {
     /// The registers of a walker.
-    pub fn new(m: &mut Module, d: &'d Design, mark: E) -> Walk<'d> {
+    pub fn new(m: &mut Module, d: &'d Design) -> Walk<'d> {
         let (second, update) = (d.second_stage(), d.amo_hwad);
         let reg = |m: &mut Module, there: bool, name: &str, width: u32| {
             if there { m.reg_data(name, width) } else { lit(0, width) }
@@ -254,7 +253,6 @@ impl<'d> Walk<'d> {
             in_file: reg(m, translates_msis(d), "in_file", 1),
             page_fault,
             access_fault,
-            mark,
         }
     }
 
@@ -312,12 +310,6 @@ impl<'d> Walk<'d> {
         for ((_, register), (_, value)) in self.result.fields().into_iter().zip(t.fields()) {
             m.set(register, value);
         }
-        self.goto(m, DONE);
-    }
-
-    /// Something was invalidated before the walk wrote anything: it must not, and ends. Nobody sees its result.
-    pub fn abandon(&self, m: &mut Module) {
-        m.set(self.ok, hi());
         self.goto(m, DONE);
     }
 

@@ -2,8 +2,8 @@
 //! again as it is then, and written exclusively; a write that is lost starts over with the read, and after one that is not
 //! the entry is read once more and found good. (Section "IOMMU updating of PTE accessed (A) and dirty (D) updates"; Privileged
 //! specification, "Virtual Address Translation Process".)
-//!
-//! Never: a write that begins after `mark`: software may have reused the table.
+//! Software may reuse a table after the fence that follows its invalidation, and the fence waits for the writes of walks that were
+//! overtaken.
 
 use super::context::stores_msis;
 use super::state::*;
@@ -52,7 +52,7 @@ impl Walk<'_> {
     /// Begins the exclusive write of `data` to where the last read was.
     pub fn begin_write(&self, m: &mut Module, data: E) {
         m.set(self.held, data);
-        m.when_else(self.stale | self.mark, |m| self.abandon(m), |m| self.goto(m, WRITE));
+        self.goto(m, WRITE);
     }
 
     /// A write has its response.
@@ -64,7 +64,6 @@ impl Walk<'_> {
         chain!(m;
             error => self.fail(m, trouble);
             self.notice => self.succeed(m, &self.result, lo());
-            !done & (self.stale | self.mark) => self.abandon(m);
             !done => self.goto(m, READ);
             file => self.begin_notice(m);
             else => {
@@ -88,8 +87,5 @@ impl Walk<'_> {
         m.output("wd_data", self.held);
         m.output("wd_strb", self.notice.mux(lit(0x0f, 8), lit(0xff, 8)));
         m.output("wd_last", hi());
-        m.section("A write is under way that began before something was invalidated");
-        let writing = self.state.is(WRITE) | self.state.is(WRITE_DATA) | self.state.is(WRITE_WAIT);
-        m.output("late_write", writing & self.stale);
     }
 }

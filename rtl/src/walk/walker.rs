@@ -3,8 +3,10 @@
 //! (PC), first-stage page table; and where there is a second stage, its page table for each address that is a guest's.
 //!
 //! Latency: 1 cycle to decide, 1 for each context used, 1 for the first-stage root, 1 for each guest address, then for each
-//! memory read 1 cycle of request plus the memory's latency: data are used in the cycle in which they arrive. Never: a walk
-//! that was started before `mark` completes without `stale`, or begins a write after it.
+//! memory read 1 cycle of request plus the memory's latency: data are used in the cycle in which they arrive.
+//!
+//! A walk that something overtook (`mark`) goes on, `stale`: it answers its requests, and its result is not kept. Fences wait for it
+//! (`late`), so that it may write, too. Never: a walk that was started before `mark` completes without `stale`.
 
 use super::context::*;
 use super::device_context;
@@ -16,7 +18,9 @@ use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
 use crate::monitor::WalkEvents;
 use crate::translate::dispatch::{has_l2, page_tag};
 use crate::translate::miss_table::entry_width;
-use crate::translate::request::{Request, Translation, mask_width, ppn_width, sign_extends};
+use crate::translate::request::{
+    Request, Translation, device_id_too_wide, mask_width, ppn_width, sign_extends,
+};
 use pasidon_spec::ddt::{BASE_DDI, EXT_DDI, dc, ddte, iommu_mode};
 use pasidon_spec::fault::{AtsResponse, Cause};
 use pasidon_spec::page_table::{self, Geometry, iosatp_mode};
@@ -71,7 +75,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     });
     m.section("ddtp");
     let ddtp_mode = m.input("ddtp_mode", 3);
-    let ddtp_root = m.input("ddtp_root", 44);
+    let ddtp_root = m.input("ddtp_root", ppn_width(d));
     let big = if d.big_endian { m.input("fctl_be", 1) } else { lo() };
     let gxl = if has_narrow_tables(d) { m.input("fctl_gxl", 1) } else { lo() };
     let own_ids = d.qosid.then(|| {
@@ -94,7 +98,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
         ["rd_exclusive", "wr_ready", "wd_ready", "wr_done", "wr_error", "wr_exclusive"].map(|name| m.input(name, 1))
     });
 
-    let w = Walk::new(&mut m, d, mark);
+    let w = Walk::new(&mut m, d);
     let (q, device, process, state) = (w.q, w.device, w.process, w.state);
     let two_stage = w.two_stage();
     // An exclusive read that memory does not make exclusive could never be followed by a write.
@@ -139,8 +143,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     };
 
     // ---- Decisions that need no memory -----------------------------------------------------------------------------
-    let wide_did = (ddtp_mode.is(iommu_mode::LVL2) & ddi[2].any())
-        | (ddtp_mode.is(iommu_mode::LVL1) & (ddi[2].any() | ddi[1].any()));
+    let wide_did = device_id_too_wide(d, ddtp_mode, q.device_id);
     let (asks, translated) = (q.asks(d), q.is_translated(d));
     let kind_allowed = device.en_ats & (asks | translated);
     let disallowed = (q.at.any() & !kind_allowed)
@@ -207,8 +210,8 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let stranger = q.privileged.mux(pte.user() & !w.sum, !pte.user());
     let dirties = w.dirties(&pte);
     let wants = w.wants_update(&pte, dirties);
-    let denied =
-        asks.mux(stranger, !(granted & q.needs()).any()) | (asks.mux(wants, !pte.accessed()) & !device.sade);
+    let denied = asks.mux(stranger, !(granted & q.needs()).any())
+        | (((asks & wants) | !pte.accessed()) & !device.sade);
     let pte_fault = m.wire_if("pte_fault", &[rd_data_valid], pte.ill_formed | (pte.leaf & denied));
     let mask = pte.mask;
 
@@ -235,7 +238,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
         });
         s.case(m, START, |m| {
             let bare = ddtp_mode.is(iommu_mode::BARE);
-            let root = ddtp_root.bits(0, ppn_width(d));
+            let root = ddtp_root;
             let three = ddtp_mode.is(iommu_mode::LVL3);
             // What does not come from a device context.
             let [rcid, mcid] = own_ids.unwrap_or([lit(0, 12); 2]);
@@ -264,15 +267,15 @@ pub fn walker(d: &Design) -> Rc<Module> {
             w.set(m, w.stored, lo());
             w.set(m, w.notice, lo());
             w.set(m, w.nested, lo());
-            // The DC decides whether faults are reported; until it is found, they are.
-            m.when(!w.dc_known, |m| m.set(device.dtf, lo()));
+            // The DC decides whether faults are reported; where none is located, they are, whatever is cached.
+            let off = ddtp_mode.is(iommu_mode::OFF);
+            m.when(!w.dc_known | off | bare | wide_did, |m| m.set(device.dtf, lo()));
             chain!(m;
-                ddtp_mode.is(iommu_mode::OFF) => w.fail(m, cause(Cause::AllInboundTransactionsDisallowed));
+                off => w.fail(m, cause(Cause::AllInboundTransactionsDisallowed));
                 (bare & q.at.any()) | (!bare & wide_did) => w.fail(m, cause(Cause::TransactionTypeDisallowed));
                 bare => pass_through(m, &attributes, hi().repeat(6), lo());
                 w.known => w.succeed(m, &w.result, hi());
                 w.dc_known => w.goto(m, HAVE_DC);
-                too_wide(d, ddtp_root) => w.fail(m, cause(Cause::DdtEntryLoadAccessFault));
                 ddtp_mode.is(iommu_mode::LVL1) => w.read(m, DC, lit(0, 3), root, dc_index);
                 else => {
                     let index = Index::wide(three.mux(ddi[2].resize(9), ddi[1]));
@@ -437,7 +440,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                             w.set(m, w.update, lo());
                             w.goto(m, GUEST);
                         };
-                        pte.leaf => w.succeed(m, &t, is_uniform(d, mask));
+                        pte.leaf => w.succeed(m, &t, is_uniform(d, device.sxl, mask));
                         else => w.read_guest(m, PTE, down, page, table_index(down));
                     );
                 });
@@ -484,6 +487,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
         m.output(&format!("tag{w}"), tag);
     }
     m.output("done", state.is(DONE));
+    m.output("late", w.stale & !state.is(IDLE));
     m.section("The result: held from done to taken");
     m.output("r_stale", w.stale);
     m.output("r_entry", w.entry);
@@ -518,7 +522,6 @@ pub fn walker(d: &Design) -> Rc<Module> {
     }
     if d.msi_mrif {
         m.output("r_mrif", w.stored & !asks);
-        m.output("r_wrote", w.notice);
     }
     m.section("Contexts that the walk loaded");
     m.output("r_device_id", q.device_id);

@@ -197,8 +197,15 @@ impl Model {
         self.cycles += 1;
     }
 
-    /// Holds reset for `cycles` cycles with all other inputs as they are, then releases it.
+    /// Holds both resets for `cycles` cycles with all other inputs as they are, then releases them: memory forgets what it was asked.
     pub fn reset(&mut self, cycles: u32) {
+        self.input.mem_rst = 1;
+        self.reset_core(cycles);
+        self.input.mem_rst = 0;
+    }
+
+    /// Holds the reset of the core alone for `cycles` cycles: memory still answers what it was asked.
+    pub fn reset_core(&mut self, cycles: u32) {
         self.input.rst = 1;
         (0..cycles).for_each(|_| self.tick());
         self.input.rst = 0;

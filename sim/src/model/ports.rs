@@ -334,6 +334,8 @@ words! {
 pub struct In {
     /// Synchronous reset, active high.
     pub rst: u64,
+    /// Reset of the memory side, likewise.
+    pub mem_rst: u64,
     /// The memory behind the data path has drained what `drain_valid` asked for.
     pub drain_ready: u64,
     /// Registers.
@@ -400,7 +402,10 @@ fn per_port(places: &mut Vec<Place>, base: usize, stride: usize, words: &[(&str,
 
 /// Where each input that the machine knows lives in [`In`].
 pub(super) fn inputs() -> Vec<Place> {
-    let mut places = vec![("rst".into(), word!(In.rst)), ("drain_ready".into(), word!(In.drain_ready))];
+    let mut places: Vec<Place> =
+        [("rst", word!(In.rst)), ("mem_rst", word!(In.mem_rst)), ("drain_ready", word!(In.drain_ready))]
+            .map(|(name, word)| (name.to_string(), word))
+            .into();
     group(&mut places, "s_axil_", word!(In.axil), AxilIn::WORDS);
     group(&mut places, "m_axi_", word!(In.axi), AxiIn::WORDS);
     group(&mut places, "", word!(In.message), MessageIn::WORDS);
