@@ -246,7 +246,7 @@ impl Golden {
             return Err(access.access_fault());
         }
         if let (Some(file), false) = (resident, access.asks) {
-            if task.debug {
+            if task.debug || Golden::is_unsupported(gpa) {
                 return Err(Cause::TransactionTypeDisallowed.into());
             }
             if access.write {
