@@ -27,6 +27,8 @@ pub(super) struct Access {
     pub write: bool,
     /// A translation request: a denied permission is left out of the answer, and is no fault.
     pub asks: bool,
+    /// A translation request can still be granted read permission, without which it is granted nothing.
+    pub readable: bool,
     /// Supervisor privilege.
     pub privileged: bool,
 }
@@ -39,8 +41,18 @@ impl Access {
             exec: request.exec,
             write: request.write && (asks || !request.exec),
             asks,
+            readable: true,
             privileged: request.privileged && request.process_id.is_some(),
         }
+    }
+
+    /// What is left to ask of the second stage: a translation request is not granted what the first stage refuses. Other accesses do
+    /// not come here without what they need.
+    pub fn after(&self, first: &Stage) -> Access {
+        if !self.asks {
+            return *self;
+        }
+        Access { readable: first.read, write: self.write && first.write, ..*self }
     }
 
     /// The cause by the original access type. A translation request always asks for read permission, so that it is a write for

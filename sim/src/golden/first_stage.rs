@@ -134,16 +134,16 @@ impl Golden {
             if !granted {
                 return Err(access.page_fault());
             }
-            let mut due = 0;
-            // Of a page on which a translation request is granted nothing, nothing is accessed.
-            if !access.asks || read {
-                due = pte::A.mask() & !word;
-                if access.write && write {
-                    due |= pte::D.mask() & !word;
-                }
+            let mut due = pte::A.mask() & !word;
+            if access.write && write {
+                due |= pte::D.mask() & !word;
             }
             if due != 0 && !context.sade {
                 return Err(access.page_fault());
+            }
+            // Of a page on which a translation request is granted nothing, nothing is accessed.
+            if access.asks && !read {
+                due = 0;
             }
             if context.second.is_none() && port.beyond(address) {
                 return Err(access.access_fault());

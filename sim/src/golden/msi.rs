@@ -67,8 +67,9 @@ impl Golden {
         }
         let target = match msipte::M.get(first) {
             mode::BASIC if first & basic::RESERVED[0] == 0 => {
-                // Clipped to the width of a physical address.
-                let page = basic::PPN.get(first) << PAGE_SHIFT & !self.outside;
+                // Not clipped to the width of a physical address, which the text calls for as needed: the caller finds a page
+                // that does not exist, as with every other leaf.
+                let page = basic::PPN.get(first) << PAGE_SHIFT;
                 MsiTarget::Address(page | gpa & ((1 << PAGE_SHIFT) - 1))
             }
             mode::MRIF
@@ -91,7 +92,14 @@ impl Golden {
         Ok(Some(target))
     }
 
-    /// Does what a write of `data` to `address` in a page of a resident file asks for: if it is an MSI, sets the pending bit of its
+    /// Whether an access that begins at `address` in a page of a resident file is unsupported: all are that are not aligned to 4
+    /// bytes. The model is not told the width of an access; one that is not 32 bits wide is left to the data path. (Advanced
+    /// Interrupt Architecture, section "MSI PTE, MRIF mode".)
+    pub(super) fn is_unsupported(address: u64) -> bool {
+        address % 4 != 0
+    }
+
+    /// Does what a write of `data` to `address`, which is aligned to 4 bytes, in a page of a resident file asks for: if it is an MSI, sets the pending bit of its
     /// identity, and then sends the notice; else nothing. Identity 0 is one like the others, and whether an identity is enabled
     /// does not matter. (Advanced Interrupt Architecture, sections "Recording of incoming MSIs to memory-resident interrupt files"
     /// and "MSI PTE, MRIF mode".)
@@ -102,8 +110,7 @@ impl Golden {
         address: u64,
         data: u32,
     ) -> Result<(), Stop> {
-        let word = address & ((1 << PAGE_SHIFT) - 1) & !3;
-        let identity = match word {
+        let identity = match address & ((1 << PAGE_SHIFT) - 1) {
             file::SETEIPNUM_LE => data,
             file::SETEIPNUM_BE => data.swap_bytes(),
             _ => return Ok(()),

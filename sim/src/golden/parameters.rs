@@ -44,7 +44,8 @@ pub struct Parameters {
     pub wide_root_is_misconfigured: bool,
     /// IOTINVAL.GVMA is an unsupported command in an IOMMU without any second-stage mode.
     pub gvma_needs_second_stage: bool,
-    /// log2 of the bytes that are translated by one rule where no stage translates, at least 12.
+    /// log2 of the bytes that are translated by one rule where no stage translates, 12 to `PAS`. The text recommends large ones for
+    /// translation requests, such as 1 GiB (section "PCIe ATS translation request handling"); here it is one size for all requests.
     pub bare_page_shift: u8,
     /// Whether the model remembers table entries and translations (an IOATC) until they are invalidated. If false, it reads all
     /// tables for each request.
@@ -75,7 +76,7 @@ impl Parameters {
             msi_without_second_stage_is_misconfigured: true,
             wide_root_is_misconfigured: true,
             gvma_needs_second_stage: false,
-            bare_page_shift: 12,
+            bare_page_shift: 30,
             caching: false,
             cache_log2: 12,
         }

@@ -238,7 +238,8 @@ impl Golden {
             None if context.second.is_none() => Stage::bare(gpa),
             None => {
                 let purpose = Purpose::Explicit;
-                self.second_stage(memory, context, access, gpa, purpose)
+                let rest = access.after(&first);
+                self.second_stage(memory, context, &rest, gpa, purpose)
                     .map_err(|trouble| trouble.stop(access, gpa, purpose))?
             }
         };
@@ -246,7 +247,7 @@ impl Golden {
             return Err(access.access_fault());
         }
         if let (Some(file), false) = (resident, access.asks) {
-            if task.debug {
+            if task.debug || Golden::is_unsupported(gpa) {
                 return Err(Cause::TransactionTypeDisallowed.into());
             }
             if access.write {

@@ -3,9 +3,13 @@
 //!
 //! What starts with a write and need not be over with it is marked busy, and over with the next [`Golden::run`]: a new
 //! `ddtp.iommu_mode`, a queue that is turned on or off, a debug request.
+//!
+//! Addresses in registers (`PPN` of `ddtp`, `cqb`, `fqb` and `pqb`, and `msi_addr`) are WARL fields: legal are those inside the
+//! physical address space, and of what is written, the bits above it read 0.
 
 use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::field::{Access, Field};
+use pasidon_spec::page_table::PAGE_SHIFT;
 use pasidon_spec::registers::{
     self as reg, Register, capabilities as cap, cqb, cqcsr, cqh, cqt, ddtp, event, fctl, fqb, fqcsr, fqh,
     fqt, icvec, igs, iocountinh, iocountovf, iohpmctr, iohpmcycles, iohpmevt, iommu_qosid, ipsr, msi_addr,
@@ -203,24 +207,27 @@ impl Golden {
 
     /// Writes a register of which `written` is what it would hold if it kept everything; `low` says that its low half is written.
     fn write_whole(&mut self, register: &Register, index: usize, old: u64, written: u64, low: bool) {
+        // The page numbers of root pages are in the same place in all registers.
+        let exists = !ddtp::PPN.of(self.outside >> PAGE_SHIFT);
+        let inside = !self.outside;
         let r = &mut self.registers;
         match register.offset {
             o if o == fctl::REG.offset => self.write_fctl(written),
-            o if o == ddtp::REG.offset => self.write_ddtp(written, low),
+            o if o == ddtp::REG.offset => self.write_ddtp(written & exists, low),
             o if o == cqb::REG.offset => {
-                r.cqb = queue_base(written, self.parameters.command_log2_max);
+                r.cqb = queue_base(written & exists, self.parameters.command_log2_max);
                 if low {
                     r.cqt = 0;
                 }
             }
             o if o == fqb::REG.offset => {
-                r.fqb = queue_base(written, self.parameters.fault_log2_max);
+                r.fqb = queue_base(written & exists, self.parameters.fault_log2_max);
                 if low {
                     r.fqh = 0;
                 }
             }
             o if o == pqb::REG.offset => {
-                r.pqb = queue_base(written, self.parameters.page_request_log2_max);
+                r.pqb = queue_base(written & exists, self.parameters.page_request_log2_max);
                 if low {
                     r.pqh = 0;
                 }
@@ -254,7 +261,7 @@ impl Golden {
             o if o == icvec::REG.offset => self.write_icvec(written),
             o if o == iommu_qosid::REG.offset => self.write_qosid(written),
             o if o == msi_addr::REG.offset => self.write_vector(index, |r, v| {
-                r.msi_addr[v] = written & msi_addr::ADDR.mask();
+                r.msi_addr[v] = written & inside & msi_addr::ADDR.mask();
             }),
             o if o == msi_data::REG.offset => self.write_vector(index, |r, v| r.msi_data[v] = written),
             o if o == msi_vec_ctl::REG.offset => self.write_vector(index, |r, v| {

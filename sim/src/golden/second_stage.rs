@@ -38,7 +38,8 @@ impl From<MemoryFault> for Trouble {
 }
 
 impl Golden {
-    /// Translates the guest physical address `gpa`, and updates A and D of the leaf if it may.
+    /// Translates the guest physical address `gpa`, and updates A and D of the leaf if it may. For the address of the request itself,
+    /// `access` is what the first stage left of it ([`Access::after`]): D is exact, and so not set for a write that is refused.
     pub(super) fn second_stage(
         &mut self,
         memory: &mut impl Memory,
@@ -103,16 +104,17 @@ impl Golden {
             if !granted || !pte::U.is_set(word) {
                 return Err(Trouble::Page);
             }
-            let mut due = 0;
-            if !(explicit && access.asks) || read {
-                due = pte::A.mask() & !word;
-                let stores = if explicit { access.write && write } else { purpose == Purpose::ImplicitWrite };
-                if stores {
-                    due |= pte::D.mask() & !word;
-                }
+            let stores = if explicit { access.write && write } else { purpose == Purpose::ImplicitWrite };
+            let mut due = pte::A.mask() & !word;
+            if stores {
+                due |= pte::D.mask() & !word;
             }
             if due != 0 && !context.gade {
                 return Err(Trouble::Page);
+            }
+            // Of a page on which a translation request is granted nothing by both stages, nothing is accessed.
+            if explicit && access.asks && !(read && access.readable) {
+                due = 0;
             }
             if port.beyond(address) {
                 return Err(MemoryFault::Access.into());

@@ -3,7 +3,7 @@
 use crate::causes::with_interrupt_files;
 use crate::world::*;
 use pasidon_sim::golden::{
-    AddressType, AtsCompletion, Denial, InvalidationCompletion, Message, Request, Response,
+    AddressType, AtsCompletion, Denial, InvalidationCompletion, Message, Parameters, Request, Response,
 };
 use pasidon_spec::ddt::{dc, iommu_mode};
 use pasidon_spec::fault::{AtsResponse, Cause, FaultRecord, ttyp};
@@ -267,6 +267,132 @@ fn accessed_and_dirty_of_translation_requests() {
     p.world.ram.set(p.leaf, clean | a);
     ends_with(&mut p.world, ask(write(Processes::read())), Cause::ReadPageFault);
     assert!(p.world.success(ask(Processes::read())).read);
+}
+
+/// Where a page can lead: inside, and beyond a physical address space of 40 bits.
+const BEYOND: u64 = 1 << 40;
+
+fn narrow() -> World {
+    World::new(Parameters::new(reg::capabilities::PAS.set(Parameters::full_capabilities(), 40)))
+}
+
+/// Without updates, a leaf whose A bit is clear is a page fault of whoever uses it: whatever a translation request is granted, and
+/// before the page is looked at.
+#[test]
+fn a_clear_accessed_bit_is_a_fault_whatever_is_granted() {
+    let (r, w, x, a) = (pte::R.mask(), pte::W.mask(), pte::X.mask(), pte::A.mask());
+    for bits in [r, r | w, x, r | x, r | w | x] {
+        for page in [PAGE, BEYOND] {
+            for asked in 0..4 {
+                let request =
+                    |request| Request { exec: asked & 1 != 0, write: asked & 2 != 0, ..ask(request) };
+                let by_type = |exec, read| if asked & 1 != 0 { exec } else { read };
+                let clean = leaf(page) & !(0xe | a) | bits;
+                let mut host = Host::new(narrow(), EN_ATS);
+                host.world.ram.set(host.leaf, clean);
+                let cause = by_type(Cause::InstructionPageFault, Cause::ReadPageFault);
+                ends_with(&mut host.world, request(Host::read()), cause);
+                assert_eq!(host.world.ram.get(host.leaf), clean);
+
+                let mut p = Processes::new(narrow(), EN_ATS, 0, true);
+                let at = p.world.entry(p.second.expect("two stages"), None, p.page, 0);
+                p.world.ram.set(at, clean);
+                let cause = by_type(Cause::InstructionGuestPageFault, Cause::ReadGuestPageFault);
+                ends_with(&mut p.world, request(Processes::read()), cause);
+                assert_eq!(p.world.ram.get(at), clean);
+
+                // With A set, the page is what counts.
+                let at = if page == BEYOND { host.leaf } else { continue };
+                host.world.ram.set(at, clean | a);
+                let cause = by_type(Cause::InstructionAccessFault, Cause::ReadAccessFault);
+                ends_with(&mut host.world, request(Host::read()), cause);
+            }
+        }
+    }
+}
+
+/// A leaf that gives a translation request nothing is not updated: without R, for the wrong privilege, or without SUM.
+#[test]
+fn a_leaf_that_grants_nothing_is_not_updated() {
+    let (r, x, u) = (pte::R.mask(), pte::X.mask(), pte::U.mask());
+    let (a, d) = (pte::A.mask(), pte::D.mask());
+    let asked = |supervisor| Request { privileged: supervisor, ..exec(ask(write(Processes::read()))) };
+    for (cleared, supervisor, updated) in [
+        (r | pte::W.mask(), false, 0),
+        (u, false, 0),
+        (0, true, 0),
+        (u, true, a | d),
+        (0, false, a | d),
+        (x, false, a | d),
+        (pte::W.mask(), false, a),
+    ] {
+        let tc = EN_ATS | dc::tc::SADE.mask();
+        let mut p = Processes::new(World::full(), tc, pc::ta::ENS.mask(), false);
+        let clean = leaf(PAGE) & !(a | d | cleared);
+        p.world.ram.set(p.leaf, clean);
+        let translation = p.world.success(asked(supervisor));
+        assert_eq!(p.world.ram.get(p.leaf), clean | updated, "{cleared:#x} {supervisor}");
+        assert_eq!((translation.read, translation.write), (updated != 0, updated & d != 0));
+    }
+}
+
+/// Of a second-stage leaf, A is set if both stages grant R, and D if write permission is asked for and both grant W: D is exact.
+#[test]
+fn the_second_stage_is_updated_by_what_both_grant() {
+    let (r, w, x) = (pte::R.mask(), pte::W.mask(), pte::X.mask());
+    let (a, d) = (pte::A.mask(), pte::D.mask());
+    let legal = [r, r | w, x, r | x, r | w | x];
+    for (first, second_bits) in legal.into_iter().flat_map(|first| legal.map(|second| (first, second))) {
+        for asks in [false, true] {
+            for gade in [false, true] {
+                for clean in [a | d, d, 0] {
+                    let tc = EN_ATS | if gade { dc::tc::GADE.mask() } else { 0 };
+                    let mut p = Processes::new(World::full(), tc, 0, true);
+                    let at = p.world.entry(p.second.expect("two stages"), None, p.page, 0);
+                    let before = leaf(PAGE) & !(0xe | clean) | second_bits;
+                    p.world.ram.set(p.leaf, leaf(p.page) & !0xe | first);
+                    p.world.ram.set(at, before);
+                    let request = Request { write: asks, ..ask(Processes::read()) };
+                    let both = first & second_bits;
+                    let writes = asks && both & w != 0;
+                    let faults = clean & a != 0 || (clean & d != 0 && writes);
+                    if !gade && faults {
+                        ends_with(&mut p.world, request, Cause::ReadGuestPageFault);
+                        assert_eq!(p.world.ram.get(at), before);
+                        continue;
+                    }
+                    let translation = p.world.success(request);
+                    let due = if both & r == 0 {
+                        0
+                    } else if writes {
+                        a | d
+                    } else {
+                        a
+                    };
+                    let after = if gade { before | due } else { before };
+                    let case = format!("{first:#x} {second_bits:#x} {asks} {gade} {clean:#x}");
+                    assert_eq!(p.world.ram.get(at), after, "{case}");
+                    let dirty = after & d != 0;
+                    assert_eq!(
+                        (translation.read, translation.write),
+                        (both & r != 0, both & w != 0 && dirty),
+                        "{case}"
+                    );
+                }
+            }
+        }
+    }
+    // Other accesses go on only if they are granted, and are exact as before.
+    let mut p = Processes::new(World::full(), EN_ATS | dc::tc::GADE.mask(), 0, true);
+    let at = p.world.entry(p.second.expect("two stages"), None, p.page, 0);
+    let clean = leaf(PAGE) & !(a | d);
+    for (request, due) in
+        [(Processes::read(), a), (exec(Processes::read()), a), (write(Processes::read()), a | d)]
+    {
+        p.world.ram.set(at, clean);
+        p.world.success(request);
+        assert_eq!(p.world.ram.get(at), clean | due);
+    }
 }
 
 fn page_request() -> PageRequest {

@@ -2,7 +2,7 @@
 
 use crate::causes::with_interrupt_files;
 use crate::world::*;
-use pasidon_spec::ddt::dc;
+use pasidon_spec::ddt::{dc, iommu_mode};
 use pasidon_spec::fault::{Cause, FaultRecord, ttyp};
 use pasidon_spec::msi::mrif;
 use pasidon_spec::page_table::{PAGE_BYTES, pbmt, pte};
@@ -43,6 +43,20 @@ fn translations() {
     assert!(response::S.is_set(answer) && !response::FAULT.is_set(answer));
     let (first, last) = range::bounds(response::PPN.get(answer));
     assert_eq!((first, last), (5 << 30, (5 << 30) + 512 * PAGE_BYTES - 1));
+}
+
+#[test]
+fn where_no_stage_translates() {
+    for mode in [iommu_mode::BARE, iommu_mode::LVL3] {
+        let mut world = World::full();
+        world.device(DEVICE, device_context(0));
+        world.mode(mode);
+        let answer = ask(&mut world, 0x12_3456_7000, ctl::DID.of(DEVICE.into()));
+        assert!(response::S.is_set(answer) && !response::FAULT.is_set(answer));
+        // 1 GiB: the lowest 0 of the page number is bit 17.
+        assert_eq!(response::PPN.get(answer), 0x12_0000_0000 >> 12 | 0x1_ffff);
+        assert_eq!(range::bounds(response::PPN.get(answer)), (0x12_0000_0000, 0x12_3fff_ffff));
+    }
 }
 
 #[test]

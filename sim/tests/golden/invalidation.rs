@@ -5,6 +5,7 @@ use pasidon_sim::golden::{AddressType, Request};
 use pasidon_spec::command::{Command, Range};
 use pasidon_spec::ddt::{DeviceContext, dc, iommu_mode};
 use pasidon_spec::fault::Cause;
+use pasidon_spec::page_request::{PageRequest, Refusal};
 use pasidon_spec::page_table::{SV39, SV39X4, pte};
 use pasidon_spec::pdt::{ProcessContext, pc};
 use pasidon_spec::range;
@@ -300,5 +301,43 @@ fn with_and_without_memory_the_answers_are_the_same() {
             ..of_process(read(DEVICE, random(64) << 12 | random(512) << 3), PROCESS)
         };
         assert_eq!(caching.world.translate(request), plain.world.translate(request), "{request:x?}");
+    }
+}
+
+/// What `ddtp` says now comes before anything that is remembered of a device.
+#[test]
+fn what_is_remembered_does_not_outlive_the_mode() {
+    let dtf = dc::tc::DTF.mask() | dc::tc::EN_ATS.mask() | dc::tc::EN_PRI.mask();
+    for (mode, cause, record) in [
+        (iommu_mode::LVL2, Cause::TransactionTypeDisallowed, true),
+        (iommu_mode::LVL1, Cause::TransactionTypeDisallowed, true),
+        (iommu_mode::OFF, Cause::AllInboundTransactionsDisallowed, true),
+        (iommu_mode::BARE, Cause::TransactionTypeDisallowed, false),
+    ] {
+        let mut host = Host::new(World::caching(), dtf);
+        let world = &mut host.world;
+        let page_request = PageRequest { did: DEVICE, read: true, ..PageRequest::default() };
+        world.success(Host::read());
+        world.mode(mode);
+        world.faults();
+        // The record is there although the context that says otherwise was read: no context is located now.
+        for at in [AddressType::Untranslated, AddressType::Translated, AddressType::TranslationRequest] {
+            let request = Request { at, ..Host::read() };
+            if at == AddressType::Untranslated && !record {
+                assert_eq!(world.success(request).spa, request.iova);
+                continue;
+            }
+            let fault = world.fault(request);
+            assert_eq!((fault.cause, fault.reported), (cause, true), "{mode} {at:?}");
+            let records = world.faults();
+            assert_eq!((records.len(), records[0].cause), (1, cause.code()), "{mode} {at:?}");
+        }
+        let refused = world.golden.page_request(&mut world.ram, &page_request);
+        assert_eq!(refused, Err(Refusal::Fault(cause)));
+        let records = world.faults();
+        assert_eq!((records.len(), records[0].cause), (1, cause.code()), "{mode} page request");
+        world.mode(iommu_mode::LVL3);
+        world.success(Host::read());
+        assert_eq!(world.golden.page_request(&mut world.ram, &page_request), Ok(()));
     }
 }

@@ -1,6 +1,7 @@
 //! The golden model against cases worked out by hand from the specification.
 
 mod ats;
+mod beyond;
 mod causes;
 mod commands;
 mod context_checks;

@@ -3,6 +3,7 @@
 use crate::world::*;
 use pasidon_sim::golden::{AddressType, Parameters, Request};
 use pasidon_spec::ddt::dc;
+use pasidon_spec::pdt::{ProcessContext, pc};
 use pasidon_spec::registers::{self as reg, event, iocountinh, iohpmcycles, iohpmevt, ipsr};
 
 /// Two stages with a process directory, and ATS.
@@ -117,6 +118,36 @@ fn filters() {
         world.write(&reg::iohpmevt::REG, event::TLB_MISS | selector);
         world.success(bare);
         assert_eq!(world.read(&reg::iohpmctr::REG), expected, "{selector:#x}");
+    }
+}
+
+/// Process 0 stands in for the process_id that a request lacks (`DC.tc.DPE`); the transaction still has no valid one, and a filter
+/// for process_id 0 does not count it.
+#[test]
+fn the_default_process_is_no_process_id() {
+    let pid_0 = iohpmevt::PV_PSCV.mask();
+    for (process_id, expected) in [(None, 0), (Some(0), 1)] {
+        for (event, filter, expected) in [
+            (event::UNTRANSLATED_REQUESTS, pid_0, expected),
+            (event::TLB_MISS, pid_0, expected),
+            (event::DEVICE_DIRECTORY_WALKS, pid_0, expected),
+            (event::PROCESS_DIRECTORY_WALKS, pid_0, expected),
+            (event::FIRST_STAGE_WALKS, pid_0, expected),
+            (event::SECOND_STAGE_WALKS, pid_0, 7 * expected),
+            (event::FIRST_STAGE_WALKS, 0, 1),
+            // The address space is that of process 0 in any case.
+            (event::FIRST_STAGE_WALKS, pid_0 | iohpmevt::IDT.mask() | iohpmevt::PID_PSCID.of(44), 1),
+        ] {
+            let mut p = Processes::new(World::full(), dc::tc::DPE.mask(), 0, true);
+            let default = ProcessContext {
+                ta: pc::ta::V.mask() | pc::ta::PSCID.of(44),
+                fsc: fsc(p.table.geometry.mode, p.table.root),
+            };
+            p.world.process(p.directory, 3, p.second, 0, default);
+            p.world.write(&reg::iohpmevt::REG, event | filter);
+            p.world.success(Request { process_id, ..Processes::read() });
+            assert_eq!(p.world.read(&reg::iohpmctr::REG), expected, "{event} {filter:#x} {process_id:?}");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::causes::with_interrupt_files;
 use crate::world::*;
-use pasidon_sim::golden::{Parameters, Request};
+use pasidon_sim::golden::{AddressType, Parameters, Request};
 use pasidon_spec::ddt::{DeviceContext, dc};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::msi::{basic, file, mrif};
@@ -85,13 +85,49 @@ fn file_and_notice_are_little_endian() {
     assert_eq!(world.ram.get4(NOTICE), NID as u32);
 }
 
+/// The data path is told nothing of an access that is not 4-byte aligned but that it is refused: it is unsupported, and nothing is
+/// stored.
 #[test]
-fn addresses_are_clipped() {
-    let capabilities = cap::PAS.set(Parameters::full_capabilities(), 40);
-    let mut world = World::new(Parameters::new(capabilities));
-    let files = with_interrupt_files(&mut world, 0);
-    world.ram.set(files, basic::V.of(1) | basic::M.of(3) | basic::PPN.of(7 << 28 | 0x777));
-    assert_eq!(world.success(read(DEVICE, 0x8000_0010)).spa, 0x77_7010);
+fn accesses_that_are_not_aligned_are_refused() {
+    let [first, second] = entry();
+    let (mut world, at) = resident(Parameters::full());
+    let at_offset = |offset| read(DEVICE, 0x8000_1000 + offset);
+    for offset in [1, 2, 3, 5, 6, 7, 9, 0xffd, 0xffe, 0xfff] {
+        for request in [at_offset(offset), store(offset, 3)] {
+            world.faults();
+            let writes = world.ram.writes;
+            let fault = world.fault(request);
+            assert_eq!(
+                (fault.cause, fault.reported),
+                (Cause::TransactionTypeDisallowed, true),
+                "{offset:#x}"
+            );
+            assert_eq!(world.ram.writes, writes + 4, "the record alone");
+            let records = world.faults();
+            assert_eq!((records.len(), records[0].cause), (1, 260));
+            assert_eq!((records[0].iotval, records[0].iotval2), (request.iova, 0));
+        }
+        // First comes what is wrong with the entry, and that nothing is executed from such a page.
+        assert_eq!(world.fault(exec(at_offset(offset))).cause, Cause::InstructionAccessFault);
+        for (word, cause) in [(0, Cause::MsiPteNotValid), (1, Cause::MsiPteMisconfigured)] {
+            world.ram.set(at, word);
+            assert_eq!(world.fault(store(offset, 3)).cause, cause);
+        }
+        world.ram.set(at, first);
+    }
+    assert!(world.success(at_offset(4)).mrif);
+    // A page in basic mode takes them all; so does a translation request, which accesses nothing.
+    world.ram.set(at, basic::V.of(1) | basic::M.of(3) | basic::PPN.of(0x777));
+    assert_eq!(world.success(store(2, 3)).spa, 0x77_7002);
+    let files = with_interrupt_files(&mut world, dc::tc::EN_ATS.mask() | dc::tc::DTF.mask());
+    world.ram.set(files + 16, first);
+    world.ram.set(files + 24, second);
+    let asked = Request { at: AddressType::TranslationRequest, ..at_offset(2) };
+    assert!(world.success(asked).ats.expect("an ATS completion").untranslated_only);
+    // DTF holds the record back.
+    world.faults();
+    assert!(!world.fault(store(2, 3)).reported);
+    assert!(world.faults().is_empty());
 }
 
 #[test]

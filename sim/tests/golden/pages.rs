@@ -1,8 +1,8 @@
 //! Page sizes of both stages, and how they combine.
 
 use crate::world::*;
-use pasidon_sim::golden::{Parameters, Translation};
-use pasidon_spec::ddt::{DeviceContext, dc};
+use pasidon_sim::golden::{AddressType, Parameters, Request, Translation};
+use pasidon_spec::ddt::{DeviceContext, dc, iommu_mode};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::{
     ALL as FORMATS, Geometry, SV32, SV39, SV39X4, SV48, SV57, SV57X4, napot, pbmt, pte,
@@ -285,8 +285,7 @@ fn process_directories_of_each_depth() {
 
 #[test]
 fn bare_stages() {
-    let parameters = Parameters { bare_page_shift: 30, ..Parameters::full() };
-    let mut world = World::new(parameters);
+    let mut world = World::full();
     let directory = world.alloc(4096);
     let with_directory = |tc, mode| DeviceContext {
         fsc: fsc(mode, directory),
@@ -322,7 +321,42 @@ fn bare_stages() {
     );
     // In Bare mode the ids are the IOMMU's own.
     world.write(&reg::iommu_qosid::REG, 0x0abc_0def);
-    world.mode(pasidon_spec::ddt::iommu_mode::BARE);
+    world.mode(iommu_mode::BARE);
     let own = Translation { rcid: 0xdef, mcid: 0xabc, ..expected };
     assert_eq!(world.success(read(DEVICE, expected.spa)), own);
+}
+
+#[test]
+fn every_kind_of_request_that_is_not_translated_gets_1_gib() {
+    let translated = AddressType::Translated;
+    let asked = AddressType::TranslationRequest;
+    for mode in [iommu_mode::BARE, iommu_mode::LVL3] {
+        let mut world = World::caching();
+        world.device(DEVICE, device_context(dc::tc::EN_ATS.mask()));
+        world.mode(mode);
+        for at in [AddressType::Untranslated, translated, asked] {
+            if mode == iommu_mode::BARE && at != AddressType::Untranslated {
+                continue;
+            }
+            for request in [read(DEVICE, 0x12_3456_7abc), write(read(DEVICE, 0x12_7456_7abc))] {
+                // The second time what the first one left is used.
+                for _ in 0..2 {
+                    let translation = world.success(Request { at, ..request });
+                    assert_eq!((translation.spa, translation.page_shift), (request.iova, 30));
+                }
+            }
+        }
+    }
+    // A translated request passes whatever the stages are; one that is translated has the size of its page.
+    let mut p = Processes::new(World::full(), dc::tc::EN_ATS.mask(), 0, true);
+    let passing = Request { at: translated, ..read(DEVICE, PAGE) };
+    assert_eq!(p.world.success(passing).page_shift, 30);
+    assert_eq!(p.world.success(Processes::read()).page_shift, 12);
+    // One stage that translates is enough.
+    let mut host = Host::new(World::full(), 0);
+    assert_eq!(host.world.success(Host::read()).page_shift, 12);
+    // What is chosen is a parameter.
+    let mut world = World::new(Parameters { bare_page_shift: 21, ..Parameters::full() });
+    world.device(DEVICE, device_context(0));
+    assert_eq!(world.success(read(DEVICE, PAGE)).page_shift, 21);
 }

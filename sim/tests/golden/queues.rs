@@ -47,15 +47,6 @@ fn fault_queue_in_memory_that_fails() {
         assert_eq!(world.read(&reg::fqt::REG), 0, "stopped until the bit is cleared");
         world.write(&reg::fqcsr::REG, 1 | reg::fqcsr::FQMF.mask());
     }
-    // Beyond the physical address space.
-    let mut world = World::new(pasidon_sim::golden::Parameters::new(
-        reg::capabilities::PAS.set(pasidon_sim::golden::Parameters::full_capabilities(), 40),
-    ));
-    world.write(&reg::fqcsr::REG, 0);
-    world.write(&reg::fqb::REG, reg::fqb::PPN.of(1 << 28) | 4);
-    world.write(&reg::fqcsr::REG, 1);
-    world.fault(read(DEVICE, 0));
-    assert!(reg::fqcsr::FQMF.is_set(world.read(&reg::fqcsr::REG)));
 }
 
 #[test]
