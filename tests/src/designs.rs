@@ -37,6 +37,10 @@ cycles = true
 translation = true
 "#;
 
+/// A physical address space of `PAS` bits, with ATS and interrupts by messages.
+const PAS: &str =
+    "base = \"tiny\"\nname = \"pasPAS\"\n[address]\npas = PAS\n[interrupts]\nmsi = true\n[ats]\nats = true\n";
+
 /// One device that may have one invalidation request to answer.
 const ENDPOINT: &str = r#"
 base = "tiny"
@@ -108,6 +112,9 @@ pub fn design(name: &str) -> Design {
         "observed" => Design::from_toml(OBSERVED, "observed.toml").expect("the observed design is valid"),
         "endpoint" => Design::from_toml(ENDPOINT, "endpoint.toml").expect("the endpoint design is valid"),
         "endpoints" => Design::from_toml(ENDPOINTS, "endpoints.toml").expect("the endpoints design is valid"),
+        name if name.starts_with("pas") => {
+            Design::from_toml(&PAS.replace("PAS", &name[3..]), "pas.toml").expect("the design is valid")
+        }
         name => Design::shipped(name).unwrap_or_else(|| panic!("no design {name}")),
     }
 }

@@ -32,11 +32,13 @@ pub struct MemoryPort {
     pub writable: Vec<Range<u64>>,
     /// Write data beats still owed, per burst in order.
     owed: i64,
+    /// Bits of a physical address: the design makes no others.
+    pas: u32,
 }
 
 impl MemoryPort {
-    /// Idle memory.
-    pub fn new(timing: Timing) -> MemoryPort {
+    /// Idle memory behind a design with `pas` bits of physical address.
+    pub fn new(timing: Timing, pas: u32) -> MemoryPort {
         MemoryPort {
             dram: Dram::new(timing),
             failures: Vec::new(),
@@ -46,6 +48,7 @@ impl MemoryPort {
             writes: Vec::new(),
             writable: Vec::new(),
             owed: 0,
+            pas,
         }
     }
 
@@ -91,6 +94,13 @@ impl MemoryPort {
         pressure: &Pressure,
     ) {
         self.check_stable(now, out);
+        for (valid, address) in [(out.arvalid, out.araddr), (out.awvalid, out.awaddr)] {
+            assert!(
+                valid == 0 || address >> self.pas == 0,
+                "cycle {now}: {address:#x} has more than {} bits",
+                self.pas
+            );
+        }
         let mut stall = |chance: u8| chance != 0 && random.below(256) < u64::from(chance);
         let hold =
             [stall(pressure.address_stall), stall(pressure.address_stall), stall(pressure.address_stall)];

@@ -85,8 +85,13 @@ fn the_table_holds_an_entry_for_each_vector() {
     for name in ["tiny", "messages", "full"] {
         let mut rig = Rig::new(name, 1, 1);
         let there = if rig.design.msi { rig.design.vectors } else { 0 };
-        let fields =
-            [(&msi_addr::REG, msi_addr::ADDR.mask()), (&msi_data::REG, 0xffff_ffff), (&msi_vec_ctl::REG, 1)];
+        // ADDR is WARL: it holds what the physical address space has.
+        let here = (1u64 << rig.design.pas) - 1;
+        let fields = [
+            (&msi_addr::REG, msi_addr::ADDR.mask() & here),
+            (&msi_data::REG, 0xffff_ffff),
+            (&msi_vec_ctl::REG, 1),
+        ];
         for vector in 0..16 {
             for (register, _) in fields {
                 assert_eq!(rig.read_at(at(register, vector), register.bytes.into()), 0, "{name} after reset");
@@ -107,7 +112,7 @@ fn the_table_holds_an_entry_for_each_vector() {
             }
         }
         // Each entry keeps its own; the halves of an address are written one at a time.
-        let value = |vector: u32| 0x00ab_cd12_3456_7800 + 0x1_0000_0100 * u64::from(vector);
+        let value = |vector: u32| (0x00ab_cd12_3456_7800 + 0x1_0000_0100 * u64::from(vector)) & here;
         for vector in 0..16 {
             let (address, data) = (value(vector), vector + 77);
             rig.write_at(at(&msi_addr::REG, vector), address, 4);
@@ -223,19 +228,6 @@ fn a_message_that_cannot_be_written_is_a_fault() {
         );
         rig.write(&ipsr::REG, ipsr::FIP.of(1));
         mend_commands(&mut rig);
-        // There is no such physical address: nothing is written.
-        if rig.design.pas < 56 {
-            let nowhere = 1 << rig.design.pas | 0x40;
-            rig.write_at(at(&msi_addr::REG, 1), nowhere, 8);
-            rig.bus.writes.clear();
-            illegal_command(&mut rig);
-            rig.settle();
-            assert_eq!(rig.records(), [record(nowhere)], "{name}");
-            assert_eq!(rig.bus.writes.len(), 2, "{name}: the record and its message");
-            assert_eq!(received(&mut rig, page), [message(page, 0)], "{name}");
-            rig.write(&ipsr::REG, ipsr::FIP.of(1));
-            mend_commands(&mut rig);
-        }
         // The message of the fault queue itself fails: one record, and no more for as long as fip is 1.
         rig.write_at(at(&msi_addr::REG, 1), bad, 8);
         rig.write(&icvec::REG, icvec::CIV.of(1) | icvec::FIV.of(1));

@@ -16,6 +16,7 @@ mod isolation;
 mod msi_translation;
 mod page_requests;
 mod page_tables;
+mod progress;
 mod protocol;
 mod random;
 mod scene;

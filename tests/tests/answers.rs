@@ -1,0 +1,181 @@
+//! Answers that were once wrong, on the hardware, on the golden model and on both in lockstep: sequences of the serve protocol.
+
+use pasidon_rtl::design::Design;
+use pasidon_sim::model::Cache;
+use pasidon_sim::serve::Kind;
+use pasidon_sim::serve::Session;
+use serde_json::{Value, json};
+
+/// Runs `lines` on every engine; the answers of those that are asked for something.
+fn on_every_engine(design: &Design, lines: &[Value], check: impl Fn(&str, &[Value])) {
+    for (name, kind) in [("rtl", Kind::Rtl), ("model", Kind::Model), ("both", Kind::Both)] {
+        let cache = Cache::in_workspace().quiet();
+        let mut session = Session::new(design, &cache, kind, 5).expect("an engine");
+        let answers: Vec<Value> = lines
+            .iter()
+            .map(|line| {
+                let answer: Value =
+                    serde_json::from_str(&session.answer(line.to_string().as_bytes())).expect("JSON");
+                assert!(answer.get("error").is_none(), "{name}: {line}: {answer}");
+                answer["result"].clone()
+            })
+            .collect();
+        check(name, &answers);
+    }
+}
+
+fn full() -> Design {
+    Design::shipped("full").expect("full is shipped")
+}
+
+fn store(address: u64, words: &[u64]) -> Value {
+    let words: Vec<String> = words.iter().map(|word| format!("{word:#x}")).collect();
+    json!({ "op": "write_memory", "address": address, "words": words })
+}
+
+fn register(name: &str, value: u64) -> Value {
+    json!({ "op": "write_register", "register": name, "value": format!("{value:#x}") })
+}
+
+fn ask(device: u32, iova: u64) -> Value {
+    json!({ "op": "translate", "device_id": device, "iova": format!("{iova:#x}") })
+}
+
+fn settle() -> Value {
+    json!({ "op": "settle" })
+}
+
+fn faults() -> Value {
+    json!({ "op": "read_memory", "address": "0x120000", "words": 8 })
+}
+
+/// Directory of one level at 0x100000, fault queue of 16 records at 0x120000.
+const DDTP_1LVL: u64 = 0x100 << 10 | 2;
+
+fn fault_queue() -> [Value; 2] {
+    [register("fqb", 0x120 << 10 | 3), register("fqcsr", 1)]
+}
+
+const SV39: u64 = 8 << 60;
+const SV48X4: u64 = 9 << 60;
+
+/// What is checked in the walk only must hold for all that a cached page covers: guest physical addresses of 34 bits with SXL, in a
+/// page of 512 GiB. (Section "Translation control (tc)", SXL: cause 21.)
+#[test]
+fn a_large_page_does_not_hide_the_width_of_guest_addresses() {
+    let lines = [
+        store(0x10_0140, &[0x801, SV48X4 | 0x200, 0, 0, 0, 0, 0, 0]),
+        store(0x20_0000, &[0xdf]),
+        register("ddtp", DDTP_1LVL),
+        ask(5, 0x1000),
+        ask(5, 0x4_0000_1000),
+        ask(5, 0x3_ffff_f000),
+    ];
+    on_every_engine(&full(), &lines, |engine, answers| {
+        assert_eq!(answers[3]["spa"], "0x1000", "{engine}");
+        assert_eq!(answers[4]["cause"], 21, "{engine}");
+        assert_eq!(answers[5]["spa"], "0x3fffff000", "{engine}");
+    });
+}
+
+/// The same where the first stage compares fewer bits than the page has: with Sv39 alone, an address and its neighbour of the
+/// other sign have one tag in a page of 512 GiB.
+#[test]
+fn a_large_page_does_not_hide_the_sign() {
+    let text =
+        "base = \"full\"\nname = \"sign\"\n[translation]\nsv48 = false\nsv57 = false\nsv57x4 = false\n";
+    let design = Design::from_toml(text, "sign.toml").expect("the design is valid");
+    let lines = [
+        store(0x10_0140, &[1, SV48X4 | 0x200, 0, 0, 0, 0, 0, 0]),
+        store(0x20_0000, &[0xdf]),
+        register("ddtp", DDTP_1LVL),
+        ask(5, 0x1000),
+        ask(5, 0xffff_ffc0_0000_1000),
+    ];
+    on_every_engine(&design, &lines, |engine, answers| {
+        assert_eq!(answers[3]["spa"], "0x1000", "{engine}");
+        assert_eq!(answers[4]["cause"], 21, "{engine}");
+    });
+}
+
+/// Where no device context is located, what is cached of one decides nothing: modes Off and Bare, and a device_id beyond the mode's
+/// directory. (Section "Process to translate an IOVA", steps 1 to 3; DTF in the table of causes.)
+#[test]
+fn cached_contexts_do_not_hide_faults_that_come_before_them() {
+    let [base, on] = fault_queue();
+    // Device 0x45 is beyond a directory of one level with extended contexts (6 bits), and in one of two levels.
+    let lines = [
+        base,
+        on,
+        store(0x10_0008, &[0x101 << 10 | 1]),
+        store(0x10_1140, &[0x11, 0, 0, SV39 | 0x200, 0, 0, 0, 0]),
+        store(0x20_0000, &[0x201 << 10 | 1]),
+        store(0x20_1000, &[0x202 << 10 | 1]),
+        store(0x20_2008, &[0x80000 << 10 | 0xdf]),
+        register("ddtp", 0x100 << 10 | 3),
+        settle(),
+        ask(0x45, 0x1000),
+        ask(0x45, 0x2000),
+        register("ddtp", 0),
+        settle(),
+        ask(0x45, 0x1000),
+        register("ddtp", DDTP_1LVL),
+        settle(),
+        ask(0x45, 0x1000),
+        settle(),
+        faults(),
+    ];
+    on_every_engine(&full(), &lines, |engine, answers| {
+        assert_eq!(answers[9]["spa"], "0x80000000", "{engine}");
+        assert_eq!(answers[10]["cause"], 13, "{engine}: DTF hides the record");
+        assert_eq!((&answers[13]["cause"], &answers[16]["cause"]), (&json!(256), &json!(260)), "{engine}");
+        let words = answers[18]["words"].as_array().expect("words");
+        let cause = |record: usize| {
+            let word = words[record * 4].as_str().expect("a number");
+            u64::from_str_radix(&word[2..], 16).expect("a number") & 0xfff
+        };
+        assert_eq!((cause(0), cause(1)), (256, 260), "{engine}");
+    });
+}
+
+/// A page of an interrupt file beyond the physical address space is an access fault, and an access to a memory-resident one that is not
+/// aligned is aborted. (Advanced Interrupt Architecture, "MSI PTE, basic translate mode", which leaves the choice, and "MRIF mode".)
+#[test]
+fn pages_of_interrupt_files_are_where_they_say() {
+    let text = "base = \"full\"\nname = \"pas40\"\n[address]\npas = 40\n";
+    let design = Design::from_toml(text, "pas40.toml").expect("the design is valid");
+    let write = |iova: u64, kind: &str| json!({ "op": "translate", "device_id": 5, "iova": format!("{iova:#x}"), "write": true, "type": kind });
+    let (untranslated, request) = ("untranslated", "translation_request");
+    let lines = [
+        // EN_ATS; Sv48x4; flat MSI page table at 0x300000; pattern 0x60000, mask 1.
+        store(0x10_0140, &[3, SV48X4 | 0x200, 0, 0, 1 << 60 | 0x300, 1, 0x60000, 0]),
+        store(0x30_0000, &[(0x80000 | 1 << 28) << 10 | 7, 0, (0x40_0000 >> 9) << 7 | 3, 0]),
+        register("ddtp", DDTP_1LVL),
+        write(0x6000_0000, untranslated),
+        write(0x6000_0000, request),
+        write(0x6000_1001, untranslated),
+        write(0x6000_1002, untranslated),
+    ];
+    on_every_engine(&design, &lines, |engine, answers| {
+        assert_eq!(answers[3]["cause"], 7, "{engine}");
+        assert_eq!(
+            (&answers[4]["cause"], &answers[4]["denial"]),
+            (&json!(5), &json!("completer abort")),
+            "{engine}"
+        );
+        assert_eq!((&answers[5]["cause"], &answers[6]["cause"]), (&json!(260), &json!(260)), "{engine}");
+    });
+}
+
+/// Without a stage that translates, a gigabyte is answered. (Section "PCIe ATS translation request handling" recommends a large range.)
+#[test]
+fn bare_ranges_are_large() {
+    let lines = [register("ddtp", 1), settle(), ask(5, 0x1234_5678)];
+    on_every_engine(&full(), &lines, |engine, answers| {
+        assert_eq!(
+            (&answers[2]["spa"], &answers[2]["page_shift"]),
+            (&json!("0x12345678"), &json!(30)),
+            "{engine}"
+        );
+    });
+}
