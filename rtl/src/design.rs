@@ -141,15 +141,16 @@ impl Legal {
         }
     }
 
-    /// The legal value that `value` most likely stood for.
+    /// The legal value with the least distance from `value`; of two at the same distance, the larger.
     fn nearest(self, value: i64) -> u32 {
-        match self {
-            Legal::Bool => 0,
-            Legal::Range(min, max) => value.clamp(min.into(), max.into()) as u32,
-            Legal::PowerOfTwo(min, max, _) => {
-                (value.clamp(min.into(), max.into()) as u32).next_power_of_two().min(max)
-            }
-        }
+        let (min, max) = match self {
+            Legal::Bool => (0, 1),
+            Legal::Range(min, max) | Legal::PowerOfTwo(min, max, _) => (min, max),
+        };
+        let Legal::PowerOfTwo(.., zero) = self else { return value.clamp(min.into(), max.into()) as u32 };
+        let powers = (0..u32::BITS).map(|bit| 1 << bit).filter(|power| (min..=max).contains(power));
+        let largest_first = powers.rev().chain(zero.then_some(0));
+        largest_first.min_by_key(|&legal| value.abs_diff(legal.into())).unwrap_or(max)
     }
 }
 
@@ -228,7 +229,7 @@ pub const KEYS: &[Key] = keys! {
     tlb.l1_entries => l1_entries: Legal::Range(1, 128), "entries of each port's fully associative IOTLB";
     tlb.l2_sets => l2_sets: Legal::PowerOfTwo(2, 4096, true), "sets of the shared IOTLB in block RAM; 0 leaves it out";
     tlb.l2_ways => l2_ways: Legal::Range(1, 8), "ways of the shared IOTLB";
-    walk.miss_entries => miss_entries: Legal::Range(1, 64), "pages that may wait for a walk at the same time";
+    walk.miss_entries => miss_entries: Legal::Range(1, 64), "requests that may wait for a walk at the same time; those for one page share a walk";
     walk.walkers => walkers: Legal::Range(1, 16), "page-table walks in progress at the same time";
     walk.ddtc_entries => ddtc_entries: Legal::Range(1, 64), "cached device contexts";
     walk.pdtc_entries => pdtc_entries: Legal::Range(1, 64), "cached process contexts";
@@ -734,8 +735,9 @@ mod tests {
         let mut hashes: Vec<String> =
             Design::SHIPPED.iter().map(|name| Design::shipped(name).unwrap().hash()).collect();
         assert!(hashes.iter().all(|hash| hash.len() == 64));
+        hashes.sort();
         hashes.dedup();
-        assert_eq!(hashes.len(), 4);
+        assert_eq!(hashes.len(), Design::SHIPPED.len());
         assert!(Design::shipped("huge").is_none());
     }
 
@@ -798,6 +800,69 @@ mod tests {
     }
 
     #[test]
+    fn nearest_legal_values() {
+        let sets = Legal::PowerOfTwo(2, 4096, true);
+        let vectors = Legal::PowerOfTwo(1, 16, false);
+        let tags = Legal::Range(1, 32);
+        for (legal, value, nearest) in [
+            (sets, -1, 0),
+            (sets, i64::MIN, 0),
+            // As far from 0 as from 2: the larger.
+            (sets, 1, 2),
+            (sets, 3, 4),
+            (sets, 5, 4),
+            (sets, 9, 8),
+            (sets, 11, 8),
+            (sets, 12, 16),
+            (sets, 33, 32),
+            (sets, 47, 32),
+            (sets, 48, 64),
+            (sets, 3072, 4096),
+            (sets, 4097, 4096),
+            (sets, i64::MAX, 4096),
+            (vectors, -1, 1),
+            (vectors, 0, 1),
+            (vectors, 9, 8),
+            (vectors, 17, 16),
+            (vectors, 33, 16),
+            (tags, -1, 1),
+            (tags, 0, 1),
+            (tags, 33, 32),
+            (tags, i64::MAX, 32),
+            (Legal::Range(8, u32::MAX), i64::MAX, u32::MAX),
+        ] {
+            assert_eq!(legal.nearest(value), nearest, "{legal}: {value}");
+        }
+        // Of every key, what is suggested is legal, and nothing legal is nearer.
+        for key in KEYS.iter().filter(|key| !matches!(key.legal, Legal::Bool)) {
+            for value in -5..=5000 {
+                let nearest = key.legal.nearest(value);
+                assert!(key.legal.admits(nearest.into()), "{} {value}", key.path());
+                let distance = value.abs_diff(nearest.into());
+                let nearer =
+                    (1..distance as i64).any(|d| key.legal.admits(value - d) || key.legal.admits(value + d));
+                assert!(!nearer, "{} {value}: {nearest}", key.path());
+            }
+        }
+        assert_names(
+            &refusal("l2_sets = 64", "l2_sets = 9"),
+            &["tlb.l2_sets = 9", "nearest legal value is 8"],
+        );
+        assert_names(
+            &refusal("vectors = 4", "vectors = -1"),
+            &["interrupts.vectors = -1", "nearest legal value is 1"],
+        );
+    }
+
+    /// Interrupts as wires and as messages: software for PCI asks for the latter.
+    #[test]
+    fn designs_for_pci_have_both_kinds_of_interrupts() {
+        for design in ["default", "large", "full"].map(|name| Design::shipped(name).unwrap()) {
+            assert!(design.ats && design.wired && design.msi, "{}", design.name);
+        }
+    }
+
+    #[test]
     fn values_that_exclude_each_other_are_refused() {
         assert_names(&refusal("sv48 = true", "sv48 = false"), &["translation.sv57 = true", "sv48"]);
         assert_names(
@@ -833,7 +898,10 @@ mod tests {
             ("[translation]\nsv39x4 = true\n[msi]\nmrif = true", ["msi.mrif = true", "set msi.flat = true"]),
             ("[monitor]\ncounters = 4", ["monitor.counters = 4", "set monitor.cycles = true"]),
             ("[monitor]\ncycles = true", ["monitor.cycles = true", "monitor.counters at least 1"]),
-            ("[interrupts]\nwired = false", ["interrupts.wired = false", "interrupts.msi = true"]),
+            (
+                "[interrupts]\nwired = false\nmsi = false",
+                ["interrupts.wired = false", "interrupts.msi = true"],
+            ),
             ("[monitor]\ncounters = 32\ncycles = true", ["monitor.counters = 32", "from 0 to 31"]),
             ("[ats]\nats = true\nt2gpa = true", ["ats.t2gpa = true", "translation.sv39x4 or sv32x4 = true"]),
             (
@@ -849,7 +917,8 @@ mod tests {
             "[translation]\nsv32x4 = true\n[msi]\nflat = true\nmrif = true",
             "[translation]\nsv32 = true\n[address]\npas = 32",
             "[monitor]\ncounters = 1\ncycles = true",
-            "[interrupts]\nwired = false\nmsi = true",
+            "[interrupts]\nwired = false",
+            "[interrupts]\nmsi = false",
             "[translation]\nsv39x4 = true\n[ats]\nats = true\nt2gpa = true\nitags = 1",
         ] {
             changed(lines).unwrap_or_else(|error| panic!("{lines}: {error}"));

@@ -43,7 +43,4 @@ fn one_module_for_equal_blocks_and_the_same_bytes_twice() {
     assert_eq!(text(), text());
     assert_eq!(text().matches("\nmodule counter").count() + text().matches("\nmodule top").count(), 2);
     assert_eq!(text().matches("endmodule").count(), 2);
-    if let Ok(path) = std::env::var("DUMP") {
-        std::fs::write(path, text()).expect("writes");
-    }
 }

@@ -25,8 +25,7 @@ Examples:
   pasidon coverage --design full --ops 300000 --seed 1 --seed 2
   pasidon coverage --design full --ops 300000 --holes lines --json coverage.json")]
 pub struct Coverage {
-    /// A shipped design (tiny, default, large, full) or a TOML file
-    #[arg(long, short, default_value = "full")]
+    #[arg(long, short, default_value = "full", help = super::DESIGN_HELP.as_str())]
     design: String,
     /// Decides everything that is arbitrary; may be given several times, and the counts add up
     #[arg(long, default_values_t = [1])]

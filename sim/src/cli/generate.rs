@@ -14,8 +14,7 @@ Examples:
   pasidon generate --design tiny --out build
   pasidon generate --design my-board.toml --out build")]
 pub struct Generate {
-    /// A shipped design (tiny, default, large) or a TOML file
-    #[arg(long, short, default_value = "default")]
+    #[arg(long, short, default_value = "default", help = super::DESIGN_HELP.as_str())]
     design: String,
     /// Folder to write to; made if it is not there
     #[arg(long, short)]

@@ -25,8 +25,7 @@ Examples:
   pasidon lockstep --design default --seed 7 --ops 1000000
   pasidon lockstep --design my-board.toml --ops 100000 --latency 100 --json report.json --out failure")]
 pub struct Lockstep {
-    /// A shipped design (tiny, default, large, full) or a TOML file
-    #[arg(long, short, default_value = "default")]
+    #[arg(long, short, default_value = "default", help = super::DESIGN_HELP.as_str())]
     design: String,
     /// Decides everything that is arbitrary
     #[arg(long, default_value_t = 1)]

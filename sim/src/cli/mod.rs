@@ -11,8 +11,21 @@ mod trace;
 
 use clap::{Parser, Subcommand};
 use indicatif::ProgressStyle;
+use pasidon_rtl::design::Design;
 use serde::Serialize;
 use std::path::Path;
+use std::sync::LazyLock;
+
+/// Help of `--design`.
+static DESIGN_HELP: LazyLock<String> =
+    LazyLock::new(|| format!("A shipped design ({}) or a TOML file", Design::SHIPPED.join(", ")));
+
+/// Help of `--design` where the design must have ATS.
+static ATS_DESIGN_HELP: LazyLock<String> = LazyLock::new(|| {
+    let has_ats = |name: &&str| Design::shipped(name).is_some_and(|design| design.ats);
+    let names: Vec<&str> = Design::SHIPPED.into_iter().filter(has_ats).collect();
+    format!("A shipped design with ATS ({}) or a TOML file with ats.ats = true", names.join(", "))
+});
 
 const ABOUT: &str =
     "PASID-aware IOMMU: generate its Verilog, simulate it under its driver, replay real programs";
@@ -110,4 +123,29 @@ fn style(template: &str) -> ProgressStyle {
 fn write_json(path: &Path, report: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(report)?;
     Ok(std::fs::write(path, text + "\n").map_err(|cause| format!("{}: {cause}", path.display()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn help_names_the_shipped_designs() {
+        let mut with_design = 0;
+        for command in Cli::command().get_subcommands() {
+            let Some(argument) = command.get_arguments().find(|argument| argument.get_id() == "design")
+            else {
+                continue;
+            };
+            let help = argument.get_help().expect("help").to_string();
+            for name in Design::SHIPPED {
+                let ats = Design::shipped(name).expect("it is shipped").ats;
+                let named = ats || command.get_name() != "stress";
+                assert_eq!(help.contains(name), named, "{}: {help}", command.get_name());
+            }
+            with_design += 1;
+        }
+        assert_eq!(with_design, 7);
+    }
 }

@@ -35,8 +35,7 @@ Examples:
   pasidon mutate --design tiny --json mutants.json --resume --equivalent tests/mutants.toml
   pasidon mutate --design full --only walker.137 --only l1_tlb.20 --ops 200000")]
 pub struct Mutate {
-    /// A shipped design (tiny, default, large, full) or a TOML file
-    #[arg(long, short, default_value = "full")]
+    #[arg(long, short, default_value = "full", help = super::DESIGN_HELP.as_str())]
     design: String,
     /// Faults that must count
     #[arg(long, short, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]

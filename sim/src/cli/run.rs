@@ -25,8 +25,7 @@ Examples:
   pasidon run --trace traces/xz.trace.gz --frames 64 --io 5000
   pasidon run --trace traces/gzip.trace.gz --requests 2000 --waves run.fst")]
 pub struct Run {
-    /// A shipped design (tiny, default, large) or a TOML file
-    #[arg(long, short, default_value = "default")]
+    #[arg(long, short, default_value = "default", help = super::DESIGN_HELP.as_str())]
     design: String,
     /// Trace file (.trace.gz) or CSV; may be given several times. A single program is run as two processes
     #[arg(long, short, required = true, num_args = 1.., value_name = "FILE")]

@@ -22,8 +22,7 @@ Examples:
   pasidon serve --design default --socket pasidon.socket
   echo '{\"op\": \"read_register\", \"register\": \"capabilities\"}' | pasidon serve --design tiny --stdio")]
 pub struct Serve {
-    /// A shipped design (tiny, default, large, full) or a TOML file
-    #[arg(long, short, default_value = "default")]
+    #[arg(long, short, default_value = "default", help = super::DESIGN_HELP.as_str())]
     design: String,
     /// Requests on standard input, answers on standard output
     #[arg(long, group = "where")]

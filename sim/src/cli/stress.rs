@@ -22,8 +22,7 @@ Examples:
   pasidon stress --seconds 3600 --seed 1 --json report.json
   pasidon stress --seed 7 --ops 4000")]
 pub struct Stress {
-    /// A shipped design with ATS (full, default, large) or a TOML file
-    #[arg(long, short, default_value = "full")]
+    #[arg(long, short, default_value = "full", help = super::ATS_DESIGN_HELP.as_str())]
     design: String,
     /// Decides everything that is arbitrary
     #[arg(long, default_value_t = 1)]

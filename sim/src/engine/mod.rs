@@ -66,9 +66,26 @@ pub enum EngineError {
     /// The engine has no such function.
     #[error("{0} is not possible with this engine")]
     Unsupported(&'static str),
+    /// The design lacks what this needs.
+    #[error("{what} needs {feature}, which the design does not have (`{key}` is false)")]
+    Lacking {
+        /// What was asked for.
+        what: &'static str,
+        /// What the design would have to have.
+        feature: &'static str,
+        /// The key of a design that says whether it does.
+        key: &'static str,
+    },
     /// The two engines of [`Both`] disagree.
     #[error("{0}")]
     Different(Difference),
+}
+
+impl EngineError {
+    /// `what` needs ATS, and the design has none.
+    pub(crate) fn without_ats(what: &'static str) -> EngineError {
+        EngineError::Lacking { what, feature: "ATS", key: "ats.ats" }
+    }
 }
 
 /// One description of the IOMMU at work.
@@ -150,7 +167,7 @@ pub trait Engine {
     /// # Errors
     /// [`EngineError`], which an engine without ATS always gives.
     fn page_request(&mut self, _request: &PageRequest) -> Result<(), EngineError> {
-        Err(EngineError::Unsupported("a page request"))
+        Err(EngineError::without_ats("a page request"))
     }
 
     /// Hands over an invalidation completion of a device, behind those that wait. One that answers no request in flight is ignored.
@@ -158,7 +175,7 @@ pub trait Engine {
     /// # Errors
     /// [`EngineError`], which an engine without ATS always gives.
     fn invalidation_completion(&mut self, _completion: &InvalidationCompletion) -> Result<(), EngineError> {
-        Err(EngineError::Unsupported("an invalidation completion"))
+        Err(EngineError::without_ats("an invalidation completion"))
     }
 
     /// The interrupt wires: bit `i` is vector `i`.

@@ -11,7 +11,8 @@ use pasidon_rtl::regs::capabilities;
 use pasidon_spec::page_request::PageRequest;
 use std::ops::Range;
 
-/// What the golden model needs to know of a design.
+/// What the golden model needs to know of a design. Invalidation requests do not time out by themselves: when they do, within the
+/// bounds that a design has, is told by the hardware if there is one.
 pub fn parameters(design: &Design) -> Parameters {
     Parameters {
         device_id_width: design.device_id_width as u8,
@@ -106,9 +107,15 @@ impl Engine for Model {
 
     fn step(&mut self, cycles: u64) -> Result<(), EngineError> {
         self.run();
-        self.golden.advance(cycles);
+        let mut left = cycles;
+        while left > 0 {
+            // What a timeout lets go on may itself time out.
+            let part = self.golden.until_timeout().map_or(left, |cycles| cycles.clamp(1, left));
+            self.golden.advance(part);
+            self.run();
+            left -= part;
+        }
         self.now += cycles;
-        self.run();
         Ok(())
     }
 

@@ -558,7 +558,7 @@ impl Engine for Rtl {
 
     fn page_request(&mut self, request: &PageRequest) -> Result<(), EngineError> {
         if !self.design.ats {
-            return Err(EngineError::Unsupported("a page request"));
+            return Err(EngineError::without_ats("a page request"));
         }
         self.messages.page_request(*request);
         Ok(())
@@ -566,7 +566,7 @@ impl Engine for Rtl {
 
     fn invalidation_completion(&mut self, completion: &InvalidationCompletion) -> Result<(), EngineError> {
         if !self.design.ats {
-            return Err(EngineError::Unsupported("an invalidation completion"));
+            return Err(EngineError::without_ats("an invalidation completion"));
         }
         self.messages.invalidation_completion(*completion);
         self.unsettled |= unsettled::COMMANDS;

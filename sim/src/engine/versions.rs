@@ -1,9 +1,9 @@
 //! What memory held before software or the hardware changed it, for as long as a cache may still hold it.
 //!
-//! "If a data structure entry is changed, the IOMMU may use the old value of the entry or the new value of the entry and the
-//! choice is unpredictable until software uses the commands" (section "Updating in-memory data structure entries"). [`Versions`]
-//! keeps the old values, and [`WhatIf`] is a memory in which every read of a changed doubleword is such a choice. Running the golden
-//! model on it under every sequence of [`Choices`] gives every answer that the specification allows.
+//! Between a change of an entry in memory and the commands that make the IOMMU forget it, each use of the entry may be of what it
+//! was or of what it is now, in any mixture (section "Updating in-memory data structure entries"). [`Versions`] keeps the old
+//! values, and [`WhatIf`] is a memory in which every read of a changed doubleword is such a choice. Running the golden model on it
+//! under every sequence of [`Choices`] gives every answer that the specification allows.
 
 use super::memory::{AddressMap, Memory};
 use crate::golden::{self, MemoryFault};

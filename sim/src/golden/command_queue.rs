@@ -19,6 +19,8 @@ struct Flight {
     dseg: Option<u8>,
     /// Completions received.
     answers: u8,
+    /// Clock cycles since it was sent.
+    age: u64,
 }
 
 /// What the queue remembers besides its registers.
@@ -75,6 +77,23 @@ impl Commands {
                 self.timed_out = true;
             }
         }
+    }
+
+    /// Lets clock cycles pass: what has waited for `limit` of them has timed out.
+    pub fn grow_old(&mut self, cycles: u64, limit: u64) {
+        let mut late = 0;
+        for (itag, flight) in self.flights.iter_mut().enumerate() {
+            if let Some(flight) = flight {
+                flight.age = flight.age.saturating_add(cycles);
+                late |= u32::from(flight.age >= limit) << itag;
+            }
+        }
+        self.time_out(late);
+    }
+
+    /// Clock cycles until the next request times out under this limit, if there is one.
+    pub fn until_timeout(&self, limit: u64) -> Option<u64> {
+        self.flights.iter().flatten().map(|flight| limit.saturating_sub(flight.age)).min()
     }
 
     /// Whether itags are given.
@@ -238,7 +257,7 @@ impl Golden {
     fn send_invalidation(&mut self, pid: Option<u32>, dseg: Option<u8>, rid: u16, payload: u64) -> Progress {
         let most = usize::from(self.parameters.invalidations_in_flight.clamp(1, 32));
         let Some(itag) = self.commands.next_tag(most) else { return Progress::Waits };
-        self.commands.flights[itag] = Some(Flight { rid, dseg, answers: 0 });
+        self.commands.flights[itag] = Some(Flight { rid, dseg, answers: 0, age: 0 });
         let body = InvalidationRequest::decode(payload);
         self.messages.push(Message::Invalidation { rid, dseg, pid, itag: itag as u8, body });
         Progress::Complete

@@ -2,7 +2,8 @@
 //!
 //! It is written section by section from the specification, and each function names its section. It knows nothing about the
 //! hardware: layouts come from `pasidon_spec`, and where the text leaves a choice, [`Parameters`] has a field. Nothing takes
-//! time: a register write takes effect at once, except that what the specification calls busy lasts until [`Golden::run`].
+//! time: a register write takes effect at once, except that what the specification calls busy lasts until [`Golden::run`]. Time passes
+//! by [`Golden::advance`] alone.
 //!
 //! | module | section of the specification |
 //! |---|---|
@@ -160,6 +161,20 @@ impl Golden {
             progress = true;
         }
         progress
+    }
+
+    /// Lets clock cycles pass: they are counted in `iohpmcycles`, and invalidation requests wait as long. What timed out shows with the
+    /// next [`Golden::run`].
+    pub fn advance(&mut self, cycles: u64) {
+        self.count_cycles(cycles);
+        if let Some(limit) = self.parameters.invalidation_timeout {
+            self.commands.grow_old(cycles, limit);
+        }
+    }
+
+    /// Clock cycles until an invalidation request in flight times out, if there is one and no answer comes.
+    pub fn until_timeout(&self) -> Option<u64> {
+        self.commands.until_timeout(self.parameters.invalidation_timeout?)
     }
 
     /// The messages to devices since the last call, oldest first.

@@ -72,8 +72,8 @@ impl Golden {
         self.counted_events &= !1;
     }
 
-    /// Lets clock cycles pass: they are counted in `iohpmcycles`.
-    pub fn advance(&mut self, cycles: u64) {
+    /// Counts clock cycles in `iohpmcycles`.
+    pub(super) fn count_cycles(&mut self, cycles: u64) {
         if !self.parameters.hpm_cycles || iocountinh::CY.is_set(self.registers.iocountinh) {
             return;
         }

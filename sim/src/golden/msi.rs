@@ -67,8 +67,8 @@ impl Golden {
         }
         let target = match msipte::M.get(first) {
             mode::BASIC if first & basic::RESERVED[0] == 0 => {
-                // Not clipped to the width of a physical address, which the text calls for as needed: the caller finds a page
-                // that does not exist, as with every other leaf.
+                // Not cut to the width of a physical address, as the text has it: to the caller, a page beyond is one that does not
+                // exist, as with every other leaf.
                 let page = basic::PPN.get(first) << PAGE_SHIFT;
                 MsiTarget::Address(page | gpa & ((1 << PAGE_SHIFT) - 1))
             }

@@ -37,6 +37,9 @@ pub struct Parameters {
     pub gxl_writable: bool,
     /// ATS invalidation requests that may be in flight, 1 to 32.
     pub invalidations_in_flight: u8,
+    /// Clock cycles after which an ATS invalidation request without its answers has timed out, at least 1. `None`: never by itself,
+    /// but by [`Golden::invalidation_timeout`](super::Golden::invalidation_timeout).
+    pub invalidation_timeout: Option<u64>,
     /// `DC.msiptp.MODE` other than Off while `DC.iohgatp.MODE` is Bare is a misconfiguration, as recommended.
     pub msi_without_second_stage_is_misconfigured: bool,
     /// A root page number (`DC.fsc`, `PC.fsc` if it is a supervisor physical address, `DC.iohgatp`, `DC.msiptp`) beyond the
@@ -73,6 +76,7 @@ impl Parameters {
             mcid_width: 12,
             gxl_writable: cap::SV32X4.is_set(capabilities),
             invalidations_in_flight: 32,
+            invalidation_timeout: None,
             msi_without_second_stage_is_misconfigured: true,
             wide_root_is_misconfigured: true,
             gvma_needs_second_stage: false,

@@ -63,7 +63,8 @@ impl Machine {
         let engine = match kind {
             Kind::Model => {
                 let capabilities = parameters.capabilities | cap::ATS.mask();
-                let parameters = Parameters { capabilities, ..parameters };
+                let invalidation_timeout = Some(design.ats_timeout.into());
+                let parameters = Parameters { capabilities, invalidation_timeout, ..parameters };
                 Inner::Model(engine::Model::new(parameters, ports, memory()))
             }
             Kind::Rtl => Inner::Rtl(rtl()?),

@@ -50,10 +50,11 @@ pub(super) fn names() -> String {
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Problem {
         match error {
-            EngineError::Unsupported(what) => Problem::new(
+            EngineError::Unsupported(_) => Problem::new("unsupported", error.to_string()),
+            EngineError::Lacking { .. } => Problem::new(
                 "unsupported",
                 format!(
-                    "{what} is not possible: this hardware has no ATS and no page requests; run pasidon serve with --engine model"
+                    "{error}; run pasidon serve with a design that has it, such as full, or with --engine model"
                 ),
             ),
             EngineError::Different(difference) => {

@@ -115,7 +115,10 @@ fn requests_are_answered_by_the_hardware_and_in_lockstep() {
             json!({ "op": "page_request", "device_id": 5, "address": 4096, "read": true, "last": true }),
             json!({ "op": "invalidation_completion", "rid": 5, "itags": [0] }),
         ] {
-            bad(&mut session, line, "unsupported", None, &["no ATS", "--engine model"]);
+            let what =
+                if line["op"] == "page_request" { "a page request" } else { "an invalidation completion" };
+            let words = [what, "needs ATS", "`ats.ats` is false", "such as full", "--engine model"];
+            bad(&mut session, line, "unsupported", None, &words);
         }
     }
 }
@@ -189,6 +192,84 @@ fn devices_are_told_and_answer() {
     // One that nobody waits for.
     let answer = good(s, json!({ "op": "invalidation_completion", "rid": 5, "itags": [3], "count": 8 }));
     assert_eq!((&answer["result"], &answer["events"]), (&json!({}), &Value::Null));
+}
+
+/// What a client sees of `cqcsr` and `cqh` when an ATS.INVAL and the fence behind it have waited for these cycles.
+fn after_waiting(session: &mut Session, cycles: &[u64]) -> (u64, u64) {
+    good(session, json!({ "op": "reset" }));
+    tables(session);
+    good(session, json!({ "op": "write_register", "register": "cqb", "value": 0x30 << 10 | 1 }));
+    good(session, json!({ "op": "write_register", "register": "cqcsr", "value": 1 }));
+    good(session, json!({ "op": "settle" }));
+    let body = InvalidationRequest { global: false, page: u64::MAX >> 13, napot: true };
+    let commands = [
+        Command::AtsInval { pid: None, dseg: None, rid: 5, payload: body.encode() },
+        Command::IofenceC { pr: false, pw: false, wsi: false, store: None },
+    ];
+    let words: Vec<u64> = commands.iter().flat_map(|command| command.encode()).collect();
+    good(session, json!({ "op": "write_memory", "address": 0x3_0000, "words": words }));
+    good(session, json!({ "op": "write_register", "register": "cqt", "value": 2 }));
+    good(session, json!({ "op": "settle" }));
+    for cycles in cycles {
+        good(session, json!({ "op": "step", "cycles": cycles }));
+    }
+    good(session, json!({ "op": "settle" }));
+    ["cqcsr", "cqh"]
+        .map(|register| {
+            let answer = good(session, json!({ "op": "read_register", "register": register }));
+            u64::from_str_radix(&answer["result"]["value"].as_str().unwrap()[2..], 16).unwrap()
+        })
+        .into()
+}
+
+#[test]
+fn invalidation_requests_without_completion_time_out() {
+    let waits = (0x1_0001, 1);
+    let timed_out = (0x1_0201, 1);
+    for (design, kind) in [("full", Kind::Model), ("default", Kind::Model), ("full", Kind::Rtl)] {
+        let timeout = u64::from(Design::shipped(design).unwrap().ats_timeout);
+        let mut session = session(design, kind);
+        // Settling takes the hardware far less than these 5000 cycles.
+        assert_eq!(after_waiting(&mut session, &[timeout - 5000]), waits, "{design}");
+        assert_eq!(after_waiting(&mut session, &[timeout * 4 / 3 + 100]), timed_out, "{design}");
+        let parts = [timeout / 4; 6];
+        assert_eq!(after_waiting(&mut session, &parts), timed_out, "{design}");
+    }
+    // The last cycle counts.
+    let mut session = session("full", Kind::Model);
+    let timeout = u64::from(Design::shipped("full").unwrap().ats_timeout);
+    assert_eq!(after_waiting(&mut session, &[timeout - 1]), waits);
+    assert_eq!(after_waiting(&mut session, &[timeout - 1, 1]), timed_out);
+}
+
+/// What waits for a tag is sent when one has timed out, and its time begins then.
+#[test]
+fn one_timeout_lets_the_next_request_go_on() {
+    let mut session = session("full", Kind::Model);
+    let s = &mut session;
+    tables(s);
+    let (timeout, tags) = (u64::from(s.design.ats_timeout), u64::from(s.design.itags));
+    good(s, json!({ "op": "write_register", "register": "cqb", "value": 0x30 << 10 | 4 }));
+    good(s, json!({ "op": "write_register", "register": "cqcsr", "value": 1 }));
+    let command = Command::AtsInval { pid: None, dseg: None, rid: 5, payload: 0 };
+    let words: Vec<u64> = (0..=tags).flat_map(|_| command.encode()).collect();
+    good(s, json!({ "op": "write_memory", "address": 0x3_0000, "words": words }));
+    good(s, json!({ "op": "write_register", "register": "cqt", "value": tags + 1 }));
+    let head = |s: &mut Session| {
+        good(s, json!({ "op": "read_register", "register": "cqh" }))["result"]["value"].clone()
+    };
+    assert_eq!(head(s), format!("{tags:#x}"));
+    good(s, json!({ "op": "step", "cycles": 3 * timeout / 2 }));
+    assert_eq!(head(s), format!("{:#x}", tags + 1));
+    // It was sent after one timeout and has waited for half of another.
+    let answer = good(s, json!({ "op": "invalidation_completion", "rid": 5, "itags": [0] }));
+    assert!(answer.get("error").is_none());
+    let fence = Command::IofenceC { pr: false, pw: false, wsi: false, store: None }.encode();
+    let words = fence.to_vec();
+    good(s, json!({ "op": "write_memory", "address": 0x3_0000 + 16 * (tags + 1), "words": words }));
+    good(s, json!({ "op": "write_register", "register": "cqt", "value": tags + 2 }));
+    // Nothing is in flight; those that timed out are reported.
+    assert_eq!(good(s, json!({ "op": "read_register", "register": "cqcsr" }))["result"]["value"], "0x10201");
 }
 
 #[test]

@@ -273,6 +273,36 @@ fn invalidations_wait_for_a_tag() {
 }
 
 #[test]
+fn time_runs_out() {
+    let parameters = Parameters { invalidation_timeout: Some(100), ..Parameters::full() };
+    let mut world = World::new(parameters);
+    world.device(0x12_0001, device_context(dc::tc::EN_ATS.mask()));
+    assert_eq!(world.golden.until_timeout(), None);
+    world.command(invalidate(1));
+    world.golden.advance(60);
+    world.command(invalidate(1));
+    world.push(fence(true, None).encode());
+    assert_eq!(world.golden.until_timeout(), Some(40));
+    world.golden.advance(39);
+    world.run();
+    // Answered in the last moment; the other is not.
+    assert!(complete(&mut world, completion(1, 1, 1)));
+    world.golden.advance(60);
+    world.run();
+    assert_eq!((world.golden.until_timeout(), world.read(&reg::cqcsr::REG)), (Some(1), 0x1_0001));
+    world.golden.advance(u64::MAX);
+    assert!(!complete(&mut world, completion(1, 2, 1)), "too late");
+    assert_eq!(world.read(&reg::cqcsr::REG), 0x1_0001 | cqcsr::CMD_TO.mask());
+    assert_eq!(world.golden.until_timeout(), None);
+    // Without a limit nothing does.
+    let mut world = ats_world(32);
+    world.command(invalidate(1));
+    world.golden.advance(u64::MAX);
+    assert_eq!(world.golden.until_timeout(), None);
+    assert!(complete(&mut world, completion(1, 1, 1)));
+}
+
+#[test]
 fn a_fence_reports_timeouts() {
     let mut world = ats_world(32);
     world.command(invalidate(1));

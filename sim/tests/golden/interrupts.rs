@@ -1,11 +1,10 @@
 //! Interrupts by wire and by message.
 
 use crate::world::*;
-use pasidon_sim::golden::Parameters;
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::{Cause, FaultRecord};
 use pasidon_spec::page_request::PageRequest;
-use pasidon_spec::registers::{self as reg, capabilities as cap, igs, ipsr};
+use pasidon_spec::registers::{self as reg, ipsr};
 
 const ALL_VECTORS: u64 = 0x4321;
 const MESSAGES: u64 = 0x50_0000;

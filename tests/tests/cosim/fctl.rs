@@ -13,7 +13,7 @@ use pasidon_tests::{Query, Rig};
 const CHOICES: [(&str, u64, u64, u64); 4] = [
     ("tiny", igs::WSI, 0b010, 0b000),
     ("messages", igs::MSI, 0b000, 0b000),
-    ("default", igs::WSI, 0b010, 0b000),
+    ("default", igs::BOTH, 0b010, 0b010),
     ("full", igs::BOTH, 0b010, 0b111),
 ];
 

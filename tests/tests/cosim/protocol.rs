@@ -7,19 +7,14 @@ use pasidon_sim::model::{Model, ports::AxilOut};
 use pasidon_spec::registers::{self, cqb, ddtp, fqb, icvec, pqb};
 use pasidon_tests::{Rig, designs, seed};
 use std::collections::VecDeque;
-use std::time::Instant;
 
 #[test]
-fn emission_is_deterministic_and_quick() {
+fn emission_is_deterministic() {
     for name in ["tiny", "default", "large", "odd"] {
-        let begun = Instant::now();
         let again = pasidon_rtl::generate(&designs::design(name)).expect("emits");
-        let took = begun.elapsed();
         let first = designs::generated(name);
         assert!(first.verilog == again.verilog, "{name}: the Verilog differs from one emission to the next");
         assert_eq!((&first.design_json, &first.hash), (&again.design_json, &again.hash), "{name}");
-        println!("{name}: {} lines of Verilog in {took:?}", again.verilog.lines().count());
-        assert!(name != "default" || took.as_secs() < 5, "default took {took:?}");
     }
 }
 
