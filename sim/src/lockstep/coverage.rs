@@ -224,7 +224,7 @@ impl Coverage {
     pub fn points(&self) -> BTreeSet<String> {
         let has = |field: Field| field.is_set(self.capabilities);
         let mut points = BTreeSet::new();
-        let mut firsts: Vec<(&str, &[u32])> = vec![("Bare", &[12]), ("Sv39", &[12, 16, 21, 30])];
+        let mut firsts: Vec<(&str, &[u32])> = vec![("Bare", &[30]), ("Sv39", &[12, 16, 21, 30])];
         for (field, name, shifts) in [
             (cap::SV48, "Sv48", &[12, 16, 21, 30, 39][..]),
             (cap::SV57, "Sv57", &[12, 16, 21, 30, 39, 48]),
