@@ -20,7 +20,7 @@ use crate::{
 use alloc::{collections::BTreeMap, sync::Arc};
 use pasidon_spec::{
     command::Command,
-    registers::{capabilities, ddtp, fctl, icvec},
+    registers::{capabilities, fctl, icvec},
 };
 
 /// An IOMMU that is up and translating. Clones refer to the same one.
@@ -109,8 +109,13 @@ pub(crate) struct Space {
 const PSCID_MAX: u32 = (1 << 20) - 1;
 
 impl Iommu {
-    /// Brings an IOMMU up: Off and with empty caches first, then with queues, then with an empty device
-    /// directory, in which every transaction is aborted until its device is enabled.
+    /// Brings an IOMMU up, in whatever state it is: after a reset, or live in the hands of an owner that is gone.
+    /// Off comes first and is waited for; then the command queue, and with it empty caches; only then is a mode
+    /// tried or entered, always with an empty device directory, in which every transaction is aborted until its
+    /// device is enabled. So nothing passes from the moment it is Off that was not allowed through this.
+    ///
+    /// The memory that a previous owner had given the IOMMU is no longer in use when this returns, whether it
+    /// succeeds or not, unless the error is [`InitError::Timeout`].
     ///
     /// # Errors
     /// [`InitError`]. The IOMMU is then Off, as far as it obeys, and no memory is kept.
@@ -132,8 +137,11 @@ impl Iommu {
 
         quiesce(&hardware, capabilities)?;
         set_features(&hardware, capabilities, &config)?;
-        let directory = DeviceDirectory::new(&hardware, capabilities, config.device_id_width)?;
         let commands = CommandQueue::new(&hardware, config.command_queue_log2)?;
+        // Before the first mode is tried: a previous owner's entries may have survived being Off, and would let
+        // its devices pass in any mode.
+        commands.execute(everything_cached(capabilities))?;
+        let directory = DeviceDirectory::new(&hardware, capabilities, config.device_id_width)?;
         let interrupts = config.fault_vector.is_some();
         let faults = RecordQueue::new(&hardware, &record_queue::FAULTS, config.fault_queue_log2, interrupts)?;
         let request_queue = if capabilities.ats() {
@@ -147,15 +155,6 @@ impl Iommu {
         let refusals = request_queue.as_ref().map_or(0, |queue| queue.capacity() as usize);
         let requests = Groups::new(refusals).map_err(|_| InitError::OutOfMemory)?;
         let empty_root = hardware.alloc_zeroed(crate::hardware::PAGE).ok_or(InitError::OutOfMemory)?;
-
-        // A previous owner's entries may have survived being Off.
-        let stale = [
-            Command::IodirInvalDdt { did: None },
-            Command::IotinvalVma { gscid: None, pscid: None, range: None },
-            Command::IotinvalGvma { guest: None },
-        ];
-        let count = if capabilities.second_stage() { 3 } else { 2 };
-        commands.execute(stale[..count].iter().copied())?;
 
         directory.switch_on()?;
         log::info!("IOMMU up: capabilities {:#x}", capabilities.raw());
@@ -232,8 +231,17 @@ fn quiesce(hardware: &Hardware, capabilities: Capabilities) -> Result<(), InitEr
     for plan in faults.into_iter().chain(page_requests) {
         plan.disable(hardware).map_err(|_| InitError::Timeout(plan.name))?;
     }
-    debug_assert!(ddtp::IOMMU_MODE.get(hardware.read(&ddtp::REG)) == 0);
     Ok(())
+}
+
+/// Makes the IOMMU forget every context and every translation. (Section "Guidelines for initialization".)
+fn everything_cached(capabilities: Capabilities) -> core::iter::Take<core::array::IntoIter<Command, 3>> {
+    let commands = [
+        Command::IodirInvalDdt { did: None },
+        Command::IotinvalVma { gscid: None, pscid: None, range: None },
+        Command::IotinvalGvma { guest: None },
+    ];
+    commands.into_iter().take(if capabilities.second_stage() { 3 } else { 2 })
 }
 
 /// Little-endian, 64-bit, and interrupts by wire where interrupts are wanted.

@@ -146,6 +146,12 @@ struct Machine {
     knobs: Knobs,
     events: Vec<Event>,
     violations: Vec<String>,
+    /// An access that a device makes at every tick.
+    restless: Option<(u32, Option<u32>, u64)>,
+    /// The IOMMU has been Off since.
+    taken_over: bool,
+    /// How often one of those accesses has reached memory after that.
+    slipped: usize,
 }
 
 /// What memory holds before it is written.
@@ -174,6 +180,9 @@ impl Fake {
             knobs: Knobs::default(),
             events: Vec::new(),
             violations: Vec::new(),
+            restless: None,
+            taken_over: false,
+            slipped: 0,
         };
         Arc::new(Self { machine: spin::Mutex::new(machine) })
     }
@@ -213,6 +222,19 @@ impl Fake {
         let mut machine = self.machine();
         let endpoint = machine.endpoints.entry(device_id).or_insert_with(|| Endpoint::new(behaviour));
         endpoint.behaviour = behaviour;
+    }
+
+    /// From now on a device reads `iova` at every tick, whoever owns the IOMMU.
+    pub fn keep_reading(&self, device_id: u32, pasid: Option<u32>, iova: u64) {
+        let mut machine = self.machine();
+        machine.restless = Some((device_id, pasid, iova));
+        machine.taken_over = false;
+        machine.slipped = 0;
+    }
+
+    /// How many reads of [`keep_reading`](Self::keep_reading) have reached memory after the IOMMU was Off.
+    pub fn slipped(&self) -> usize {
+        self.machine().slipped
     }
 
     /// Takes a device off the bus: it answers nothing any more.
@@ -317,6 +339,11 @@ impl Machine {
         self.run_endpoints();
         self.expire_invalidations();
         self.execute_command();
+        if let Some((device_id, pasid, iova)) = self.restless {
+            let passed = self.dma(device_id, pasid, iova, Access::Read).is_ok();
+            self.taken_over |= self.registers.mode() == iommu_mode::OFF;
+            self.slipped += usize::from(passed && self.taken_over);
+        }
     }
 
     fn violation(&mut self, text: impl Into<String>) {

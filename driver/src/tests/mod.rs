@@ -13,6 +13,7 @@ mod misbehaviour;
 mod page_requests;
 mod races;
 mod stress;
+mod takeover;
 mod timeouts;
 
 use crate::{
