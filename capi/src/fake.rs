@@ -2,10 +2,7 @@
 
 use crate::iommu_platform;
 use core::ffi::{c_int, c_void};
-use pasidon_driver::{
-    Platform,
-    fake::{Access, Behaviour, CAPABILITIES_ATS, Fake, Reached},
-};
+use pasidon_driver::fake::{Access, Behaviour, CAPABILITIES_ATS, Fake, Reached};
 use pasidon_spec::page_request::PageRequest;
 use std::sync::Arc;
 

@@ -81,7 +81,8 @@ unsafe impl Send for iommu_mm {}
 // SAFETY: see above.
 unsafe impl Sync for iommu_mm {}
 
-impl Mm for iommu_mm {
+// SAFETY: the caller of `iommu_mm_create` has promised what `Mm` asks for.
+unsafe impl Mm for iommu_mm {
     fn sva(&self) -> &MmSva {
         &self.sva
     }

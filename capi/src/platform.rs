@@ -90,20 +90,20 @@ impl CPlatform {
 
 // SAFETY, for each of the blocks below: the caller of `iommu_create` has promised that the functions do what
 // `iommu_platform` says, with this context, for as long as the IOMMU exists.
-impl Platform for CPlatform {
-    fn read32(&self, offset: u32) -> u32 {
+unsafe impl Platform for CPlatform {
+    unsafe fn read32(&self, offset: u32) -> u32 {
         // SAFETY: see above.
         unsafe { (self.read32)(self.context, offset) }
     }
-    fn read64(&self, offset: u32) -> u64 {
+    unsafe fn read64(&self, offset: u32) -> u64 {
         // SAFETY: see above.
         unsafe { (self.read64)(self.context, offset) }
     }
-    fn write32(&self, offset: u32, value: u32) {
+    unsafe fn write32(&self, offset: u32, value: u32) {
         // SAFETY: see above.
         unsafe { (self.write32)(self.context, offset, value) }
     }
-    fn write64(&self, offset: u32, value: u64) {
+    unsafe fn write64(&self, offset: u32, value: u64) {
         // SAFETY: see above.
         unsafe { (self.write64)(self.context, offset, value) }
     }
@@ -112,15 +112,15 @@ impl Platform for CPlatform {
         let paddr = unsafe { (self.alloc)(self.context, bytes, align) };
         (paddr != u64::MAX).then_some(paddr)
     }
-    fn free(&self, paddr: u64, bytes: usize) {
+    unsafe fn free(&self, paddr: u64, bytes: usize) {
         // SAFETY: see above.
         unsafe { (self.free)(self.context, paddr, bytes) }
     }
-    fn load64(&self, paddr: u64) -> u64 {
+    unsafe fn load64(&self, paddr: u64) -> u64 {
         // SAFETY: see above.
         unsafe { (self.load64)(self.context, paddr) }
     }
-    fn store64(&self, paddr: u64, value: u64) {
+    unsafe fn store64(&self, paddr: u64, value: u64) {
         // SAFETY: see above.
         unsafe { (self.store64)(self.context, paddr, value) }
     }

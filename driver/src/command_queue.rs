@@ -249,8 +249,8 @@ impl Ring {
         for command in batch.chain(core::iter::once(FENCE)) {
             let entry = base + self.index(self.tail) * ENTRY;
             let [low, high] = command.encode();
-            hardware.platform.store64(entry, low);
-            hardware.platform.store64(entry + 8, high);
+            hardware.store(entry, low);
+            hardware.store(entry + 8, high);
             self.tail += 1;
         }
         hardware.write(&cqt::REG, self.index(self.tail));

@@ -103,7 +103,7 @@ impl DeviceDirectory {
 /// Changes what a device may do, by one store to the context's first doubleword, which is never torn. The
 /// IOMMU may still have the old value cached.
 pub(crate) fn control(hardware: &Hardware, slot: u64, value: u64) {
-    hardware.platform.store64(slot + dc::tc::OFFSET, value);
+    hardware.store(slot + dc::tc::OFFSET, value);
     hardware.platform.fence();
 }
 

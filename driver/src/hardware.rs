@@ -32,18 +32,42 @@ impl Hardware {
     /// Reads a whole register.
     pub(crate) fn read(&self, register: &Register) -> u64 {
         let offset = u32::from(register.offset);
-        if register.bytes == 4 { self.platform.read32(offset).into() } else { self.platform.read64(offset) }
+        // SAFETY: this is where the register is, and how wide; reads have no side effects.
+        unsafe {
+            if register.bytes == 4 {
+                self.platform.read32(offset).into()
+            } else {
+                self.platform.read64(offset)
+            }
+        }
     }
 
     /// Writes a whole register, after everything written to memory so far.
     pub(crate) fn write(&self, register: &Register, value: u64) {
         let offset = u32::from(register.offset);
         self.platform.fence();
-        if register.bytes == 4 {
-            self.platform.write32(offset, value as u32);
-        } else {
-            self.platform.write64(offset, value);
+        // SAFETY: this is where the register is, and how wide. The driver's owner gave it the IOMMU, which the driver
+        // points only to memory that it has allocated, and to page tables that an `Mm` vouches for.
+        unsafe {
+            if register.bytes == 4 {
+                self.platform.write32(offset, value as u32);
+            } else {
+                self.platform.write64(offset, value);
+            }
         }
+    }
+
+    /// Reads the doubleword at `paddr`, which is inside a [`Region`] that the caller holds.
+    pub(crate) fn load(&self, paddr: u64) -> u64 {
+        // SAFETY: regions are what the platform allocated; addresses in them are computed from what the driver itself
+        // keeps, never from what was read.
+        unsafe { self.platform.load64(paddr) }
+    }
+
+    /// Writes the doubleword at `paddr`, which is inside a [`Region`] that the caller holds.
+    pub(crate) fn store(&self, paddr: u64, value: u64) {
+        // SAFETY: see `load`.
+        unsafe { self.platform.store64(paddr, value) }
     }
 
     /// Polls a register until `done` accepts its value, which is returned.
@@ -77,7 +101,7 @@ impl Hardware {
             return None;
         }
         for offset in (0..bytes as u64).step_by(8) {
-            self.platform.store64(paddr + offset, 0);
+            self.store(paddr + offset, 0);
         }
         Some(region)
     }
@@ -107,6 +131,7 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        self.hardware.platform.free(self.paddr, self.bytes);
+        // SAFETY: the platform gave it, and this is the only one to return it: once the IOMMU has let go of it.
+        unsafe { self.hardware.platform.free(self.paddr, self.bytes) };
     }
 }

@@ -22,7 +22,13 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 ///
 /// Leaf entries for pages that devices may use are not marked global (`G`), as a global translation outlives
 /// an invalidation by address space.
-pub trait Mm: Send + Sync {
+///
+/// # Safety
+///
+/// Devices read and write whatever the page table says. So [`page_table`](Self::page_table) is the physical address
+/// of a page table of its format, which maps, for users, only memory that devices may access; table and pages stay
+/// until the duties above have been done. [`sva`](Self::sva) always returns the same object.
+pub unsafe trait Mm: Send + Sync {
     /// The driver's own part of this mm, always the same one.
     fn sva(&self) -> &MmSva;
 

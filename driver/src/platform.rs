@@ -23,15 +23,43 @@
 /// writes this memory at any time, so `load64` and `store64` are single, whole, uncached-or-coherent accesses
 /// at an address aligned to 8, which the compiler may neither merge, split nor drop.
 /// Values are in the byte order that `fctl.BE` selects; the driver selects little-endian.
-pub trait Platform: Send + Sync {
+///
+/// # Safety
+///
+/// An implementation vouches for its memory and registers:
+///
+/// * [`alloc`](Self::alloc) returns memory that is aligned as asked, that nobody else reads or writes until it is
+///   freed, and that does not overlap with anything allocated and not freed.
+/// * Register accesses inside the page of registers, and memory accesses inside what `alloc` gave out, are
+///   carried out as described and touch nothing else.
+///
+/// The driver in turn keeps the contracts of the `unsafe` methods, whatever registers and memory read as: what it
+/// reads there is never used as an address, nor as an index without a check.
+pub unsafe trait Platform: Send + Sync {
     /// Reads the 32-bit register (or half of a 64-bit register) at `offset`.
-    fn read32(&self, offset: u32) -> u32;
+    ///
+    /// # Safety
+    /// A register of 32 bits, or half of one, is at `offset`, and this IOMMU is the caller's: what its registers make it do is the
+    /// caller's responsibility.
+    unsafe fn read32(&self, offset: u32) -> u32;
     /// Reads the 64-bit register at `offset`.
-    fn read64(&self, offset: u32) -> u64;
+    ///
+    /// # Safety
+    /// A register of 64 bits is at `offset`, and this IOMMU is the caller's: what its registers make it do is the
+    /// caller's responsibility.
+    unsafe fn read64(&self, offset: u32) -> u64;
     /// Writes the 32-bit register (or half of a 64-bit register) at `offset`.
-    fn write32(&self, offset: u32, value: u32);
+    ///
+    /// # Safety
+    /// A register of 32 bits, or half of one, is at `offset`, and this IOMMU is the caller's: what its registers make it do is the
+    /// caller's responsibility.
+    unsafe fn write32(&self, offset: u32, value: u32);
     /// Writes the 64-bit register at `offset`.
-    fn write64(&self, offset: u32, value: u64);
+    ///
+    /// # Safety
+    /// A register of 64 bits is at `offset`, and this IOMMU is the caller's: what its registers make it do is the
+    /// caller's responsibility.
+    unsafe fn write64(&self, offset: u32, value: u64);
 
     /// Allocates `bytes` of memory that the IOMMU can read and write, aligned to `align` (a power of two),
     /// and returns its physical address. `None` when there is no such memory; the driver reports that to its
@@ -41,13 +69,23 @@ pub trait Platform: Send + Sync {
     fn alloc(&self, bytes: usize, align: usize) -> Option<u64>;
     /// Returns memory that [`alloc`](Self::alloc) gave out, with the same `bytes`. The IOMMU no longer uses
     /// it.
-    fn free(&self, paddr: u64, bytes: usize);
+    ///
+    /// # Safety
+    /// [`alloc`](Self::alloc) returned `paddr` for this number of `bytes`, it has not been freed since, and neither the
+    /// caller nor the IOMMU uses it after this.
+    unsafe fn free(&self, paddr: u64, bytes: usize);
 
     /// Reads the aligned doubleword at `paddr`.
-    fn load64(&self, paddr: u64) -> u64;
+    ///
+    /// # Safety
+    /// `paddr` is a multiple of 8 inside memory that [`alloc`](Self::alloc) gave out and that has not been freed.
+    unsafe fn load64(&self, paddr: u64) -> u64;
     /// Writes the aligned doubleword at `paddr`; the IOMMU sees the old value or the new one, never a
     /// mixture.
-    fn store64(&self, paddr: u64, value: u64);
+    ///
+    /// # Safety
+    /// `paddr` is a multiple of 8 inside memory that [`alloc`](Self::alloc) gave out and that has not been freed.
+    unsafe fn store64(&self, paddr: u64, value: u64);
 
     /// Orders every earlier memory and register access before every later one, as the IOMMU sees them
     /// (`fence iorw, iorw`; on a machine that is not coherent, also whatever makes memory so).

@@ -213,7 +213,7 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         while (burst.count as u64) < pending.min(limit.min(BURST) as u64) {
             let entry = base + ring.head * plan.record_bytes;
             for (offset, word) in (0..).step_by(8).zip(&mut burst.records[burst.count]) {
-                *word = hardware.platform.load64(entry + offset);
+                *word = hardware.load(entry + offset);
             }
             burst.count += 1;
             ring.head = (ring.head + 1) & (self.entries - 1);

@@ -375,21 +375,27 @@ impl Machine {
     }
 }
 
-impl Platform for Fake {
-    fn read32(&self, offset: u32) -> u32 {
+/// The same as in [`Platform`], and safe: all memory is the machine's own.
+impl Fake {
+    /// Reads a register of 32 bits.
+    pub fn read32(&self, offset: u32) -> u32 {
         self.machine().read_register(offset, 4) as u32
     }
-    fn read64(&self, offset: u32) -> u64 {
+    /// Reads a register of 64 bits.
+    pub fn read64(&self, offset: u32) -> u64 {
         self.machine().read_register(offset, 8)
     }
-    fn write32(&self, offset: u32, value: u32) {
+    /// Writes a register of 32 bits.
+    pub fn write32(&self, offset: u32, value: u32) {
         self.machine().write_register(offset, 4, value.into());
     }
-    fn write64(&self, offset: u32, value: u64) {
+    /// Writes a register of 64 bits.
+    pub fn write64(&self, offset: u32, value: u64) {
         self.machine().write_register(offset, 8, value);
     }
 
-    fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
+    /// Allocates memory.
+    pub fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
         let mut machine = self.machine();
         machine.knobs.allocations = machine.knobs.allocations.checked_sub(1)?;
         // Addresses are not used twice, so that use after free is always noticed.
@@ -399,7 +405,8 @@ impl Platform for Fake {
         Some(paddr)
     }
 
-    fn free(&self, paddr: u64, bytes: usize) {
+    /// Returns memory; what was not allocated like that is a violation.
+    pub fn free(&self, paddr: u64, bytes: usize) {
         let mut machine = self.machine();
         machine.events.push(Event::Free { paddr });
         if machine.allocated.remove(&paddr) != Some(bytes as u64) {
@@ -407,7 +414,8 @@ impl Platform for Fake {
         }
     }
 
-    fn load64(&self, paddr: u64) -> u64 {
+    /// Reads a doubleword; outside of what is allocated that is a violation.
+    pub fn load64(&self, paddr: u64) -> u64 {
         let mut machine = self.machine();
         if !machine.is_allocated(paddr) || paddr % 8 != 0 {
             machine.violation(format!("load from {paddr:#x}"));
@@ -415,7 +423,8 @@ impl Platform for Fake {
         machine.load(paddr)
     }
 
-    fn store64(&self, paddr: u64, value: u64) {
+    /// Writes a doubleword; outside of what is allocated that is a violation.
+    pub fn store64(&self, paddr: u64, value: u64) {
         let mut machine = self.machine();
         if !machine.is_allocated(paddr) || paddr % 8 != 0 {
             machine.violation(format!("store to {paddr:#x}"));
@@ -424,17 +433,57 @@ impl Platform for Fake {
         machine.store(paddr, value);
     }
 
-    fn fence(&self) {
+    /// Notes an [`Event::Fence`].
+    pub fn fence(&self) {
         self.machine().events.push(Event::Fence);
     }
 
-    fn now(&self) -> u64 {
+    /// The time in ticks.
+    pub fn now(&self) -> u64 {
         self.machine().ticks
     }
 
-    fn relax(&self) {
+    /// Lets a tick pass.
+    pub fn relax(&self) {
         self.machine().tick();
         #[cfg(test)]
         std::thread::yield_now();
+    }
+}
+
+// SAFETY: the machine checks every access; `alloc` gives out each address once.
+unsafe impl Platform for Fake {
+    unsafe fn read32(&self, offset: u32) -> u32 {
+        self.read32(offset)
+    }
+    unsafe fn read64(&self, offset: u32) -> u64 {
+        self.read64(offset)
+    }
+    unsafe fn write32(&self, offset: u32, value: u32) {
+        self.write32(offset, value);
+    }
+    unsafe fn write64(&self, offset: u32, value: u64) {
+        self.write64(offset, value);
+    }
+    fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
+        self.alloc(bytes, align)
+    }
+    unsafe fn free(&self, paddr: u64, bytes: usize) {
+        self.free(paddr, bytes);
+    }
+    unsafe fn load64(&self, paddr: u64) -> u64 {
+        self.load64(paddr)
+    }
+    unsafe fn store64(&self, paddr: u64, value: u64) {
+        self.store64(paddr, value);
+    }
+    fn fence(&self) {
+        self.fence();
+    }
+    fn now(&self) -> u64 {
+        self.now()
+    }
+    fn relax(&self) {
+        self.relax();
     }
 }

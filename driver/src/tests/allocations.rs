@@ -45,30 +45,31 @@ impl Uncounted {
     }
 }
 
-impl Platform for Uncounted {
-    fn read32(&self, offset: u32) -> u32 {
+// SAFETY: the fake's own methods are safe.
+unsafe impl Platform for Uncounted {
+    unsafe fn read32(&self, offset: u32) -> u32 {
         self.pause(|fake| fake.read32(offset))
     }
-    fn read64(&self, offset: u32) -> u64 {
+    unsafe fn read64(&self, offset: u32) -> u64 {
         self.pause(|fake| fake.read64(offset))
     }
-    fn write32(&self, offset: u32, value: u32) {
+    unsafe fn write32(&self, offset: u32, value: u32) {
         self.pause(|fake| fake.write32(offset, value));
     }
-    fn write64(&self, offset: u32, value: u64) {
+    unsafe fn write64(&self, offset: u32, value: u64) {
         self.pause(|fake| fake.write64(offset, value));
     }
     fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
         assert!(!COUNTING.get(), "memory for the IOMMU is allocated");
         self.0.alloc(bytes, align)
     }
-    fn free(&self, paddr: u64, bytes: usize) {
+    unsafe fn free(&self, paddr: u64, bytes: usize) {
         self.pause(|fake| fake.free(paddr, bytes));
     }
-    fn load64(&self, paddr: u64) -> u64 {
+    unsafe fn load64(&self, paddr: u64) -> u64 {
         self.pause(|fake| fake.load64(paddr))
     }
-    fn store64(&self, paddr: u64, value: u64) {
+    unsafe fn store64(&self, paddr: u64, value: u64) {
         self.pause(|fake| fake.store64(paddr, value));
     }
     fn fence(&self) {

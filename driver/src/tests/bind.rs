@@ -123,7 +123,8 @@ fn clause_03_a_pasid_beyond_the_process_directory() {
 #[test]
 fn clause_03_page_tables_that_the_iommu_cannot_walk() {
     struct Odd(MmSva, PageTable);
-    impl Mm for Odd {
+    // SAFETY: as for `TestMm`.
+    unsafe impl Mm for Odd {
         fn sva(&self) -> &MmSva {
             &self.0
         }

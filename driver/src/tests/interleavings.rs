@@ -34,33 +34,34 @@ impl spin::RelaxStrategy for Contended {
 /// The fake machine, at which threads can be interrupted.
 struct Explored(Arc<Fake>);
 
-impl Platform for Explored {
-    fn read32(&self, offset: u32) -> u32 {
+// SAFETY: the fake's own methods are safe.
+unsafe impl Platform for Explored {
+    unsafe fn read32(&self, offset: u32) -> u32 {
         step();
         self.0.read32(offset)
     }
-    fn read64(&self, offset: u32) -> u64 {
+    unsafe fn read64(&self, offset: u32) -> u64 {
         step();
         self.0.read64(offset)
     }
-    fn write32(&self, offset: u32, value: u32) {
+    unsafe fn write32(&self, offset: u32, value: u32) {
         step();
         self.0.write32(offset, value);
     }
-    fn write64(&self, offset: u32, value: u64) {
+    unsafe fn write64(&self, offset: u32, value: u64) {
         step();
         self.0.write64(offset, value);
     }
     fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
         self.0.alloc(bytes, align)
     }
-    fn free(&self, paddr: u64, bytes: usize) {
+    unsafe fn free(&self, paddr: u64, bytes: usize) {
         self.0.free(paddr, bytes);
     }
-    fn load64(&self, paddr: u64) -> u64 {
+    unsafe fn load64(&self, paddr: u64) -> u64 {
         self.0.load64(paddr)
     }
-    fn store64(&self, paddr: u64, value: u64) {
+    unsafe fn store64(&self, paddr: u64, value: u64) {
         self.0.store64(paddr, value);
     }
     fn fence(&self) {

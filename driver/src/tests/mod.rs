@@ -12,6 +12,7 @@ mod invalidate;
 mod misbehaviour;
 mod page_requests;
 mod races;
+mod soundness;
 mod stress;
 mod takeover;
 mod timeouts;
@@ -254,7 +255,8 @@ impl Drop for TestMm {
     }
 }
 
-impl Mm for TestMm {
+// SAFETY: the page table is in the fake's memory, where every access is checked.
+unsafe impl Mm for TestMm {
     fn sva(&self) -> &MmSva {
         &self.sva
     }
