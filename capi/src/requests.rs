@@ -104,9 +104,9 @@ unsafe fn hand_over<T>(found: T, to: *mut T) -> c_int {
 pub unsafe extern "C" fn iommu_service_faults(iommu: *mut iommu, report: *mut iommu_fault_report) -> c_int {
     // SAFETY: as the caller has promised.
     let Some(iommu) = (unsafe { iommu.as_ref() }) else { return fail(iommu_error::Invalid) };
-    let done = iommu.driver.service_faults();
+    let done = iommu.driver.service_faults(|_| ());
     let filled = iommu_fault_report {
-        records: done.records.len(),
+        records: done.records,
         suppressed: done.suppressed,
         overflow: done.overflow,
         memory_fault: done.memory_fault,

@@ -2,12 +2,11 @@
 
 use crate::{
     capabilities::Capabilities,
-    directory::{self, Directory, Layout, OutOfMemory},
+    directory::{self, Directory, Layout},
     error::InitError,
     hardware::{Hardware, TimedOut},
-    process_directory::ProcessDirectory,
+    shared::{OutOfMemory, Shared},
 };
-use alloc::sync::Arc;
 use pasidon_spec::{
     ddt::{self, dc, ddte, iommu_mode},
     registers::ddtp,
@@ -19,7 +18,7 @@ const MODES: [u64; 3] = [iommu_mode::LVL1, iommu_mode::LVL2, iommu_mode::LVL3];
 const EXT_WORDS: usize = (ddt::EXT_DC_BYTES / 8) as usize;
 
 pub(crate) struct DeviceDirectory {
-    hardware: Arc<Hardware>,
+    hardware: Shared<Hardware>,
     tree: Option<Directory>,
     context_bytes: u64,
     mode: u64,
@@ -33,7 +32,7 @@ impl DeviceDirectory {
     /// The IOMMU goes back to Off after each trial, and the directory is empty, so that no transaction passes
     /// meanwhile.
     pub(crate) fn new(
-        hardware: &Arc<Hardware>,
+        hardware: &Shared<Hardware>,
         capabilities: Capabilities,
         width: u32,
     ) -> Result<Self, InitError> {
@@ -76,24 +75,20 @@ impl DeviceDirectory {
             .map_err(|_| InitError::Timeout("directory mode"))
     }
 
-    pub(crate) fn hardware(&self) -> &Hardware {
-        &self.hardware
-    }
-
     /// The address of a device's context.
     pub(crate) fn slot(&mut self, device_id: u32) -> Result<u64, OutOfMemory> {
         self.tree.as_mut().ok_or(OutOfMemory)?.slot(device_id)
     }
 
-    /// Makes a context valid that sends requests through `processes`.
+    /// Makes a context valid that sends requests through the process directory that `processes` points to.
     ///
     /// Requests without a PASID are treated as PASID 0, which is never valid, so they fault. With
     /// `pass_untagged` they pass untranslated instead. Returns the word that [`control`] changes.
-    pub(crate) fn publish(&self, slot: u64, processes: &ProcessDirectory, pass_untagged: bool) -> u64 {
+    pub(crate) fn publish(&self, slot: u64, processes: u64, pass_untagged: bool) -> u64 {
         let mut words = [0; EXT_WORDS];
         words[word(dc::tc::OFFSET)] =
             dc::tc::V.of(1) | dc::tc::PDTV.of(1) | dc::tc::DPE.of((!pass_untagged).into());
-        words[word(dc::fsc::OFFSET)] = processes.pointer();
+        words[word(dc::fsc::OFFSET)] = processes;
         let count = word(self.context_bytes);
         directory::write_context(&self.hardware, slot, dc::tc::V, &words[..count]);
         words[word(dc::tc::OFFSET)]

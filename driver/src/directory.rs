@@ -1,8 +1,11 @@
 //! The radix tree that device and process directories have in common, and the order of writes that changes an
 //! entry while the IOMMU may be reading it.
 
-use crate::hardware::{Hardware, Region};
-use alloc::{sync::Arc, vec::Vec};
+use crate::{
+    hardware::{Hardware, Region},
+    shared::{OutOfMemory, Shared},
+};
+use alloc::vec::Vec;
 use pasidon_spec::field::{Field, Level};
 
 /// How one kind of directory is laid out.
@@ -23,7 +26,7 @@ pub(crate) struct Layout {
 /// A directory in memory. Tables are added as entries need them, and all returned when it is dropped, which
 /// its owner does only when the IOMMU has confirmed that it no longer uses them.
 pub(crate) struct Directory {
-    hardware: Arc<Hardware>,
+    hardware: Shared<Hardware>,
     layout: Layout,
     /// The root comes first.
     tables: Vec<Table>,
@@ -37,12 +40,8 @@ struct Table {
     next: Vec<(u64, usize)>,
 }
 
-/// There is no memory for another table.
-#[derive(Debug)]
-pub(crate) struct OutOfMemory;
-
 impl Directory {
-    pub(crate) fn new(hardware: &Arc<Hardware>, layout: Layout) -> Result<Self, OutOfMemory> {
+    pub(crate) fn new(hardware: &Shared<Hardware>, layout: Layout) -> Result<Self, OutOfMemory> {
         let mut tree = Self { hardware: hardware.clone(), layout, tables: Vec::new() };
         tree.add_table()?;
         Ok(tree)
@@ -82,7 +81,7 @@ impl Directory {
     /// Adds a table that nothing points to yet. Returns its number.
     fn add_table(&mut self) -> Result<usize, OutOfMemory> {
         self.tables.try_reserve(1).map_err(|_| OutOfMemory)?;
-        let memory = self.hardware.alloc_zeroed(crate::hardware::PAGE).ok_or(OutOfMemory)?;
+        let memory = Hardware::alloc_zeroed(&self.hardware, crate::hardware::PAGE).ok_or(OutOfMemory)?;
         self.tables.push(Table { memory, next: Vec::new() });
         Ok(self.tables.len() - 1)
     }

@@ -1,6 +1,6 @@
 //! One IOMMU as its parts share it: typed register access, memory it can reach, and bounded waiting.
 
-use crate::{platform::Platform, statistics::Counters};
+use crate::{platform::Platform, shared::Shared, statistics::Counters};
 use alloc::sync::Arc;
 use pasidon_spec::registers::Register;
 
@@ -90,18 +90,18 @@ impl Hardware {
 
     /// Zeroed memory, aligned to its own size or to a page if that is more. `None` also if what the platform
     /// gave is misaligned or beyond the reach of the IOMMU.
-    pub(crate) fn alloc_zeroed(self: &Arc<Self>, bytes: usize) -> Option<Region> {
+    pub(crate) fn alloc_zeroed(hardware: &Shared<Self>, bytes: usize) -> Option<Region> {
         let bytes = bytes.max(PAGE);
         let align = bytes.next_power_of_two();
-        let paddr = self.platform.alloc(bytes, align)?;
-        let region = Region { hardware: self.clone(), paddr, bytes };
+        let paddr = hardware.platform.alloc(bytes, align)?;
+        let region = Region { hardware: hardware.clone(), paddr, bytes };
         let end = paddr.checked_add(bytes as u64)?;
-        if paddr % align as u64 != 0 || end > self.address_limit {
+        if paddr % align as u64 != 0 || end > hardware.address_limit {
             log::error!("memory at {paddr:#x} is misaligned or beyond the IOMMU's physical addresses");
             return None;
         }
         for offset in (0..bytes as u64).step_by(8) {
-            self.store(paddr + offset, 0);
+            hardware.store(paddr + offset, 0);
         }
         Some(region)
     }
@@ -109,7 +109,7 @@ impl Hardware {
 
 /// Memory that the IOMMU may be using, returned to the platform when dropped.
 pub(crate) struct Region {
-    hardware: Arc<Hardware>,
+    hardware: Shared<Hardware>,
     paddr: u64,
     bytes: usize,
 }

@@ -118,6 +118,7 @@ extern crate alloc;
 extern crate std;
 
 mod bond;
+mod bonds;
 mod capabilities;
 mod command_queue;
 mod config;
@@ -132,7 +133,9 @@ mod faults;
 mod groups;
 mod hardware;
 mod iommu;
+mod line;
 mod lock;
+mod map;
 mod mm;
 mod page_requests;
 mod pasid;
@@ -141,6 +144,7 @@ mod process_directory;
 mod raw;
 mod record_queue;
 mod requester;
+mod shared;
 mod statistics;
 mod sva;
 #[cfg(test)]

@@ -101,6 +101,13 @@ pub unsafe trait Platform: Send + Sync {
         core::hint::spin_loop();
     }
 
+    /// A number that tells the flow of control that calls, a thread or an interrupt handler, from all others that
+    /// exist at the time. `None`: there is no such number here; then an unbind can't know that it was called from
+    /// within a callback of the driver (see [`crate::SvaOps`]).
+    fn context(&self) -> Option<core::num::NonZeroUsize> {
+        None
+    }
+
     /// Called before the driver takes one of its internal locks; what it returns goes to the matching
     /// [`unmask`](Self::unmask). Where interrupt handlers or preempting tasks on the same CPU call the driver
     /// (fault service, mm invalidation), mask them here; otherwise the default, which does nothing, is right.

@@ -22,6 +22,10 @@ pub unsafe trait Board: Send + Sync {
     fn relax(&self) {
         core::hint::spin_loop();
     }
+    /// See [`Platform::context`].
+    fn context(&self) -> Option<core::num::NonZeroUsize> {
+        None
+    }
     /// See [`Platform::mask`].
     fn mask(&self) -> usize {
         0
@@ -114,6 +118,9 @@ unsafe impl<B: Board> Platform for RawPlatform<B> {
     }
     fn relax(&self) {
         self.board.relax();
+    }
+    fn context(&self) -> Option<core::num::NonZeroUsize> {
+        self.board.context()
     }
     fn mask(&self) -> usize {
         self.board.mask()

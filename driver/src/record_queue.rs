@@ -4,9 +4,9 @@
 use crate::{
     error::InitError,
     hardware::{Hardware, Region, TimedOut},
-    lock::Lock,
+    lock::{Lock, Rank},
+    shared::Shared,
 };
-use alloc::sync::Arc;
 use pasidon_spec::{
     fault,
     field::Field,
@@ -35,6 +35,7 @@ pub(crate) struct Plan {
     on: Field,
     busy: Field,
     pending: Field,
+    rank: Rank,
 }
 
 /// The fault queue.
@@ -54,6 +55,7 @@ pub(crate) static FAULTS: Plan = Plan {
     on: fqcsr::FQON,
     busy: fqcsr::BUSY,
     pending: ipsr::FIP,
+    rank: Rank::FaultQueue,
 };
 
 /// The page-request queue, which exists if `capabilities.ATS` is 1.
@@ -73,6 +75,7 @@ pub(crate) static PAGE_REQUESTS: Plan = Plan {
     on: pqcsr::PQON,
     busy: pqcsr::BUSY,
     pending: ipsr::PIP,
+    rank: Rank::RequestQueue,
 };
 
 impl Plan {
@@ -92,7 +95,7 @@ impl Plan {
 /// A queue whose records have `WORDS` doublewords.
 pub(crate) struct RecordQueue<const WORDS: usize> {
     plan: &'static Plan,
-    hardware: Arc<Hardware>,
+    hardware: Shared<Hardware>,
     ring: Lock<Ring>,
     entries: u64,
     enable: u64,
@@ -131,14 +134,14 @@ pub(crate) struct Stop {
 impl<const WORDS: usize> RecordQueue<WORDS> {
     /// Allocates and enables a queue of `2^log2_entries` records, or of as many as the IOMMU supports.
     pub(crate) fn new(
-        hardware: &Arc<Hardware>,
+        hardware: &Shared<Hardware>,
         plan: &'static Plan,
         log2_entries: u32,
         interrupts: bool,
     ) -> Result<Self, InitError> {
         debug_assert!(plan.record_bytes == 8 * WORDS as u64);
         let bytes = (plan.record_bytes as usize) << log2_entries;
-        let memory = hardware.alloc_zeroed(bytes).ok_or(InitError::OutOfMemory)?;
+        let memory = Hardware::alloc_zeroed(hardware, bytes).ok_or(InitError::OutOfMemory)?;
         plan.disable(hardware).map_err(|_| InitError::Timeout(plan.name))?;
         let wanted = plan.base_ppn.of(memory.ppn()) | plan.base_size.of(u64::from(log2_entries) - 1);
         hardware.write(plan.base, wanted);
@@ -151,7 +154,7 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         let queue = Self {
             plan,
             hardware: hardware.clone(),
-            ring: Lock::new(Ring { memory: Some(memory), head: 0, taken: 0 }),
+            ring: Lock::new(plan.rank, Ring { memory: Some(memory), head: 0, taken: 0 }),
             entries: 1 << log2_entries,
             enable,
         };

@@ -75,6 +75,16 @@ statistics! {
     faults_unclaimed,
     /// Fault records dropped because the address space has exited.
     faults_suppressed,
+    /// Fault records dropped because their device had too many already.
+    faults_excess,
+    /// Overflows of the fault queue.
+    fault_overflows,
+    /// Memory faults of the fault queue.
+    fault_memory_faults,
+    /// The most records that were found in the fault queue.
+    fault_queue_high_water,
+    /// How often it was decided not to record a device's faults any more.
+    devices_muted,
     /// Records taken from the page-request queue, stop markers included.
     page_requests,
     /// Stop markers among them.

@@ -343,6 +343,9 @@ impl Machine {
     }
 
     pub(super) fn raise(&mut self, record: FaultRecord) {
+        if self.is_muted(&record) {
+            return;
+        }
         let regs = &mut self.registers;
         if !fqcsr::FQON.is_set(regs.fqcsr) || regs.fqcsr & FQ_ERRORS != 0 {
             return;

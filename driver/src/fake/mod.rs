@@ -486,4 +486,8 @@ unsafe impl Platform for Fake {
     fn relax(&self) {
         self.relax();
     }
+    #[cfg(test)]
+    fn context(&self) -> Option<core::num::NonZeroUsize> {
+        core::num::NonZeroUsize::new(crate::tests::interleavings::flow())
+    }
 }

@@ -115,6 +115,13 @@ impl Machine {
         })
     }
 
+    /// Whether the context of the record's device says that such faults are not reported (`DTF`).
+    pub(super) fn is_muted(&self, record: &FaultRecord) -> bool {
+        let suppressed = Cause::from_code(record.cause).is_some_and(Cause::dtf_suppresses);
+        let context = self.caches.devices.get(&record.did);
+        suppressed && context.is_some_and(|context| dc::tc::DTF.is_set(context.control))
+    }
+
     fn translate(
         &mut self,
         device_id: u32,

@@ -81,6 +81,9 @@ unsafe impl Platform for Uncounted {
     fn relax(&self) {
         self.pause(Fake::relax);
     }
+    fn context(&self) -> Option<core::num::NonZeroUsize> {
+        self.pause(Fake::context)
+    }
 }
 
 /// How many allocations a call makes.

@@ -54,7 +54,7 @@ fn clause_09_mm_exit_runs_without_driver_locks_and_does_not_drain() {
             iommu.bind(1, other.clone()).unwrap().unbind();
             drop(spare.lock().unwrap().take());
             iommu.invalidate_range(&*dying, 0..0x1000, Change::Leaves).unwrap();
-            iommu.service_faults();
+            faults(&iommu);
             assert_eq!(iommu.bind(2, dying.clone()).unwrap_err(), BindError::MmExited);
         })),
         ..TestOps::default()
@@ -83,7 +83,7 @@ fn clause_10_after_exit_dma_aborts_and_nothing_is_logged() {
     assert_eq!(bench.fake.dma(1, Some(pasid), 0x9000_0000, Access::Write), Err(WRITE_FAULT));
     // Faults of the bystander on the same device are still heard of.
     assert_eq!(bench.fake.dma(1, Some(bystander.pasid().get()), 0, Access::Read), Err(READ_FAULT));
-    let report = bench.iommu.service_faults();
+    let report = faults(&bench.iommu);
     assert_eq!((report.records.len(), report.suppressed), (1, 2));
     assert_eq!(report.records[0].pid, bystander.pasid().get());
     assert_eq!(ops.faults(), []);

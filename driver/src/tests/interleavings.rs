@@ -22,6 +22,19 @@ fn step() {
     }
 }
 
+/// A number for what runs: the thread, or the task that is explored.
+pub(crate) fn flow() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(1);
+    std::thread_local! {
+        static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+    }
+    if EXPLORING.get() {
+        usize::MAX / 2 + usize::from(shuttle::current::me())
+    } else {
+        THREAD.with(|thread| *thread)
+    }
+}
+
 /// What the driver's locks do in tests when they are taken.
 pub(crate) struct Contended;
 
@@ -73,6 +86,9 @@ unsafe impl Platform for Explored {
     fn relax(&self) {
         step();
         self.0.relax();
+    }
+    fn context(&self) -> Option<core::num::NonZeroUsize> {
+        self.0.context()
     }
     fn mask(&self) -> usize {
         step();
@@ -161,7 +177,7 @@ fn clause_01_bonds_are_shared_and_torn_down_once() {
         let pasid = mm.sva.pasid().map(crate::Pasid::get);
         assert_eq!(bench.fake.dma(1, pasid, 0x1000, Access::Read), Err(NOT_VALID));
         drop(mm);
-        assert_eq!(pasids.in_use(), 0);
+        assert_eq!(pasids.in_use(), 0, "{statistics:?}");
     });
 }
 
@@ -194,7 +210,7 @@ fn clause_07_no_handler_runs_after_unbind() {
         _ = bench.fake.dma(1, Some(pasid.get()), 0x7000, Access::Write);
         let faults = {
             let bench = bench.clone();
-            thread::spawn(move || _ = bench.iommu.service_faults())
+            thread::spawn(move || _ = bench.iommu.service_faults(|_| ()))
         };
         handle.unbind();
         gone.store(true, Ordering::SeqCst);

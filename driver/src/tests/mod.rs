@@ -18,8 +18,9 @@ mod takeover;
 mod timeouts;
 
 use crate::{
-    AtsOptions, Bond, Config, DeviceOptions, DrvData, Fault, FaultAccess, FaultDecision, Handle, Iommu, Mm,
-    MmSva, PageTable, PageTableMode, Platform, PriOptions, Resolution, SvaOps,
+    AtsOptions, Bond, Config, DeviceOptions, DrvData, Fault, FaultAccess, FaultDecision, FaultRecord,
+    FaultReport, Handle, Iommu, Mm, MmSva, PageTable, PageTableMode, Platform, PriOptions, Resolution,
+    SvaOps,
     fake::{Access, Behaviour, CAPABILITIES_ATS, Event, Fake, Reached, Response},
 };
 use pasidon_spec::{
@@ -131,6 +132,27 @@ impl Bench {
         assert!(responses.iter().all(|response| response.expected), "answered twice: {responses:?}");
         responses
     }
+}
+
+/// What a call of the fault service brought.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Faults {
+    records: Vec<FaultRecord>,
+    report: FaultReport,
+}
+
+impl core::ops::Deref for Faults {
+    type Target = FaultReport;
+    fn deref(&self) -> &FaultReport {
+        &self.report
+    }
+}
+
+fn faults(iommu: &Iommu) -> Faults {
+    let mut records = Vec::new();
+    let report = iommu.service_faults(|record| records.push(*record));
+    assert_eq!(report.records, records.len());
+    Faults { records, report }
 }
 
 /// A request to read a page, which closes its group.
