@@ -12,7 +12,7 @@
 
 use crate::{
     error::{CommandError, InitError},
-    hardware::{Hardware, Region, TimedOut},
+    hardware::{Condition, Hardware, Region, TimedOut},
     line::{Job, Line, Repeated, State, Waiter},
     lock::{Lock, Rank},
     shared::Shared,
@@ -35,6 +35,9 @@ const STALLS: u32 = 2;
 
 /// Waits for all earlier commands, and for device reads and writes that were translated before them.
 const FENCE: Command = Command::IofenceC { pr: true, pw: true, wsi: false, store: None };
+
+/// What errors call the queue.
+pub(crate) const NAME: &str = "command queue";
 
 const STOPPED: u64 = cqcsr::CQMF.mask() | cqcsr::CMD_TO.mask() | cqcsr::CMD_ILL.mask();
 
@@ -114,7 +117,7 @@ impl CommandQueue {
         ring.turn_on(hardware);
         if hardware.wait(&cqcsr::REG, is_on).is_err() {
             ring.stop(hardware);
-            return Err(InitError::Timeout("command queue"));
+            return Err(InitError::Timeout(NAME));
         }
         Ok(Self { hardware: hardware.clone(), ring: Lock::new(Rank::Commands, ring), log2_entries })
     }
@@ -148,6 +151,24 @@ impl CommandQueue {
         let batch = Repeated(core::iter::once(command));
         // SAFETY: `run` returns before the batch goes.
         self.run(unsafe { Job::new(&batch, 2, false, true) })
+    }
+
+    /// Enables the queue again, which is off and which nobody may touch. Nothing is in line that was there before.
+    pub(crate) fn reopen(&self) -> Result<(), TimedOut> {
+        {
+            let mut ring = self.ring.lock(self.hardware.platform());
+            ring.head = ring.tail;
+            ring.origin = ring.tail;
+            ring.stragglers = None;
+            ring.phase = Phase::Running;
+            ring.turn_on(&self.hardware);
+        }
+        self.hardware.wait(&cqcsr::REG, is_on).map(drop)
+    }
+
+    /// Tells everybody in line that the IOMMU is not up. When this returns, nobody touches the queue until it is.
+    pub(crate) fn settle(&self) {
+        self.ring.lock(self.hardware.platform()).dismiss(&self.hardware);
     }
 
     /// Waits until a job is done. Its batch outlives this.
@@ -229,8 +250,15 @@ impl Ring {
     /// Looks at the queue once, and does what can be done: a few accesses to registers, and those to memory that
     /// it takes to submit what is in line.
     fn step(&mut self, hardware: &Hardware, now: u64, note: &mut Option<Note>) {
+        if self.dismiss(hardware) {
+            return;
+        }
         if self.phase == Phase::Running {
             let error = self.observe(hardware).or_else(|| self.overdue(hardware, now));
+            if error.is_some() && hardware.notice_reset() {
+                self.dismiss(hardware);
+                return;
+            }
             if let Some(error) = error {
                 *note = Some(Note::Restart(self.head, error));
                 hardware.counters.queue_restarts.add(1);
@@ -254,6 +282,29 @@ impl Ring {
                 true
             });
         }
+    }
+
+    /// If the IOMMU is not up, tells everybody in line. What is suspended can use nothing that it has cached, and has
+    /// forgotten it when it is up again: that is as good as an invalidation.
+    fn dismiss(&mut self, hardware: &Hardware) -> bool {
+        let lost = match hardware.condition() {
+            Condition::Starting | Condition::On => return false,
+            Condition::Suspended => false,
+            Condition::Lost => true,
+        };
+        self.line.each(|job| {
+            let result = match job.state {
+                State::Finished(_) => return true,
+                // It may have been sent, and must not be sent again.
+                State::Submitted(_) if job.once => Ok(()),
+                _ if lost => Err(CommandError::Reset),
+                _ if job.once => Err(CommandError::Suspended),
+                _ => Ok(()),
+            };
+            job.finish(result);
+            true
+        });
+        true
     }
 
     /// Takes note of how far the IOMMU is. Returns why it does not go on, if it does not.
@@ -461,7 +512,7 @@ impl Ring {
 
     /// A queue that did not obey is tried again when somebody needs it, unless it is still busy.
     fn revive(&mut self, hardware: &Hardware) {
-        if self.phase == Phase::Dead && !cqcsr::BUSY.is_set(hardware.read(&cqcsr::REG)) {
+        if self.phase == Phase::Dead && hardware.is_up() && !cqcsr::BUSY.is_set(hardware.read(&cqcsr::REG)) {
             let since = hardware.platform.now();
             self.phase = Phase::Stopping { since, error: CommandError::Aborted };
         }

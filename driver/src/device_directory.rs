@@ -75,6 +75,17 @@ impl DeviceDirectory {
             .map_err(|_| InitError::Timeout("directory mode"))
     }
 
+    /// Enters the directory's mode, which the IOMMU is known to have.
+    pub(crate) fn enter(&self) -> Result<(), InitError> {
+        let accepted = self.switch_on()?;
+        let root = self.tree.as_ref().map(Directory::root_ppn);
+        if ddtp::IOMMU_MODE.get(accepted) != self.mode || Some(ddtp::PPN.get(accepted)) != root {
+            return Err(InitError::Rejected("device directory"));
+        }
+        self.hardware.mode.store(self.mode as usize, core::sync::atomic::Ordering::SeqCst);
+        Ok(())
+    }
+
     /// The address of a device's context.
     pub(crate) fn slot(&mut self, device_id: u32) -> Result<u64, OutOfMemory> {
         self.tree.as_mut().ok_or(OutOfMemory)?.slot(device_id)

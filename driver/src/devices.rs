@@ -38,7 +38,7 @@ impl Iommu {
     /// [`EnableError`]; nothing has changed then.
     pub fn enable_sva(&self, device_id: u32, options: DeviceOptions) -> Result<(), EnableError> {
         let inner = &*self.0;
-        let width = inner.device_id_width;
+        let width = inner.config.device_id_width;
         if device_id >> width != 0 {
             return Err(EnableError::DeviceId { device_id, width });
         }
@@ -342,11 +342,7 @@ impl Inner {
             (requester, link.cut_off)
         };
         if !cut_off {
-            let all = InvalidationRequest { global: false, ..EVERYTHING };
-            self.invalidate_device(device_id, requester.invalidate(None, all.encode()))?;
-            // Global: the PASID in the message only makes it one about PASIDs.
-            let all = InvalidationRequest { global: true, ..EVERYTHING };
-            self.invalidate_device(device_id, requester.invalidate(Some(0), all.encode()))?;
+            self.empty_device_cache(device_id, requester)?;
         }
         self.restrict_control(device_id, tc::EN_ATS.mask())?;
         let mut bonds = self.bonds.lock(self.platform());
@@ -355,6 +351,19 @@ impl Inner {
             link.ats = None;
         }
         Ok(())
+    }
+
+    /// A device with ATS forgets everything.
+    pub(crate) fn empty_device_cache(
+        &self,
+        device_id: u32,
+        requester: Requester,
+    ) -> Result<(), CommandError> {
+        let all = InvalidationRequest { global: false, ..EVERYTHING };
+        self.invalidate_device(device_id, requester.invalidate(None, all.encode()))?;
+        // Global: the PASID in the message only makes it one about PASIDs.
+        let all = InvalidationRequest { global: true, ..EVERYTHING };
+        self.invalidate_device(device_id, requester.invalidate(Some(0), all.encode()))
     }
 
     /// Makes a device's context invalid, for good until it is reinstated. Can be called from any context.

@@ -23,6 +23,13 @@ pub enum CommandError {
     /// off, so that this is seen only where that did not work either.
     #[error("a device did not complete an invalidation in time")]
     DeviceTimeout,
+    /// The IOMMU was reset behind the driver's back: it is Off, and aborts everything.
+    /// [`crate::Iommu::resume`] brings it back; repeat the call then.
+    #[error("the IOMMU was reset and has to be resumed")]
+    Reset,
+    /// The IOMMU is suspended: an answer to a device can't be sent.
+    #[error("the IOMMU is suspended")]
+    Suspended,
     /// The queue was restarted again and again because of other commands.
     #[error("the command queue was restarted too often by failures of other commands")]
     Aborted,

@@ -31,6 +31,8 @@ pub struct FaultReport {
     pub overflow: bool,
     /// The IOMMU could not write a record (`fqcsr.fqmf`): records were lost. Recording goes on.
     pub memory_fault: bool,
+    /// The IOMMU was reset behind the driver's back: it aborts everything until [`Iommu::resume`] brings it back.
+    pub reset: bool,
     /// There are more records: more arrived than one call takes. Call again.
     pub more: bool,
 }
@@ -84,6 +86,7 @@ impl Iommu {
     pub fn service_faults(&self, mut each: impl FnMut(&FaultRecord)) -> FaultReport {
         let inner = &*self.0;
         let platform = inner.platform();
+        let reset = inner.hardware.notice_reset();
         let mut budget = 4 * inner.faults.capacity();
         let mut shown = 0;
         while budget > 0 {
@@ -115,7 +118,7 @@ impl Iommu {
         let mut log = inner.fault_log.lock(platform);
         let report = core::mem::take(&mut log.report);
         let more = !log.records.is_empty() || !inner.faults.is_empty();
-        FaultReport { records: shown, more, ..report }
+        FaultReport { records: shown, more, reset, ..report }
     }
 }
 

@@ -2,10 +2,27 @@
 
 use crate::{platform::Platform, shared::Shared, statistics::Counters};
 use alloc::sync::Arc;
-use pasidon_spec::registers::Register;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use pasidon_spec::registers::{Register, ddtp};
 
 /// The size of a page, of a directory table and of the smallest queue allocation, in bytes.
 pub(crate) const PAGE: usize = 4096;
+
+/// What the IOMMU is doing, as the driver knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// It is being switched on or off.
+    Starting,
+    /// It translates.
+    On,
+    /// It was switched off, and may have no power: nobody touches a register.
+    Suspended,
+    /// It was reset, or can't be brought back: nobody touches a register but who tries.
+    Lost,
+}
+
+const CONDITIONS: [Condition; 4] =
+    [Condition::Starting, Condition::On, Condition::Suspended, Condition::Lost];
 
 /// The register page, memory and clock of one IOMMU.
 pub(crate) struct Hardware {
@@ -18,6 +35,10 @@ pub(crate) struct Hardware {
     pub(crate) device_timeout: u64,
     /// What has happened so far.
     pub(crate) counters: Counters,
+    /// A [`Condition`].
+    pub(crate) condition: AtomicUsize,
+    /// The mode that the directory was last entered in.
+    pub(crate) mode: AtomicUsize,
 }
 
 /// A condition did not come about in time.
@@ -27,6 +48,43 @@ pub(crate) struct TimedOut;
 impl Hardware {
     pub(crate) fn platform(&self) -> &dyn Platform {
         &*self.platform
+    }
+
+    pub(crate) fn condition(&self) -> Condition {
+        let number = self.condition.load(Ordering::SeqCst);
+        CONDITIONS.get(number).copied().unwrap_or(Condition::Lost)
+    }
+
+    pub(crate) fn set_condition(&self, condition: Condition) {
+        self.condition.store(condition as usize, Ordering::SeqCst);
+    }
+
+    /// Whether registers may be touched.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.condition(), Condition::Starting | Condition::On)
+    }
+
+    /// Looks whether the IOMMU is still in the mode that it was switched to; if not, it was reset. One register is
+    /// read, if any may be. Returns whether the IOMMU is lost, now or since earlier.
+    pub(crate) fn notice_reset(&self) -> bool {
+        match self.condition() {
+            Condition::On => {}
+            condition => return condition == Condition::Lost,
+        }
+        let mode = ddtp::IOMMU_MODE.get(self.read(&ddtp::REG));
+        if mode == self.mode.load(Ordering::SeqCst) as u64 {
+            return false;
+        }
+        let lost = self.condition.compare_exchange(
+            Condition::On as usize,
+            Condition::Lost as usize,
+            Ordering::SeqCst,
+            Ordering::SeqCst,
+        );
+        if lost.is_ok() {
+            self.counters.resets_noticed.add(1);
+        }
+        lost.is_ok() || self.condition() == Condition::Lost
     }
 
     /// Reads a whole register.

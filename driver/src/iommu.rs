@@ -10,9 +10,9 @@ use crate::{
     error::InitError,
     faults::FaultLog,
     groups::Groups,
-    hardware::{Hardware, Region},
+    hardware::{Condition, Hardware, Region},
     lock::{Lock, Rank, Turn},
-    pasid::{IdAllocator, PasidSpace},
+    pasid::IdAllocator,
     platform::Platform,
     process_directory::ProcessDirectory,
     record_queue::{self, RecordQueue},
@@ -20,6 +20,7 @@ use crate::{
     statistics::{Counters, Statistics},
 };
 use alloc::sync::Arc;
+use core::sync::atomic::AtomicUsize;
 use pasidon_spec::{
     command::Command,
     registers::{capabilities, fctl, icvec},
@@ -48,9 +49,7 @@ pub(crate) struct Inner {
     pub(crate) requests: Lock<Groups>,
     pub(crate) hardware: Shared<Hardware>,
     pub(crate) capabilities: Capabilities,
-    pub(crate) pasids: Arc<PasidSpace>,
-    pub(crate) range_limit: u64,
-    pub(crate) device_id_width: u32,
+    pub(crate) config: Config,
     /// The address of a page table that maps nothing.
     pub(crate) empty_root: u64,
 }
@@ -83,6 +82,8 @@ impl Iommu {
             timeout: config.timeout,
             device_timeout: config.device_timeout,
             counters: Counters::default(),
+            condition: AtomicUsize::new(Condition::Starting as usize),
+            mode: AtomicUsize::new(0),
         };
         let capabilities = Capabilities(hardware.read(&capabilities::REG));
         if capabilities.version() >> 4 != 1 {
@@ -114,7 +115,8 @@ impl Iommu {
         let empty_root =
             Hardware::alloc_zeroed(&hardware, crate::hardware::PAGE).ok_or(InitError::OutOfMemory)?;
 
-        directory.switch_on()?;
+        directory.enter()?;
+        hardware.set_condition(Condition::On);
         log::info!("IOMMU up: capabilities {:#x}", capabilities.raw());
         let inner = Inner {
             empty_root: empty_root.paddr(),
@@ -132,9 +134,7 @@ impl Iommu {
             requests: Lock::new(Rank::Requests, requests),
             hardware,
             capabilities,
-            pasids: config.pasids,
-            range_limit: config.range_limit,
-            device_id_width: config.device_id_width,
+            config,
         };
         Ok(Self(Shared::new(inner).map_err(|_| InitError::OutOfMemory)?))
     }
@@ -174,7 +174,7 @@ impl Drop for Inner {
 }
 
 /// Off, and all queues disabled: the state in which features may be changed.
-fn quiesce(hardware: &Hardware, capabilities: Capabilities) -> Result<(), InitError> {
+pub(crate) fn quiesce(hardware: &Hardware, capabilities: Capabilities) -> Result<(), InitError> {
     device_directory::switch_off(hardware).map_err(|_| InitError::Timeout("directory mode"))?;
     command_queue::disable(hardware).map_err(|_| InitError::Timeout("command queue"))?;
     let faults = Some(&record_queue::FAULTS);
@@ -186,7 +186,9 @@ fn quiesce(hardware: &Hardware, capabilities: Capabilities) -> Result<(), InitEr
 }
 
 /// Makes the IOMMU forget every context and every translation. (Section "Guidelines for initialization".)
-fn everything_cached(capabilities: Capabilities) -> core::iter::Take<core::array::IntoIter<Command, 3>> {
+pub(crate) fn everything_cached(
+    capabilities: Capabilities,
+) -> core::iter::Take<core::array::IntoIter<Command, 3>> {
     let commands = [
         Command::IodirInvalDdt { did: None },
         Command::IotinvalVma { gscid: None, pscid: None, range: None },
@@ -196,7 +198,11 @@ fn everything_cached(capabilities: Capabilities) -> core::iter::Take<core::array
 }
 
 /// Little-endian, 64-bit, and interrupts by wire where interrupts are wanted.
-fn set_features(hardware: &Hardware, capabilities: Capabilities, config: &Config) -> Result<(), InitError> {
+pub(crate) fn set_features(
+    hardware: &Hardware,
+    capabilities: Capabilities,
+    config: &Config,
+) -> Result<(), InitError> {
     let vectors = [(icvec::FIV, config.fault_vector), (icvec::PIV, config.page_request_vector)];
     let wired = vectors.iter().any(|(_, vector)| vector.is_some());
     if wired && !capabilities.wired_interrupts() {

@@ -140,6 +140,7 @@ mod mm;
 mod page_requests;
 mod pasid;
 mod platform;
+mod power;
 mod process_directory;
 mod raw;
 mod record_queue;

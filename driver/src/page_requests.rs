@@ -37,6 +37,8 @@ pub struct PageRequestReport {
     /// The IOMMU could not write a request (`pqcsr.pqmf`) and requests were lost; their devices were told
     /// that the interface failed. Reception goes on.
     pub memory_fault: bool,
+    /// The IOMMU was reset behind the driver's back: it aborts everything until [`Iommu::resume`] brings it back.
+    pub reset: bool,
     /// There is more to do than one call does. Call again.
     pub more: bool,
 }
@@ -86,6 +88,7 @@ impl Iommu {
     pub fn service_page_requests(&self, budget: usize) -> PageRequestReport {
         let inner = &*self.0;
         let mut report = PageRequestReport::default();
+        report.reset = inner.hardware.notice_reset();
         let Some(queue) = &inner.request_queue else { return report };
         let call = inner.requests.lock(inner.platform()).begin_call();
         let mut records = 2 * queue.capacity();

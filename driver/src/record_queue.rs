@@ -14,6 +14,12 @@ use pasidon_spec::{
     registers::{Register, fqb, fqcsr, fqh, fqt, ipsr, pqb, pqcsr, pqh, pqt},
 };
 
+/// How many steps of a restart are tried at a time.
+const STEPS: usize = 8;
+
+/// How often a queue that is busy is looked at, under its lock.
+const BUSY_TURNS: usize = 16;
+
 /// How many records are copied out under the lock at a time.
 pub(crate) const BURST: usize = 16;
 
@@ -98,6 +104,8 @@ pub(crate) struct RecordQueue<const WORDS: usize> {
     hardware: Shared<Hardware>,
     ring: Lock<Ring>,
     entries: u64,
+    /// The base register.
+    base: u64,
     enable: u64,
 }
 
@@ -106,6 +114,20 @@ struct Ring {
     head: u64,
     /// Records taken out since the driver started: the position of the record at `head`.
     taken: u64,
+    phase: Phase,
+}
+
+/// What a queue is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It records.
+    Running,
+    /// It is to be turned off, when it is not busy any more.
+    Stopping,
+    /// It is being turned off.
+    GoingOff,
+    /// It is being turned on again.
+    GoingOn,
 }
 
 /// Records copied out of the queue, and what the queue said about records that it lost.
@@ -154,17 +176,61 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         let queue = Self {
             plan,
             hardware: hardware.clone(),
-            ring: Lock::new(plan.rank, Ring { memory: Some(memory), head: 0, taken: 0 }),
+            ring: Lock::new(
+                plan.rank,
+                Ring { memory: Some(memory), head: 0, taken: 0, phase: Phase::Running },
+            ),
             entries: 1 << log2_entries,
+            base: plan.base_size.set(wanted, u64::from(log2_entries) - 1),
             enable,
         };
-        hardware.write(plan.base, plan.base_size.set(wanted, u64::from(log2_entries) - 1));
-        hardware.write(plan.head, 0);
-        hardware.write(plan.control, enable);
-        hardware
-            .wait(plan.control, |v| plan.on.is_set(v) && !plan.busy.is_set(v))
-            .map_err(|_| InitError::Timeout(plan.name))?;
+        queue.reopen()?;
         Ok(queue)
+    }
+
+    /// Enables the queue, which is off and which nobody else touches, with nothing in it.
+    pub(crate) fn reopen(&self) -> Result<(), InitError> {
+        let (hardware, plan) = (&*self.hardware, self.plan);
+        self.turn_on(&mut self.ring.lock(hardware.platform()));
+        let on = hardware.wait(plan.control, |v| plan.on.is_set(v) && !plan.busy.is_set(v));
+        self.ring.lock(hardware.platform()).phase = Phase::Running;
+        on.map(drop).map_err(|_| InitError::Timeout(plan.name))
+    }
+
+    /// When this returns, nobody touches the queue until the IOMMU is up.
+    pub(crate) fn settle(&self) {
+        drop(self.ring.lock(self.hardware.platform()));
+    }
+
+    /// Begins to enable the queue, which is off. (Section "Guidelines for initialization".)
+    fn turn_on(&self, ring: &mut Ring) {
+        let (hardware, plan) = (&*self.hardware, self.plan);
+        ring.head = 0;
+        hardware.write(plan.base, self.base);
+        hardware.write(plan.head, 0);
+        hardware.write(plan.control, self.enable);
+        ring.phase = Phase::GoingOn;
+    }
+
+    /// Takes the next steps of a restart that can be taken at once. Returns whether the queue records.
+    fn restart(&self, ring: &mut Ring) -> bool {
+        let (hardware, plan) = (&*self.hardware, self.plan);
+        for _ in 0..STEPS {
+            let status = hardware.read(plan.control);
+            let (on, busy) = (plan.on.is_set(status), plan.busy.is_set(status));
+            match ring.phase {
+                Phase::Running => return true,
+                _ if busy => return false,
+                Phase::Stopping => {
+                    hardware.write(plan.control, 0);
+                    ring.phase = Phase::GoingOff;
+                }
+                Phase::GoingOff if !on => self.turn_on(ring),
+                Phase::GoingOn if on => ring.phase = Phase::Running,
+                Phase::GoingOff | Phase::GoingOn => ring.phase = Phase::Stopping,
+            }
+        }
+        ring.phase == Phase::Running
     }
 
     /// How many records the queue can hold.
@@ -187,8 +253,17 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         self.pending(&self.ring.lock(self.hardware.platform())) == 0
     }
 
+    /// How many records there are to be taken. None if the tail is what no tail can be.
     fn pending(&self, ring: &Ring) -> u64 {
-        self.hardware.read(self.plan.tail).wrapping_sub(ring.head) & (self.entries - 1)
+        if !self.hardware.is_up() || ring.phase != Phase::Running {
+            return 0;
+        }
+        self.distance(ring).unwrap_or(0)
+    }
+
+    fn distance(&self, ring: &Ring) -> Option<u64> {
+        let tail = self.hardware.read(self.plan.tail);
+        (tail < self.entries).then(|| tail.wrapping_sub(ring.head) & (self.entries - 1))
     }
 
     /// Takes up to `limit` records out of the queue, at most [`BURST`].
@@ -206,9 +281,22 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
             more: false,
             stop: None,
         };
+        if !hardware.is_up() || !self.restart(&mut ring) {
+            return burst;
+        }
         let status = hardware.read(plan.control);
         hardware.write(&ipsr::REG, plan.pending.of(1));
-        let pending = self.pending(&ring);
+        let pending = self.distance(&ring);
+        let (Some(pending), true) = (pending, plan.on.is_set(status)) else {
+            // Not what this queue was when it was last looked at: it was reset, or is none. What was in it is lost.
+            if !hardware.notice_reset() {
+                hardware.counters.record_queue_restarts.add(1);
+                ring.phase = Phase::Stopping;
+                self.restart(&mut ring);
+                burst.stop = Some(Stop { overflow: false, memory_fault: true, errors: 0 });
+            }
+            return burst;
+        };
         burst.depth = pending;
         // The records were written before the tail that was just read.
         hardware.platform.fence();
@@ -244,8 +332,17 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
     pub(crate) fn resume(&self, stop: Stop) -> bool {
         let hardware = &*self.hardware;
         let ring = self.ring.lock(hardware.platform());
-        if hardware.wait(self.plan.control, |v| !self.plan.busy.is_set(v)).is_err() {
+        if !hardware.is_up() || ring.phase != Phase::Running {
             return false;
+        }
+        let mut turns = BUSY_TURNS;
+        while self.plan.busy.is_set(hardware.read(self.plan.control)) {
+            turns -= 1;
+            if turns == 0 {
+                // The next look tries again.
+                return false;
+            }
+            hardware.platform.relax();
         }
         hardware.write(self.plan.control, self.enable | stop.errors);
         hardware.write(&ipsr::REG, self.plan.pending.of(1));

@@ -69,6 +69,12 @@ statistics! {
     command_timeouts,
     /// Restarts of the command queue after errors.
     queue_restarts,
+    /// Resets of the IOMMU that nobody announced and the driver noticed.
+    resets_noticed,
+    /// How often the IOMMU was brought back, by [`crate::Iommu::resume`] or [`crate::Iommu::reset`].
+    resumes,
+    /// Restarts of fault and page-request queues that were off, or whose tail was none.
+    record_queue_restarts,
     /// Fault records handed to a bond's callbacks.
     faults_delivered,
     /// Fault records that belong to no bond with callbacks.

@@ -50,7 +50,7 @@ impl Iommu {
         }
         let table = mm.page_table();
         inner.check_page_table(table)?;
-        let pasid = mm.sva().assign(platform, &inner.pasids, device.pasid_limit)?;
+        let pasid = mm.sva().assign(platform, &inner.config.pasids, device.pasid_limit)?;
 
         // Clause 1: one bond per pair. While the turn is held nobody else makes it or tears it down.
         if let Some(entry) = inner.bonds.lock(platform).by_pasid.get_mut((pasid, device_id)) {
@@ -86,7 +86,7 @@ impl Iommu {
         change: Change,
     ) -> Result<(), CommandError> {
         let inner = &*self.0;
-        let Some(pasid) = mm.sva().pasid_in(inner.platform(), &inner.pasids) else { return Ok(()) };
+        let Some(pasid) = mm.sva().pasid_in(inner.platform(), &inner.config.pasids) else { return Ok(()) };
         let Some(pscid) = inner.pscid(pasid) else { return Ok(()) };
         if range.is_empty() {
             return Ok(());
@@ -94,7 +94,7 @@ impl Iommu {
         inner.hardware.counters.invalidations.add(1);
         let first = range.start >> PAGE_SHIFT;
         let pages = ((range.end - 1) >> PAGE_SHIFT) - first + 1;
-        let limit = inner.range_limit.min(inner.commands.capacity() as u64);
+        let limit = inner.config.range_limit.min(inner.commands.capacity() as u64);
         let whole_space = change == Change::Tables || pages > limit;
         if whole_space {
             inner.commands.execute(core::iter::once(whole(pscid)))?;
@@ -133,7 +133,7 @@ impl Iommu {
             let _bonds = inner.bonds.lock(platform);
             mm.sva().set_exited();
         }
-        let Some(pasid) = mm.sva().pasid_in(platform, &inner.pasids) else { return Ok(()) };
+        let Some(pasid) = mm.sva().pasid_in(platform, &inner.config.pasids) else { return Ok(()) };
         while let Some(call) = inner.next_exit(pasid) {
             call.mm_exit(&inner.running, platform);
         }

@@ -237,6 +237,16 @@ impl Fake {
         self.machine().slipped
     }
 
+    /// Resets the IOMMU: registers are as at the start, and nothing is cached or outstanding. Memory and devices
+    /// notice nothing.
+    pub fn reset(&self) {
+        let mut machine = self.machine();
+        let value = machine.read_register(capabilities::REG.offset.into(), 8);
+        machine.registers = Registers::new(value);
+        machine.caches = Caches::default();
+        machine.invalidations = Invalidations::default();
+    }
+
     /// Takes a device off the bus: it answers nothing any more.
     pub fn detach(&self, device_id: u32) {
         self.machine().endpoints.remove(&device_id);
