@@ -100,8 +100,9 @@ impl CommandQueue {
         hardware.write(&cqb::REG, wanted);
         let granted = hardware.read(&cqb::REG);
         let log2_entries = log2_entries.min(cqb::LOG2SZ_1.get(granted) as u32 + 1);
-        if cqb::PPN.get(granted) != memory.ppn() || log2_entries < crate::Config::MIN_QUEUE_LOG2 {
-            return Err(InitError::Rejected("command queue"));
+        let memory = Hardware::granted(memory, cqb::PPN.get(granted)).ok_or(InitError::Rejected(NAME))?;
+        if log2_entries < crate::Config::MIN_QUEUE_LOG2 {
+            return Err(InitError::Rejected(NAME));
         }
         let mut ring = Ring {
             memory: Some(memory),

@@ -4,7 +4,7 @@ use crate::{
     capabilities::Capabilities,
     directory::{self, Directory, Layout},
     error::InitError,
-    hardware::{Hardware, TimedOut},
+    hardware::{Hardware, PAGE, Region, TimedOut},
     shared::{OutOfMemory, Shared},
 };
 use pasidon_spec::{
@@ -50,7 +50,8 @@ impl DeviceDirectory {
                 valid: ddte::V,
                 ppn: ddte::PPN,
             };
-            let tree = Directory::new(hardware, layout).map_err(|_| InitError::OutOfMemory)?;
+            let root = root(hardware)?;
+            let tree = Directory::with_root(hardware, layout, root).map_err(|_| InitError::OutOfMemory)?;
             let ppn = tree.root_ppn();
             let directory = Self { hardware: hardware.clone(), tree: Some(tree), context_bytes, mode };
             let accepted = directory.switch_on()?;
@@ -94,11 +95,14 @@ impl DeviceDirectory {
     /// Makes a context valid that sends requests through the process directory that `processes` points to.
     ///
     /// Requests without a PASID are treated as PASID 0, which is never valid, so they fault. With
-    /// `pass_untagged` they pass untranslated instead. Returns the word that [`control`] changes.
-    pub(crate) fn publish(&self, slot: u64, processes: u64, pass_untagged: bool) -> u64 {
+    /// `pass_untagged` they pass untranslated instead. With `update_ad` the IOMMU sets the A and D bits of page
+    /// tables itself. Returns the word that [`control`] changes.
+    pub(crate) fn publish(&self, slot: u64, processes: u64, pass_untagged: bool, update_ad: bool) -> u64 {
         let mut words = [0; EXT_WORDS];
-        words[word(dc::tc::OFFSET)] =
-            dc::tc::V.of(1) | dc::tc::PDTV.of(1) | dc::tc::DPE.of((!pass_untagged).into());
+        words[word(dc::tc::OFFSET)] = dc::tc::V.of(1)
+            | dc::tc::PDTV.of(1)
+            | dc::tc::DPE.of((!pass_untagged).into())
+            | dc::tc::SADE.of(update_ad.into());
         words[word(dc::fsc::OFFSET)] = processes;
         let count = word(self.context_bytes);
         directory::write_context(&self.hardware, slot, dc::tc::V, &words[..count]);
@@ -126,6 +130,22 @@ impl Drop for DeviceDirectory {
         {
             tree.leak();
         }
+    }
+}
+
+/// An empty root page for a directory of the IOMMU, which is Off: memory of the platform, or that in which the IOMMU
+/// has its root if it can't be told where it is. That is found out before any mode is entered, in which what it holds
+/// from before would count.
+fn root(hardware: &Shared<Hardware>) -> Result<Region, InitError> {
+    let own = Hardware::alloc_zeroed(hardware, PAGE).ok_or(InitError::OutOfMemory)?;
+    hardware.write(&ddtp::REG, ddtp::IOMMU_MODE.of(iommu_mode::OFF) | ddtp::PPN.of(own.ppn()));
+    let value = hardware
+        .wait(&ddtp::REG, |v| !ddtp::BUSY.is_set(v))
+        .map_err(|_| InitError::Timeout("directory mode"))?;
+    match ddtp::PPN.get(value) {
+        // The page number does not matter to it while it is Off.
+        0 => Ok(own),
+        ppn => Hardware::granted(own, ppn).ok_or(InitError::Rejected("device directory")),
     }
 }
 

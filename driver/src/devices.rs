@@ -65,7 +65,12 @@ impl Iommu {
         let context = directory.slot(device_id).map_err(|_| EnableError::OutOfMemory)?;
         {
             let mut bonds = inner.bonds_with_room().map_err(|_| EnableError::OutOfMemory)?;
-            let control = directory.publish(context, pointer, options.untagged == Untagged::PassThrough);
+            let control = directory.publish(
+                context,
+                pointer,
+                options.untagged == Untagged::PassThrough,
+                inner.capabilities.updates_ad() && inner.config.update_ad,
+            );
             bonds.links.insert(device_id, Link::new(device, context, control));
         }
         log::debug!("device {device_id:#x}: enabled, PASIDs of {pasid_width} bits");

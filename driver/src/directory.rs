@@ -42,9 +42,20 @@ struct Table {
 
 impl Directory {
     pub(crate) fn new(hardware: &Shared<Hardware>, layout: Layout) -> Result<Self, OutOfMemory> {
-        let mut tree = Self { hardware: hardware.clone(), layout, tables: Vec::new() };
-        tree.add_table()?;
-        Ok(tree)
+        let root = Hardware::alloc_zeroed(hardware, crate::hardware::PAGE).ok_or(OutOfMemory)?;
+        Self::with_root(hardware, layout, root)
+    }
+
+    /// The same, with a root page that is there and empty.
+    pub(crate) fn with_root(
+        hardware: &Shared<Hardware>,
+        layout: Layout,
+        root: Region,
+    ) -> Result<Self, OutOfMemory> {
+        let mut tables = Vec::new();
+        tables.try_reserve(1).map_err(|_| OutOfMemory)?;
+        tables.push(Table { memory: root, next: Vec::new() });
+        Ok(Self { hardware: hardware.clone(), layout, tables })
     }
 
     pub(crate) fn root_ppn(&self) -> u64 {

@@ -61,6 +61,15 @@ pub enum InitError {
     /// Interrupts were asked for, and the IOMMU can't signal them by wire.
     #[error("the IOMMU has no wired interrupts")]
     NoWiredInterrupts,
+    /// Interrupts were asked for as messages, and the IOMMU can't send them.
+    #[error("the IOMMU has no interrupts by message")]
+    NoMessageInterrupts,
+    /// A message in the configuration can't be sent: its queue has no vector, its address is not a multiple of 4 below
+    /// 2^56, the other queue has an interrupt without a message, or another message on the same vector.
+    #[error(
+        "configuration: {0} needs a vector, an address that is a multiple of 4 below 2^56, and one for each queue"
+    )]
+    Message(&'static str),
     /// An interrupt vector in the configuration does not exist.
     #[error("the IOMMU has no interrupt vector {0}")]
     Vector(u8),

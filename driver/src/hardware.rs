@@ -89,7 +89,17 @@ impl Hardware {
 
     /// Reads a whole register.
     pub(crate) fn read(&self, register: &Register) -> u64 {
-        let offset = u32::from(register.offset);
+        self.read_nth(register, 0)
+    }
+
+    /// Writes a whole register, after everything written to memory so far.
+    pub(crate) fn write(&self, register: &Register, value: u64) {
+        self.write_nth(register, 0, value);
+    }
+
+    /// Reads one register of an array.
+    pub(crate) fn read_nth(&self, register: &Register, index: u8) -> u64 {
+        let offset = offset_of(register, index);
         // SAFETY: this is where the register is, and how wide; reads have no side effects.
         unsafe {
             if register.bytes == 4 {
@@ -100,12 +110,13 @@ impl Hardware {
         }
     }
 
-    /// Writes a whole register, after everything written to memory so far.
-    pub(crate) fn write(&self, register: &Register, value: u64) {
-        let offset = u32::from(register.offset);
+    /// Writes one register of an array, after everything written to memory so far.
+    pub(crate) fn write_nth(&self, register: &Register, index: u8, value: u64) {
+        let offset = offset_of(register, index);
         self.platform.fence();
         // SAFETY: this is where the register is, and how wide. The driver's owner gave it the IOMMU, which the driver
-        // points only to memory that it has allocated, and to page tables that an `Mm` vouches for.
+        // points only to memory that it has allocated, to page tables that an `Mm` vouches for, and to where its
+        // configuration has interrupts written.
         unsafe {
             if register.bytes == 4 {
                 self.platform.write32(offset, value as u32);
@@ -152,17 +163,36 @@ impl Hardware {
         let bytes = bytes.max(PAGE);
         let align = bytes.next_power_of_two();
         let paddr = hardware.platform.alloc(bytes, align)?;
-        let region = Region { hardware: hardware.clone(), paddr, bytes };
+        let region = Region { hardware: hardware.clone(), paddr, bytes, fixed: false };
         let end = paddr.checked_add(bytes as u64)?;
         if paddr % align as u64 != 0 || end > hardware.address_limit {
             log::error!("memory at {paddr:#x} is misaligned or beyond the IOMMU's physical addresses");
             return None;
         }
-        for offset in (0..bytes as u64).step_by(8) {
-            hardware.store(paddr + offset, 0);
-        }
+        region.clear();
         Some(region)
     }
+
+    /// The memory that the IOMMU uses whose base register was given that of `own` and now has the page number `ppn`:
+    /// the same, or memory that the IOMMU has for this and the platform knows of. Cleared.
+    pub(crate) fn granted(own: Region, ppn: u64) -> Option<Region> {
+        if ppn == own.ppn() {
+            return Some(own);
+        }
+        let paddr = ppn.checked_mul(PAGE as u64)?;
+        let end = paddr.checked_add(own.bytes as u64)?;
+        if end > own.hardware.address_limit || !own.hardware.platform.is_fixed_memory(paddr, own.bytes) {
+            return None;
+        }
+        let region = Region { hardware: own.hardware.clone(), paddr, bytes: own.bytes, fixed: true };
+        region.clear();
+        Some(region)
+    }
+}
+
+/// Where a register of an array is; of one that has no such index, the last.
+fn offset_of(register: &Register, index: u8) -> u32 {
+    u32::from(register.offset) + u32::from(register.stride) * u32::from(index.min(register.count - 1))
 }
 
 /// Memory that the IOMMU may be using, returned to the platform when dropped.
@@ -170,6 +200,8 @@ pub(crate) struct Region {
     hardware: Shared<Hardware>,
     paddr: u64,
     bytes: usize,
+    /// It is the IOMMU's own, and never returned.
+    fixed: bool,
 }
 
 impl Region {
@@ -181,6 +213,12 @@ impl Region {
         self.paddr / PAGE as u64
     }
 
+    fn clear(&self) {
+        for offset in (0..self.bytes as u64).step_by(8) {
+            self.hardware.store(self.paddr + offset, 0);
+        }
+    }
+
     /// Never returns the memory: the hardware did not confirm that it let go of it.
     pub(crate) fn leak(self) {
         core::mem::forget(self);
@@ -189,6 +227,9 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
+        if self.fixed {
+            return;
+        }
         // SAFETY: the platform gave it, and this is the only one to return it: once the IOMMU has let go of it.
         unsafe { self.hardware.platform.free(self.paddr, self.bytes) };
     }

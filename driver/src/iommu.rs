@@ -5,7 +5,7 @@ use crate::{
     bonds::Bonds,
     capabilities::Capabilities,
     command_queue::{self, CommandQueue},
-    config::Config,
+    config::{Config, Message},
     device_directory::{self, DeviceDirectory},
     error::InitError,
     faults::FaultLog,
@@ -23,7 +23,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::AtomicUsize;
 use pasidon_spec::{
     command::Command,
-    registers::{capabilities, fctl, icvec},
+    registers::{capabilities, fctl, icvec, msi_addr, msi_data, msi_vec_ctl},
 };
 
 /// An IOMMU that is up and translating. Clones refer to the same one.
@@ -197,21 +197,29 @@ pub(crate) fn everything_cached(
     commands.into_iter().take(if capabilities.second_stage() { 3 } else { 2 })
 }
 
-/// Little-endian, 64-bit, and interrupts by wire where interrupts are wanted.
+/// Little-endian, 64-bit, and interrupts by wire or message where interrupts are wanted.
 pub(crate) fn set_features(
     hardware: &Hardware,
     capabilities: Capabilities,
     config: &Config,
 ) -> Result<(), InitError> {
-    let vectors = [(icvec::FIV, config.fault_vector), (icvec::PIV, config.page_request_vector)];
-    let wired = vectors.iter().any(|(_, vector)| vector.is_some());
+    let vectors = [
+        (icvec::FIV, config.fault_vector, config.fault_message),
+        (icvec::PIV, config.page_request_vector, config.page_request_message),
+    ];
+    // The configuration was checked: either all are messages, or none is.
+    let messages = vectors.iter().any(|(.., message)| message.is_some());
+    let wired = !messages && vectors.iter().any(|(_, vector, _)| vector.is_some());
     if wired && !capabilities.wired_interrupts() {
         return Err(InitError::NoWiredInterrupts);
     }
+    if messages && !capabilities.message_interrupts() {
+        return Err(InitError::NoMessageInterrupts);
+    }
     let old = hardware.read(&fctl::REG);
     let mut features = fctl::GXL.set(fctl::BE.set(old, 0), 0);
-    if wired {
-        features = fctl::WSI.set(features, 1);
+    if wired || messages {
+        features = fctl::WSI.set(features, wired.into());
     }
     if features != old {
         hardware.write(&fctl::REG, features);
@@ -220,15 +228,35 @@ pub(crate) fn set_features(
     if fctl::BE.is_set(granted) || fctl::GXL.is_set(granted) {
         return Err(InitError::Features(granted));
     }
-    if wired && !fctl::WSI.is_set(granted) {
-        return Err(InitError::NoWiredInterrupts);
+    match (wired, messages, fctl::WSI.is_set(granted)) {
+        (true, _, false) => return Err(InitError::NoWiredInterrupts),
+        (_, true, true) => return Err(InitError::NoMessageInterrupts),
+        _ => {}
     }
-    for (field, vector) in vectors {
+    for (field, vector, message) in vectors {
         let Some(vector) = vector else { continue };
         hardware.write(&icvec::REG, field.set(hardware.read(&icvec::REG), vector.into()));
         if field.get(hardware.read(&icvec::REG)) != u64::from(vector) {
             return Err(InitError::Vector(vector));
         }
+        if let Some(message) = message {
+            set_message(hardware, vector, message)?;
+        }
     }
+    Ok(())
+}
+
+/// Fills in a vector's entry of the table of messages, masked meanwhile. (Section "MSI configuration table".)
+fn set_message(hardware: &Hardware, vector: u8, message: Message) -> Result<(), InitError> {
+    hardware.write_nth(&msi_vec_ctl::REG, vector, msi_vec_ctl::M.of(1));
+    let address = msi_addr::ADDR.of(msi_addr::ADDR.get(message.address));
+    hardware.write_nth(&msi_addr::REG, vector, address);
+    hardware.write_nth(&msi_data::REG, vector, message.data.into());
+    let taken = hardware.read_nth(&msi_addr::REG, vector) == address
+        && hardware.read_nth(&msi_data::REG, vector) == u64::from(message.data);
+    if !taken {
+        return Err(InitError::Rejected("interrupt message"));
+    }
+    hardware.write_nth(&msi_vec_ctl::REG, vector, 0);
     Ok(())
 }

@@ -153,7 +153,7 @@ mod tests;
 
 pub use bond::{Bond, DrvData, Fault, FaultDecision, Handle, SvaOps};
 pub use capabilities::Capabilities;
-pub use config::{AtsOptions, Config, DeviceOptions, PriOptions, Untagged};
+pub use config::{AtsOptions, Config, DeviceOptions, Message, PriOptions, Untagged};
 pub use devices::DeviceState;
 pub use error::{BindError, CommandError, DeviceError, DisableError, EnableError, InitError, SetOpsError};
 pub use faults::FaultReport;

@@ -87,8 +87,8 @@ impl Iommu {
     /// answered Invalid Request.
     pub fn service_page_requests(&self, budget: usize) -> PageRequestReport {
         let inner = &*self.0;
-        let mut report = PageRequestReport::default();
-        report.reset = inner.hardware.notice_reset();
+        let mut report =
+            PageRequestReport { reset: inner.hardware.notice_reset(), ..PageRequestReport::default() };
         let Some(queue) = &inner.request_queue else { return report };
         let call = inner.requests.lock(inner.platform()).begin_call();
         let mut records = 2 * queue.capacity();

@@ -29,7 +29,8 @@
 /// An implementation vouches for its memory and registers:
 ///
 /// * [`alloc`](Self::alloc) returns memory that is aligned as asked, that nobody else reads or writes until it is
-///   freed, and that does not overlap with anything allocated and not freed.
+///   freed, and that does not overlap with anything allocated and not freed. So is memory that
+///   [`is_fixed_memory`](Self::is_fixed_memory) vouches for.
 /// * Register accesses inside the page of registers, and memory accesses inside what `alloc` gave out, are
 ///   carried out as described and touch nothing else.
 ///
@@ -75,16 +76,27 @@ pub unsafe trait Platform: Send + Sync {
     /// caller nor the IOMMU uses it after this.
     unsafe fn free(&self, paddr: u64, bytes: usize);
 
+    /// Whether the IOMMU has memory of its own for tables or queues at `paddr`, which [`load64`](Self::load64) and
+    /// [`store64`](Self::store64) reach, `bytes` of it, and which nobody else uses. Asked when a base register does not take
+    /// the address of memory that [`alloc`](Self::alloc) gave, with the address that it holds instead. It is never
+    /// given to [`free`](Self::free). The default knows of none.
+    fn is_fixed_memory(&self, paddr: u64, bytes: usize) -> bool {
+        let _ = (paddr, bytes);
+        false
+    }
+
     /// Reads the aligned doubleword at `paddr`.
     ///
     /// # Safety
-    /// `paddr` is a multiple of 8 inside memory that [`alloc`](Self::alloc) gave out and that has not been freed.
+    /// `paddr` is a multiple of 8 inside memory that [`alloc`](Self::alloc) gave out and that has not been freed, or that
+    /// [`is_fixed_memory`](Self::is_fixed_memory) vouched for.
     unsafe fn load64(&self, paddr: u64) -> u64;
     /// Writes the aligned doubleword at `paddr`; the IOMMU sees the old value or the new one, never a
     /// mixture.
     ///
     /// # Safety
-    /// `paddr` is a multiple of 8 inside memory that [`alloc`](Self::alloc) gave out and that has not been freed.
+    /// `paddr` is a multiple of 8 inside memory that [`alloc`](Self::alloc) gave out and that has not been freed, or that
+    /// [`is_fixed_memory`](Self::is_fixed_memory) vouched for.
     unsafe fn store64(&self, paddr: u64, value: u64);
 
     /// Orders every earlier memory and register access before every later one, as the IOMMU sees them

@@ -7,7 +7,7 @@ use crate::platform::Platform;
 /// The methods are those of the same names in [`Platform`], with the same contracts.
 ///
 /// # Safety
-/// What [`alloc`](Self::alloc) returns is as [`Platform::alloc`] asks for.
+/// What [`alloc`](Self::alloc) returns, and what [`is_fixed_memory`](Self::is_fixed_memory) vouches for, is as [`Platform::alloc`] asks for.
 pub unsafe trait Board: Send + Sync {
     /// See [`Platform::alloc`].
     fn alloc(&self, bytes: usize, align: usize) -> Option<u64>;
@@ -16,6 +16,11 @@ pub unsafe trait Board: Send + Sync {
     /// # Safety
     /// That of [`Platform::free`].
     unsafe fn free(&self, paddr: u64, bytes: usize);
+    /// See [`Platform::is_fixed_memory`].
+    fn is_fixed_memory(&self, paddr: u64, bytes: usize) -> bool {
+        let _ = (paddr, bytes);
+        false
+    }
     /// See [`Platform::now`].
     fn now(&self) -> u64;
     /// See [`Platform::relax`].
@@ -95,6 +100,9 @@ unsafe impl<B: Board> Platform for RawPlatform<B> {
     unsafe fn free(&self, paddr: u64, bytes: usize) {
         // SAFETY: the caller's promise is that of `Board::free`.
         unsafe { self.board.free(paddr, bytes) };
+    }
+    fn is_fixed_memory(&self, paddr: u64, bytes: usize) -> bool {
+        self.board.is_fixed_memory(paddr, bytes)
     }
     unsafe fn load64(&self, paddr: u64) -> u64 {
         // SAFETY: see above.

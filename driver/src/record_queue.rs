@@ -169,19 +169,18 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         hardware.write(plan.base, wanted);
         let granted = hardware.read(plan.base);
         let log2_entries = log2_entries.min(plan.base_size.get(granted) as u32 + 1);
-        if plan.base_ppn.get(granted) != memory.ppn() {
-            return Err(InitError::Rejected(plan.name));
-        }
+        let memory =
+            Hardware::granted(memory, plan.base_ppn.get(granted)).ok_or(InitError::Rejected(plan.name))?;
         let enable = plan.enable.of(1) | plan.interrupt_enable.of(interrupts.into());
         let queue = Self {
             plan,
             hardware: hardware.clone(),
+            base: plan.base_ppn.of(memory.ppn()) | plan.base_size.of(u64::from(log2_entries) - 1),
             ring: Lock::new(
                 plan.rank,
                 Ring { memory: Some(memory), head: 0, taken: 0, phase: Phase::Running },
             ),
             entries: 1 << log2_entries,
-            base: plan.base_size.set(wanted, u64::from(log2_entries) - 1),
             enable,
         };
         queue.reopen()?;

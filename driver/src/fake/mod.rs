@@ -73,6 +73,9 @@ pub struct Knobs {
     pub max_queue_log2: u64,
     /// Logarithm to base 2 of the number of interrupt vectors.
     pub vector_bits: u32,
+    /// Where the IOMMU has memory of its own for the directory's root and the queues, which then can't be
+    /// elsewhere. `None`: it has none.
+    pub fixed_memory: Option<u64>,
     /// The value that `fctl.BE` is hard-wired to, if it is not writable.
     pub fixed_endianness: Option<bool>,
 }
@@ -93,6 +96,7 @@ impl Default for Knobs {
             modes: Vec::from([iommu_mode::LVL1, iommu_mode::LVL2, iommu_mode::LVL3]),
             max_queue_log2: 15,
             vector_bits: 2,
+            fixed_memory: None,
             fixed_endianness: None,
         }
     }
@@ -331,6 +335,13 @@ impl Fake {
         self.machine().allocated.keys().copied().collect()
     }
 
+    /// The interrupt messages that are filled in: vector, address, data, and whether it is masked.
+    pub fn messages(&self) -> Vec<(usize, u64, u64, bool)> {
+        let messages = self.machine().registers.messages;
+        let filled = messages.iter().enumerate().filter(|(_, message)| message.0 != 0);
+        filled.map(|(vector, &(address, data, mask))| (vector, address, data, mask != 0)).collect()
+    }
+
     /// Whether the IOMMU raises the page-request queue's interrupt.
     pub fn request_interrupt(&self) -> bool {
         self.machine().registers.request_pending()
@@ -363,6 +374,13 @@ impl Machine {
     /// Whether memory at `paddr` is allocated.
     fn is_allocated(&self, paddr: u64) -> bool {
         self.allocated.range(..=paddr).next_back().is_some_and(|(start, bytes)| paddr - start < *bytes)
+            || self.is_fixed(paddr)
+    }
+
+    /// Whether the IOMMU has memory of its own at `paddr`.
+    fn is_fixed(&self, paddr: u64) -> bool {
+        let bytes = 4 * iommu::FIXED_PAGES * PAGE;
+        self.knobs.fixed_memory.is_some_and(|start| paddr.checked_sub(start).is_some_and(|at| at < bytes))
     }
 
     fn load(&self, paddr: u64) -> u64 {
@@ -486,6 +504,10 @@ unsafe impl Platform for Fake {
     }
     unsafe fn store64(&self, paddr: u64, value: u64) {
         self.store64(paddr, value);
+    }
+    fn is_fixed_memory(&self, paddr: u64, bytes: usize) -> bool {
+        let machine = self.machine();
+        machine.is_fixed(paddr) && machine.is_fixed(paddr + bytes as u64 - 1)
     }
     fn fence(&self) {
         self.fence();

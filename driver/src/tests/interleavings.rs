@@ -45,7 +45,7 @@ impl spin::RelaxStrategy for Contended {
 }
 
 /// The fake machine, at which threads can be interrupted.
-struct Explored(Arc<Fake>);
+pub(crate) struct Explored(pub(crate) Arc<Fake>);
 
 // SAFETY: the fake's own methods are safe.
 unsafe impl Platform for Explored {

@@ -7,6 +7,7 @@ mod bringup;
 mod devices;
 mod exit;
 mod faults;
+mod features;
 pub(crate) mod interleavings;
 mod invalidate;
 mod misbehaviour;
