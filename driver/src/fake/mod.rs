@@ -9,6 +9,7 @@
 mod ats;
 mod endpoint;
 mod iommu;
+mod tap;
 mod walk;
 
 use crate::Platform;
@@ -25,6 +26,7 @@ use pasidon_spec::{
     page_request::PageRequest,
     registers::{capabilities, igs},
 };
+pub use tap::{Call, Handler, Interrupts, Tap, Tapped};
 pub use walk::Access;
 use walk::Caches;
 
