@@ -177,6 +177,7 @@ impl CommandQueue {
         let platform = self.hardware.platform();
         // What the caller changed in memory comes before its commands, whoever hands them to the IOMMU.
         platform.fence();
+        self.hardware.counters.batches.add(1);
         let mut waiter = Waiter::new(job);
         let place = Place::join(self, NonNull::from(&mut waiter));
         loop {

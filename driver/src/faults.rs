@@ -162,12 +162,14 @@ impl Inner {
         counters.fault_queue_high_water.raise_to(burst.depth as usize);
         let mut received = Received { count: burst.count, more: burst.more && room > 0, muted: None };
         // The queue is re-enabled when there is room again, not before.
-        if let Some(stop) = burst.stop {
+        if let Some(stop) = burst.stop
+            && let Some(more) = self.faults.resume(stop)
+        {
             log.report.overflow |= stop.overflow;
             log.report.memory_fault |= stop.memory_fault;
             counters.fault_overflows.add(stop.overflow.into());
             counters.fault_memory_faults.add(stop.memory_fault.into());
-            received.more = self.faults.resume(stop);
+            received.more = more;
         }
         for (position, words) in (burst.position..).zip(&burst.records[..burst.count]) {
             let record = FaultRecord::decode(*words);

@@ -164,13 +164,18 @@ impl Inner {
             }
             let mut received =
                 Received { count: burst.count, more: burst.more, overflow: false, memory_fault: false };
-            if let Some(stop) = burst.stop {
+            // Clause 16: before the queue can fill again.
+            if burst.stop.is_some() {
+                requests.discard_open(counters);
+            }
+            if let Some(stop) = burst.stop
+                && let Some(more) = queue.resume(stop)
+            {
                 received.overflow = stop.overflow;
                 received.memory_fault = stop.memory_fault;
                 counters.request_overflows.add(stop.overflow.into());
                 counters.request_memory_faults.add(stop.memory_fault.into());
-                requests.discard_open(counters);
-                received.more = queue.resume(stop);
+                received.more = more;
             }
             received
         };

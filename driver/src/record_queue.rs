@@ -325,27 +325,28 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         burst
     }
 
-    /// Makes a queue record again that had stopped. Returns whether there is something in it already.
+    /// Makes a queue record again that had stopped. Returns whether there is something in it already; `None` if the
+    /// queue is busy and stays so for [`BUSY_TURNS`] turns of polling: then it is for the next one who looks into it.
     ///
     /// The interrupt-pending bit is cleared once more: for as long as an error bit was set, that held it up.
-    pub(crate) fn resume(&self, stop: Stop) -> bool {
+    pub(crate) fn resume(&self, stop: Stop) -> Option<bool> {
         let hardware = &*self.hardware;
         let ring = self.ring.lock(hardware.platform());
         if !hardware.is_up() || ring.phase != Phase::Running {
-            return false;
+            return None;
         }
         let mut turns = BUSY_TURNS;
         while self.plan.busy.is_set(hardware.read(self.plan.control)) {
             turns -= 1;
             if turns == 0 {
                 // The next look tries again.
-                return false;
+                return None;
             }
             hardware.platform.relax();
         }
         hardware.write(self.plan.control, self.enable | stop.errors);
         hardware.write(&ipsr::REG, self.plan.pending.of(1));
-        self.pending(&ring) != 0
+        Some(self.pending(&ring) != 0)
     }
 }
 

@@ -65,6 +65,8 @@ statistics! {
     device_invalidations,
     /// Devices that were cut off because they did not complete an invalidation.
     device_timeouts,
+    /// Batches of commands that were waited for.
+    batches,
     /// Commands that the IOMMU did not complete in time.
     command_timeouts,
     /// Restarts of the command queue after errors.

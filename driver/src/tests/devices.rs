@@ -271,6 +271,7 @@ fn statistics_tell_what_happened() {
         faults_delivered: 1,
         device_invalidations: 2,
         fault_queue_high_water: 1,
+        batches: statistics.batches,
         devices_muted: 1,
         ..crate::Statistics::default()
     };

@@ -13,6 +13,7 @@ pub(crate) mod interleavings;
 mod interrupts;
 mod invalidate;
 mod misbehaviour;
+mod neighbours;
 mod order;
 mod page_requests;
 mod races;
