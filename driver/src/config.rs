@@ -14,9 +14,9 @@ pub struct Config {
     pub command_queue_log2: u32,
     /// Logarithm to base 2 of the fault queue's entries: 3 to 15. Fewer are used if the IOMMU supports fewer.
     pub fault_queue_log2: u32,
-    /// How many ticks of [`crate::Platform::now`] the IOMMU may take for one step (a command, a switch of a
-    /// queue or mode) before it is given up: at least 1. An IOFENCE.C waits for device accesses, so think of
-    /// the slowest.
+    /// How many ticks of [`crate::Platform::now`] the IOMMU may take for a batch of commands, from its submission on,
+    /// or for a switch of a queue or mode, before it is given up: at least 1. A batch is submitted behind as many as the
+    /// queue holds. An IOFENCE.C waits for device accesses, so think of the slowest.
     pub timeout: u64,
     /// How many ticks a command may take that waits for devices: an invalidation of their translation caches.
     /// It should be longer than the IOMMU itself waits (PCIe lets a device take a minute), as the IOMMU knows

@@ -10,7 +10,8 @@ pub enum CommandError {
     /// The IOMMU made no progress for [`crate::Config::timeout`] ticks. The queue was restarted.
     #[error("the IOMMU did not complete a command in time")]
     Timeout,
-    /// The queue could not be restarted after a failure. Every later command fails at once.
+    /// The queue could not be restarted after a failure. Every later command fails at once while the IOMMU says that
+    /// the queue is busy, and otherwise tries again.
     #[error("the command queue failed and could not be restarted")]
     QueueDead,
     /// Reading the queue, or writing what a command asked for, kept ending in memory faults (`cqcsr.cqmf`).

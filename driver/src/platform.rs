@@ -24,6 +24,24 @@
 /// at an address aligned to 8, which the compiler may neither merge, split nor drop.
 /// Values are in the byte order that `fctl.BE` selects; the driver selects little-endian.
 ///
+/// # Order
+///
+/// The driver assumes no more than RVWMO and its I/O ordering give. Register accesses of one thread are in program order
+/// among themselves; accesses to memory are ordered neither among themselves nor with those to registers, except by
+/// [`fence`](Self::fence). So the driver calls it
+///
+/// * before every write of a register, so that what the IOMMU is told of is in memory, and what was read from a queue
+///   has been read before its place is given back;
+/// * after the tail of a queue of records was read, before the records are;
+/// * after the head of the command queue was read, before anybody is told that commands are done, and once more
+///   before a call returns that waited for them: loads and stores of the caller after an invalidation come after it,
+///   also if another thread has seen the IOMMU finish;
+/// * where a batch of commands is handed in, so that page tables that the caller changed precede it, also if another
+///   thread writes the commands;
+/// * between the parts of a context (clause 8 of the contract).
+///
+/// Whoever changes a page table on one thread and has another call the driver orders the two itself.
+///
 /// # Safety
 ///
 /// An implementation vouches for its memory and registers:

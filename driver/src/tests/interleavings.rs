@@ -405,3 +405,64 @@ fn clause_19_nothing_stale_is_reached_after_an_invalidation() {
         second.unbind();
     });
 }
+
+#[test]
+fn clause_09_exits_that_drop_each_others_handles() {
+    explore(|| {
+        let pasids = Arc::new(PasidSpace::default());
+        let bench = bench(&pasids);
+        let mms = [bench.mm(), bench.mm()];
+        let slots: [Arc<Mutex<Option<Handle>>>; 2] = Default::default();
+        let data = no_data();
+        for number in [0, 1] {
+            let handle = bench.iommu.bind(1 + number as u32, mms[number].clone()).unwrap();
+            let other = slots[1 - number].clone();
+            let ops = TestOps {
+                on_exit: Some(Box::new(move |_| {
+                    step();
+                    let handle = other.lock().unwrap().take();
+                    drop(handle);
+                })),
+                ..TestOps::default()
+            };
+            handle.set_ops(Arc::new(ops), data.clone()).unwrap();
+            *slots[number].lock().unwrap() = Some(handle);
+        }
+        let exits = [0, 1, 0].map(|number| {
+            let (bench, mm) = (bench.clone(), mms[number].clone());
+            thread::spawn(move || bench.iommu.mm_exit(&*mm).unwrap())
+        });
+        exits.into_iter().for_each(|thread| thread.join().unwrap());
+        for slot in slots {
+            let handle = slot.lock().unwrap().take();
+            drop(handle);
+        }
+        bench.iommu.bind(1, bench.mm()).unwrap().unbind();
+        assert_eq!((Arc::strong_count(&data), mms.each_ref().map(Arc::strong_count)), (1, [1, 1]));
+        drop(mms);
+        assert_eq!(pasids.in_use(), 0);
+    });
+}
+
+#[test]
+fn clause_20_batches_of_many_tasks_through_a_queue_that_stops() {
+    explore(|| {
+        let bench = bench(&Arc::new(PasidSpace::default()));
+        let mm = bench.mm();
+        let handles = [1, 2].map(|device| bench.iommu.bind(device, mm.clone()).unwrap());
+        let tasks: Vec<Thread> = (0..4u64)
+            .map(|number| {
+                let (bench, mm) = (bench.clone(), mm.clone());
+                thread::spawn(move || {
+                    if number == 0 {
+                        bench.fake.adjust(|knobs| knobs.fetch_faults = 1);
+                    }
+                    let range = 0..(1 + number) * PAGE;
+                    bench.iommu.invalidate_range(&*mm, range, Change::Leaves).unwrap();
+                })
+            })
+            .collect();
+        tasks.into_iter().for_each(|task| task.join().unwrap());
+        drop(handles);
+    });
+}

@@ -3,6 +3,7 @@
 mod allocations;
 mod ats;
 mod bind;
+mod bounds;
 mod bringup;
 mod callbacks;
 mod devices;
