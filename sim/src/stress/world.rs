@@ -143,6 +143,7 @@ impl World {
             page_request_vector: vector(2),
             range_limit: 8,
             pasids: pasids.clone(),
+            ..Config::default()
         };
         let booted = Iommu::new(Arc::new(platform.clone()), driver);
         platform.machine().check()?;
