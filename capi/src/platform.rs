@@ -40,6 +40,12 @@ pub struct iommu_platform {
     pub mask: Option<unsafe extern "C" fn(context: *mut c_void) -> usize>,
     /// Undoes `mask`. May be NULL.
     pub unmask: Option<unsafe extern "C" fn(context: *mut c_void, state: usize)>,
+    /// A number, not 0, that tells the thread or interrupt handler that calls from all others that exist at the time.
+    /// NULL, or 0: there is no such number here; then callbacks must not unbind what they are called for.
+    pub flow: Option<unsafe extern "C" fn(context: *mut c_void) -> usize>,
+    /// Whether the IOMMU has memory of its own for tables or queues at a physical address that `load64` and `store64` reach
+    /// and nobody else uses. It is asked for if the IOMMU does not accept what `alloc` gave. NULL: it has none.
+    pub is_fixed_memory: Option<unsafe extern "C" fn(context: *mut c_void, paddr: u64, bytes: usize) -> bool>,
 }
 
 /// A platform whose functions are all there.
@@ -58,6 +64,8 @@ pub(crate) struct CPlatform {
     relax: Option<unsafe extern "C" fn(*mut c_void)>,
     mask: Option<unsafe extern "C" fn(*mut c_void) -> usize>,
     unmask: Option<unsafe extern "C" fn(*mut c_void, usize)>,
+    flow: Option<unsafe extern "C" fn(*mut c_void) -> usize>,
+    is_fixed_memory: Option<unsafe extern "C" fn(*mut c_void, u64, usize) -> bool>,
 }
 
 // SAFETY: the caller of `iommu_create` has promised that the functions may be called, with this context, from any
@@ -84,11 +92,13 @@ impl CPlatform {
             relax: platform.relax,
             mask: platform.mask,
             unmask: platform.unmask,
+            flow: platform.flow,
+            is_fixed_memory: platform.is_fixed_memory,
         })
     }
 }
 
-// SAFETY, for each of the blocks below: the caller of `iommu_create` has promised that the functions do what
+// SAFETY: for this and each of the blocks below, the caller of `iommu_create` has promised that the functions do what
 // `iommu_platform` says, with this context, for as long as the IOMMU exists.
 unsafe impl Platform for CPlatform {
     unsafe fn read32(&self, offset: u32) -> u32 {
@@ -138,6 +148,14 @@ unsafe impl Platform for CPlatform {
             Some(relax) => unsafe { relax(self.context) },
             None => core::hint::spin_loop(),
         }
+    }
+    fn context(&self) -> Option<core::num::NonZeroUsize> {
+        // SAFETY: see above.
+        self.flow.and_then(|flow| core::num::NonZeroUsize::new(unsafe { flow(self.context) }))
+    }
+    fn is_fixed_memory(&self, paddr: u64, bytes: usize) -> bool {
+        // SAFETY: see above.
+        self.is_fixed_memory.is_some_and(|knows| unsafe { knows(self.context, paddr, bytes) })
     }
     fn mask(&self) -> usize {
         // SAFETY: see above.

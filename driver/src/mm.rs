@@ -18,7 +18,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 /// The operating system has two further duties. After it made a mapping weaker, or moved it, and before it
 /// reuses the page, it calls [`crate::Iommu::invalidate_range`] on every IOMMU where the mm is bound. When
 /// the address space dies it calls [`crate::Iommu::mm_exit`], and frees the page tables only after that has
-/// returned `Ok`.
+/// returned `Ok`. And before it frees page-table pages that several address spaces share, it calls
+/// [`crate::Iommu::invalidate_shared_tables`].
 ///
 /// `sva` and `page_table` return at once and don't call the driver, which holds a lock when it asks.
 ///

@@ -109,6 +109,26 @@ impl Iommu {
         inner.invalidate_caches(pasid, device_caches::covering(range.start, range.end - 1))
     }
 
+    /// Page-table pages that all address spaces share, as those of a kernel that is mapped into each, are about to be
+    /// freed: the IOMMU forgets what it has cached of the tables of every address space. The operating system calls
+    /// this on every IOMMU, after the entries that pointed to the pages are gone, and reuses the pages when it
+    /// has returned `Ok`: the IOMMU walks such entries, though it grants no access by them, and may cache them.
+    /// Devices cache no entries but leaves that they may use, and need not be asked.
+    ///
+    /// May be called from the same contexts as [`invalidate_range`](Self::invalidate_range).
+    ///
+    /// # Errors
+    /// [`CommandError`]: the IOMMU did not confirm, so the pages must be taken as still in use.
+    pub fn invalidate_shared_tables(&self) -> Result<(), CommandError> {
+        let inner = &*self.0;
+        inner.hardware.counters.invalidations.add(1);
+        inner.commands.execute(core::iter::once(Command::IotinvalVma {
+            gscid: None,
+            pscid: None,
+            range: None,
+        }))
+    }
+
     /// The address space is dying: calls the `mm_exit` of each of its bonds once, one after the other, then points
     /// their contexts to an empty page table. The operating system calls this for every IOMMU where the mm may be
     /// bound, while the page tables are still there, and frees them only after `Ok`.
