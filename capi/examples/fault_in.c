@@ -114,6 +114,11 @@ static void complain(int level, const char *message, size_t length)
     printf("[%d] %.*s\n", level, (int)length, message);
 }
 
+static void remember(void *context, const struct iommu_fault_record *record)
+{
+    *(struct iommu_fault_record *)context = *record;
+}
+
 static uint64_t statistic(const struct iommu *iommu, const char *name)
 {
     struct iommu_statistic entries[64];
@@ -167,7 +172,8 @@ int main(void)
     process.root = new_page(&process);
     struct iommu_mm_ops mm_ops = {handle_fault, release};
     struct iommu_mm *mm = iommu_mm_create(&mm_ops, &process, IOMMU_PAGE_TABLE_SV39, process.root);
-    CHECK(mm && !iommu_mm_create(&mm_ops, &process, 40, process.root));
+    CHECK(!IOMMU_IS_ERR(mm));
+    CHECK(IOMMU_PTR_ERR(iommu_mm_create(&mm_ops, &process, 40, process.root)) == -IOMMU_ERROR_INVALID);
 
     struct driver driver = {0};
     struct iommu_device stranger = {iommu, DEVICE + 1};
@@ -212,10 +218,25 @@ int main(void)
     iommu_mm_put(mm);
     struct iommu_device_state state;
     CHECK(iommu_device_get_state(&device, &state) == 0 && state.bonds == 1 && state.page_requests);
-    iommu_sva_unbind_device(handle);
+    CHECK(iommu_sva_unbind_device(handle) == 0);
     CHECK(!process.released);
-    iommu_sva_unbind_device(handle);
+    CHECK(iommu_sva_unbind_device(handle) == 0);
     CHECK(process.released && driver.exits == 1);
+    /* One unbind too many is told, and does nothing. */
+    CHECK(iommu_sva_unbind_device(handle) == -IOMMU_ERROR_STALE);
+    CHECK(iommu_sva_get_pasid(handle) == -IOMMU_ERROR_STALE);
+    CHECK(iommu_sva_set_ops(handle, &ops, &driver) == -IOMMU_ERROR_STALE);
+
+    /* What nobody is bound for is recorded: which device, where, and why. */
+    struct iommu_fault_record last = {0};
+    CHECK(machine_access(machine, pasid, process.start + PAGE, true, &paddr) != 0);
+    struct iommu_fault_report report;
+    CHECK(iommu_service_faults_each(iommu, remember, &last, &report) == 0 && !report.reset);
+    CHECK(report.records == 0 || last.device_id == DEVICE);
+
+    /* The power goes and comes back. */
+    CHECK(iommu_suspend(iommu) == 0 && iommu_resume(iommu) == 0 && iommu_reset(iommu) == 0);
+    CHECK(iommu_invalidate_shared_tables(iommu) == 0);
 
     printf("page requests %u, invalidations %u\n", (unsigned)statistic(iommu, "page_requests"),
            (unsigned)statistic(iommu, "device_invalidations"));

@@ -1,10 +1,15 @@
 /*
  * Pasidon, the IOMMU driver, for C. Generated from capi/src by `UPDATE=1 cargo test -p pasidon-capi`: don't edit.
  *
- * Functions that return int return 0, or minus one of enum iommu_error. Functions that return a pointer return one
- * that IOMMU_IS_ERR accepts if they fail, and IOMMU_PTR_ERR is the code then.
+ * Functions that return int return minus one of enum iommu_error if they fail, and otherwise 0, or the number that
+ * they are asked for. Functions that return a pointer return one that IOMMU_IS_ERR accepts if they fail, and
+ * IOMMU_PTR_ERR is the code then.
  *
- * Link with libpasidon_capi.a, -lpthread, -ldl and -lm.
+ * Leaf entries of page tables for pages that devices may use don't have the G bit (see iommu_mm_create).
+ *
+ * Link with libpasidon_capi.a, and where that was built for a hosted system -lpthread, -ldl and -lm. Built without
+ * (`cargo build -p pasidon-capi --no-default-features --profile bare`), it needs no system: the program has the functions
+ * iommu_host_... instead, and memcpy, memmove, memset and memcmp.
  */
 
 #ifndef PASIDON_H
@@ -17,6 +22,24 @@
 #define IOMMU_IS_ERR(pointer) ((uintptr_t)(pointer) >= (uintptr_t)-4095)
 /** The error that was returned as a pointer: minus one of enum iommu_error. */
 #define IOMMU_PTR_ERR(pointer) ((int)(intptr_t)(pointer))
+
+/* What a program without a hosted system has to have. None of these calls the library. */
+#ifdef __cplusplus
+extern "C" {
+#endif
+/** Memory for the library's own records, of `size` bytes, aligned to `align`, a power of two; NULL if there is none. */
+void *iommu_host_alloc(size_t size, size_t align);
+/** Returns such memory, with the same numbers. */
+void iommu_host_free(void *memory, size_t size, size_t align);
+/** Takes the library's one lock: a few steps with nothing waited for, in ordinary threads only. */
+void iommu_host_lock(void);
+/** Releases it. */
+void iommu_host_unlock(void);
+/** The library has found itself in a state that it can't be in. Does not return. */
+void iommu_host_panic(const char *message, size_t length);
+#ifdef __cplusplus
+}
+#endif
 
 
 /**
@@ -68,6 +91,10 @@ enum iommu_error {
    */
   IOMMU_ERROR_UNSUPPORTED = 95,
   /**
+   * The IOMMU was reset: iommu_resume brings it back.
+   */
+  IOMMU_ERROR_RESET = 104,
+  /**
    * The device is being removed or was cut off.
    */
   IOMMU_ERROR_LEAVING = 108,
@@ -75,6 +102,10 @@ enum iommu_error {
    * The hardware did not do something in time.
    */
   IOMMU_ERROR_TIMEOUT = 110,
+  /**
+   * The handle is not bound: its last unbind was before this, or it never was one.
+   */
+  IOMMU_ERROR_STALE = 116,
   /**
    * There is no free tag for the address space.
    */
@@ -189,7 +220,8 @@ struct iommu_mm;
 struct iommu_pasid_space;
 
 /**
- * A device bound to an address space. Binding the same two again gives the same pointer.
+ * A device bound to an address space. Binding the same two again gives the same handle. It is not an address, but a
+ * number that is not used again: one that is not bound any more is recognised.
  */
 struct iommu_sva;
 
@@ -294,6 +326,30 @@ struct iommu_platform {
    * Undoes `mask`. May be NULL.
    */
   void (*unmask)(void *context, size_t state);
+  /**
+   * A number, not 0, that tells the thread or interrupt handler that calls from all others that exist at the time.
+   * NULL, or 0: there is no such number here; then callbacks must not unbind what they are called for.
+   */
+  size_t (*flow)(void *context);
+  /**
+   * Whether the IOMMU has memory of its own for tables or queues at a physical address that `load64` and `store64` reach
+   * and nobody else uses. It is asked for if the IOMMU does not accept what `alloc` gave. NULL: it has none.
+   */
+  bool (*is_fixed_memory)(void *context, uint64_t paddr, size_t bytes);
+};
+
+/**
+ * An interrupt that is a message: a store of four bytes.
+ */
+struct iommu_message {
+  /**
+   * The physical address, a multiple of 4; 0: there is no message, the interrupt is a wire.
+   */
+  uint64_t address;
+  /**
+   * What is stored there.
+   */
+  uint32_t data;
 };
 
 /**
@@ -340,6 +396,18 @@ struct iommu_config {
    * The PASIDs to draw from: IOMMUs where the same address space may be bound share one space. NULL: one of its own.
    */
   struct iommu_pasid_space *pasids;
+  /**
+   * The message of the fault queue's interrupt, if interrupts are messages.
+   */
+  struct iommu_message fault_message;
+  /**
+   * The message of the page-request queue's interrupt, if interrupts are messages.
+   */
+  struct iommu_message page_request_message;
+  /**
+   * The IOMMU sets accessed and dirty bits in page tables itself, if it can.
+   */
+  bool update_ad;
 };
 
 /**
@@ -408,6 +476,10 @@ struct iommu_page_request_report {
    * There is more to do. Call again.
    */
   bool more;
+  /**
+   * The IOMMU was reset behind the driver's back: iommu_resume brings it back.
+   */
+  bool reset;
 };
 
 /**
@@ -415,7 +487,7 @@ struct iommu_page_request_report {
  */
 struct iommu_fault_report {
   /**
-   * Fault records, including those that went to callbacks.
+   * Fault records that were shown, including those that went to callbacks.
    */
   size_t records;
   /**
@@ -434,6 +506,52 @@ struct iommu_fault_report {
    * There are more records. Call again.
    */
   bool more;
+  /**
+   * The IOMMU was reset behind the driver's back: iommu_resume brings it back.
+   */
+  bool reset;
+  /**
+   * Records that were dropped because their device had too many.
+   */
+  size_t excess;
+};
+
+/**
+ * A record of the fault queue: an access that was refused.
+ */
+struct iommu_fault_record {
+  /**
+   * The device.
+   */
+  uint32_t device_id;
+  /**
+   * The PASID, if the access had one.
+   */
+  uint32_t pasid;
+  /**
+   * Whether it had.
+   */
+  bool has_pasid;
+  /**
+   * It asked for supervisor privilege.
+   */
+  bool privileged;
+  /**
+   * Why: the cause code of the specification (section "Fault causes").
+   */
+  uint16_t cause;
+  /**
+   * What kind of access: the transaction type of the specification (`TTYP`).
+   */
+  uint8_t kind;
+  /**
+   * The virtual address, or, for a message, its code (`iotval`).
+   */
+  uint64_t address;
+  /**
+   * More about some causes (`iotval2`).
+   */
+  uint64_t detail;
 };
 
 /**
@@ -670,6 +788,37 @@ size_t iommu_fake_violations(struct iommu_fake *fake);
 #endif
 
 /**
+ * Memory for the library's own records, of `size` bytes, aligned to `align`; NULL if there is none.
+ */
+extern void *iommu_host_alloc(size_t size, size_t align);
+
+/**
+ * Returns such memory, with the same numbers.
+ */
+extern void iommu_host_free(void *memory, size_t size, size_t align);
+
+/**
+ * Takes the library's one lock.
+ */
+extern void iommu_host_lock(void);
+
+/**
+ * Releases it.
+ */
+extern void iommu_host_unlock(void);
+
+/**
+ * The library has found itself in a state that it can't be in. Does not return.
+ */
+extern void iommu_host_panic(const char *message, size_t length);
+
+/**
+ * Parts of the language's own library were compiled for programs that unwind, and name this. Nothing calls it: here
+ * a panic does not unwind.
+ */
+void rust_eh_personality(void);
+
+/**
  * Fills in what is usual: 8-bit device ids, queues of a page each, ten million ticks (a thousand million for devices),
  * polling, PASIDs of its own.
  *
@@ -680,6 +829,8 @@ void iommu_config_init(struct iommu_config *config);
 
 /**
  * PASIDs from 1 to `max` (at most 2^20 - 1), for several IOMMUs to share.
+ *
+ * Errors: IOMMU_ERROR_MEMORY.
  */
 struct iommu_pasid_space *iommu_pasid_space_create(uint32_t max);
 
@@ -712,20 +863,52 @@ struct iommu *iommu_create(const struct iommu_platform *platform,
 void iommu_destroy(struct iommu *iommu);
 
 /**
- * Has messages up to a level (enum iommu_log_level) passed to a function, with their length; they are not terminated.
- * Once per program: later calls are refused with IOMMU_ERROR_EXISTS.
+ * Switches an IOMMU off, so that its power can be taken. Devices are idle. Everything stays bound, no register is touched
+ * until iommu_resume, and what is bound, unbound or invalidated meanwhile counts from then on.
  *
  * # Safety
- * `sink` is NULL or can be called from any thread for as long as the program runs, also with the driver's locks held,
- * and does not call the driver.
+ * `iommu` is NULL or alive.
+ */
+int iommu_suspend(struct iommu *iommu);
+
+/**
+ * Brings an IOMMU back that was suspended, or was reset behind the driver's back: calls return IOMMU_ERROR_RESET then, and
+ * the reports of the service calls say so. Everything is bound as before. An invalidation that failed for a reset
+ * is to be repeated after this.
+ *
+ * # Safety
+ * `iommu` is NULL or alive.
+ */
+int iommu_resume(struct iommu *iommu);
+
+/**
+ * Switches an IOMMU off and on again, with everything bound as before: for one that does not do what it should.
+ *
+ * # Safety
+ * `iommu` is NULL or alive.
+ */
+int iommu_reset(struct iommu *iommu);
+
+/**
+ * Has messages up to a level (enum iommu_log_level) passed to a function, with their length; they are not terminated,
+ * and cut off after 240 bytes. Once per program: later calls are refused with IOMMU_ERROR_EXISTS.
+ *
+ * # Safety
+ * `sink` is NULL or can be called from any thread for as long as the program runs, also with the driver's locks held
+ * and from interrupt handlers that call the driver, and does not call the driver.
  */
 int iommu_log_to(int level,
                  void (*sink)(int level, const char *message, size_t length));
 
 /**
- * An address space whose page table has this format and this root page (a physical address). Returns NULL if the
- * format does not exist or `ops` is NULL. The operating system then has the duties that iommu_invalidate_range and
- * iommu_mm_exit tell of.
+ * An address space whose page table has this format (enum iommu_page_table) and this root page (a physical address). The
+ * operating system then has the duties that iommu_invalidate_range, iommu_invalidate_shared_tables and iommu_mm_exit
+ * tell of.
+ *
+ * Leaf entries for pages that devices may use don't have the G bit (global): a global translation outlives an
+ * invalidation by address space, and the device could go on using a page that was unmapped.
+ *
+ * Errors: IOMMU_ERROR_INVALID: the format does not exist, or `ops` is NULL. IOMMU_ERROR_MEMORY.
  *
  * # Safety
  * `ops` is NULL or points to functions that do what `iommu_mm_ops` says, with `context`, from any thread, until
@@ -760,6 +943,16 @@ int iommu_invalidate_range(struct iommu *iommu,
                            bool tables);
 
 /**
+ * Page-table pages that all address spaces share, those of the kernel, are about to be freed: the IOMMU forgets what it
+ * has cached of the tables of every address space. To be called for every IOMMU, after the entries that pointed to
+ * them are gone, and before the pages are used for something else; they can be when this has returned 0.
+ *
+ * # Safety
+ * `iommu` is NULL or alive.
+ */
+int iommu_invalidate_shared_tables(struct iommu *iommu);
+
+/**
  * The address space is dying: calls the `mm_exit` of each of its bonds once, then has all accesses with its PASID
  * refused. To be called for every IOMMU where it may be bound, while the page tables are still there; they are freed
  * after 0 was returned. Bonds remain to be unbound.
@@ -783,22 +976,34 @@ int iommu_service_page_requests(struct iommu *iommu,
 
 /**
  * The part of that for interrupt handlers: takes requests out of the IOMMU's queue. Returns whether
- * iommu_service_page_requests has something to do.
+ * iommu_service_page_requests has something to do: 1 or 0.
  *
  * # Safety
  * `iommu` is NULL or alive.
  */
-bool iommu_receive_page_requests(struct iommu *iommu);
+int iommu_receive_page_requests(struct iommu *iommu);
 
 /**
  * Empties the fault queue and calls the `fault` callbacks of the bonds concerned. Called on the fault interrupt, or
- * from time to time. `report` may be NULL.
+ * from time to time. `report` may be NULL. iommu_service_faults_each also shows the records.
  *
  * # Safety
  * `iommu` is NULL or alive; `report` is NULL or points to memory for one.
  */
 int iommu_service_faults(struct iommu *iommu,
                          struct iommu_fault_report *report);
+
+/**
+ * The same, and calls `each` with `context` for every record, oldest first, but for those that were dropped. `each` may
+ * be NULL; it runs without driver locks. Can be called from an interrupt handler.
+ *
+ * # Safety
+ * `iommu` is NULL or alive; `each` can be called with `context`; `report` is NULL or points to memory for one.
+ */
+int iommu_service_faults_each(struct iommu *iommu,
+                              void (*each)(void *context, const struct iommu_fault_record *record),
+                              void *context,
+                              struct iommu_fault_report *report);
 
 /**
  * Fills in what the driver has counted, up to `count` numbers, and returns how many there are. The names live for ever.
@@ -825,29 +1030,25 @@ struct iommu_sva *iommu_sva_bind_device(const struct iommu_device *dev,
 /**
  * Gives a bind back. Before the last one the device has been told to stop using the PASID, and what it had issued has
  * reached the IOMMU. When that returns, the device can't reach the address space, and no callback runs or will run. It
- * can't fail. The device driver always does so in the end, also after the address space has exited.
+ * can't fail for a handle that is bound. The device driver always does so in the end, also after the address space has
+ * exited.
  *
- * # Safety
- * `handle` is NULL, which is ignored, or comes from an `iommu_sva_bind_device` that has not been answered yet. After
- * the last unbind it is not used again.
+ * Errors: IOMMU_ERROR_INVALID: the handle is NULL. IOMMU_ERROR_STALE: it is not bound; nothing was done.
  */
-void iommu_sva_unbind_device(struct iommu_sva *handle);
+int iommu_sva_unbind_device(struct iommu_sva *handle);
 
 /**
- * The PASID that the device uses for the address space.
- *
- * # Safety
- * `handle` is bound.
+ * The PASID that the device uses for the address space, which is not 0, or minus IOMMU_ERROR_STALE.
  */
-uint32_t iommu_sva_get_pasid(const struct iommu_sva *handle);
+int iommu_sva_get_pasid(const struct iommu_sva *handle);
 
 /**
  * Attaches callbacks to a bond. The same `ops` and `drvdata` again do nothing; others are refused with
  * IOMMU_ERROR_EXISTS. `ops` is copied, but told from others by its address.
  *
  * # Safety
- * `handle` is NULL or bound; `ops` is NULL or points to functions that do what `iommu_sva_ops` says, with `drvdata`,
- * from any thread, until the last unbind has returned.
+ * `ops` is NULL or points to functions that do what `iommu_sva_ops` says, with `drvdata`, from any thread, until the
+ * last unbind has returned.
  */
 int iommu_sva_set_ops(struct iommu_sva *handle,
                       const struct iommu_sva_ops *ops,

@@ -31,10 +31,14 @@ pub enum iommu_error {
     Wide = 75,
     /// The IOMMU can't do this.
     Unsupported = 95,
+    /// The IOMMU was reset: iommu_resume brings it back.
+    Reset = 104,
     /// The device is being removed or was cut off.
     Leaving = 108,
     /// The hardware did not do something in time.
     Timeout = 110,
+    /// The handle is not bound: its last unbind was before this, or it never was one.
+    Stale = 116,
     /// There is no free tag for the address space.
     NoTag = 119,
 }
@@ -57,6 +61,8 @@ const TEXTS: &[(iommu_error, &core::ffi::CStr)] = &[
     (iommu_error::NoPasid, c"there is no free PASID that the device can carry"),
     (iommu_error::Wide, c"the PASID of the address space is larger than the device can carry"),
     (iommu_error::Unsupported, c"the IOMMU can't do this"),
+    (iommu_error::Reset, c"the IOMMU was reset: it has to be resumed"),
+    (iommu_error::Stale, c"the handle is not bound: its last unbind was before this, or it never was one"),
     (iommu_error::Leaving, c"the device is being removed or was cut off"),
     (iommu_error::Timeout, c"the hardware did not do something in time"),
     (iommu_error::NoTag, c"there is no free tag for the address space"),
@@ -74,15 +80,24 @@ pub(crate) fn code<E: Into<iommu_error>>(result: Result<(), E>) -> c_int {
     }
 }
 
+/// Whether the heap has room for a value. Where the language has no way to be told that there is none, this is asked
+/// first: the chance that another thread takes it meanwhile remains.
+pub(crate) fn room_for<T>() -> Result<(), iommu_error> {
+    // A value behind a reference count has two more words.
+    let mut probe = alloc::vec::Vec::<(T, [usize; 2])>::new();
+    probe.try_reserve_exact(1).map_err(|_| iommu_error::Memory)
+}
+
 /// A pointer that `IOMMU_IS_ERR` accepts.
 pub(crate) fn error_pointer<T>(error: impl Into<iommu_error>) -> *mut T {
-    core::ptr::without_provenance_mut(fail(error.into()) as isize as usize)
+    core::ptr::without_provenance_mut(fail(error.into()) as usize)
 }
 
 impl From<CommandError> for iommu_error {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::Timeout | CommandError::DeviceTimeout => Self::Timeout,
+            CommandError::Reset => Self::Reset,
             _ => Self::Hardware,
         }
     }
@@ -91,7 +106,7 @@ impl From<CommandError> for iommu_error {
 impl From<InitError> for iommu_error {
     fn from(error: InitError) -> Self {
         match error {
-            InitError::Config { .. } => Self::Invalid,
+            InitError::Config { .. } | InitError::Message(_) => Self::Invalid,
             InitError::Timeout(_) => Self::Timeout,
             InitError::OutOfMemory => Self::Memory,
             InitError::Command(error) => error.into(),

@@ -1,13 +1,10 @@
 //! The fake machine for C: a small behavioural IOMMU with memory, and devices that speak ATS and PRI.
 
 use crate::iommu_platform;
+use alloc::{boxed::Box, sync::Arc};
 use core::ffi::{c_int, c_void};
-use pasidon_driver::{
-    Platform,
-    fake::{Access, Behaviour, CAPABILITIES_ATS, Fake, Reached},
-};
+use pasidon_driver::fake::{Access, Behaviour, CAPABILITIES_ATS, Fake, Reached};
 use pasidon_spec::page_request::PageRequest;
-use std::sync::Arc;
 
 /// A machine to try a driver on.
 pub struct iommu_fake {
@@ -109,6 +106,8 @@ pub unsafe extern "C" fn iommu_fake_platform(fake: *mut iommu_fake, platform: *m
         relax: Some(relax),
         mask: None,
         unmask: None,
+        flow: None,
+        is_fixed_memory: None,
     };
     // SAFETY: as the caller has promised.
     unsafe { platform.write(filled) }

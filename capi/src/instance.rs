@@ -1,19 +1,46 @@
 //! One IOMMU, and the PASIDs that several can share.
 
-use crate::{error::error_pointer, iommu_error, iommu_platform, platform::CPlatform, sva::Bindings};
-use pasidon_driver::{Config, Iommu, PasidSpace};
-use std::sync::Arc;
+use crate::{
+    error::{code, error_pointer, fail, room_for},
+    iommu_error, iommu_platform,
+    platform::CPlatform,
+};
+use alloc::{boxed::Box, sync::Arc};
+use core::{
+    ffi::c_int,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+use pasidon_driver::{Config, InitError, Iommu, Message, PasidSpace};
 
 /// An IOMMU that is up and translating.
 pub struct iommu {
     pub(crate) driver: Iommu,
-    pub(crate) bindings: Arc<Bindings>,
+    /// Told from all others that ever were.
+    pub(crate) serial: usize,
 }
+
+static SERIALS: AtomicUsize = AtomicUsize::new(0);
 
 /// The PASIDs of a system.
 pub struct iommu_pasid_space {
     // Pointers to this point to the one in an `Arc`, of which there is nothing else.
     _pasids: PasidSpace,
+}
+
+/// An interrupt that is a message: a store of four bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct iommu_message {
+    /// The physical address, a multiple of 4; 0: there is no message, the interrupt is a wire.
+    pub address: u64,
+    /// What is stored there.
+    pub data: u32,
+}
+
+impl iommu_message {
+    fn get(self) -> Option<Message> {
+        (self.address != 0).then_some(Message { address: self.address, data: self.data })
+    }
 }
 
 /// How an IOMMU is set up. iommu_config_init fills in what is usual.
@@ -40,6 +67,12 @@ pub struct iommu_config {
     pub page_request_vector: i8,
     /// The PASIDs to draw from: IOMMUs where the same address space may be bound share one space. NULL: one of its own.
     pub pasids: *mut iommu_pasid_space,
+    /// The message of the fault queue's interrupt, if interrupts are messages.
+    pub fault_message: iommu_message,
+    /// The message of the page-request queue's interrupt, if interrupts are messages.
+    pub page_request_message: iommu_message,
+    /// The IOMMU sets accessed and dirty bits in page tables itself, if it can.
+    pub update_ad: bool,
 }
 
 /// Fills in what is usual: 8-bit device ids, queues of a page each, ten million ticks (a thousand million for devices),
@@ -62,6 +95,9 @@ pub unsafe extern "C" fn iommu_config_init(config: *mut iommu_config) {
             fault_vector: -1,
             page_request_vector: -1,
             pasids: core::ptr::null_mut(),
+            fault_message: iommu_message::default(),
+            page_request_message: iommu_message::default(),
+            update_ad: usual.update_ad,
         };
         // SAFETY: as the caller has promised.
         unsafe { config.write(filled) }
@@ -69,8 +105,13 @@ pub unsafe extern "C" fn iommu_config_init(config: *mut iommu_config) {
 }
 
 /// PASIDs from 1 to `max` (at most 2^20 - 1), for several IOMMUs to share.
+///
+/// Errors: IOMMU_ERROR_MEMORY.
 #[unsafe(no_mangle)]
 pub extern "C" fn iommu_pasid_space_create(max: u32) -> *mut iommu_pasid_space {
+    if let Err(error) = room_for::<PasidSpace>() {
+        return error_pointer(error);
+    }
     Arc::into_raw(Arc::new(PasidSpace::new(max))).cast_mut().cast()
 }
 
@@ -101,6 +142,9 @@ pub unsafe extern "C" fn iommu_create(
     let Some(platform) = unsafe { platform.as_ref() }.and_then(CPlatform::new) else {
         return error_pointer(iommu_error::Invalid);
     };
+    if let Err(error) = room_for::<(PasidSpace, CPlatform, iommu)>() {
+        return error_pointer(error);
+    }
     let mut wanted = Config::default();
     // SAFETY: as the caller has promised.
     if let Some(config) = unsafe { config.as_ref() } {
@@ -120,6 +164,9 @@ pub unsafe extern "C" fn iommu_create(
             range_limit: config.range_limit,
             fault_vector,
             page_request_vector,
+            fault_message: config.fault_message.get(),
+            page_request_message: config.page_request_message.get(),
+            update_ad: config.update_ad,
             pasids: wanted.pasids,
         };
         let shared = config.pasids.cast_const().cast::<PasidSpace>();
@@ -132,7 +179,10 @@ pub unsafe extern "C" fn iommu_create(
         }
     }
     match Iommu::new(Arc::new(platform), wanted) {
-        Ok(driver) => Box::into_raw(Box::new(iommu { driver, bindings: Arc::default() })),
+        Ok(driver) => {
+            let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
+            Box::into_raw(Box::new(iommu { driver, serial }))
+        }
         Err(error) => error_pointer(error),
     }
 }
@@ -156,4 +206,49 @@ pub unsafe extern "C" fn iommu_destroy(iommu: *mut iommu) {
         // SAFETY: this gives back what `iommu_create` gave out.
         drop(unsafe { Box::from_raw(iommu) });
     }
+}
+
+/// Calls `call` with the driver of an IOMMU.
+///
+/// # Safety
+/// `iommu` is NULL or alive.
+unsafe fn with(iommu: *mut iommu, call: impl FnOnce(&Iommu) -> Result<(), InitError>) -> c_int {
+    // SAFETY: as the caller has promised.
+    match unsafe { iommu.as_ref() } {
+        Some(iommu) => code(call(&iommu.driver)),
+        None => fail(iommu_error::Invalid),
+    }
+}
+
+/// Switches an IOMMU off, so that its power can be taken. Devices are idle. Everything stays bound, no register is touched
+/// until iommu_resume, and what is bound, unbound or invalidated meanwhile counts from then on.
+///
+/// # Safety
+/// `iommu` is NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iommu_suspend(iommu: *mut iommu) -> c_int {
+    // SAFETY: as the caller has promised.
+    unsafe { with(iommu, Iommu::suspend) }
+}
+
+/// Brings an IOMMU back that was suspended, or was reset behind the driver's back: calls return IOMMU_ERROR_RESET then, and
+/// the reports of the service calls say so. Everything is bound as before. An invalidation that failed for a reset
+/// is to be repeated after this.
+///
+/// # Safety
+/// `iommu` is NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iommu_resume(iommu: *mut iommu) -> c_int {
+    // SAFETY: as the caller has promised.
+    unsafe { with(iommu, Iommu::resume) }
+}
+
+/// Switches an IOMMU off and on again, with everything bound as before: for one that does not do what it should.
+///
+/// # Safety
+/// `iommu` is NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iommu_reset(iommu: *mut iommu) -> c_int {
+    // SAFETY: as the caller has promised.
+    unsafe { with(iommu, Iommu::reset) }
 }

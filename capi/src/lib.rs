@@ -12,14 +12,25 @@
 //! | `struct iommu_sva` | a bond and its handles | the [`iommu_sva_unbind_device`] that answers its last bind |
 //! | `struct iommu_pasid_space` | [`pasidon_driver::PasidSpace`] | [`iommu_pasid_space_put`] |
 //!
-//! A panic can't cross into C: it aborts the program.
+//! A panic can't cross into C: it ends the program.
+//!
+//! The library needs no operating system. With the feature `hosted`, which is on by default, it takes heap and lock from
+//! the host's; without, from the program that links it, through the functions `iommu_host_...` in the header.
+#![no_std]
 #![allow(non_camel_case_types, reason = "the names are C's")]
+
+extern crate alloc;
+#[cfg(any(feature = "hosted", test))]
+extern crate std;
 
 mod device;
 mod error;
 #[cfg(feature = "fake")]
 mod fake;
+#[cfg(not(any(feature = "hosted", test)))]
+mod host;
 mod instance;
+mod lock;
 mod log;
 mod mm;
 mod platform;

@@ -1,7 +1,11 @@
 //! What the driver has to say.
 
 use crate::{error::fail, iommu_error};
-use core::ffi::{c_char, c_int};
+use core::{
+    ffi::{c_char, c_int},
+    fmt,
+    sync::atomic::{AtomicPtr, Ordering},
+};
 use log::{LevelFilter, Log, Metadata, Record};
 
 /// How important a message is.
@@ -20,7 +24,41 @@ pub enum iommu_log_level {
 
 type Sink = unsafe extern "C" fn(level: c_int, message: *const c_char, length: usize);
 
-struct Logger(Sink);
+/// A text of limited length, so that a message needs no memory: messages are written in interrupt handlers too.
+pub(crate) struct Text {
+    bytes: [u8; Self::LENGTH],
+    length: usize,
+}
+
+impl Text {
+    const LENGTH: usize = 240;
+
+    pub(crate) const fn new() -> Self {
+        Self { bytes: [0; Self::LENGTH], length: 0 }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl fmt::Write for Text {
+    /// What does not fit is left out.
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut fits = text.len().min(Self::LENGTH - self.length);
+        while !text.is_char_boundary(fits) {
+            fits -= 1;
+        }
+        self.bytes[self.length..self.length + fits].copy_from_slice(&text.as_bytes()[..fits]);
+        self.length += fits;
+        if fits == text.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+/// The function that messages go to, once there is one.
+static SINK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+struct Logger;
 
 impl Log for Logger {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -28,20 +66,28 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let message = record.args().to_string();
+        let sink = SINK.load(Ordering::Acquire);
+        if sink.is_null() {
+            return;
+        }
+        // SAFETY: only `iommu_log_to` stores something here, and that is a `Sink`.
+        let sink = unsafe { core::mem::transmute::<*mut (), Sink>(sink) };
+        let mut text = Text::new();
+        _ = fmt::write(&mut text, *record.args());
+        let message = text.as_bytes();
         // SAFETY: as the caller of `iommu_log_to` has promised.
-        unsafe { (self.0)(record.level() as c_int, message.as_ptr().cast(), message.len()) }
+        unsafe { sink(record.level() as c_int, message.as_ptr().cast(), message.len()) }
     }
 
     fn flush(&self) {}
 }
 
-/// Has messages up to a level (enum iommu_log_level) passed to a function, with their length; they are not terminated.
-/// Once per program: later calls are refused with IOMMU_ERROR_EXISTS.
+/// Has messages up to a level (enum iommu_log_level) passed to a function, with their length; they are not terminated,
+/// and cut off after 240 bytes. Once per program: later calls are refused with IOMMU_ERROR_EXISTS.
 ///
 /// # Safety
-/// `sink` is NULL or can be called from any thread for as long as the program runs, also with the driver's locks held,
-/// and does not call the driver.
+/// `sink` is NULL or can be called from any thread for as long as the program runs, also with the driver's locks held
+/// and from interrupt handlers that call the driver, and does not call the driver.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_log_to(
     level: c_int,
@@ -55,9 +101,27 @@ pub unsafe extern "C" fn iommu_log_to(
         _ => return fail(iommu_error::Invalid),
     };
     let Some(sink) = sink else { return fail(iommu_error::Invalid) };
-    if log::set_boxed_logger(Box::new(Logger(sink))).is_err() {
+    let first =
+        SINK.compare_exchange(core::ptr::null_mut(), sink as *mut (), Ordering::AcqRel, Ordering::Acquire);
+    if first.is_err() || log::set_logger(&Logger).is_err() {
         return fail(iommu_error::Exists);
     }
     log::set_max_level(filter);
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::fmt::Write;
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        let mut text = Text::new();
+        assert!(write!(text, "{:239}", "x").is_ok());
+        assert!(write!(text, "\u{e4}").is_err());
+        assert_eq!(text.as_bytes().len(), 239);
+        assert!(write!(text, "ab").is_err());
+        assert_eq!(text.as_bytes().last(), Some(&b'a'));
+    }
 }

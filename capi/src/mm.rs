@@ -1,9 +1,12 @@
 //! Address spaces that C implements.
 
-use crate::{error::fail, iommu, iommu_error};
+use crate::{
+    error::{error_pointer, fail, room_for},
+    iommu, iommu_error,
+};
+use alloc::sync::Arc;
 use core::ffi::{c_int, c_void};
 use pasidon_driver::{FaultAccess, Mm, MmSva, PageTable, PageTableMode, Resolution};
-use std::sync::Arc;
 
 /// The format of a page table.
 #[repr(C)]
@@ -81,7 +84,8 @@ unsafe impl Send for iommu_mm {}
 // SAFETY: see above.
 unsafe impl Sync for iommu_mm {}
 
-impl Mm for iommu_mm {
+// SAFETY: the caller of `iommu_mm_create` has promised what `Mm` asks for.
+unsafe impl Mm for iommu_mm {
     fn sva(&self) -> &MmSva {
         &self.sva
     }
@@ -114,9 +118,14 @@ impl Drop for iommu_mm {
     }
 }
 
-/// An address space whose page table has this format and this root page (a physical address). Returns NULL if the
-/// format does not exist or `ops` is NULL. The operating system then has the duties that iommu_invalidate_range and
-/// iommu_mm_exit tell of.
+/// An address space whose page table has this format (enum iommu_page_table) and this root page (a physical address). The
+/// operating system then has the duties that iommu_invalidate_range, iommu_invalidate_shared_tables and iommu_mm_exit
+/// tell of.
+///
+/// Leaf entries for pages that devices may use don't have the G bit (global): a global translation outlives an
+/// invalidation by address space, and the device could go on using a page that was unmapped.
+///
+/// Errors: IOMMU_ERROR_INVALID: the format does not exist, or `ops` is NULL. IOMMU_ERROR_MEMORY.
 ///
 /// # Safety
 /// `ops` is NULL or points to functions that do what `iommu_mm_ops` says, with `context`, from any thread, until
@@ -136,8 +145,11 @@ pub unsafe extern "C" fn iommu_mm_create(
     let mode = modes.iter().find(|(number, _)| *number as c_int == page_table);
     // SAFETY: as the caller has promised.
     let (Some(&(_, mode)), Some(&ops)) = (mode, unsafe { ops.as_ref() }) else {
-        return core::ptr::null_mut();
+        return error_pointer(iommu_error::Invalid);
     };
+    if let Err(error) = room_for::<iommu_mm>() {
+        return error_pointer(error);
+    }
     let mm = iommu_mm { sva: MmSva::new(), table: PageTable { mode, root }, ops, context };
     Arc::into_raw(Arc::new(mm)).cast_mut()
 }
@@ -187,6 +199,21 @@ pub unsafe extern "C" fn iommu_invalidate_range(
     };
     let change = if tables { pasidon_driver::Change::Tables } else { pasidon_driver::Change::Leaves };
     crate::error::code(iommu.driver.invalidate_range(mm, start..end, change))
+}
+
+/// Page-table pages that all address spaces share, those of the kernel, are about to be freed: the IOMMU forgets what it
+/// has cached of the tables of every address space. To be called for every IOMMU, after the entries that pointed to
+/// them are gone, and before the pages are used for something else; they can be when this has returned 0.
+///
+/// # Safety
+/// `iommu` is NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iommu_invalidate_shared_tables(iommu: *mut iommu) -> c_int {
+    // SAFETY: as the caller has promised.
+    match unsafe { iommu.as_ref() } {
+        Some(iommu) => crate::error::code(iommu.driver.invalidate_shared_tables()),
+        None => fail(iommu_error::Invalid),
+    }
 }
 
 /// The address space is dying: calls the `mm_exit` of each of its bonds once, then has all accesses with its PASID

@@ -40,6 +40,12 @@ pub struct iommu_platform {
     pub mask: Option<unsafe extern "C" fn(context: *mut c_void) -> usize>,
     /// Undoes `mask`. May be NULL.
     pub unmask: Option<unsafe extern "C" fn(context: *mut c_void, state: usize)>,
+    /// A number, not 0, that tells the thread or interrupt handler that calls from all others that exist at the time.
+    /// NULL, or 0: there is no such number here; then callbacks must not unbind what they are called for.
+    pub flow: Option<unsafe extern "C" fn(context: *mut c_void) -> usize>,
+    /// Whether the IOMMU has memory of its own for tables or queues at a physical address that `load64` and `store64` reach
+    /// and nobody else uses. It is asked for if the IOMMU does not accept what `alloc` gave. NULL: it has none.
+    pub is_fixed_memory: Option<unsafe extern "C" fn(context: *mut c_void, paddr: u64, bytes: usize) -> bool>,
 }
 
 /// A platform whose functions are all there.
@@ -58,6 +64,8 @@ pub(crate) struct CPlatform {
     relax: Option<unsafe extern "C" fn(*mut c_void)>,
     mask: Option<unsafe extern "C" fn(*mut c_void) -> usize>,
     unmask: Option<unsafe extern "C" fn(*mut c_void, usize)>,
+    flow: Option<unsafe extern "C" fn(*mut c_void) -> usize>,
+    is_fixed_memory: Option<unsafe extern "C" fn(*mut c_void, u64, usize) -> bool>,
 }
 
 // SAFETY: the caller of `iommu_create` has promised that the functions may be called, with this context, from any
@@ -84,26 +92,28 @@ impl CPlatform {
             relax: platform.relax,
             mask: platform.mask,
             unmask: platform.unmask,
+            flow: platform.flow,
+            is_fixed_memory: platform.is_fixed_memory,
         })
     }
 }
 
-// SAFETY, for each of the blocks below: the caller of `iommu_create` has promised that the functions do what
+// SAFETY: for this and each of the blocks below, the caller of `iommu_create` has promised that the functions do what
 // `iommu_platform` says, with this context, for as long as the IOMMU exists.
-impl Platform for CPlatform {
-    fn read32(&self, offset: u32) -> u32 {
+unsafe impl Platform for CPlatform {
+    unsafe fn read32(&self, offset: u32) -> u32 {
         // SAFETY: see above.
         unsafe { (self.read32)(self.context, offset) }
     }
-    fn read64(&self, offset: u32) -> u64 {
+    unsafe fn read64(&self, offset: u32) -> u64 {
         // SAFETY: see above.
         unsafe { (self.read64)(self.context, offset) }
     }
-    fn write32(&self, offset: u32, value: u32) {
+    unsafe fn write32(&self, offset: u32, value: u32) {
         // SAFETY: see above.
         unsafe { (self.write32)(self.context, offset, value) }
     }
-    fn write64(&self, offset: u32, value: u64) {
+    unsafe fn write64(&self, offset: u32, value: u64) {
         // SAFETY: see above.
         unsafe { (self.write64)(self.context, offset, value) }
     }
@@ -112,15 +122,15 @@ impl Platform for CPlatform {
         let paddr = unsafe { (self.alloc)(self.context, bytes, align) };
         (paddr != u64::MAX).then_some(paddr)
     }
-    fn free(&self, paddr: u64, bytes: usize) {
+    unsafe fn free(&self, paddr: u64, bytes: usize) {
         // SAFETY: see above.
         unsafe { (self.free)(self.context, paddr, bytes) }
     }
-    fn load64(&self, paddr: u64) -> u64 {
+    unsafe fn load64(&self, paddr: u64) -> u64 {
         // SAFETY: see above.
         unsafe { (self.load64)(self.context, paddr) }
     }
-    fn store64(&self, paddr: u64, value: u64) {
+    unsafe fn store64(&self, paddr: u64, value: u64) {
         // SAFETY: see above.
         unsafe { (self.store64)(self.context, paddr, value) }
     }
@@ -138,6 +148,14 @@ impl Platform for CPlatform {
             Some(relax) => unsafe { relax(self.context) },
             None => core::hint::spin_loop(),
         }
+    }
+    fn context(&self) -> Option<core::num::NonZeroUsize> {
+        // SAFETY: see above.
+        self.flow.and_then(|flow| core::num::NonZeroUsize::new(unsafe { flow(self.context) }))
+    }
+    fn is_fixed_memory(&self, paddr: u64, bytes: usize) -> bool {
+        // SAFETY: see above.
+        self.is_fixed_memory.is_some_and(|knows| unsafe { knows(self.context, paddr, bytes) })
     }
     fn mask(&self) -> usize {
         // SAFETY: see above.

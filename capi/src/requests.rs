@@ -1,7 +1,8 @@
 //! Page requests, faults and statistics.
 
 use crate::{error::fail, iommu, iommu_error};
-use core::ffi::c_int;
+use core::ffi::{c_int, c_void};
+use pasidon_driver::FaultRecord;
 
 /// What iommu_service_page_requests did.
 #[repr(C)]
@@ -17,13 +18,15 @@ pub struct iommu_page_request_report {
     pub memory_fault: bool,
     /// There is more to do. Call again.
     pub more: bool,
+    /// The IOMMU was reset behind the driver's back: iommu_resume brings it back.
+    pub reset: bool,
 }
 
 /// What iommu_service_faults found.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct iommu_fault_report {
-    /// Fault records, including those that went to callbacks.
+    /// Fault records that were shown, including those that went to callbacks.
     pub records: usize,
     /// Records that were dropped because they were about address spaces that have exited.
     pub suppressed: usize,
@@ -33,6 +36,47 @@ pub struct iommu_fault_report {
     pub memory_fault: bool,
     /// There are more records. Call again.
     pub more: bool,
+    /// The IOMMU was reset behind the driver's back: iommu_resume brings it back.
+    pub reset: bool,
+    /// Records that were dropped because their device had too many.
+    pub excess: usize,
+}
+
+/// A record of the fault queue: an access that was refused.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct iommu_fault_record {
+    /// The device.
+    pub device_id: u32,
+    /// The PASID, if the access had one.
+    pub pasid: u32,
+    /// Whether it had.
+    pub has_pasid: bool,
+    /// It asked for supervisor privilege.
+    pub privileged: bool,
+    /// Why: the cause code of the specification (section "Fault causes").
+    pub cause: u16,
+    /// What kind of access: the transaction type of the specification (`TTYP`).
+    pub kind: u8,
+    /// The virtual address, or, for a message, its code (`iotval`).
+    pub address: u64,
+    /// More about some causes (`iotval2`).
+    pub detail: u64,
+}
+
+impl From<&FaultRecord> for iommu_fault_record {
+    fn from(record: &FaultRecord) -> Self {
+        Self {
+            device_id: record.did,
+            pasid: record.pid,
+            has_pasid: record.pv,
+            privileged: record.privileged,
+            cause: record.cause,
+            kind: record.ttyp,
+            address: record.iotval,
+            detail: record.iotval2,
+        }
+    }
 }
 
 /// A number that the driver counts.
@@ -67,20 +111,22 @@ pub unsafe extern "C" fn iommu_service_page_requests(
         overflow: done.overflow,
         memory_fault: done.memory_fault,
         more: done.more,
+        reset: done.reset,
     };
     // SAFETY: as the caller has promised.
     unsafe { hand_over(filled, report) }
 }
 
 /// The part of that for interrupt handlers: takes requests out of the IOMMU's queue. Returns whether
-/// iommu_service_page_requests has something to do.
+/// iommu_service_page_requests has something to do: 1 or 0.
 ///
 /// # Safety
 /// `iommu` is NULL or alive.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_receive_page_requests(iommu: *mut iommu) -> bool {
+pub unsafe extern "C" fn iommu_receive_page_requests(iommu: *mut iommu) -> c_int {
     // SAFETY: as the caller has promised.
-    unsafe { iommu.as_ref() }.is_some_and(|iommu| iommu.driver.receive_page_requests())
+    unsafe { iommu.as_ref() }
+        .map_or(fail(iommu_error::Invalid), |iommu| iommu.driver.receive_page_requests().into())
 }
 
 /// Writes what a call has found to where the caller wants it, if anywhere; always 0.
@@ -96,21 +142,45 @@ unsafe fn hand_over<T>(found: T, to: *mut T) -> c_int {
 }
 
 /// Empties the fault queue and calls the `fault` callbacks of the bonds concerned. Called on the fault interrupt, or
-/// from time to time. `report` may be NULL.
+/// from time to time. `report` may be NULL. iommu_service_faults_each also shows the records.
 ///
 /// # Safety
 /// `iommu` is NULL or alive; `report` is NULL or points to memory for one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_service_faults(iommu: *mut iommu, report: *mut iommu_fault_report) -> c_int {
     // SAFETY: as the caller has promised.
+    unsafe { iommu_service_faults_each(iommu, None, core::ptr::null_mut(), report) }
+}
+
+/// The same, and calls `each` with `context` for every record, oldest first, but for those that were dropped. `each` may
+/// be NULL; it runs without driver locks. Can be called from an interrupt handler.
+///
+/// # Safety
+/// `iommu` is NULL or alive; `each` can be called with `context`; `report` is NULL or points to memory for one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iommu_service_faults_each(
+    iommu: *mut iommu,
+    each: Option<unsafe extern "C" fn(context: *mut c_void, record: *const iommu_fault_record)>,
+    context: *mut c_void,
+    report: *mut iommu_fault_report,
+) -> c_int {
+    // SAFETY: as the caller has promised.
     let Some(iommu) = (unsafe { iommu.as_ref() }) else { return fail(iommu_error::Invalid) };
-    let done = iommu.driver.service_faults();
+    let done = iommu.driver.service_faults(|record| {
+        if let Some(each) = each {
+            let record = iommu_fault_record::from(record);
+            // SAFETY: as the caller has promised.
+            unsafe { each(context, &raw const record) }
+        }
+    });
     let filled = iommu_fault_report {
-        records: done.records.len(),
+        records: done.records,
         suppressed: done.suppressed,
         overflow: done.overflow,
         memory_fault: done.memory_fault,
         more: done.more,
+        reset: done.reset,
+        excess: done.excess,
     };
     // SAFETY: as the caller has promised.
     unsafe { hand_over(filled, report) }

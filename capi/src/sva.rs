@@ -2,27 +2,19 @@
 
 use crate::{
     device::{device, iommu_device},
-    error::{code, error_pointer, fail},
+    error::{code, error_pointer, fail, room_for},
     iommu_access, iommu_error, iommu_mm,
+    lock::Lock,
     mm::clone_mm,
 };
+use alloc::{sync::Arc, vec::Vec};
 use core::ffi::{c_int, c_void};
 use pasidon_driver::{Bond, DrvData, Fault, FaultDecision, Handle, SvaOps};
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
-};
 
-/// A device bound to an address space. Binding the same two again gives the same pointer.
+/// A device bound to an address space. Binding the same two again gives the same handle. It is not an address, but a
+/// number that is not used again: one that is not bound any more is recognised.
 pub struct iommu_sva {
-    bindings: Arc<Bindings>,
-    key: Key,
-    pasid: AtomicU32,
-    handles: Mutex<Vec<Handle>>,
-    callbacks: Mutex<Option<Callbacks>>,
+    _nothing: [u8; 0],
 }
 
 /// A fault of a device in a bound address space.
@@ -71,19 +63,112 @@ pub struct iommu_sva_ops {
     >,
 }
 
-/// Device id and address of the address space.
-type Key = (u32, usize);
+/// Serial number of the IOMMU, device id, and address of the address space, which is there as long as the bond.
+type Key = (usize, u32, usize);
 
-/// What is bound at an IOMMU, or about to be.
-#[derive(Default)]
-pub(crate) struct Bindings {
-    known: Mutex<BTreeMap<Key, Known>>,
+/// What is bound, or about to be.
+static REGISTRY: Lock<Registry> =
+    Lock::new(Registry { slots: Vec::new(), free: Vec::new(), known: Vec::new() });
+
+struct Registry {
+    slots: Vec<Slot>,
+    /// Slots that are not in use. There is room for all.
+    free: Vec<usize>,
+    /// Slots that are, in the order of the keys.
+    known: Vec<(Key, usize)>,
 }
 
-struct Known {
-    sva: Arc<iommu_sva>,
+struct Slot {
+    /// How often it was used before: part of the handle.
+    generation: usize,
+    binding: Option<Binding>,
+}
+
+struct Binding {
+    key: Key,
+    pasid: u32,
+    handles: Vec<Handle>,
+    callbacks: Option<Callbacks>,
     /// Binds that C has not answered with an unbind, and those that are being answered.
     uses: usize,
+}
+
+/// A handle has the slot's number, from 1 on, in its lower half, and the generation in the upper one, but for the
+/// highest bit: so it is neither NULL nor an error.
+const HALF: u32 = usize::BITS / 2;
+const LOWER: usize = (1 << HALF) - 1;
+
+impl Registry {
+    /// The slot of a device and an address space, used once more, and with room for a handle.
+    fn enter(&mut self, key: Key) -> Result<usize, iommu_error> {
+        let at = self.known.binary_search_by_key(&key, |known| known.0);
+        let index = match at {
+            Ok(at) => self.known[at].1,
+            Err(at) => {
+                let index = self.unused()?;
+                self.known.try_reserve(1).map_err(|_| iommu_error::Memory)?;
+                let binding = Binding { key, pasid: 0, handles: Vec::new(), callbacks: None, uses: 0 };
+                self.slots[index].binding = Some(binding);
+                self.free.pop();
+                self.known.insert(at, (key, index));
+                index
+            }
+        };
+        let Some(binding) = &mut self.slots[index].binding else { return Err(iommu_error::Invalid) };
+        binding.uses += 1;
+        // One of those that are here may be pushed meanwhile by another thread: room for all.
+        if binding.handles.try_reserve(binding.uses - binding.handles.len()).is_err() {
+            drop(self.leave(index));
+            return Err(iommu_error::Memory);
+        }
+        Ok(index)
+    }
+
+    /// A slot that is not in use: the last of those that are free.
+    fn unused(&mut self) -> Result<usize, iommu_error> {
+        if let Some(&index) = self.free.last() {
+            return Ok(index);
+        }
+        let index = self.slots.len();
+        if index + 1 > LOWER {
+            return Err(iommu_error::Memory);
+        }
+        self.slots.try_reserve(1).map_err(|_| iommu_error::Memory)?;
+        self.free.try_reserve(index + 1).map_err(|_| iommu_error::Memory)?;
+        self.slots.push(Slot { generation: 0, binding: None });
+        self.free.push(index);
+        Ok(index)
+    }
+
+    /// One use less. Returns the binding, to be dropped with the registry unlocked, if that was the last.
+    fn leave(&mut self, index: usize) -> Option<Binding> {
+        let slot = &mut self.slots[index];
+        let binding = slot.binding.as_mut()?;
+        binding.uses -= 1;
+        if binding.uses > 0 {
+            return None;
+        }
+        let key = binding.key;
+        if let Ok(at) = self.known.binary_search_by_key(&key, |known| known.0) {
+            self.known.remove(at);
+        }
+        slot.generation = (slot.generation + 1) & (LOWER >> 1);
+        self.free.push(index);
+        slot.binding.take()
+    }
+
+    fn handle(&self, index: usize) -> *mut iommu_sva {
+        core::ptr::without_provenance_mut(self.slots[index].generation << HALF | (index + 1))
+    }
+
+    /// The binding of a handle that is bound, and its slot.
+    fn find(&mut self, handle: *const iommu_sva) -> Option<(usize, &mut Binding)> {
+        let index = (handle.addr() & LOWER).checked_sub(1)?;
+        let slot = self.slots.get_mut(index)?;
+        let binding = slot.binding.as_mut()?;
+        let bound = slot.generation == handle.addr() >> HALF && !binding.handles.is_empty();
+        bound.then_some((index, binding))
+    }
 }
 
 /// What C has set, and what the driver was given for it: the same for the same.
@@ -101,8 +186,8 @@ unsafe impl Send for Callbacks {}
 struct Shim {
     ops: iommu_sva_ops,
     drvdata: *mut c_void,
-    /// Valid as long as the bond: see [`Known::uses`].
-    handle: *const iommu_sva,
+    /// What C calls the bond.
+    handle: *mut iommu_sva,
 }
 
 // SAFETY: the caller of `iommu_sva_set_ops` has promised that the functions may be called, with this data, from any
@@ -115,8 +200,8 @@ impl SvaOps for Shim {
     fn mm_exit(&self, _: &Bond, _: &DrvData) {
         if let Some(mm_exit) = self.ops.mm_exit {
             // SAFETY: as the caller of `iommu_sva_set_ops` has promised. The driver makes no call after the last handle
-            // of the bond is gone, and until then the binding exists.
-            unsafe { mm_exit(self.handle.cast_mut(), self.drvdata) }
+            // of the bond is gone.
+            unsafe { mm_exit(self.handle, self.drvdata) }
         }
     }
 
@@ -128,46 +213,11 @@ impl SvaOps for Shim {
             cause: fault.record.map_or(0, |record| record.cause),
         };
         // SAFETY: see `mm_exit`.
-        match unsafe { callback(self.handle.cast_mut(), self.drvdata, &raw const fault) } {
+        match unsafe { callback(self.handle, self.drvdata, &raw const fault) } {
             code if code == iommu_decision::Retry as c_int => FaultDecision::Retry,
             code if code == iommu_decision::Invalid as c_int => FaultDecision::Invalid,
             code if code == iommu_decision::Failure as c_int => FaultDecision::Failure,
             _ => FaultDecision::AsResolved,
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while one of these is held.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Bindings {
-    /// The binding of a device and an address space, used once more.
-    fn enter(self: &Arc<Self>, key: Key) -> Arc<iommu_sva> {
-        let mut known = lock(&self.known);
-        let entry = known.entry(key).or_insert_with(|| Known {
-            sva: Arc::new(iommu_sva {
-                bindings: self.clone(),
-                key,
-                pasid: AtomicU32::new(0),
-                handles: Mutex::new(Vec::new()),
-                callbacks: Mutex::new(None),
-            }),
-            uses: 0,
-        });
-        entry.uses += 1;
-        entry.sva.clone()
-    }
-
-    /// One use less.
-    fn leave(&self, key: Key) {
-        let mut known = lock(&self.known);
-        if let Some(entry) = known.get_mut(&key) {
-            entry.uses -= 1;
-            if entry.uses == 0 {
-                known.remove(&key);
-            }
         }
     }
 }
@@ -188,19 +238,24 @@ pub unsafe extern "C" fn iommu_sva_bind_device(
     let Some((iommu, id)) = unsafe { device(dev) }.filter(|_| !mm.is_null()) else {
         return error_pointer(iommu_error::Invalid);
     };
-    let key = (id, mm.addr());
-    let sva = iommu.bindings.enter(key);
+    let index = match REGISTRY.lock().enter((iommu.serial, id, mm.addr())) {
+        Ok(index) => index,
+        Err(error) => return error_pointer(error),
+    };
     // SAFETY: as the caller has promised.
     let mm = unsafe { clone_mm(mm) };
     match iommu.driver.bind(id, mm) {
         Ok(handle) => {
-            sva.pasid.store(handle.pasid().get(), Ordering::Relaxed);
-            lock(&sva.handles).push(handle);
-            // The table of bindings keeps it alive until the last unbind.
-            Arc::as_ptr(&sva).cast_mut()
+            let mut registry = REGISTRY.lock();
+            if let Some(binding) = &mut registry.slots[index].binding {
+                binding.pasid = handle.pasid().get();
+                binding.handles.push(handle);
+            }
+            registry.handle(index)
         }
         Err(error) => {
-            iommu.bindings.leave(key);
+            let gone = REGISTRY.lock().leave(index);
+            drop(gone);
             error_pointer(error)
         }
     }
@@ -208,38 +263,44 @@ pub unsafe extern "C" fn iommu_sva_bind_device(
 
 /// Gives a bind back. Before the last one the device has been told to stop using the PASID, and what it had issued has
 /// reached the IOMMU. When that returns, the device can't reach the address space, and no callback runs or will run. It
-/// can't fail. The device driver always does so in the end, also after the address space has exited.
+/// can't fail for a handle that is bound. The device driver always does so in the end, also after the address space has
+/// exited.
 ///
-/// # Safety
-/// `handle` is NULL, which is ignored, or comes from an `iommu_sva_bind_device` that has not been answered yet. After
-/// the last unbind it is not used again.
+/// Errors: IOMMU_ERROR_INVALID: the handle is NULL. IOMMU_ERROR_STALE: it is not bound; nothing was done.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_sva_unbind_device(handle: *mut iommu_sva) {
-    // SAFETY: the table of bindings keeps it alive: this use is still counted.
-    let Some(sva) = (unsafe { handle.as_ref() }) else { return };
-    let (bindings, key) = (sva.bindings.clone(), sva.key);
-    let handle = lock(&sva.handles).pop();
+pub extern "C" fn iommu_sva_unbind_device(handle: *mut iommu_sva) -> c_int {
+    if handle.is_null() {
+        return fail(iommu_error::Invalid);
+    }
+    let taken = {
+        let mut registry = REGISTRY.lock();
+        registry.find(handle).and_then(|(index, binding)| binding.handles.pop().map(|taken| (index, taken)))
+    };
+    let Some((index, taken)) = taken else {
+        log::error!("unbind of {handle:p}, which is not bound");
+        return fail(iommu_error::Stale);
+    };
     // Waits for callbacks, which may bind: with nothing locked.
-    drop(handle);
-    bindings.leave(key);
+    drop(taken);
+    let gone = REGISTRY.lock().leave(index);
+    drop(gone);
+    0
 }
 
-/// The PASID that the device uses for the address space.
-///
-/// # Safety
-/// `handle` is bound.
+/// The PASID that the device uses for the address space, which is not 0, or minus IOMMU_ERROR_STALE.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_sva_get_pasid(handle: *const iommu_sva) -> u32 {
-    // SAFETY: as the caller has promised.
-    unsafe { handle.as_ref() }.map_or(0, |sva| sva.pasid.load(Ordering::Relaxed))
+pub extern "C" fn iommu_sva_get_pasid(handle: *const iommu_sva) -> c_int {
+    let found = REGISTRY.lock().find(handle).map(|(_, binding)| binding.pasid);
+    // A PASID has 20 bits.
+    found.map_or(fail(iommu_error::Stale), |pasid| pasid as c_int)
 }
 
 /// Attaches callbacks to a bond. The same `ops` and `drvdata` again do nothing; others are refused with
 /// IOMMU_ERROR_EXISTS. `ops` is copied, but told from others by its address.
 ///
 /// # Safety
-/// `handle` is NULL or bound; `ops` is NULL or points to functions that do what `iommu_sva_ops` says, with `drvdata`,
-/// from any thread, until the last unbind has returned.
+/// `ops` is NULL or points to functions that do what `iommu_sva_ops` says, with `drvdata`, from any thread, until the
+/// last unbind has returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_sva_set_ops(
     handle: *mut iommu_sva,
@@ -247,23 +308,49 @@ pub unsafe extern "C" fn iommu_sva_set_ops(
     drvdata: *mut c_void,
 ) -> c_int {
     // SAFETY: as the caller has promised.
-    let (Some(sva), Some(functions)) = (unsafe { handle.as_ref() }, unsafe { ops.as_ref() }) else {
-        return fail(iommu_error::Invalid);
+    let Some(functions) = (unsafe { ops.as_ref() }) else { return fail(iommu_error::Invalid) };
+    if let Err(error) = room_for::<(Shim, [usize; 8])>() {
+        return fail(error);
+    }
+    let new = Callbacks {
+        ops,
+        drvdata,
+        shim: Arc::new(Shim { ops: *functions, drvdata, handle }),
+        data: Arc::new(()),
     };
-    let mut callbacks = lock(&sva.callbacks);
-    let known = callbacks.as_ref().filter(|known| known.ops == ops && known.drvdata == drvdata);
-    let (shim, data) = match known {
-        Some(known) => (known.shim.clone(), known.data.clone()),
-        None => {
-            let shim = Arc::new(Shim { ops: *functions, drvdata, handle });
-            (shim, Arc::new(()) as DrvData)
-        }
-    };
-    let handles = lock(&sva.handles);
-    let Some(handle) = handles.last() else { return fail(iommu_error::Invalid) };
-    let result = handle.set_ops(shim.clone(), data.clone());
+    let mut registry = REGISTRY.lock();
+    let Some((_, binding)) = registry.find(handle) else { return fail(iommu_error::Stale) };
+    let known = binding.callbacks.take().filter(|known| known.ops == ops && known.drvdata == drvdata);
+    let callbacks = known.unwrap_or(new);
+    let Some(bound) = binding.handles.last() else { return fail(iommu_error::Stale) };
+    let result = bound.set_ops(callbacks.shim.clone(), callbacks.data.clone());
     if result.is_ok() {
-        *callbacks = Some(Callbacks { ops, drvdata, shim, data });
+        binding.callbacks = Some(callbacks);
     }
     code(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_is_recognised_for_as_long_as_its_slot_is_not_used_again() {
+        let mut registry = Registry { slots: Vec::new(), free: Vec::new(), known: Vec::new() };
+        let first = registry.enter((0, 1, 0x1000)).unwrap();
+        let handle = registry.handle(first);
+        assert_eq!(registry.enter((0, 1, 0x1000)).unwrap(), first);
+        let other = registry.enter((1, 1, 0x1000)).unwrap();
+        assert_ne!(other, first);
+        assert!(!handle.is_null() && handle.addr() < usize::MAX - 4095);
+        // Nothing is bound yet.
+        assert!(registry.find(handle).is_none());
+        assert!(registry.leave(first).is_none());
+        assert!(registry.leave(first).is_some());
+        let again = registry.enter((0, 2, 0x2000)).unwrap();
+        assert_eq!(again, first);
+        assert_ne!(registry.handle(again), handle);
+        assert!(registry.find(core::ptr::null()).is_none());
+        assert!(registry.find(core::ptr::without_provenance(usize::MAX)).is_none());
+    }
 }

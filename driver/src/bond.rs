@@ -3,13 +3,18 @@
 use crate::{
     error::SetOpsError,
     iommu::Inner,
+    lock,
     mm::{FaultAccess, Mm},
     pasid::Pasid,
+    platform::Platform,
+    shared::Shared,
 };
 use alloc::sync::Arc;
 use core::{
     any::Any,
     fmt,
+    num::NonZeroUsize,
+    ptr::NonNull,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use pasidon_spec::fault::{FaultRecord, ttyp};
@@ -20,8 +25,14 @@ pub type DrvData = Arc<dyn Any + Send + Sync>;
 /// The callbacks of a device driver. Each has a default, so that new ones can be added without touching
 /// drivers.
 ///
-/// Callbacks run without driver locks and may call [`crate::Iommu::bind`] and, for other bonds, drop handles.
-/// They must not unbind the bond that they are called for: unbind waits for them.
+/// Callbacks run without driver locks and may call [`crate::Iommu::bind`] and drop handles. An unbind waits for
+/// callbacks of its bond that are running, but not one from within a callback, which would wait for itself, or for
+/// one that waits for it: then the bond lets go of its callbacks and its mm when the last of them has returned. To
+/// know the one from the other takes [`Platform::context`]. Where the platform has none, a callback must not
+/// drop handles of its own bond, nor any whose callback could be waiting to drop its own.
+///
+/// The callbacks of an mm's bonds run one after the other; they belong to different bonds independently of each
+/// other, so that one may drop the handles of those whose turn is yet to come.
 pub trait SvaOps: Send + Sync {
     /// The address space is going away: the device driver stops the device's use of the PASID, or at least
     /// starts to.
@@ -98,6 +109,8 @@ pub struct Bond {
     pasid: Pasid,
     mm: Arc<dyn Mm>,
     exited: AtomicBool,
+    /// Its `mm_exit` is running, or about to.
+    exiting: AtomicBool,
     /// Callbacks that are running.
     in_flight: AtomicUsize,
     /// Fault records before this position are about an earlier use of the PASID.
@@ -111,6 +124,7 @@ impl Bond {
             pasid,
             mm,
             exited: AtomicBool::new(false),
+            exiting: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             first_fault,
         }
@@ -149,6 +163,11 @@ impl Bond {
         position >= self.first_fault
     }
 
+    /// Whether `mm_exit` is running.
+    pub(crate) fn is_exiting(&self) -> bool {
+        self.exiting.load(Ordering::Acquire)
+    }
+
     pub(crate) fn callbacks_running(&self) -> bool {
         self.in_flight.load(Ordering::Acquire) != 0
     }
@@ -177,33 +196,48 @@ impl Callbacks {
     }
 }
 
-/// A callback about to run or running. Unbind waits until it is dropped.
+/// A callback about to run or running. Until it is dropped its bond, callbacks and mm stay: the last unbind does not
+/// let go of them before. So nothing is ever returned to an allocator from here, which may be an interrupt handler.
 pub(crate) struct Call {
-    bond: Arc<Bond>,
+    bond: NonNull<Bond>,
     callbacks: Option<Callbacks>,
+    exit: bool,
 }
 
 impl Call {
     /// To be called under the lock that guards the bond's place in the lookup table, so that unbind, which
     /// takes the bond out of the table first, knows of every call that is still to come.
-    pub(crate) fn begin(bond: &Arc<Bond>, callbacks: Option<&Callbacks>) -> Self {
+    pub(crate) fn begin(bond: &Shared<Bond>, callbacks: Option<&Callbacks>) -> Self {
         bond.in_flight.fetch_add(1, Ordering::AcqRel);
-        Self { bond: bond.clone(), callbacks: callbacks.cloned() }
+        Self { bond: NonNull::from(&**bond), callbacks: callbacks.cloned(), exit: false }
+    }
+
+    /// The same for `mm_exit`.
+    pub(crate) fn begin_exit(bond: &Shared<Bond>, callbacks: Option<&Callbacks>) -> Self {
+        bond.exiting.store(true, Ordering::Release);
+        let mut call = Self::begin(bond, callbacks);
+        call.exit = true;
+        call
     }
 
     pub(crate) fn bond(&self) -> &Bond {
-        &self.bond
+        // SAFETY: it is counted as running, and unbind, which has a reference, waits until it is not.
+        unsafe { self.bond.as_ref() }
     }
 
-    pub(crate) fn mm_exit(self) {
+    pub(crate) fn mm_exit(self, running: &Running, platform: &dyn Platform) {
         if let Some(Callbacks { ops, drvdata }) = &self.callbacks {
-            ops.mm_exit(&self.bond, drvdata);
+            let _inside = running.enter(platform);
+            ops.mm_exit(self.bond(), drvdata);
         }
     }
 
-    pub(crate) fn fault(&self, fault: &Fault) -> FaultDecision {
+    pub(crate) fn fault(&self, running: &Running, platform: &dyn Platform, fault: &Fault) -> FaultDecision {
         match &self.callbacks {
-            Some(Callbacks { ops, drvdata }) => ops.fault(&self.bond, drvdata, fault),
+            Some(Callbacks { ops, drvdata }) => {
+                let _inside = running.enter(platform);
+                ops.fault(self.bond(), drvdata, fault)
+            }
             None => FaultDecision::AsResolved,
         }
     }
@@ -213,7 +247,52 @@ impl Drop for Call {
     fn drop(&mut self) {
         // The references go first: when unbind returns, the driver's data is no longer referred to from here.
         self.callbacks = None;
-        self.bond.in_flight.fetch_sub(1, Ordering::AcqRel);
+        let bond = self.bond();
+        if self.exit {
+            bond.exiting.store(false, Ordering::Release);
+        }
+        // After this the bond may be gone.
+        bond.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Which flows of control are inside callbacks and handlers. (See [`Platform::context`].)
+pub(crate) struct Running([AtomicUsize; Self::MOST]);
+
+/// A flow of control that is inside a callback until this is dropped.
+pub(crate) struct Inside<'a>(Option<&'a AtomicUsize>);
+
+impl Running {
+    /// How many are known at once. Others count as flows that the platform can't tell.
+    const MOST: usize = 64;
+
+    pub(crate) const fn new() -> Self {
+        Self([const { AtomicUsize::new(0) }; Self::MOST])
+    }
+
+    /// Somebody outside the driver is about to be called.
+    pub(crate) fn enter(&self, platform: &dyn Platform) -> Inside<'_> {
+        lock::assert_none_held();
+        let Some(context) = platform.context().map(NonZeroUsize::get) else { return Inside(None) };
+        let take = |place: &&AtomicUsize| {
+            place.compare_exchange(0, context, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
+        Inside(self.0.iter().find(take))
+    }
+
+    /// Whether the caller was called by the driver.
+    pub(crate) fn is_inside(&self, platform: &dyn Platform) -> bool {
+        // What a flow of control has stored it reads back: there is nothing to be ordered.
+        let context = platform.context().map(NonZeroUsize::get);
+        context.is_some_and(|context| self.0.iter().any(|place| place.load(Ordering::Relaxed) == context))
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.0 {
+            place.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -222,8 +301,8 @@ impl Drop for Call {
 /// Dropping a handle unbinds. The device driver always does so in the end, also after the address space has
 /// exited. A handle keeps its IOMMU and its mm alive.
 pub struct Handle {
-    pub(crate) iommu: Arc<Inner>,
-    pub(crate) bond: Arc<Bond>,
+    pub(crate) iommu: Shared<Inner>,
+    pub(crate) bond: Shared<Bond>,
 }
 
 impl Handle {
@@ -243,8 +322,9 @@ impl Handle {
     /// have made sure that what the device had issued has reached the IOMMU (on PCIe: read from the device).
     ///
     /// When the last unbind returns, the device can't reach the address space and no callback runs or will
-    /// run; unbind waits for those that are running, so it must not be called from one. It can't fail: if the
-    /// IOMMU does not confirm in time, that is logged, and PASID and PSCID are never used for another mm.
+    /// run; unbind waits for those that are running. From within a callback it does not: see [`SvaOps`]. It can't
+    /// fail: if the IOMMU does not confirm in time, that is logged, and PASID and PSCID are not used for another
+    /// mm before it does.
     pub fn unbind(self) {
         drop(self);
     }
@@ -265,6 +345,6 @@ impl core::ops::Deref for Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Handle").field(&self.bond).finish()
+        f.debug_tuple("Handle").field(&*self.bond).finish()
     }
 }

@@ -52,6 +52,16 @@ impl Capabilities {
         reg::MSI_FLAT.is_set(self.0)
     }
 
+    /// Whether the IOMMU can set the A and D bits of page-table entries itself.
+    pub const fn updates_ad(self) -> bool {
+        reg::AMO_HWAD.is_set(self.0)
+    }
+
+    /// Whether interrupts can be signalled by messages.
+    pub const fn message_interrupts(self) -> bool {
+        matches!(reg::IGS.get(self.0), igs::MSI | igs::BOTH)
+    }
+
     /// Whether interrupts can be signalled by wire.
     pub const fn wired_interrupts(self) -> bool {
         matches!(reg::IGS.get(self.0), igs::WSI | igs::BOTH)

@@ -14,9 +14,9 @@ pub struct Config {
     pub command_queue_log2: u32,
     /// Logarithm to base 2 of the fault queue's entries: 3 to 15. Fewer are used if the IOMMU supports fewer.
     pub fault_queue_log2: u32,
-    /// How many ticks of [`crate::Platform::now`] the IOMMU may take for one step (a command, a switch of a
-    /// queue or mode) before it is given up: at least 1. An IOFENCE.C waits for device accesses, so think of
-    /// the slowest.
+    /// How many ticks of [`crate::Platform::now`] the IOMMU may take for a batch of commands, from its submission on,
+    /// or for a switch of a queue or mode, before it is given up: at least 1. A batch is submitted behind as many as the
+    /// queue holds. An IOFENCE.C waits for device accesses, so think of the slowest.
     pub timeout: u64,
     /// How many ticks a command may take that waits for devices: an invalidation of their translation caches.
     /// It should be longer than the IOMMU itself waits (PCIe lets a device take a minute), as the IOMMU knows
@@ -31,6 +31,16 @@ pub struct Config {
     pub page_request_queue_log2: u32,
     /// The interrupt vector (wire) that signals new page requests, 0 to 15; `None` to poll.
     pub page_request_vector: Option<u8>,
+    /// Where interrupts are written to, if they are messages and not wires: that of the fault queue, and that of the
+    /// page-request queue. For each queue that has a vector and none for others; with both queues on one vector
+    /// both are the same.
+    pub fault_message: Option<Message>,
+    /// See [`fault_message`](Self::fault_message).
+    pub page_request_message: Option<Message>,
+    /// The IOMMU sets the accessed and dirty bits of page-table entries itself, if it can ([`capabilities`
+    /// `.AMO_HWAD`](crate::Capabilities::updates_ad)), as harts with Svadu do. Otherwise, and if it can't, a page
+    /// whose bits are clear is not there for devices.
+    pub update_ad: bool,
     /// The PASIDs to draw from. IOMMUs that the same mm may be bound on share one space.
     pub pasids: Arc<PasidSpace>,
 }
@@ -56,6 +66,23 @@ impl Config {
                 return Err(InitError::Config { key, value, min: *range.start(), max: *range.end() });
             }
         }
+        let messages = [
+            ("fault_message", self.fault_vector, self.fault_message),
+            ("page_request_message", self.page_request_vector, self.page_request_message),
+        ];
+        for (key, vector, message) in messages {
+            if let Some(Message { address, .. }) = message
+                && (vector.is_none() || address % 4 != 0 || address >> 56 != 0)
+            {
+                return Err(InitError::Message(key));
+            }
+        }
+        let asked = messages.iter().filter(|(_, vector, _)| vector.is_some()).count();
+        let given = messages.iter().filter(|(.., message)| message.is_some()).count();
+        let shared = self.fault_vector == self.page_request_vector;
+        if given != 0 && (given != asked || shared && self.fault_message != self.page_request_message) {
+            return Err(InitError::Message("page_request_message"));
+        }
         Ok(())
     }
 }
@@ -74,9 +101,21 @@ impl Default for Config {
             fault_vector: None,
             page_request_queue_log2: 8,
             page_request_vector: None,
+            fault_message: None,
+            page_request_message: None,
+            update_ad: true,
             pasids: Arc::new(PasidSpace::default()),
         }
     }
+}
+
+/// An interrupt that is a message: a store of four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The physical address, a multiple of 4, below 2^56.
+    pub address: u64,
+    /// What is stored there.
+    pub data: u32,
 }
 
 /// How a device is enabled.

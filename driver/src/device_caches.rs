@@ -6,7 +6,6 @@
 //! batch waits for all of them, so that no device ever has two outstanding.
 
 use crate::{error::CommandError, iommu::Inner, pasid::Pasid};
-use core::ops::Bound;
 use pasidon_spec::{command::Command, message::InvalidationRequest, range};
 
 /// Devices per batch.
@@ -27,30 +26,28 @@ impl Inner {
         pasid: Pasid,
         request: InvalidationRequest,
     ) -> Result<(), CommandError> {
-        let mut after = Bound::Included((pasid, 0));
         let size = DEVICES.min(self.commands.capacity());
+        let mut first = 0;
         loop {
             let mut batch = [None; DEVICES];
             let mut count = 0;
-            let more = {
+            let next = {
                 let bonds = self.bonds.lock(self.platform());
-                let mut rest = bonds.caches.range((after, Bound::Included((pasid, u32::MAX))));
-                for (&(_, device_id), requester) in rest.by_ref().take(size) {
-                    after = Bound::Excluded((pasid, device_id));
-                    if bonds.links.get(&device_id).is_some_and(|link| !link.cut_off) {
+                let rest = bonds.caches.range((pasid, first)..=(pasid, u32::MAX));
+                for ((_, device_id), requester) in rest.iter().take(size) {
+                    if bonds.links.get(*device_id).is_some_and(|link| !link.cut_off) {
                         let command = requester.invalidate(Some(pasid.get()), request.encode());
-                        batch[count] = Some((device_id, command));
+                        batch[count] = Some((*device_id, command));
                         count += 1;
                     }
                 }
-                rest.next().is_some()
+                rest.get(size).map(|((_, device_id), _)| *device_id)
             };
             if count > 0 {
                 self.invalidate_batch(&batch[..count])?;
             }
-            if !more {
-                return Ok(());
-            }
+            let Some(next) = next else { return Ok(()) };
+            first = next;
         }
     }
 
@@ -97,7 +94,7 @@ impl Inner {
     /// How often a device was cut off before; `None` if it is now.
     fn cuts(&self, device_id: u32) -> Option<usize> {
         let bonds = self.bonds.lock(self.platform());
-        bonds.links.get(&device_id).filter(|link| !link.cut_off).map(|link| link.cuts)
+        bonds.links.get(device_id).filter(|link| !link.cut_off).map(|link| link.cuts)
     }
 }
 

@@ -2,12 +2,11 @@
 
 use crate::{
     capabilities::Capabilities,
-    directory::{self, Directory, Layout, OutOfMemory},
+    directory::{self, Directory, Layout},
     error::InitError,
-    hardware::{Hardware, TimedOut},
-    process_directory::ProcessDirectory,
+    hardware::{Hardware, PAGE, Region, TimedOut},
+    shared::{OutOfMemory, Shared},
 };
-use alloc::sync::Arc;
 use pasidon_spec::{
     ddt::{self, dc, ddte, iommu_mode},
     registers::ddtp,
@@ -19,7 +18,7 @@ const MODES: [u64; 3] = [iommu_mode::LVL1, iommu_mode::LVL2, iommu_mode::LVL3];
 const EXT_WORDS: usize = (ddt::EXT_DC_BYTES / 8) as usize;
 
 pub(crate) struct DeviceDirectory {
-    hardware: Arc<Hardware>,
+    hardware: Shared<Hardware>,
     tree: Option<Directory>,
     context_bytes: u64,
     mode: u64,
@@ -33,7 +32,7 @@ impl DeviceDirectory {
     /// The IOMMU goes back to Off after each trial, and the directory is empty, so that no transaction passes
     /// meanwhile.
     pub(crate) fn new(
-        hardware: &Arc<Hardware>,
+        hardware: &Shared<Hardware>,
         capabilities: Capabilities,
         width: u32,
     ) -> Result<Self, InitError> {
@@ -51,7 +50,8 @@ impl DeviceDirectory {
                 valid: ddte::V,
                 ppn: ddte::PPN,
             };
-            let tree = Directory::new(hardware, layout).map_err(|_| InitError::OutOfMemory)?;
+            let root = root(hardware)?;
+            let tree = Directory::with_root(hardware, layout, root).map_err(|_| InitError::OutOfMemory)?;
             let ppn = tree.root_ppn();
             let directory = Self { hardware: hardware.clone(), tree: Some(tree), context_bytes, mode };
             let accepted = directory.switch_on()?;
@@ -76,8 +76,15 @@ impl DeviceDirectory {
             .map_err(|_| InitError::Timeout("directory mode"))
     }
 
-    pub(crate) fn hardware(&self) -> &Hardware {
-        &self.hardware
+    /// Enters the directory's mode, which the IOMMU is known to have.
+    pub(crate) fn enter(&self) -> Result<(), InitError> {
+        let accepted = self.switch_on()?;
+        let root = self.tree.as_ref().map(Directory::root_ppn);
+        if ddtp::IOMMU_MODE.get(accepted) != self.mode || Some(ddtp::PPN.get(accepted)) != root {
+            return Err(InitError::Rejected("device directory"));
+        }
+        self.hardware.mode.store(self.mode as usize, core::sync::atomic::Ordering::SeqCst);
+        Ok(())
     }
 
     /// The address of a device's context.
@@ -85,15 +92,18 @@ impl DeviceDirectory {
         self.tree.as_mut().ok_or(OutOfMemory)?.slot(device_id)
     }
 
-    /// Makes a context valid that sends requests through `processes`.
+    /// Makes a context valid that sends requests through the process directory that `processes` points to.
     ///
     /// Requests without a PASID are treated as PASID 0, which is never valid, so they fault. With
-    /// `pass_untagged` they pass untranslated instead. Returns the word that [`control`] changes.
-    pub(crate) fn publish(&self, slot: u64, processes: &ProcessDirectory, pass_untagged: bool) -> u64 {
+    /// `pass_untagged` they pass untranslated instead. With `update_ad` the IOMMU sets the A and D bits of page
+    /// tables itself. Returns the word that [`control`] changes.
+    pub(crate) fn publish(&self, slot: u64, processes: u64, pass_untagged: bool, update_ad: bool) -> u64 {
         let mut words = [0; EXT_WORDS];
-        words[word(dc::tc::OFFSET)] =
-            dc::tc::V.of(1) | dc::tc::PDTV.of(1) | dc::tc::DPE.of((!pass_untagged).into());
-        words[word(dc::fsc::OFFSET)] = processes.pointer();
+        words[word(dc::tc::OFFSET)] = dc::tc::V.of(1)
+            | dc::tc::PDTV.of(1)
+            | dc::tc::DPE.of((!pass_untagged).into())
+            | dc::tc::SADE.of(update_ad.into());
+        words[word(dc::fsc::OFFSET)] = processes;
         let count = word(self.context_bytes);
         directory::write_context(&self.hardware, slot, dc::tc::V, &words[..count]);
         words[word(dc::tc::OFFSET)]
@@ -103,7 +113,7 @@ impl DeviceDirectory {
 /// Changes what a device may do, by one store to the context's first doubleword, which is never torn. The
 /// IOMMU may still have the old value cached.
 pub(crate) fn control(hardware: &Hardware, slot: u64, value: u64) {
-    hardware.platform.store64(slot + dc::tc::OFFSET, value);
+    hardware.store(slot + dc::tc::OFFSET, value);
     hardware.platform.fence();
 }
 
@@ -120,6 +130,22 @@ impl Drop for DeviceDirectory {
         {
             tree.leak();
         }
+    }
+}
+
+/// An empty root page for a directory of the IOMMU, which is Off: memory of the platform, or that in which the IOMMU
+/// has its root if it can't be told where it is. That is found out before any mode is entered, in which what it holds
+/// from before would count.
+fn root(hardware: &Shared<Hardware>) -> Result<Region, InitError> {
+    let own = Hardware::alloc_zeroed(hardware, PAGE).ok_or(InitError::OutOfMemory)?;
+    hardware.write(&ddtp::REG, ddtp::IOMMU_MODE.of(iommu_mode::OFF) | ddtp::PPN.of(own.ppn()));
+    let value = hardware
+        .wait(&ddtp::REG, |v| !ddtp::BUSY.is_set(v))
+        .map_err(|_| InitError::Timeout("directory mode"))?;
+    match ddtp::PPN.get(value) {
+        // The page number does not matter to it while it is Off.
+        0 => Ok(own),
+        ppn => Hardware::granted(own, ppn).ok_or(InitError::Rejected("device directory")),
     }
 }
 

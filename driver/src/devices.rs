@@ -1,14 +1,17 @@
 //! The life of a device: enabled, with ATS and page requests or without, cut off, reinstated, disabled.
 
 use crate::{
+    bonds::{Device, DeviceTables, Link},
     capabilities::Capabilities,
     config::{AtsOptions, DeviceOptions, PriOptions, Untagged},
     device_directory,
     error::{CommandError, DeviceError, DisableError, EnableError},
-    iommu::{Device, Inner, Iommu, Link, Tables},
+    iommu::{Inner, Iommu},
+    lock::{Rank, Turn},
     pasid::Pasid,
     process_directory::{self, ProcessDirectory},
     requester::Requester,
+    shared::Shared,
 };
 use pasidon_spec::{command::Command, ddt::dc::tc, message::InvalidationRequest, pdt, range};
 
@@ -35,7 +38,7 @@ impl Iommu {
     /// [`EnableError`]; nothing has changed then.
     pub fn enable_sva(&self, device_id: u32, options: DeviceOptions) -> Result<(), EnableError> {
         let inner = &*self.0;
-        let width = inner.device_id_width;
+        let width = inner.config.device_id_width;
         if device_id >> width != 0 {
             return Err(EnableError::DeviceId { device_id, width });
         }
@@ -47,19 +50,29 @@ impl Iommu {
         let pasid_width = options.pasid_width.min(pdt::process_id_bits(levels).into());
 
         let mut tables = inner.tables.take(inner.platform());
-        let Tables { directory, devices, .. } = &mut *tables;
-        if devices.contains_key(&device_id) {
+        if inner.device(device_id).is_some() {
             return Err(EnableError::AlreadyEnabled(device_id));
         }
-        let Some(directory) = directory else { return Err(EnableError::OutOfMemory) };
+        let Some(directory) = &mut tables.directory else { return Err(EnableError::OutOfMemory) };
         let processes =
             ProcessDirectory::new(&inner.hardware, levels).map_err(|_| EnableError::OutOfMemory)?;
+        let pointer = processes.pointer();
+        let device = Device {
+            pasid_limit: (1 << pasid_width) - 1,
+            turn: Turn::new(Rank::Device, DeviceTables { processes: Some(processes), leaving: false }),
+        };
+        let device = Shared::new(device).map_err(|_| EnableError::OutOfMemory)?;
         let context = directory.slot(device_id).map_err(|_| EnableError::OutOfMemory)?;
-        let control = directory.publish(context, &processes, options.untagged == Untagged::PassThrough);
-        let link = Link { context, control, ats: None, cut_off: false, cuts: 0 };
-        inner.bonds.lock(inner.platform()).links.insert(device_id, link);
-        let pasid_limit = (1 << pasid_width) - 1;
-        devices.insert(device_id, Device { processes, pasid_limit, leaving: false });
+        {
+            let mut bonds = inner.bonds_with_room().map_err(|_| EnableError::OutOfMemory)?;
+            let control = directory.publish(
+                context,
+                pointer,
+                options.untagged == Untagged::PassThrough,
+                inner.capabilities.updates_ad() && inner.config.update_ad,
+            );
+            bonds.links.insert(device_id, Link::new(device, context, control));
+        }
         log::debug!("device {device_id:#x}: enabled, PASIDs of {pasid_width} bits");
         Ok(())
     }
@@ -72,21 +85,23 @@ impl Iommu {
     /// tables can't be reused and [`bind`](Self::bind) answers [`crate::BindError::DeviceLeaving`]. Repeat it.
     pub fn disable_sva(&self, device_id: u32) -> Result<(), DisableError> {
         let inner = &*self.0;
-        let mut tables = inner.tables.take(inner.platform());
-        let device = tables.devices.get_mut(&device_id).ok_or(DisableError::NotEnabled(device_id))?;
+        let device = inner.device(device_id).ok_or(DisableError::NotEnabled(device_id))?;
+        let mut tables = device.turn.take(inner.platform());
+        if tables.processes.is_none() {
+            return Err(DisableError::NotEnabled(device_id));
+        }
         let bonds = inner.bonds_of(device_id);
         if bonds != 0 {
             return Err(DisableError::Bound { device_id, bonds });
         }
-        device.leaving = true;
+        tables.leaving = true;
         inner.stop_page_requests(device_id)?;
         inner.stop_ats(device_id)?;
-        if let Some(link) = inner.bonds.lock(inner.platform()).links.get(&device_id) {
-            device_directory::retract(&inner.hardware, link.context);
-        }
+        inner.change_link(device_id, |link| device_directory::retract(&inner.hardware, link.context));
         inner.forget_context(device_id)?;
-        tables.devices.remove(&device_id);
-        inner.bonds.lock(inner.platform()).links.remove(&device_id);
+        let link = inner.bonds.lock(inner.platform()).links.remove(device_id);
+        // The memory goes with no lock held.
+        drop((link, tables.processes.take()));
         log::debug!("device {device_id:#x}: disabled");
         Ok(())
     }
@@ -100,7 +115,8 @@ impl Iommu {
     /// [`DeviceError`]
     pub fn enable_ats(&self, device_id: u32, options: AtsOptions) -> Result<(), DeviceError> {
         let inner = &*self.0;
-        let tables = inner.tables.take(inner.platform());
+        let device = inner.device(device_id).ok_or(DeviceError::NotEnabled(device_id))?;
+        let tables = device.turn.take(inner.platform());
         inner.check_ats(&tables, device_id)?;
         let bonds = inner.bonds_of(device_id);
         if bonds != 0 {
@@ -122,7 +138,8 @@ impl Iommu {
     /// [`DeviceError::NotEnabled`], [`DeviceError::Command`]
     pub fn disable_ats(&self, device_id: u32) -> Result<(), DeviceError> {
         let inner = &*self.0;
-        let _turn = inner.tables.take(inner.platform());
+        let device = inner.device(device_id).ok_or(DeviceError::NotEnabled(device_id))?;
+        let _turn = device.turn.take(inner.platform());
         inner.link(device_id)?;
         inner.stop_page_requests(device_id)?;
         inner.stop_ats(device_id)?;
@@ -140,22 +157,20 @@ impl Iommu {
         if !(1..=PriOptions::MAX_OUTSTANDING).contains(&options.outstanding) {
             return Err(DeviceError::Outstanding(options.outstanding));
         }
-        let tables = inner.tables.take(inner.platform());
+        let device = inner.device(device_id).ok_or(DeviceError::NotEnabled(device_id))?;
+        let tables = device.turn.take(inner.platform());
         inner.check_ats(&tables, device_id)?;
         let requester = inner.link(device_id)?.ats.ok_or(DeviceError::NeedsAts(device_id))?;
         let PriOptions { outstanding, response_needs_pasid } = options;
-        {
-            let mut requests = inner.requests.lock(inner.platform());
-            if requests.knows(device_id) {
-                return Err(DeviceError::AlreadyEnabled(device_id));
-            }
-            requests
-                .open(device_id, requester, outstanding, response_needs_pasid)
-                .map_err(|_| DeviceError::OutOfMemory)?;
+        if inner.requests.lock(inner.platform()).knows(device_id) {
+            return Err(DeviceError::AlreadyEnabled(device_id));
         }
+        inner
+            .open_requests(device_id, requester, outstanding, response_needs_pasid)
+            .map_err(|_| DeviceError::OutOfMemory)?;
         let allow = |control| tc::PRPR.set(tc::EN_PRI.set(control, 1), response_needs_pasid.into());
         if let Err(error) = inner.rewrite_control(device_id, allow) {
-            inner.requests.lock(inner.platform()).close(device_id);
+            inner.close_requests(device_id);
             return Err(error);
         }
         log::debug!("device {device_id:#x}: page requests enabled, {outstanding} outstanding");
@@ -170,7 +185,8 @@ impl Iommu {
     /// [`DeviceError::NotEnabled`], [`DeviceError::Command`]
     pub fn disable_pri(&self, device_id: u32) -> Result<(), DeviceError> {
         let inner = &*self.0;
-        let _turn = inner.tables.take(inner.platform());
+        let device = inner.device(device_id).ok_or(DeviceError::NotEnabled(device_id))?;
+        let _turn = device.turn.take(inner.platform());
         inner.link(device_id)?;
         inner.stop_page_requests(device_id)?;
         log::debug!("device {device_id:#x}: page requests disabled");
@@ -205,11 +221,12 @@ impl Iommu {
     /// [`DeviceError::NotEnabled`]; [`DeviceError::Command`]: the device stays cut off.
     pub fn reinstate(&self, device_id: u32) -> Result<(), DeviceError> {
         let inner = &*self.0;
-        let tables = inner.tables.take(inner.platform());
+        let device = inner.device(device_id).ok_or(DeviceError::NotEnabled(device_id))?;
+        let tables = device.turn.take(inner.platform());
         if !inner.link(device_id)?.cut_off {
             return Ok(());
         }
-        if tables.devices.get(&device_id).is_none_or(|device| device.leaving) {
+        if tables.leaving {
             return Err(DeviceError::Leaving(device_id));
         }
         // Cutting it off may have gone unconfirmed.
@@ -218,7 +235,7 @@ impl Iommu {
         inner.requests.lock(inner.platform()).reopen(device_id);
         inner.change_link(device_id, |link| {
             link.cut_off = false;
-            device_directory::control(&inner.hardware, link.context, link.control);
+            link.write(&inner.hardware);
         });
         log::info!("device {device_id:#x}: reinstated");
         Ok(())
@@ -242,28 +259,26 @@ struct LinkState {
 
 impl Inner {
     pub(crate) fn bonds_of(&self, device_id: u32) -> usize {
-        let bonds = self.bonds.lock(self.platform());
-        bonds.by_pasid.keys().filter(|&&(_, device)| device == device_id).count()
+        self.bonds.lock(self.platform()).links.get(device_id).map_or(0, Link::bonds)
     }
 
     fn link(&self, device_id: u32) -> Result<LinkState, DeviceError> {
         let bonds = self.bonds.lock(self.platform());
-        let link = bonds.links.get(&device_id).ok_or(DeviceError::NotEnabled(device_id))?;
+        let link = bonds.links.get(device_id).ok_or(DeviceError::NotEnabled(device_id))?;
         Ok(LinkState { ats: link.ats, cut_off: link.cut_off })
     }
 
     fn change_link(&self, device_id: u32, change: impl FnOnce(&mut Link)) {
-        if let Some(link) = self.bonds.lock(self.platform()).links.get_mut(&device_id) {
+        if let Some(link) = self.bonds.lock(self.platform()).links.get_mut(device_id) {
             change(link);
         }
     }
 
-    fn check_ats(&self, tables: &Tables, device_id: u32) -> Result<(), DeviceError> {
-        let device = tables.devices.get(&device_id).ok_or(DeviceError::NotEnabled(device_id))?;
+    fn check_ats(&self, tables: &DeviceTables, device_id: u32) -> Result<(), DeviceError> {
         if !Capabilities::ats(self.capabilities) {
             return Err(DeviceError::NotSupported);
         }
-        if device.leaving || self.link(device_id)?.cut_off {
+        if tables.leaving || self.link(device_id)?.cut_off {
             return Err(DeviceError::Leaving(device_id));
         }
         Ok(())
@@ -282,15 +297,17 @@ impl Inner {
     /// Changes what an idle device may do, with its context invalid meanwhile. (Section "Guidelines for
     /// enabling and disabling ATS and/or PRI".)
     fn rewrite_control(&self, device_id: u32, change: impl FnOnce(u64) -> u64) -> Result<(), DeviceError> {
-        self.change_link(device_id, |link| device_directory::retract(&self.hardware, link.context));
+        self.change_link(device_id, |link| {
+            link.rewriting = true;
+            device_directory::retract(&self.hardware, link.context);
+        });
         let result = self.forget_context(device_id);
         self.change_link(device_id, |link| {
             if result.is_ok() {
                 link.control = change(link.control);
             }
-            if !link.cut_off {
-                device_directory::control(&self.hardware, link.context, link.control);
-            }
+            link.rewriting = false;
+            link.write(&self.hardware);
         });
         Ok(result?)
     }
@@ -300,9 +317,7 @@ impl Inner {
     fn restrict_control(&self, device_id: u32, bits: u64) -> Result<(), CommandError> {
         self.change_link(device_id, |link| {
             link.control &= !bits;
-            if !link.cut_off {
-                device_directory::control(&self.hardware, link.context, link.control);
-            }
+            link.write(&self.hardware);
         });
         self.forget_context(device_id)
     }
@@ -319,7 +334,7 @@ impl Inner {
         self.restrict_control(device_id, tc::EN_PRI.mask() | tc::PRPR.mask())?;
         self.drain();
         self.answer_revoked(device_id);
-        self.requests.lock(self.platform()).close(device_id);
+        self.close_requests(device_id);
         Ok(())
     }
 
@@ -327,24 +342,33 @@ impl Inner {
     fn stop_ats(&self, device_id: u32) -> Result<(), CommandError> {
         let (requester, cut_off) = {
             let bonds = self.bonds.lock(self.platform());
-            let Some(link) = bonds.links.get(&device_id) else { return Ok(()) };
+            let Some(link) = bonds.links.get(device_id) else { return Ok(()) };
             let Some(requester) = link.ats else { return Ok(()) };
             (requester, link.cut_off)
         };
         if !cut_off {
-            let all = InvalidationRequest { global: false, ..EVERYTHING };
-            self.invalidate_device(device_id, requester.invalidate(None, all.encode()))?;
-            // Global: the PASID in the message only makes it one about PASIDs.
-            let all = InvalidationRequest { global: true, ..EVERYTHING };
-            self.invalidate_device(device_id, requester.invalidate(Some(0), all.encode()))?;
+            self.empty_device_cache(device_id, requester)?;
         }
         self.restrict_control(device_id, tc::EN_ATS.mask())?;
         let mut bonds = self.bonds.lock(self.platform());
-        bonds.caches.retain(|&(_, device), _| device != device_id);
-        if let Some(link) = bonds.links.get_mut(&device_id) {
+        bonds.caches.retain(|(_, device), _| device != device_id);
+        if let Some(link) = bonds.links.get_mut(device_id) {
             link.ats = None;
         }
         Ok(())
+    }
+
+    /// A device with ATS forgets everything.
+    pub(crate) fn empty_device_cache(
+        &self,
+        device_id: u32,
+        requester: Requester,
+    ) -> Result<(), CommandError> {
+        let all = InvalidationRequest { global: false, ..EVERYTHING };
+        self.invalidate_device(device_id, requester.invalidate(None, all.encode()))?;
+        // Global: the PASID in the message only makes it one about PASIDs.
+        let all = InvalidationRequest { global: true, ..EVERYTHING };
+        self.invalidate_device(device_id, requester.invalidate(Some(0), all.encode()))
     }
 
     /// Makes a device's context invalid, for good until it is reinstated. Can be called from any context.

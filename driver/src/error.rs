@@ -10,7 +10,8 @@ pub enum CommandError {
     /// The IOMMU made no progress for [`crate::Config::timeout`] ticks. The queue was restarted.
     #[error("the IOMMU did not complete a command in time")]
     Timeout,
-    /// The queue could not be restarted after a failure. Every later command fails at once.
+    /// The queue could not be restarted after a failure. Every later command fails at once while the IOMMU says that
+    /// the queue is busy, and otherwise tries again.
     #[error("the command queue failed and could not be restarted")]
     QueueDead,
     /// Reading the queue, or writing what a command asked for, kept ending in memory faults (`cqcsr.cqmf`).
@@ -23,6 +24,13 @@ pub enum CommandError {
     /// off, so that this is seen only where that did not work either.
     #[error("a device did not complete an invalidation in time")]
     DeviceTimeout,
+    /// The IOMMU was reset behind the driver's back: it is Off, and aborts everything.
+    /// [`crate::Iommu::resume`] brings it back; repeat the call then.
+    #[error("the IOMMU was reset and has to be resumed")]
+    Reset,
+    /// The IOMMU is suspended: an answer to a device can't be sent.
+    #[error("the IOMMU is suspended")]
+    Suspended,
     /// The queue was restarted again and again because of other commands.
     #[error("the command queue was restarted too often by failures of other commands")]
     Aborted,
@@ -54,6 +62,15 @@ pub enum InitError {
     /// Interrupts were asked for, and the IOMMU can't signal them by wire.
     #[error("the IOMMU has no wired interrupts")]
     NoWiredInterrupts,
+    /// Interrupts were asked for as messages, and the IOMMU can't send them.
+    #[error("the IOMMU has no interrupts by message")]
+    NoMessageInterrupts,
+    /// A message in the configuration can't be sent: its queue has no vector, its address is not a multiple of 4 below
+    /// 2^56, the other queue has an interrupt without a message, or another message on the same vector.
+    #[error(
+        "configuration: {0} needs a vector, an address that is a multiple of 4 below 2^56, and one for each queue"
+    )]
+    Message(&'static str),
     /// An interrupt vector in the configuration does not exist.
     #[error("the IOMMU has no interrupt vector {0}")]
     Vector(u8),

@@ -3,11 +3,14 @@
 //! Everything here is plain bookkeeping under one lock. Memory for a device's requests is set aside when its
 //! requests are enabled, so that taking a request in allocates nothing, whatever devices send.
 
-use crate::{mm::Resolution, requester::Requester, statistics::Counters};
-use alloc::{
-    collections::{BTreeMap, TryReserveError, VecDeque},
-    vec::Vec,
+use crate::{
+    map::{Map, Spare},
+    mm::Resolution,
+    requester::Requester,
+    shared::OutOfMemory,
+    statistics::Counters,
 };
+use alloc::{collections::VecDeque, vec::Vec};
 use pasidon_spec::page_request::PageRequest;
 
 /// What a group is answered. (Clause 14.)
@@ -74,8 +77,11 @@ pub(crate) enum Next {
     Gone,
 }
 
+/// How many groups of a device may wait for their answers to be sent, beside those that are being resolved.
+const ANSWERS: usize = 16;
+
 /// The requests of one device.
-struct Requests {
+pub(crate) struct Requests {
     requester: Requester,
     needs_pasid: bool,
     limit: usize,
@@ -92,7 +98,7 @@ struct Requests {
 
 /// All requests of all devices.
 pub(crate) struct Groups {
-    devices: BTreeMap<u32, Requests>,
+    devices: Map<u32, Requests>,
     /// Answers to groups that are refused on sight.
     refusals: VecDeque<Answer>,
     refusal_room: usize,
@@ -109,11 +115,11 @@ pub(crate) struct Groups {
 
 impl Groups {
     /// With room for so many refusals.
-    pub(crate) fn new(refusal_room: usize) -> Result<Self, TryReserveError> {
+    pub(crate) fn new(refusal_room: usize) -> Result<Self, OutOfMemory> {
         let mut refusals = VecDeque::new();
-        refusals.try_reserve_exact(refusal_room)?;
+        refusals.try_reserve_exact(refusal_room).map_err(|_| OutOfMemory)?;
         Ok(Self {
-            devices: BTreeMap::new(),
+            devices: Map::new(),
             refusals,
             refusal_room,
             refused: 0,
@@ -125,34 +131,25 @@ impl Groups {
         })
     }
 
-    /// Sets memory aside for a device.
-    pub(crate) fn open(
-        &mut self,
-        device_id: u32,
-        requester: Requester,
-        limit: usize,
-        needs_pasid: bool,
-    ) -> Result<(), TryReserveError> {
-        let mut device = Requests {
-            requester,
-            needs_pasid,
-            limit,
-            open: Vec::new(),
-            closed: Vec::new(),
-            line: VecDeque::new(),
-            serving: Vec::new(),
-            shut: false,
-        };
-        device.open.try_reserve_exact(limit)?;
-        device.closed.try_reserve_exact(limit)?;
-        device.line.try_reserve_exact(limit)?;
-        self.devices.insert(device_id, device);
-        Ok(())
+    /// How many devices to set memory aside for if there is no room for one more.
+    pub(crate) fn lacks(&self) -> Option<usize> {
+        self.devices.lacks()
+    }
+
+    /// Makes room for more devices.
+    pub(crate) fn move_into(&mut self, room: &mut Spare<u32, Requests>) {
+        self.devices.move_into(room);
+    }
+
+    /// Takes requests of a device from now on. There is [room](Self::lacks).
+    pub(crate) fn open(&mut self, device_id: u32, requests: Requests) {
+        self.devices.insert(device_id, requests);
     }
 
     /// Forgets a device. It has been [shut](Self::shut), and everything answered.
-    pub(crate) fn close(&mut self, device_id: u32) {
-        self.devices.remove(&device_id);
+    #[must_use = "memory is returned when the lock is free"]
+    pub(crate) fn close(&mut self, device_id: u32) -> Option<Requests> {
+        self.devices.remove(device_id)
     }
 
     /// How many records can be [accepted](Self::accept) before refusals have to be sent.
@@ -164,7 +161,7 @@ impl Groups {
     pub(crate) fn accept(&mut self, request: PageRequest, counters: &Counters) {
         counters.page_requests.add(1);
         let pasid = request.pv.then_some(request.pid);
-        let Some(device) = self.devices.get_mut(&request.did).filter(|device| !device.shut) else {
+        let Some(device) = self.devices.get_mut(request.did).filter(|device| !device.shut) else {
             if request.is_stop_marker() {
                 counters.stop_markers.add(1);
             }
@@ -176,11 +173,6 @@ impl Groups {
             return device.discard_open(counters, |open| open.pv == request.pv && open.pid == request.pid);
         }
         if device.open.len() + device.closed.len() >= device.limit {
-            log::warn!(
-                "device {:#x}, PASID {pasid:?}: more than {} requests outstanding",
-                request.did,
-                device.limit
-            );
             counters.requests_excess.add(1);
             if request.last {
                 device.discard_open(counters, |open| same_group(open, &request));
@@ -210,7 +202,7 @@ impl Groups {
         if !request.needs_response() {
             return;
         }
-        let (requester, needs_pasid) = match self.devices.get(&request.did) {
+        let (requester, needs_pasid) = match self.devices.get(request.did) {
             Some(device) => (device.requester, device.needs_pasid),
             None => (Requester::of(request.did, None), false),
         };
@@ -269,12 +261,12 @@ impl Groups {
 
     /// Takes the next group for the service: the devices take turns.
     pub(crate) fn take(&mut self, call: u64) -> Option<Job> {
-        let after = self.devices.range(self.last.saturating_add(1)..).map(|(&id, _)| id);
-        let device_id = after.chain(self.devices.keys().copied()).find(|device_id| {
-            self.devices.get(device_id).is_some_and(|device| device.next(call).is_some())
-        })?;
+        let after = self.devices.range(self.last.saturating_add(1)..=u32::MAX);
+        let all = self.devices.range(0..=u32::MAX);
+        let ready = |(_, device): &&(u32, Requests)| device.next(call).is_some();
+        let device_id = after.iter().chain(all).find(ready)?.0;
         self.last = device_id;
-        let device = self.devices.get_mut(&device_id)?;
+        let device = self.devices.get_mut(device_id)?;
         let group = device.next(call).and_then(|at| device.line.remove(at))?;
         device.serving.push((group, false));
         Some(Job { device_id, group })
@@ -282,18 +274,18 @@ impl Groups {
 
     /// Whether [`take`](Self::take) would find something.
     pub(crate) fn has_work(&self, call: u64) -> bool {
-        self.devices.values().any(|device| device.next(call).is_some())
+        self.devices.iter().any(|(_, device)| device.next(call).is_some())
     }
 
     /// How many groups wait to be tried again.
     pub(crate) fn deferred(&self) -> usize {
         let waiting = |device: &Requests| device.line.iter().filter(|group| group.deferred != 0).count();
-        self.devices.values().map(waiting).sum()
+        self.devices.iter().map(|(_, device)| waiting(device)).sum()
     }
 
     /// The next request of a group that was taken.
     pub(crate) fn next(&mut self, job: &Job) -> Next {
-        let Some(device) = self.devices.get_mut(&job.device_id) else { return Next::Gone };
+        let Some(device) = self.devices.get_mut(job.device_id) else { return Next::Gone };
         if !device.serves(job) {
             return Next::Gone;
         }
@@ -303,23 +295,25 @@ impl Groups {
         }
     }
 
-    /// Puts a group back in line, with the request that can't be resolved now.
-    pub(crate) fn defer(&mut self, job: &Job, request: PageRequest, call: u64) {
-        let Some(device) = self.devices.get_mut(&job.device_id) else { return };
+    /// Puts a group back in line, with the request that can't be resolved now. `false` if there is no room: then
+    /// the device has asked for more than it should meanwhile.
+    pub(crate) fn defer(&mut self, job: &Job, request: PageRequest, call: u64) -> bool {
+        let Some(device) = self.devices.get_mut(job.device_id) else { return true };
         if !device.serves(job) {
-            return;
+            return true;
         }
-        // Another request may have taken the room of this one: then the device has more than it should.
-        if device.closed.len() < device.closed.capacity() {
-            device.closed.push((job.group.ticket, request));
+        if device.closed.len() == device.limit || device.line.len() == device.limit {
+            return false;
         }
+        device.closed.push((job.group.ticket, request));
         device.serving.retain(|(group, _)| group.ticket != job.group.ticket);
         device.line.push_back(Group { deferred: call, ..job.group });
+        true
     }
 
     /// Claims the right to answer a group that was taken. `None` if that has been done.
     pub(crate) fn claim(&mut self, job: &Job) -> Option<Answer> {
-        let device = self.devices.get_mut(&job.device_id)?;
+        let device = self.devices.get_mut(job.device_id)?;
         let claims = |entry: &&mut (Group, bool)| entry.0.ticket == job.group.ticket && !entry.1;
         device.serving.iter_mut().find(claims)?.1 = true;
         device.closed.retain(|(ticket, _)| *ticket != job.group.ticket);
@@ -328,7 +322,7 @@ impl Groups {
 
     /// The answer that was claimed has been sent.
     pub(crate) fn finish(&mut self, job: &Job) {
-        if let Some(device) = self.devices.get_mut(&job.device_id) {
+        if let Some(device) = self.devices.get_mut(job.device_id) {
             device.serving.retain(|(group, _)| group.ticket != job.group.ticket);
         }
     }
@@ -336,7 +330,7 @@ impl Groups {
     /// Stops everything of a device. What is in line or being resolved can be had by
     /// [`revoke`](Self::revoke).
     pub(crate) fn shut(&mut self, device_id: u32, counters: &Counters) {
-        if let Some(device) = self.devices.get_mut(&device_id) {
+        if let Some(device) = self.devices.get_mut(device_id) {
             device.shut = true;
             device.discard_open(counters, |_| true);
         }
@@ -344,12 +338,12 @@ impl Groups {
 
     /// Whether a device's requests are taken in, or were before it was shut.
     pub(crate) fn knows(&self, device_id: u32) -> bool {
-        self.devices.contains_key(&device_id)
+        self.devices.contains(device_id)
     }
 
     /// Undoes [`shut`](Self::shut).
     pub(crate) fn reopen(&mut self, device_id: u32) {
-        if let Some(device) = self.devices.get_mut(&device_id) {
+        if let Some(device) = self.devices.get_mut(device_id) {
             device.shut = false;
         }
     }
@@ -357,14 +351,14 @@ impl Groups {
     /// Claims some group of a device that was shut, to be answered Invalid. Whoever is resolving it will find
     /// it gone.
     pub(crate) fn revoke(&mut self, device_id: u32) -> Option<(Job, Answer)> {
-        let device = self.devices.get_mut(&device_id)?;
+        let device = self.devices.get_mut(device_id)?;
         let group = match device.serving.iter_mut().find(|(_, answering)| !answering) {
             Some((group, answering)) => {
                 *answering = true;
                 *group
             }
             None => {
-                let group = device.line.pop_front()?;
+                let group = if device.can_serve() { device.line.pop_front() } else { None }?;
                 device.serving.push((group, true));
                 group
             }
@@ -377,9 +371,11 @@ impl Groups {
     /// [`revoke`](Self::revoke) for any device that was shut.
     pub(crate) fn revoke_any(&mut self) -> Option<(Job, Answer)> {
         let stopped = |device: &Requests| {
-            device.shut && (!device.line.is_empty() || device.serving.iter().any(|(_, answering)| !answering))
+            device.shut
+                && (device.can_serve() && !device.line.is_empty()
+                    || device.serving.iter().any(|(_, answering)| !answering))
         };
-        let device_id = self.devices.iter().find(|(_, device)| stopped(device)).map(|(&id, _)| id)?;
+        let device_id = self.devices.iter().find(|(_, device)| stopped(device)).map(|(id, _)| id)?;
         self.revoke(device_id)
     }
 
@@ -398,14 +394,20 @@ impl Groups {
 
     /// Claims some group of this device and PASID that is in line, to be answered Invalid.
     pub(crate) fn purge(&mut self, device_id: u32, pasid: u32, counters: &Counters) -> Option<(Job, Answer)> {
-        let device = self.devices.get_mut(&device_id)?;
+        let device = self.devices.get_mut(device_id)?;
         device.discard_open(counters, |open| open.pv && open.pid == pasid);
-        let at = device.line.iter().position(|group| group.pasid == Some(pasid))?;
+        let at = device.line.iter().position(|group| group.pasid == Some(pasid) && device.can_serve())?;
         let group = device.line.remove(at)?;
         device.serving.push((group, true));
         device.closed.retain(|(ticket, _)| *ticket != group.ticket);
         let group = Group { verdict: Verdict::Invalid, ..group };
         Some((Job { device_id, group }, device.answer(device_id, &group)))
+    }
+
+    /// Whether groups of this device (and PASID, if one is given) are in line.
+    pub(crate) fn has_line(&self, device_id: u32, pasid: Option<u32>) -> bool {
+        let concerns = |group: &Group| pasid.is_none() || group.pasid == pasid;
+        self.devices.get(device_id).is_some_and(|device| device.line.iter().any(concerns))
     }
 
     /// A number that every group so far has a ticket up to.
@@ -417,12 +419,37 @@ impl Groups {
     pub(crate) fn serves(&self, device_id: u32, pasid: Option<u32>, newest: u64) -> bool {
         let concerns = |group: &Group| group.ticket <= newest && (pasid.is_none() || group.pasid == pasid);
         self.devices
-            .get(&device_id)
+            .get(device_id)
             .is_some_and(|device| device.serving.iter().any(|(group, _)| concerns(group)))
     }
 }
 
 impl Requests {
+    /// Sets memory aside for a device that may have `limit` requests outstanding.
+    pub(crate) fn new(requester: Requester, limit: usize, needs_pasid: bool) -> Result<Self, OutOfMemory> {
+        let mut device = Self {
+            requester,
+            needs_pasid,
+            limit,
+            open: Vec::new(),
+            closed: Vec::new(),
+            line: VecDeque::new(),
+            serving: Vec::new(),
+            shut: false,
+        };
+        device.open.try_reserve_exact(limit).map_err(|_| OutOfMemory)?;
+        device.closed.try_reserve_exact(limit).map_err(|_| OutOfMemory)?;
+        device.line.try_reserve_exact(limit).map_err(|_| OutOfMemory)?;
+        device.serving.try_reserve_exact(limit + ANSWERS).map_err(|_| OutOfMemory)?;
+        Ok(device)
+    }
+
+    /// Whether one more group can be taken out of the line: those that were answered count until their answer is on
+    /// its way.
+    fn can_serve(&self) -> bool {
+        self.serving.len() < self.limit + ANSWERS
+    }
+
     fn discard_open(&mut self, counters: &Counters, which: impl Fn(&PageRequest) -> bool) {
         let before = self.open.len();
         self.open.retain(|request| !which(request));
@@ -431,7 +458,7 @@ impl Requests {
 
     /// Where in the line the next group for a call of the service is.
     fn next(&self, call: u64) -> Option<usize> {
-        if self.shut {
+        if self.shut || !self.can_serve() {
             return None;
         }
         self.line.iter().position(|group| group.deferred < call)
@@ -463,7 +490,9 @@ mod tests {
 
     fn with_one_group() -> (Groups, Counters) {
         let (mut groups, counters) = (Groups::new(4).unwrap(), Counters::default());
-        groups.open(1, Requester::of(1, None), 4, false).unwrap();
+        let mut room = Spare::new(groups.lacks()).unwrap();
+        groups.move_into(&mut room);
+        groups.open(1, Requests::new(Requester::of(1, None), 4, false).unwrap());
         let request =
             PageRequest { did: 1, pv: true, pid: 5, read: true, last: true, ..PageRequest::default() };
         groups.accept(request, &counters);

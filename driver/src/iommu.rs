@@ -1,26 +1,29 @@
 //! One IOMMU: bringing it up, taking it down.
 
 use crate::{
-    bond::{Bond, Callbacks},
+    bond::Running,
+    bonds::Bonds,
     capabilities::Capabilities,
     command_queue::{self, CommandQueue},
-    config::Config,
+    config::{Config, Message},
     device_directory::{self, DeviceDirectory},
     error::InitError,
+    faults::FaultLog,
     groups::Groups,
-    hardware::{Hardware, Region},
-    lock::{Lock, Turn},
-    pasid::{IdAllocator, Pasid, PasidSpace},
+    hardware::{Condition, Hardware, Region},
+    lock::{Lock, Rank, Turn},
+    pasid::IdAllocator,
     platform::Platform,
-    process_directory::{ProcessDirectory, Slot},
+    process_directory::ProcessDirectory,
     record_queue::{self, RecordQueue},
-    requester::Requester,
+    shared::Shared,
     statistics::{Counters, Statistics},
 };
-use alloc::{collections::BTreeMap, sync::Arc};
+use alloc::sync::Arc;
+use core::sync::atomic::AtomicUsize;
 use pasidon_spec::{
     command::Command,
-    registers::{capabilities, ddtp, fctl, icvec},
+    registers::{capabilities, fctl, icvec, msi_addr, msi_data, msi_vec_ctl},
 };
 
 /// An IOMMU that is up and translating. Clones refer to the same one.
@@ -28,89 +31,46 @@ use pasidon_spec::{
 /// When the last clone and the last [`crate::Handle`] are gone the IOMMU is set to Off, in which it aborts
 /// all DMA, and its memory is returned.
 #[derive(Clone)]
-pub struct Iommu(pub(crate) Arc<Inner>);
+pub struct Iommu(pub(crate) Shared<Inner>);
 
 /// What clones and handles share.
 pub(crate) struct Inner {
     /// Dropped first: its tables are in use until the IOMMU is Off.
     pub(crate) tables: Turn<Tables>,
     pub(crate) bonds: Lock<Bonds>,
+    /// PSCIDs have 20 bits, whatever the width of PASIDs.
+    pub(crate) pscids: IdAllocator,
+    pub(crate) running: Running,
     pub(crate) commands: CommandQueue,
     pub(crate) faults: RecordQueue<4>,
+    pub(crate) fault_log: Lock<FaultLog>,
     /// If the IOMMU has one.
     pub(crate) request_queue: Option<RecordQueue<2>>,
     pub(crate) requests: Lock<Groups>,
-    pub(crate) hardware: Arc<Hardware>,
+    pub(crate) hardware: Shared<Hardware>,
     pub(crate) capabilities: Capabilities,
-    pub(crate) pasids: Arc<PasidSpace>,
-    pub(crate) range_limit: u64,
-    pub(crate) device_id_width: u32,
+    pub(crate) config: Config,
+    /// The address of a page table that maps nothing.
+    pub(crate) empty_root: u64,
 }
 
-/// What the IOMMU reads.
+/// What the IOMMU reads, but for the tables of devices.
 pub(crate) struct Tables {
     pub(crate) directory: Option<DeviceDirectory>,
-    pub(crate) devices: BTreeMap<u32, Device>,
     empty_root: Option<Region>,
 }
 
-/// A device with a context.
-pub(crate) struct Device {
-    pub(crate) processes: ProcessDirectory,
-    /// The largest PASID that the device can use.
-    pub(crate) pasid_limit: u32,
-    /// The IOMMU did not confirm that it has forgotten the device.
-    pub(crate) leaving: bool,
-}
-
-/// What callbacks and invalidations look up. Taken after the lock of [`Groups`], never before.
-pub(crate) struct Bonds {
-    pub(crate) links: BTreeMap<u32, Link>,
-    /// Devices that may have translations of an address space in caches of their own.
-    pub(crate) caches: BTreeMap<(Pasid, u32), Requester>,
-    pub(crate) by_pasid: BTreeMap<(Pasid, u32), Entry>,
-    pub(crate) spaces: BTreeMap<Pasid, Space>,
-    pub(crate) pscids: IdAllocator,
-}
-
-/// What may have to change about a device where nothing can be waited for.
-pub(crate) struct Link {
-    /// Where its context is.
-    pub(crate) context: u64,
-    /// The context's first doubleword, while the device is not cut off.
-    pub(crate) control: u64,
-    /// How to reach it, if it has ATS.
-    pub(crate) ats: Option<Requester>,
-    /// Its context is invalid, whatever `control` says.
-    pub(crate) cut_off: bool,
-    /// How often it was cut off.
-    pub(crate) cuts: usize,
-}
-
-/// A bond and what may change about it.
-pub(crate) struct Entry {
-    pub(crate) bond: Arc<Bond>,
-    /// Handles.
-    pub(crate) binds: usize,
-    pub(crate) slot: Slot,
-    pub(crate) callbacks: Option<Callbacks>,
-}
-
-/// An mm that this IOMMU may have translations of.
-pub(crate) struct Space {
-    pub(crate) pscid: u32,
-    /// Bonds, including those that are being torn down.
-    pub(crate) users: usize,
-    /// The IOMMU did not confirm an unbind: it may still have contexts or translations cached.
-    pub(crate) unconfirmed: bool,
-}
-
-/// PSCIDs have 20 bits, whatever the width of PASIDs.
+/// The largest number of 20 bits.
 const PSCID_MAX: u32 = (1 << 20) - 1;
 
 impl Iommu {
-    /// Brings an IOMMU up: Off and with empty caches first, then with queues, then with an empty device
-    /// directory, in which every transaction is aborted until its device is enabled.
+    /// Brings an IOMMU up, in whatever state it is: after a reset, or live in the hands of an owner that is gone.
+    /// Off comes first and is waited for; then the command queue, and with it empty caches; only then is a mode
+    /// tried or entered, always with an empty device directory, in which every transaction is aborted until its
+    /// device is enabled. So nothing passes from the moment it is Off that was not allowed through this.
+    ///
+    /// The memory that a previous owner had given the IOMMU is no longer in use when this returns, whether it
+    /// succeeds or not, unless the error is [`InitError::Timeout`].
     ///
     /// # Errors
     /// [`InitError`]. The IOMMU is then Off, as far as it obeys, and no memory is kept.
@@ -122,20 +82,26 @@ impl Iommu {
             timeout: config.timeout,
             device_timeout: config.device_timeout,
             counters: Counters::default(),
+            condition: AtomicUsize::new(Condition::Starting as usize),
+            mode: AtomicUsize::new(0),
         };
         let capabilities = Capabilities(hardware.read(&capabilities::REG));
         if capabilities.version() >> 4 != 1 {
             return Err(InitError::Version(capabilities.version()));
         }
         hardware.address_limit = 1 << capabilities.address_width();
-        let hardware = Arc::new(hardware);
+        let hardware = Shared::new(hardware).map_err(|_| InitError::OutOfMemory)?;
 
         quiesce(&hardware, capabilities)?;
         set_features(&hardware, capabilities, &config)?;
-        let directory = DeviceDirectory::new(&hardware, capabilities, config.device_id_width)?;
         let commands = CommandQueue::new(&hardware, config.command_queue_log2)?;
+        // Before the first mode is tried: a previous owner's entries may have survived being Off, and would let
+        // its devices pass in any mode.
+        commands.execute(everything_cached(capabilities))?;
+        let directory = DeviceDirectory::new(&hardware, capabilities, config.device_id_width)?;
         let interrupts = config.fault_vector.is_some();
         let faults = RecordQueue::new(&hardware, &record_queue::FAULTS, config.fault_queue_log2, interrupts)?;
+        let fault_log = FaultLog::new(4 * faults.capacity() as usize).map_err(|_| InitError::OutOfMemory)?;
         let request_queue = if capabilities.ats() {
             let interrupts = config.page_request_vector.is_some();
             let plan = &record_queue::PAGE_REQUESTS;
@@ -146,41 +112,31 @@ impl Iommu {
         // A queue full of requests can be refused at once.
         let refusals = request_queue.as_ref().map_or(0, |queue| queue.capacity() as usize);
         let requests = Groups::new(refusals).map_err(|_| InitError::OutOfMemory)?;
-        let empty_root = hardware.alloc_zeroed(crate::hardware::PAGE).ok_or(InitError::OutOfMemory)?;
+        let empty_root =
+            Hardware::alloc_zeroed(&hardware, crate::hardware::PAGE).ok_or(InitError::OutOfMemory)?;
 
-        // A previous owner's entries may have survived being Off.
-        let stale = [
-            Command::IodirInvalDdt { did: None },
-            Command::IotinvalVma { gscid: None, pscid: None, range: None },
-            Command::IotinvalGvma { guest: None },
-        ];
-        let count = if capabilities.second_stage() { 3 } else { 2 };
-        commands.execute(stale[..count].iter().copied())?;
-
-        directory.switch_on()?;
+        directory.enter()?;
+        hardware.set_condition(Condition::On);
         log::info!("IOMMU up: capabilities {:#x}", capabilities.raw());
-        let tables =
-            Tables { directory: Some(directory), devices: BTreeMap::new(), empty_root: Some(empty_root) };
-        let bonds = Bonds {
-            links: BTreeMap::new(),
-            caches: BTreeMap::new(),
-            by_pasid: BTreeMap::new(),
-            spaces: BTreeMap::new(),
+        let inner = Inner {
+            empty_root: empty_root.paddr(),
+            tables: Turn::new(
+                Rank::Directory,
+                Tables { directory: Some(directory), empty_root: Some(empty_root) },
+            ),
+            bonds: Lock::new(Rank::Bonds, Bonds::new()),
             pscids: IdAllocator::new(PSCID_MAX),
-        };
-        Ok(Self(Arc::new(Inner {
-            tables: Turn::new(tables),
-            bonds: Lock::new(bonds),
+            running: Running::new(),
             commands,
             faults,
+            fault_log: Lock::new(Rank::Faults, fault_log),
             request_queue,
-            requests: Lock::new(requests),
+            requests: Lock::new(Rank::Requests, requests),
             hardware,
             capabilities,
-            pasids: config.pasids,
-            range_limit: config.range_limit,
-            device_id_width: config.device_id_width,
-        })))
+            config,
+        };
+        Ok(Self(Shared::new(inner).map_err(|_| InitError::OutOfMemory)?))
     }
 
     /// What the IOMMU can do.
@@ -200,31 +156,25 @@ impl Inner {
     }
 }
 
-impl Tables {
-    /// The address of a page table that maps nothing.
-    pub(crate) fn empty_root(&self) -> Option<u64> {
-        self.empty_root.as_ref().map(Region::paddr)
-    }
-}
-
-impl Drop for Tables {
+impl Drop for Inner {
+    /// The IOMMU is Off before the tables go, or they stay.
     fn drop(&mut self) {
-        let Some(directory) = self.directory.take() else { return };
-        if device_directory::switch_off(directory.hardware()).is_err() {
-            log::error!("the IOMMU can't be switched off; its tables stay where they are");
-            for (_, device) in core::mem::take(&mut self.devices) {
-                device.processes.leak();
-            }
-            if let Some(root) = self.empty_root.take() {
-                root.leak();
-            }
+        if device_directory::switch_off(&self.hardware).is_ok() {
+            return;
         }
-        // The directory's own drop finds the IOMMU Off, or leaks.
+        log::error!("the IOMMU can't be switched off; its tables stay where they are");
+        for (_, link) in self.bonds.get_mut().links.take() {
+            // Nobody else has a turn any more.
+            let processes = link.device.turn.take(self.hardware.platform()).processes.take();
+            processes.into_iter().for_each(ProcessDirectory::leak);
+        }
+        self.tables.get_mut().empty_root.take().into_iter().for_each(Region::leak);
+        // The directory's own drop leaks that as well.
     }
 }
 
 /// Off, and all queues disabled: the state in which features may be changed.
-fn quiesce(hardware: &Hardware, capabilities: Capabilities) -> Result<(), InitError> {
+pub(crate) fn quiesce(hardware: &Hardware, capabilities: Capabilities) -> Result<(), InitError> {
     device_directory::switch_off(hardware).map_err(|_| InitError::Timeout("directory mode"))?;
     command_queue::disable(hardware).map_err(|_| InitError::Timeout("command queue"))?;
     let faults = Some(&record_queue::FAULTS);
@@ -232,21 +182,44 @@ fn quiesce(hardware: &Hardware, capabilities: Capabilities) -> Result<(), InitEr
     for plan in faults.into_iter().chain(page_requests) {
         plan.disable(hardware).map_err(|_| InitError::Timeout(plan.name))?;
     }
-    debug_assert!(ddtp::IOMMU_MODE.get(hardware.read(&ddtp::REG)) == 0);
     Ok(())
 }
 
-/// Little-endian, 64-bit, and interrupts by wire where interrupts are wanted.
-fn set_features(hardware: &Hardware, capabilities: Capabilities, config: &Config) -> Result<(), InitError> {
-    let vectors = [(icvec::FIV, config.fault_vector), (icvec::PIV, config.page_request_vector)];
-    let wired = vectors.iter().any(|(_, vector)| vector.is_some());
+/// Makes the IOMMU forget every context and every translation. (Section "Guidelines for initialization".)
+pub(crate) fn everything_cached(
+    capabilities: Capabilities,
+) -> core::iter::Take<core::array::IntoIter<Command, 3>> {
+    let commands = [
+        Command::IodirInvalDdt { did: None },
+        Command::IotinvalVma { gscid: None, pscid: None, range: None },
+        Command::IotinvalGvma { guest: None },
+    ];
+    commands.into_iter().take(if capabilities.second_stage() { 3 } else { 2 })
+}
+
+/// Little-endian, 64-bit, and interrupts by wire or message where interrupts are wanted.
+pub(crate) fn set_features(
+    hardware: &Hardware,
+    capabilities: Capabilities,
+    config: &Config,
+) -> Result<(), InitError> {
+    let vectors = [
+        (icvec::FIV, config.fault_vector, config.fault_message),
+        (icvec::PIV, config.page_request_vector, config.page_request_message),
+    ];
+    // The configuration was checked: either all are messages, or none is.
+    let messages = vectors.iter().any(|(.., message)| message.is_some());
+    let wired = !messages && vectors.iter().any(|(_, vector, _)| vector.is_some());
     if wired && !capabilities.wired_interrupts() {
         return Err(InitError::NoWiredInterrupts);
     }
+    if messages && !capabilities.message_interrupts() {
+        return Err(InitError::NoMessageInterrupts);
+    }
     let old = hardware.read(&fctl::REG);
     let mut features = fctl::GXL.set(fctl::BE.set(old, 0), 0);
-    if wired {
-        features = fctl::WSI.set(features, 1);
+    if wired || messages {
+        features = fctl::WSI.set(features, wired.into());
     }
     if features != old {
         hardware.write(&fctl::REG, features);
@@ -255,15 +228,35 @@ fn set_features(hardware: &Hardware, capabilities: Capabilities, config: &Config
     if fctl::BE.is_set(granted) || fctl::GXL.is_set(granted) {
         return Err(InitError::Features(granted));
     }
-    if wired && !fctl::WSI.is_set(granted) {
-        return Err(InitError::NoWiredInterrupts);
+    match (wired, messages, fctl::WSI.is_set(granted)) {
+        (true, _, false) => return Err(InitError::NoWiredInterrupts),
+        (_, true, true) => return Err(InitError::NoMessageInterrupts),
+        _ => {}
     }
-    for (field, vector) in vectors {
+    for (field, vector, message) in vectors {
         let Some(vector) = vector else { continue };
         hardware.write(&icvec::REG, field.set(hardware.read(&icvec::REG), vector.into()));
         if field.get(hardware.read(&icvec::REG)) != u64::from(vector) {
             return Err(InitError::Vector(vector));
         }
+        if let Some(message) = message {
+            set_message(hardware, vector, message)?;
+        }
     }
+    Ok(())
+}
+
+/// Fills in a vector's entry of the table of messages, masked meanwhile. (Section "MSI configuration table".)
+fn set_message(hardware: &Hardware, vector: u8, message: Message) -> Result<(), InitError> {
+    hardware.write_nth(&msi_vec_ctl::REG, vector, msi_vec_ctl::M.of(1));
+    let address = msi_addr::ADDR.of(msi_addr::ADDR.get(message.address));
+    hardware.write_nth(&msi_addr::REG, vector, address);
+    hardware.write_nth(&msi_data::REG, vector, message.data.into());
+    let taken = hardware.read_nth(&msi_addr::REG, vector) == address
+        && hardware.read_nth(&msi_data::REG, vector) == u64::from(message.data);
+    if !taken {
+        return Err(InitError::Rejected("interrupt message"));
+    }
+    hardware.write_nth(&msi_vec_ctl::REG, vector, 0);
     Ok(())
 }

@@ -72,9 +72,10 @@
 //!    callback of the bond runs.
 //! 8. A context changes with its valid bit cleared: cleared first, fence, the rest, fence, set last. Where
 //!    one doubleword is all that changes, one store changes it.
-//! 9. `mm_exit` is called once per bond, without driver locks, while the page tables are still there. It
-//!    waits for no page request.
-//! 10. After exit and until unbind, DMA with the PASID is aborted and its faults are dropped, translation
+//! 9. `mm_exit` is called once per bond, one bond after the other, without driver locks, while the page tables are
+//!    still there. It waits for no page request.
+//! 10. After exit and until unbind, DMA with the PASID is aborted and its faults are dropped: those of a device
+//!     without living address spaces, or that floods the queue with them, are not recorded at all. Translation
 //!     requests are granted nothing, and page requests are answered Invalid Request. The context points to an
 //!     empty page table: never to Bare, which would let DMA pass.
 //! 11. The handle stays valid until it is unbound, which the device driver does also after exit.
@@ -100,13 +101,44 @@
 //! # Threads, interrupts and locks
 //!
 //! Everything is `Send` and `Sync`. `bind`, `unbind`, `mm_exit` and the calls that enable or disable something
-//! take turns and wait for the hardware, calling [`Platform::relax`] meanwhile; they belong in ordinary
-//! threads, as do `service_page_requests`, of which any number may run, and `cut_off`. `invalidate_range`,
-//! `service_faults` and `receive_page_requests` may also run in interrupt handlers, if [`Platform::mask`]
-//! keeps those off while a spin lock is held. Callbacks and handlers run with no lock held.
+//! wait for the hardware, calling [`Platform::relax`] meanwhile; they belong in ordinary threads, as do
+//! `service_page_requests`, of which any number may run, and `cut_off`. Operations on one device take turns, first come
+//! first served; those on different devices do not wait for each other. `invalidate_range`, `service_faults` and
+//! `receive_page_requests` may also run in interrupt handlers, if [`Platform::mask`] keeps those off while a spin lock
+//! is held, and in the allocator when it looks for memory. They allocate nothing. Nothing is allocated, returned,
+//! logged or waited for under a spin lock, but for 16 turns of polling when a queue of records is restarted.
+//! Callbacks and handlers run with no lock held.
 //!
-//! An unbind waits for the callbacks and handlers of its bond. So none of them may unbind that bond, or wait
-//! for a lock under which it is being unbound.
+//! An unbind waits for the callbacks and handlers of its bond, unless it is called from within a callback or handler
+//! and the platform can tell ([`Platform::context`]). See [`SvaOps`].
+//!
+//! # Bounds
+//!
+//! A *batch* is a few commands and a fence that a call waits for. While it waits, each turn, ended by
+//! [`Platform::relax`], makes at most 3 register accesses. A batch that finds n others in line that do not fit the
+//! queue with it waits for them first; once submitted, it ends within [`Config::timeout`] ticks, and
+//! [`Config::device_timeout`] more if it or a batch before it waits for a device, or twice that if the queue has
+//! to be restarted because of others; a restart takes at most 3 times the timeout. Beside that, with nobody else around
+//! and nothing failing:
+//!
+//! | call | batches | register accesses beside them |
+//! |---|---|---|
+//! | `bind` | 1 if its device's faults were not being recorded, or else 0 | 4 |
+//! | [`Handle::unbind`] | 1, and 1 if the device has ATS | 24, and 4 for every 16 records in a queue |
+//! | `mm_exit` | 1 for every 3 devices, 1, and 1 for every 8 devices with ATS | 12, and 4 for every 16 fault records |
+//! | `invalidate_range` | 1, and 1 for every 8 devices with ATS | 0 |
+//! | `service_faults` | 1 for every device that has to be silenced | 4, and 12 for every 16 records |
+//! | `receive_page_requests` | 0 | 4, and 8 for every 16 requests |
+//! | `service_page_requests` | 1 for every answer | 8, and 4 for every answer |
+//! | `enable_sva` | 0 | 4 |
+//! | `disable_sva` | 5 | 16 |
+//! | `enable_ats`, `enable_pri` | 1 | 4 |
+//! | `disable_ats`, `disable_pri` | 4, 1 | 12, and 4 for every 16 requests |
+//! | `cut_off`, `reinstate` | 1, and 1 for every pending answer | 12, and 4 for every 16 requests |
+//! | everything else | 0 | 0 |
+//!
+//! A batch of invalidations in which a device does not answer is followed by one for each of its devices, and 2 more
+//! for each that does not answer then; such a device is asked no more.
 //!
 //! # Features
 //!
@@ -118,6 +150,7 @@ extern crate alloc;
 extern crate std;
 
 mod bond;
+mod bonds;
 mod capabilities;
 mod command_queue;
 mod config;
@@ -132,15 +165,19 @@ mod faults;
 mod groups;
 mod hardware;
 mod iommu;
+mod line;
 mod lock;
+mod map;
 mod mm;
 mod page_requests;
 mod pasid;
 mod platform;
+mod power;
 mod process_directory;
 mod raw;
 mod record_queue;
 mod requester;
+mod shared;
 mod statistics;
 mod sva;
 #[cfg(test)]
@@ -148,7 +185,7 @@ mod tests;
 
 pub use bond::{Bond, DrvData, Fault, FaultDecision, Handle, SvaOps};
 pub use capabilities::Capabilities;
-pub use config::{AtsOptions, Config, DeviceOptions, PriOptions, Untagged};
+pub use config::{AtsOptions, Config, DeviceOptions, Message, PriOptions, Untagged};
 pub use devices::DeviceState;
 pub use error::{BindError, CommandError, DeviceError, DisableError, EnableError, InitError, SetOpsError};
 pub use faults::FaultReport;

@@ -2,10 +2,12 @@
 
 use crate::{
     error::BindError,
+    lock::{Lock, Rank},
     pasid::{NoId, Pasid, PasidSpace},
+    platform::Platform,
 };
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 /// A process address space that devices can be bound to.
 ///
@@ -16,13 +18,20 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// The operating system has two further duties. After it made a mapping weaker, or moved it, and before it
 /// reuses the page, it calls [`crate::Iommu::invalidate_range`] on every IOMMU where the mm is bound. When
 /// the address space dies it calls [`crate::Iommu::mm_exit`], and frees the page tables only after that has
-/// returned `Ok`.
+/// returned `Ok`. And before it frees page-table pages that several address spaces share, it calls
+/// [`crate::Iommu::invalidate_shared_tables`].
 ///
 /// `sva` and `page_table` return at once and don't call the driver, which holds a lock when it asks.
 ///
 /// Leaf entries for pages that devices may use are not marked global (`G`), as a global translation outlives
 /// an invalidation by address space.
-pub trait Mm: Send + Sync {
+///
+/// # Safety
+///
+/// Devices read and write whatever the page table says. So [`page_table`](Self::page_table) is the physical address
+/// of a page table of its format, which maps, for users, only memory that devices may access; table and pages stay
+/// until the duties above have been done. [`sva`](Self::sva) always returns the same object.
+pub unsafe trait Mm: Send + Sync {
     /// The driver's own part of this mm, always the same one.
     fn sva(&self) -> &MmSva;
 
@@ -98,9 +107,10 @@ pub enum PageTableMode {
 
 /// What the driver keeps in an mm: its PASID, which is the mm's from the first bind until the mm object is
 /// dropped, however often devices are unbound in between and even after the address space has exited.
-#[derive(Default)]
 pub struct MmSva {
-    assigned: spin::Mutex<Option<Assigned>>,
+    assigned: Lock<Option<Assigned>>,
+    /// The number in `assigned`, or 0, for those who must not wait for the lock.
+    pasid: AtomicU32,
     exited: AtomicBool,
     /// IOMMUs that did not confirm that they forgot the PASID; it can't be another mm's before they do.
     unconfirmed: AtomicUsize,
@@ -115,7 +125,8 @@ impl MmSva {
     /// For an mm that was never bound.
     pub const fn new() -> Self {
         Self {
-            assigned: spin::Mutex::new(None),
+            assigned: Lock::new(Rank::Mm, None),
+            pasid: AtomicU32::new(0),
             exited: AtomicBool::new(false),
             unconfirmed: AtomicUsize::new(0),
         }
@@ -123,7 +134,7 @@ impl MmSva {
 
     /// The mm's PASID, if it was ever bound.
     pub fn pasid(&self) -> Option<Pasid> {
-        self.assigned.lock().as_ref().map(|assigned| assigned.pasid)
+        Pasid::new(self.pasid.load(Ordering::Acquire))
     }
 
     /// Whether [`crate::Iommu::mm_exit`] was called for this mm. Nothing can be bound to it any more.
@@ -132,8 +143,8 @@ impl MmSva {
     }
 
     /// The mm's PASID if it is one of `space`.
-    pub(crate) fn pasid_in(&self, space: &Arc<PasidSpace>) -> Option<Pasid> {
-        let assigned = self.assigned.lock();
+    pub(crate) fn pasid_in(&self, platform: &dyn Platform, space: &Arc<PasidSpace>) -> Option<Pasid> {
+        let assigned = self.assigned.lock(platform);
         assigned.as_ref().filter(|known| Arc::ptr_eq(&known.space, space)).map(|known| known.pasid)
     }
 
@@ -153,23 +164,45 @@ impl MmSva {
 
     /// The mm's PASID, allocated now if this is the first bind; `limit` is the largest that the device
     /// carries.
-    pub(crate) fn assign(&self, space: &Arc<PasidSpace>, limit: u32) -> Result<Pasid, BindError> {
-        let mut assigned = self.assigned.lock();
-        match &*assigned {
-            Some(known) if !Arc::ptr_eq(&known.space, space) => Err(BindError::ForeignPasid),
-            Some(known) if known.pasid.get() > limit => {
-                Err(BindError::PasidTooWide { pasid: known.pasid, limit })
-            }
-            Some(known) => Ok(known.pasid),
-            None => {
-                let pasid = space.alloc(limit).map_err(|error| match error {
-                    NoId::Exhausted => BindError::PasidsExhausted,
-                    NoId::OutOfMemory => BindError::OutOfMemory,
-                })?;
-                *assigned = Some(Assigned { pasid, space: space.clone() });
-                Ok(pasid)
-            }
+    pub(crate) fn assign(
+        &self,
+        platform: &dyn Platform,
+        space: &Arc<PasidSpace>,
+        limit: u32,
+    ) -> Result<Pasid, BindError> {
+        let known = |assigned: &Assigned| match assigned {
+            known if !Arc::ptr_eq(&known.space, space) => Err(BindError::ForeignPasid),
+            known if known.pasid.get() > limit => Err(BindError::PasidTooWide { pasid: known.pasid, limit }),
+            known => Ok(known.pasid),
+        };
+        if let Some(assigned) = &*self.assigned.lock(platform) {
+            return known(assigned);
         }
+        // This may allocate, so it comes before the lock; somebody else's first bind may then have been faster.
+        let pasid = space.alloc(limit).map_err(|error| match error {
+            NoId::Exhausted => BindError::PasidsExhausted,
+            NoId::OutOfMemory => BindError::OutOfMemory,
+        })?;
+        let new = Assigned { pasid, space: space.clone() };
+        let result = {
+            let mut assigned = self.assigned.lock(platform);
+            match &*assigned {
+                Some(assigned) => known(assigned),
+                None => {
+                    self.pasid.store(pasid.get(), Ordering::Release);
+                    *assigned = Some(new);
+                    return Ok(pasid);
+                }
+            }
+        };
+        space.free(pasid);
+        result
+    }
+}
+
+impl Default for MmSva {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

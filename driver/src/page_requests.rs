@@ -6,11 +6,14 @@
 
 use crate::{
     bond::{Call, Fault, FaultDecision},
-    groups::{Answer, Job, Next, Verdict},
+    groups::{Answer, Job, Next, Requests, Verdict},
     iommu::{Inner, Iommu},
+    map::Spare,
     mm::{FaultAccess, Resolution},
     pasid::Pasid,
     record_queue::BURST,
+    requester::Requester,
+    shared::OutOfMemory,
 };
 use pasidon_spec::{
     message::{PageRequestGroupResponse, response_code},
@@ -34,6 +37,8 @@ pub struct PageRequestReport {
     /// The IOMMU could not write a request (`pqcsr.pqmf`) and requests were lost; their devices were told
     /// that the interface failed. Reception goes on.
     pub memory_fault: bool,
+    /// The IOMMU was reset behind the driver's back: it aborts everything until [`Iommu::resume`] brings it back.
+    pub reset: bool,
     /// There is more to do than one call does. Call again.
     pub more: bool,
 }
@@ -62,6 +67,7 @@ impl Iommu {
         while budget > 0 {
             let received = inner.receive();
             any |= received.count > 0;
+            // No room: the service has to send refusals first.
             budget = budget.saturating_sub(received.count.max(1) as u64);
             if received.count == 0 || !received.more {
                 break;
@@ -81,7 +87,8 @@ impl Iommu {
     /// answered Invalid Request.
     pub fn service_page_requests(&self, budget: usize) -> PageRequestReport {
         let inner = &*self.0;
-        let mut report = PageRequestReport::default();
+        let mut report =
+            PageRequestReport { reset: inner.hardware.notice_reset(), ..PageRequestReport::default() };
         let Some(queue) = &inner.request_queue else { return report };
         let call = inner.requests.lock(inner.platform()).begin_call();
         let mut records = 2 * queue.capacity();
@@ -101,7 +108,8 @@ impl Iommu {
                     tried += 1;
                     report.groups += usize::from(answered);
                 }
-                None if received.more => {}
+                // Without room for refusals there is nothing to do until somebody else has sent some.
+                None if received.more && received.count > 0 => {}
                 None => break,
             }
         }
@@ -113,31 +121,67 @@ impl Iommu {
 }
 
 impl Inner {
+    /// Takes requests of a device from now on. What that takes is allocated while the lock is free.
+    pub(crate) fn open_requests(
+        &self,
+        device_id: u32,
+        requester: Requester,
+        limit: usize,
+        needs_pasid: bool,
+    ) -> Result<(), OutOfMemory> {
+        let requests = Requests::new(requester, limit, needs_pasid)?;
+        loop {
+            let lacks = {
+                let mut groups = self.requests.lock(self.platform());
+                let lacks = groups.lacks();
+                if lacks.is_none() {
+                    groups.open(device_id, requests);
+                    return Ok(());
+                }
+                lacks
+            };
+            let mut room = Spare::new(lacks)?;
+            self.requests.lock(self.platform()).move_into(&mut room);
+        }
+    }
+
+    pub(crate) fn close_requests(&self, device_id: u32) {
+        let closed = self.requests.lock(self.platform()).close(device_id);
+        drop(closed);
+    }
+
     /// Takes a burst of records into the books, and lets the queue go on if it had stopped. Clause 16: open
     /// groups are discarded only when the queue is empty, and before it can fill again.
     pub(crate) fn receive(&self) -> Received {
         let Some(queue) = &self.request_queue else { return Received::default() };
         let counters = &self.hardware.counters;
-        let mut requests = self.requests.lock(self.platform());
-        let burst = queue.take(requests.room().min(BURST));
-        counters.request_queue_high_water.raise_to(burst.depth as usize);
-        for words in &burst.records[..burst.count] {
-            requests.accept(PageRequest::decode(*words), counters);
-        }
-        let mut received =
-            Received { count: burst.count, more: burst.more, overflow: false, memory_fault: false };
-        if let Some(stop) = burst.stop {
-            received.overflow = stop.overflow;
-            received.memory_fault = stop.memory_fault;
-            counters.request_overflows.add(stop.overflow.into());
-            counters.request_memory_faults.add(stop.memory_fault.into());
-            log::warn!(
-                "page requests were lost: overflow {}, memory fault {}",
-                stop.overflow,
-                stop.memory_fault
-            );
-            requests.discard_open(counters);
-            received.more = queue.resume(stop);
+        let received = {
+            let mut requests = self.requests.lock(self.platform());
+            let burst = queue.take(requests.room().min(BURST));
+            counters.request_queue_high_water.raise_to(burst.depth as usize);
+            for words in &burst.records[..burst.count] {
+                requests.accept(PageRequest::decode(*words), counters);
+            }
+            let mut received =
+                Received { count: burst.count, more: burst.more, overflow: false, memory_fault: false };
+            // Clause 16: before the queue can fill again.
+            if burst.stop.is_some() {
+                requests.discard_open(counters);
+            }
+            if let Some(stop) = burst.stop
+                && let Some(more) = queue.resume(stop)
+            {
+                received.overflow = stop.overflow;
+                received.memory_fault = stop.memory_fault;
+                counters.request_overflows.add(stop.overflow.into());
+                counters.request_memory_faults.add(stop.memory_fault.into());
+                received.more = more;
+            }
+            received
+        };
+        let Received { overflow, memory_fault, .. } = received;
+        if overflow || memory_fault {
+            log::warn!("page requests were lost: overflow {overflow}, memory fault {memory_fault}");
         }
         received
     }
@@ -183,7 +227,14 @@ impl Inner {
         self.drain();
         loop {
             let purged = self.requests.lock(self.platform()).purge(device_id, pasid.get(), counters);
-            let Some((job, answer)) = purged else { break };
+            let Some((job, answer)) = purged else {
+                if !self.requests.lock(self.platform()).has_line(device_id, Some(pasid.get())) {
+                    break;
+                }
+                // Answers that others are sending make room.
+                self.platform().relax();
+                continue;
+            };
             self.send(answer);
             self.requests.lock(self.platform()).finish(&job);
         }
@@ -199,7 +250,13 @@ impl Inner {
     pub(crate) fn answer_revoked(&self, device_id: u32) {
         loop {
             let revoked = self.requests.lock(self.platform()).revoke(device_id);
-            let Some((job, answer)) = revoked else { break };
+            let Some((job, answer)) = revoked else {
+                if !self.requests.lock(self.platform()).has_line(device_id, None) {
+                    break;
+                }
+                self.platform().relax();
+                continue;
+            };
             self.send(answer);
             self.requests.lock(self.platform()).finish(&job);
         }
@@ -286,7 +343,7 @@ impl Inner {
     fn handler(&self, job: &Job) -> Option<Call> {
         let pasid = Pasid::new(job.group.pasid?)?;
         let bonds = self.bonds.lock(self.platform());
-        let entry = bonds.by_pasid.get(&(pasid, job.device_id))?;
+        let entry = bonds.by_pasid.get((pasid, job.device_id))?;
         (!entry.bond.mm_exited()).then(|| Call::begin(&entry.bond, entry.callbacks.as_ref()))
     }
 
@@ -312,13 +369,17 @@ impl Inner {
             let resolution = if handler.bond().mm_exited() || !grantable(&access) {
                 Resolution::Invalid
             } else {
+                let _inside = self.running.enter(self.platform());
                 handler.bond().mm().handle_fault(&access)
             };
-            let Some(mut verdict) = Option::<Verdict>::from(resolution) else {
-                counters.pages_deferred.add(1);
-                log::debug!("device {device_id:#x}, PASID {pasid}: {:#x} has to wait", access.address);
-                self.requests.lock(self.platform()).defer(job, request, call);
-                return Progress::Deferred;
+            let mut verdict = match Option::<Verdict>::from(resolution) {
+                Some(verdict) => verdict,
+                None if self.requests.lock(self.platform()).defer(job, request, call) => {
+                    counters.pages_deferred.add(1);
+                    log::debug!("device {device_id:#x}, PASID {pasid}: {:#x} has to wait", access.address);
+                    return Progress::Deferred;
+                }
+                None => Verdict::Failure,
             };
             match verdict {
                 Verdict::Success => counters.pages_populated.add(1),
@@ -326,7 +387,7 @@ impl Inner {
                 Verdict::Failure => counters.pages_failed.add(1),
             }
             if verdict != Verdict::Success && !handler.bond().mm_exited() {
-                verdict = match handler.fault(&Fault::unresolved(access)) {
+                verdict = match handler.fault(&self.running, self.platform(), &Fault::unresolved(access)) {
                     FaultDecision::AsResolved => verdict,
                     FaultDecision::Retry => Verdict::Success,
                     FaultDecision::Invalid => Verdict::Invalid,

@@ -2,12 +2,12 @@
 
 use crate::{
     capabilities::Capabilities,
-    directory::{self, Directory, Layout, OutOfMemory},
+    directory::{self, Directory, Layout},
     hardware::Hardware,
     mm::{PageTable, PageTableMode},
     pasid::Pasid,
+    shared::{OutOfMemory, Shared},
 };
-use alloc::sync::Arc;
 use pasidon_spec::{
     ddt::dc,
     page_table::iosatp_mode,
@@ -18,7 +18,6 @@ use pasidon_spec::{
 const MODES: [u64; 3] = [pdtp_mode::PD8, pdtp_mode::PD17, pdtp_mode::PD20];
 
 pub(crate) struct ProcessDirectory {
-    hardware: Arc<Hardware>,
     tree: Directory,
     mode: u64,
 }
@@ -39,7 +38,7 @@ pub(crate) fn levels_for(capabilities: Capabilities, width: u32) -> Option<usize
 
 impl ProcessDirectory {
     /// An empty directory of 1 to 3 levels.
-    pub(crate) fn new(hardware: &Arc<Hardware>, levels: usize) -> Result<Self, OutOfMemory> {
+    pub(crate) fn new(hardware: &Shared<Hardware>, levels: usize) -> Result<Self, OutOfMemory> {
         let layout = Layout {
             levels: &pdt::PDI[..levels],
             leaf_bytes: pdt::PC_BYTES,
@@ -48,7 +47,7 @@ impl ProcessDirectory {
             ppn: pdte::PPN,
         };
         let tree = Directory::new(hardware, layout)?;
-        Ok(Self { hardware: hardware.clone(), tree, mode: MODES[levels - 1] })
+        Ok(Self { tree, mode: MODES[levels - 1] })
     }
 
     /// `DC.fsc`: the process-directory pointer.
@@ -61,25 +60,25 @@ impl ProcessDirectory {
         self.tree.slot(pasid.get()).map(Slot)
     }
 
-    /// Writes a context that translates through `table`, with cached translations tagged `pscid`.
-    ///
-    /// Only user privilege: supervisor requests with this PASID are refused (`ENS` is 0).
-    pub(crate) fn publish(&self, slot: Slot, table: PageTable, pscid: u32) {
-        let attributes = pc::ta::V.of(1) | pc::ta::PSCID.of(pscid.into());
-        let context = pc::fsc::MODE.of(encoding(table.mode))
-            | pc::fsc::PPN.of(table.root / crate::hardware::PAGE as u64);
-        directory::write_context(&self.hardware, slot.0, pc::ta::V, &[attributes, context]);
-    }
-
-    /// Makes a context invalid in memory. The IOMMU may still have it cached.
-    pub(crate) fn retract(&self, slot: Slot) {
-        directory::invalidate_context(&self.hardware, slot.0, pc::ta::V);
-    }
-
     /// See [`Directory::leak`].
     pub(crate) fn leak(self) {
         self.tree.leak();
     }
+}
+
+/// Writes a context that translates through `table`, with cached translations tagged `pscid`.
+///
+/// Only user privilege: supervisor requests with this PASID are refused (`ENS` is 0).
+pub(crate) fn publish(hardware: &Hardware, slot: Slot, table: PageTable, pscid: u32) {
+    let attributes = pc::ta::V.of(1) | pc::ta::PSCID.of(pscid.into());
+    let context =
+        pc::fsc::MODE.of(encoding(table.mode)) | pc::fsc::PPN.of(table.root / crate::hardware::PAGE as u64);
+    directory::write_context(hardware, slot.0, pc::ta::V, &[attributes, context]);
+}
+
+/// Makes a context invalid in memory. The IOMMU may still have it cached.
+pub(crate) fn retract(hardware: &Hardware, slot: Slot) {
+    directory::invalidate_context(hardware, slot.0, pc::ta::V);
 }
 
 fn encoding(mode: PageTableMode) -> u64 {

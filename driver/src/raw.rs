@@ -5,16 +5,31 @@ use crate::platform::Platform;
 /// What a board adds to pointers to make a [`Platform`].
 ///
 /// The methods are those of the same names in [`Platform`], with the same contracts.
-pub trait Board: Send + Sync {
+///
+/// # Safety
+/// What [`alloc`](Self::alloc) returns, and what [`is_fixed_memory`](Self::is_fixed_memory) vouches for, is as [`Platform::alloc`] asks for.
+pub unsafe trait Board: Send + Sync {
     /// See [`Platform::alloc`].
     fn alloc(&self, bytes: usize, align: usize) -> Option<u64>;
     /// See [`Platform::free`].
-    fn free(&self, paddr: u64, bytes: usize);
+    ///
+    /// # Safety
+    /// That of [`Platform::free`].
+    unsafe fn free(&self, paddr: u64, bytes: usize);
+    /// See [`Platform::is_fixed_memory`].
+    fn is_fixed_memory(&self, paddr: u64, bytes: usize) -> bool {
+        let _ = (paddr, bytes);
+        false
+    }
     /// See [`Platform::now`].
     fn now(&self) -> u64;
     /// See [`Platform::relax`].
     fn relax(&self) {
         core::hint::spin_loop();
+    }
+    /// See [`Platform::context`].
+    fn context(&self) -> Option<core::num::NonZeroUsize> {
+        None
     }
     /// See [`Platform::mask`].
     fn mask(&self) -> usize {
@@ -58,38 +73,42 @@ impl<B: Board> RawPlatform<B> {
     }
 }
 
-// SAFETY, for each of the blocks below. Register offsets are those of `pasidon_spec::registers`: inside the
+// SAFETY: memory from `board` is what `new`'s caller promised. For each of the blocks below: Register offsets are those of `pasidon_spec::registers`: inside the
 // page and aligned; the page is there, as `new`'s caller promised. Physical addresses are inside memory that
 // the driver got from `Board::alloc` and has not freed, at an offset aligned to the access. Accesses are
 // volatile, since the IOMMU makes its own; no references to this memory exist.
-impl<B: Board> Platform for RawPlatform<B> {
-    fn read32(&self, offset: u32) -> u32 {
+unsafe impl<B: Board> Platform for RawPlatform<B> {
+    unsafe fn read32(&self, offset: u32) -> u32 {
         // SAFETY: see above.
         unsafe { self.register::<u32>(offset).read_volatile() }
     }
-    fn read64(&self, offset: u32) -> u64 {
+    unsafe fn read64(&self, offset: u32) -> u64 {
         // SAFETY: see above.
         unsafe { self.register::<u64>(offset).read_volatile() }
     }
-    fn write32(&self, offset: u32, value: u32) {
+    unsafe fn write32(&self, offset: u32, value: u32) {
         // SAFETY: see above.
         unsafe { self.register::<u32>(offset).write_volatile(value) }
     }
-    fn write64(&self, offset: u32, value: u64) {
+    unsafe fn write64(&self, offset: u32, value: u64) {
         // SAFETY: see above.
         unsafe { self.register::<u64>(offset).write_volatile(value) }
     }
     fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
         self.board.alloc(bytes, align)
     }
-    fn free(&self, paddr: u64, bytes: usize) {
-        self.board.free(paddr, bytes);
+    unsafe fn free(&self, paddr: u64, bytes: usize) {
+        // SAFETY: the caller's promise is that of `Board::free`.
+        unsafe { self.board.free(paddr, bytes) };
     }
-    fn load64(&self, paddr: u64) -> u64 {
+    fn is_fixed_memory(&self, paddr: u64, bytes: usize) -> bool {
+        self.board.is_fixed_memory(paddr, bytes)
+    }
+    unsafe fn load64(&self, paddr: u64) -> u64 {
         // SAFETY: see above.
         unsafe { self.memory::<u64>(paddr).read_volatile() }
     }
-    fn store64(&self, paddr: u64, value: u64) {
+    unsafe fn store64(&self, paddr: u64, value: u64) {
         // SAFETY: see above.
         unsafe { self.memory::<u64>(paddr).write_volatile(value) }
     }
@@ -107,6 +126,9 @@ impl<B: Board> Platform for RawPlatform<B> {
     }
     fn relax(&self) {
         self.board.relax();
+    }
+    fn context(&self) -> Option<core::num::NonZeroUsize> {
+        self.board.context()
     }
     fn mask(&self) -> usize {
         self.board.mask()
@@ -129,11 +151,12 @@ mod tests {
     #[derive(Default)]
     struct Desk(AtomicU64);
 
-    impl Board for Desk {
+    // SAFETY: the one address it gives out is the test's second page.
+    unsafe impl Board for Desk {
         fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
             (bytes <= 4096 && align <= 4096).then_some(0x4000_0000)
         }
-        fn free(&self, _: u64, _: usize) {}
+        unsafe fn free(&self, _: u64, _: usize) {}
         fn now(&self) -> u64 {
             self.0.fetch_add(1, Ordering::Relaxed)
         }
@@ -147,14 +170,17 @@ mod tests {
         let direct_map = (start + 4096).wrapping_sub(0x4000_0000);
         // SAFETY: both pages outlive the platform, and nothing else refers to them meanwhile.
         let platform = unsafe { RawPlatform::new(start, direct_map, Desk::default()) };
-        platform.write64(16, 0x1122_3344_5566_7788);
-        platform.write32(72, 0x99aa_bbcc);
         let paddr = platform.alloc(4096, 4096).unwrap();
-        platform.store64(paddr + 8, 7);
-        platform.fence();
-        assert_eq!(platform.read64(16), 0x1122_3344_5566_7788);
-        assert_eq!(platform.read32(72), 0x99aa_bbcc);
-        assert_eq!(platform.load64(paddr + 8), 7);
+        // SAFETY: the offsets are inside the page of registers, the address inside what was allocated.
+        unsafe {
+            platform.write64(16, 0x1122_3344_5566_7788);
+            platform.write32(72, 0x99aa_bbcc);
+            platform.store64(paddr + 8, 7);
+            platform.fence();
+            assert_eq!(platform.read64(16), 0x1122_3344_5566_7788);
+            assert_eq!(platform.read32(72), 0x99aa_bbcc);
+            assert_eq!(platform.load64(paddr + 8), 7);
+        }
         assert_eq!((platform.now(), platform.now()), (0, 1));
         assert_eq!(platform.alloc(8192, 4096), None);
         let words = pages.0.into_inner();

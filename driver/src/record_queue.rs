@@ -4,15 +4,21 @@
 use crate::{
     error::InitError,
     hardware::{Hardware, Region, TimedOut},
-    lock::Lock,
+    lock::{Lock, Rank},
+    shared::Shared,
 };
-use alloc::sync::Arc;
 use pasidon_spec::{
     fault,
     field::Field,
     page_request,
     registers::{Register, fqb, fqcsr, fqh, fqt, ipsr, pqb, pqcsr, pqh, pqt},
 };
+
+/// How many steps of a restart are tried at a time.
+const STEPS: usize = 8;
+
+/// How often a queue that is busy is looked at, under its lock.
+const BUSY_TURNS: usize = 16;
 
 /// How many records are copied out under the lock at a time.
 pub(crate) const BURST: usize = 16;
@@ -35,6 +41,7 @@ pub(crate) struct Plan {
     on: Field,
     busy: Field,
     pending: Field,
+    rank: Rank,
 }
 
 /// The fault queue.
@@ -54,6 +61,7 @@ pub(crate) static FAULTS: Plan = Plan {
     on: fqcsr::FQON,
     busy: fqcsr::BUSY,
     pending: ipsr::FIP,
+    rank: Rank::FaultQueue,
 };
 
 /// The page-request queue, which exists if `capabilities.ATS` is 1.
@@ -73,6 +81,7 @@ pub(crate) static PAGE_REQUESTS: Plan = Plan {
     on: pqcsr::PQON,
     busy: pqcsr::BUSY,
     pending: ipsr::PIP,
+    rank: Rank::RequestQueue,
 };
 
 impl Plan {
@@ -92,9 +101,11 @@ impl Plan {
 /// A queue whose records have `WORDS` doublewords.
 pub(crate) struct RecordQueue<const WORDS: usize> {
     plan: &'static Plan,
-    hardware: Arc<Hardware>,
+    hardware: Shared<Hardware>,
     ring: Lock<Ring>,
     entries: u64,
+    /// The base register.
+    base: u64,
     enable: u64,
 }
 
@@ -103,6 +114,20 @@ struct Ring {
     head: u64,
     /// Records taken out since the driver started: the position of the record at `head`.
     taken: u64,
+    phase: Phase,
+}
+
+/// What a queue is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It records.
+    Running,
+    /// It is to be turned off, when it is not busy any more.
+    Stopping,
+    /// It is being turned off.
+    GoingOff,
+    /// It is being turned on again.
+    GoingOn,
 }
 
 /// Records copied out of the queue, and what the queue said about records that it lost.
@@ -131,37 +156,80 @@ pub(crate) struct Stop {
 impl<const WORDS: usize> RecordQueue<WORDS> {
     /// Allocates and enables a queue of `2^log2_entries` records, or of as many as the IOMMU supports.
     pub(crate) fn new(
-        hardware: &Arc<Hardware>,
+        hardware: &Shared<Hardware>,
         plan: &'static Plan,
         log2_entries: u32,
         interrupts: bool,
     ) -> Result<Self, InitError> {
         debug_assert!(plan.record_bytes == 8 * WORDS as u64);
         let bytes = (plan.record_bytes as usize) << log2_entries;
-        let memory = hardware.alloc_zeroed(bytes).ok_or(InitError::OutOfMemory)?;
+        let memory = Hardware::alloc_zeroed(hardware, bytes).ok_or(InitError::OutOfMemory)?;
         plan.disable(hardware).map_err(|_| InitError::Timeout(plan.name))?;
         let wanted = plan.base_ppn.of(memory.ppn()) | plan.base_size.of(u64::from(log2_entries) - 1);
         hardware.write(plan.base, wanted);
         let granted = hardware.read(plan.base);
         let log2_entries = log2_entries.min(plan.base_size.get(granted) as u32 + 1);
-        if plan.base_ppn.get(granted) != memory.ppn() {
-            return Err(InitError::Rejected(plan.name));
-        }
+        let memory =
+            Hardware::granted(memory, plan.base_ppn.get(granted)).ok_or(InitError::Rejected(plan.name))?;
         let enable = plan.enable.of(1) | plan.interrupt_enable.of(interrupts.into());
         let queue = Self {
             plan,
             hardware: hardware.clone(),
-            ring: Lock::new(Ring { memory: Some(memory), head: 0, taken: 0 }),
+            base: plan.base_ppn.of(memory.ppn()) | plan.base_size.of(u64::from(log2_entries) - 1),
+            ring: Lock::new(
+                plan.rank,
+                Ring { memory: Some(memory), head: 0, taken: 0, phase: Phase::Running },
+            ),
             entries: 1 << log2_entries,
             enable,
         };
-        hardware.write(plan.base, plan.base_size.set(wanted, u64::from(log2_entries) - 1));
-        hardware.write(plan.head, 0);
-        hardware.write(plan.control, enable);
-        hardware
-            .wait(plan.control, |v| plan.on.is_set(v) && !plan.busy.is_set(v))
-            .map_err(|_| InitError::Timeout(plan.name))?;
+        queue.reopen()?;
         Ok(queue)
+    }
+
+    /// Enables the queue, which is off and which nobody else touches, with nothing in it.
+    pub(crate) fn reopen(&self) -> Result<(), InitError> {
+        let (hardware, plan) = (&*self.hardware, self.plan);
+        self.turn_on(&mut self.ring.lock(hardware.platform()));
+        let on = hardware.wait(plan.control, |v| plan.on.is_set(v) && !plan.busy.is_set(v));
+        self.ring.lock(hardware.platform()).phase = Phase::Running;
+        on.map(drop).map_err(|_| InitError::Timeout(plan.name))
+    }
+
+    /// When this returns, nobody touches the queue until the IOMMU is up.
+    pub(crate) fn settle(&self) {
+        drop(self.ring.lock(self.hardware.platform()));
+    }
+
+    /// Begins to enable the queue, which is off. (Section "Guidelines for initialization".)
+    fn turn_on(&self, ring: &mut Ring) {
+        let (hardware, plan) = (&*self.hardware, self.plan);
+        ring.head = 0;
+        hardware.write(plan.base, self.base);
+        hardware.write(plan.head, 0);
+        hardware.write(plan.control, self.enable);
+        ring.phase = Phase::GoingOn;
+    }
+
+    /// Takes the next steps of a restart that can be taken at once. Returns whether the queue records.
+    fn restart(&self, ring: &mut Ring) -> bool {
+        let (hardware, plan) = (&*self.hardware, self.plan);
+        for _ in 0..STEPS {
+            let status = hardware.read(plan.control);
+            let (on, busy) = (plan.on.is_set(status), plan.busy.is_set(status));
+            match ring.phase {
+                Phase::Running => return true,
+                _ if busy => return false,
+                Phase::Stopping => {
+                    hardware.write(plan.control, 0);
+                    ring.phase = Phase::GoingOff;
+                }
+                Phase::GoingOff if !on => self.turn_on(ring),
+                Phase::GoingOn if on => ring.phase = Phase::Running,
+                Phase::GoingOff | Phase::GoingOn => ring.phase = Phase::Stopping,
+            }
+        }
+        ring.phase == Phase::Running
     }
 
     /// How many records the queue can hold.
@@ -184,8 +252,17 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         self.pending(&self.ring.lock(self.hardware.platform())) == 0
     }
 
+    /// How many records there are to be taken. None if the tail is what no tail can be.
     fn pending(&self, ring: &Ring) -> u64 {
-        self.hardware.read(self.plan.tail).wrapping_sub(ring.head) & (self.entries - 1)
+        if !self.hardware.is_up() || ring.phase != Phase::Running {
+            return 0;
+        }
+        self.distance(ring).unwrap_or(0)
+    }
+
+    fn distance(&self, ring: &Ring) -> Option<u64> {
+        let tail = self.hardware.read(self.plan.tail);
+        (tail < self.entries).then(|| tail.wrapping_sub(ring.head) & (self.entries - 1))
     }
 
     /// Takes up to `limit` records out of the queue, at most [`BURST`].
@@ -203,9 +280,22 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
             more: false,
             stop: None,
         };
+        if !hardware.is_up() || !self.restart(&mut ring) {
+            return burst;
+        }
         let status = hardware.read(plan.control);
         hardware.write(&ipsr::REG, plan.pending.of(1));
-        let pending = self.pending(&ring);
+        let pending = self.distance(&ring);
+        let (Some(pending), true) = (pending, plan.on.is_set(status)) else {
+            // Not what this queue was when it was last looked at: it was reset, or is none. What was in it is lost.
+            if !hardware.notice_reset() {
+                hardware.counters.record_queue_restarts.add(1);
+                ring.phase = Phase::Stopping;
+                self.restart(&mut ring);
+                burst.stop = Some(Stop { overflow: false, memory_fault: true, errors: 0 });
+            }
+            return burst;
+        };
         burst.depth = pending;
         // The records were written before the tail that was just read.
         hardware.platform.fence();
@@ -213,7 +303,7 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         while (burst.count as u64) < pending.min(limit.min(BURST) as u64) {
             let entry = base + ring.head * plan.record_bytes;
             for (offset, word) in (0..).step_by(8).zip(&mut burst.records[burst.count]) {
-                *word = hardware.platform.load64(entry + offset);
+                *word = hardware.load(entry + offset);
             }
             burst.count += 1;
             ring.head = (ring.head + 1) & (self.entries - 1);
@@ -235,18 +325,28 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         burst
     }
 
-    /// Makes a queue record again that had stopped. Returns whether there is something in it already.
+    /// Makes a queue record again that had stopped. Returns whether there is something in it already; `None` if the
+    /// queue is busy and stays so for [`BUSY_TURNS`] turns of polling: then it is for the next one who looks into it.
     ///
     /// The interrupt-pending bit is cleared once more: for as long as an error bit was set, that held it up.
-    pub(crate) fn resume(&self, stop: Stop) -> bool {
+    pub(crate) fn resume(&self, stop: Stop) -> Option<bool> {
         let hardware = &*self.hardware;
         let ring = self.ring.lock(hardware.platform());
-        if hardware.wait(self.plan.control, |v| !self.plan.busy.is_set(v)).is_err() {
-            return false;
+        if !hardware.is_up() || ring.phase != Phase::Running {
+            return None;
+        }
+        let mut turns = BUSY_TURNS;
+        while self.plan.busy.is_set(hardware.read(self.plan.control)) {
+            turns -= 1;
+            if turns == 0 {
+                // The next look tries again.
+                return None;
+            }
+            hardware.platform.relax();
         }
         hardware.write(self.plan.control, self.enable | stop.errors);
         hardware.write(&ipsr::REG, self.plan.pending.of(1));
-        self.pending(&ring) != 0
+        Some(self.pending(&ring) != 0)
     }
 }
 

@@ -65,16 +65,34 @@ statistics! {
     device_invalidations,
     /// Devices that were cut off because they did not complete an invalidation.
     device_timeouts,
+    /// Batches of commands that were waited for.
+    batches,
     /// Commands that the IOMMU did not complete in time.
     command_timeouts,
     /// Restarts of the command queue after errors.
     queue_restarts,
+    /// Resets of the IOMMU that nobody announced and the driver noticed.
+    resets_noticed,
+    /// How often the IOMMU was brought back, by [`crate::Iommu::resume`] or [`crate::Iommu::reset`].
+    resumes,
+    /// Restarts of fault and page-request queues that were off, or whose tail was none.
+    record_queue_restarts,
     /// Fault records handed to a bond's callbacks.
     faults_delivered,
     /// Fault records that belong to no bond with callbacks.
     faults_unclaimed,
     /// Fault records dropped because the address space has exited.
     faults_suppressed,
+    /// Fault records dropped because their device had too many already.
+    faults_excess,
+    /// Overflows of the fault queue.
+    fault_overflows,
+    /// Memory faults of the fault queue.
+    fault_memory_faults,
+    /// The most records that were found in the fault queue.
+    fault_queue_high_water,
+    /// How often it was decided not to record a device's faults any more.
+    devices_muted,
     /// Records taken from the page-request queue, stop markers included.
     page_requests,
     /// Stop markers among them.

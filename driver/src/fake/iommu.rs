@@ -8,8 +8,8 @@ use pasidon_spec::{
     fault::{FaultRecord, RECORD_BYTES},
     pdt,
     registers::{
-        Register, capabilities, cqb, cqcsr, cqh, cqt, ddtp, fctl, fqb, fqcsr, fqh, fqt, icvec, ipsr, pqb,
-        pqcsr, pqh, pqt,
+        Register, capabilities, cqb, cqcsr, cqh, cqt, ddtp, fctl, fqb, fqcsr, fqh, fqt, icvec, ipsr,
+        msi_addr, msi_vec_ctl, pqb, pqcsr, pqh, pqt,
     },
 };
 
@@ -35,6 +35,8 @@ pub(super) struct Registers {
     pub(super) pqcsr: u64,
     pub(super) ipsr: u64,
     icvec: u64,
+    /// Address, data and mask of each interrupt vector's message.
+    pub(super) messages: [(u64, u64, u64); 16],
     /// When the busy bits of `ddtp`, `cqcsr`, `fqcsr` and `pqcsr` clear.
     ddtp_busy: u64,
     cqcsr_busy: u64,
@@ -45,6 +47,9 @@ pub(super) struct Registers {
 const CQ_ERRORS: u64 = cqcsr::CQMF.mask() | cqcsr::CMD_TO.mask() | cqcsr::CMD_ILL.mask();
 const FQ_ERRORS: u64 = fqcsr::FQMF.mask() | fqcsr::FQOF.mask();
 const PQ_ERRORS: u64 = pqcsr::PQMF.mask() | pqcsr::PQOF.mask();
+
+/// Pages of the IOMMU's own memory for the directory's root, and for each queue.
+pub(super) const FIXED_PAGES: u64 = 16;
 
 impl Registers {
     pub(super) fn new(capabilities: u64) -> Self {
@@ -66,6 +71,7 @@ impl Registers {
             pqcsr: 0,
             ipsr: 0,
             icvec: 0,
+            messages: [(0, 0, 1); 16],
             ddtp_busy: 0,
             cqcsr_busy: 0,
             fqcsr_busy: 0,
@@ -89,7 +95,9 @@ impl Registers {
     pub(super) fn reserved_control(&self) -> u64 {
         let ats = dc::tc::EN_ATS.mask() | dc::tc::EN_PRI.mask() | dc::tc::PRPR.mask();
         let t2gpa = if capabilities::T2GPA.is_set(self.capabilities) { 0 } else { dc::tc::T2GPA.mask() };
-        t2gpa | if self.ats() { 0 } else { ats }
+        let ad = dc::tc::SADE.mask() | dc::tc::GADE.mask();
+        let ad = if capabilities::AMO_HWAD.is_set(self.capabilities) { 0 } else { ad };
+        ad | t2gpa | if self.ats() { 0 } else { ats }
     }
 
     /// Error bits hold the pending bits up.
@@ -141,7 +149,12 @@ impl Machine {
             () if is(&pqcsr::REG) => regs.pqcsr,
             () if is(&ipsr::REG) => regs.ipsr,
             () if is(&icvec::REG) => regs.icvec,
-            () => 0,
+            () => match message_field(offset) {
+                Some((vector, 0)) => regs.messages[vector].0,
+                Some((vector, 8)) => regs.messages[vector].1,
+                Some((vector, _)) => regs.messages[vector].2,
+                None => 0,
+            },
         }
     }
 
@@ -158,13 +171,13 @@ impl Machine {
                 self.violation("cqb written while the queue is on");
             }
             let size = cqb::LOG2SZ_1.get(value).min(self.knobs.max_queue_log2 - 1);
-            self.registers.cqb = cqb::LOG2SZ_1.set(value, size);
+            self.registers.cqb = self.fixed(cqb::LOG2SZ_1.set(value, size), cqb::PPN, 1);
         } else if is(&fqb::REG) {
             if fqcsr::FQON.is_set(self.registers.fqcsr) {
                 self.violation("fqb written while the queue is on");
             }
             let size = fqb::LOG2SZ_1.get(value).min(self.knobs.max_queue_log2 - 1);
-            self.registers.fqb = fqb::LOG2SZ_1.set(value, size);
+            self.registers.fqb = self.fixed(fqb::LOG2SZ_1.set(value, size), fqb::PPN, 2);
         } else if is(&cqt::REG) {
             self.registers.cqt = value & (command_entries(&self.registers) - 1);
         } else if is(&fqh::REG) {
@@ -185,11 +198,29 @@ impl Machine {
             let fields = [icvec::CIV, icvec::FIV, icvec::PMIV, icvec::PIV];
             self.registers.icvec =
                 fields.iter().fold(0, |word, field| word | field.of(field.get(value) & kept));
+        } else if let Some((vector, field)) = message_field(offset) {
+            let message = &mut self.registers.messages[vector];
+            match field {
+                0 => message.0 = value & msi_addr::ADDR.mask(),
+                8 => message.1 = value,
+                _ => message.2 = value & msi_vec_ctl::M.mask(),
+            }
         }
     }
 
+    /// A base register's value, with the IOMMU's own memory in it if it has some: page number `page` of that.
+    fn fixed(&self, value: u64, field: pasidon_spec::field::Field, page: u64) -> u64 {
+        self.knobs.fixed_memory.map_or(value, |start| field.set(value, start / 4096 + FIXED_PAGES * page))
+    }
+
     fn check_width(&mut self, offset: u32, bytes: u8) {
-        let known = pasidon_spec::registers::ALL.iter().find(|register| u32::from(register.offset) == offset);
+        let known = pasidon_spec::registers::ALL.iter().find(|register| {
+            let above = offset.wrapping_sub(register.offset.into());
+            above == 0
+                || register.count > 1
+                    && above % u32::from(register.stride) == 0
+                    && above / u32::from(register.stride) < register.count.into()
+        });
         if known.is_none_or(|register| register.bytes != bytes) {
             self.violation(format!("{bytes}-byte access to register offset {offset}"));
         }
@@ -220,8 +251,8 @@ impl Machine {
         }
         let legal = new == iommu_mode::OFF || self.knobs.modes.contains(&new);
         let mode = if legal { new } else { old };
-        self.registers.ddtp =
-            ddtp::IOMMU_MODE.of(mode) | ddtp::PPN.of(ddtp::PPN.get(value)) | ddtp::BUSY.of(1);
+        let root = self.fixed(ddtp::PPN.of(ddtp::PPN.get(value)), ddtp::PPN, 0);
+        self.registers.ddtp = ddtp::IOMMU_MODE.of(mode) | root | ddtp::BUSY.of(1);
         self.registers.ddtp_busy = self.ticks + SWITCH;
     }
 
@@ -261,7 +292,7 @@ impl Machine {
                 self.violation("pqb written while the queue is on");
             }
             let size = pqb::LOG2SZ_1.get(value).min(self.knobs.max_queue_log2 - 1);
-            self.registers.pqb = pqb::LOG2SZ_1.set(value, size);
+            self.registers.pqb = self.fixed(pqb::LOG2SZ_1.set(value, size), pqb::PPN, 3);
         } else if is(&pqh::REG) {
             self.registers.pqh = value & ((2 << pqb::LOG2SZ_1.get(self.registers.pqb)) - 1);
         } else {
@@ -343,6 +374,9 @@ impl Machine {
     }
 
     pub(super) fn raise(&mut self, record: FaultRecord) {
+        if self.is_muted(&record) {
+            return;
+        }
         let regs = &mut self.registers;
         if !fqcsr::FQON.is_set(regs.fqcsr) || regs.fqcsr & FQ_ERRORS != 0 {
             return;
@@ -363,6 +397,12 @@ impl Machine {
         }
         self.registers.hold_pending();
     }
+}
+
+/// The vector, and the offset in its entry, of a register of the table of messages.
+fn message_field(offset: u32) -> Option<(usize, u32)> {
+    let above = offset.checked_sub(msi_addr::REG.offset.into())?;
+    (above < 256).then_some(((above / 16) as usize, above % 16))
 }
 
 fn command_entries(regs: &Registers) -> u64 {

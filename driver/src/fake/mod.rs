@@ -9,6 +9,7 @@
 mod ats;
 mod endpoint;
 mod iommu;
+mod tap;
 mod walk;
 
 use crate::Platform;
@@ -25,6 +26,7 @@ use pasidon_spec::{
     page_request::PageRequest,
     registers::{capabilities, igs},
 };
+pub use tap::{Call, Handler, Interrupts, Tap, Tapped};
 pub use walk::Access;
 use walk::Caches;
 
@@ -73,6 +75,9 @@ pub struct Knobs {
     pub max_queue_log2: u64,
     /// Logarithm to base 2 of the number of interrupt vectors.
     pub vector_bits: u32,
+    /// Where the IOMMU has memory of its own for the directory's root and the queues, which then can't be
+    /// elsewhere. `None`: it has none.
+    pub fixed_memory: Option<u64>,
     /// The value that `fctl.BE` is hard-wired to, if it is not writable.
     pub fixed_endianness: Option<bool>,
 }
@@ -93,6 +98,7 @@ impl Default for Knobs {
             modes: Vec::from([iommu_mode::LVL1, iommu_mode::LVL2, iommu_mode::LVL3]),
             max_queue_log2: 15,
             vector_bits: 2,
+            fixed_memory: None,
             fixed_endianness: None,
         }
     }
@@ -146,6 +152,12 @@ struct Machine {
     knobs: Knobs,
     events: Vec<Event>,
     violations: Vec<String>,
+    /// An access that a device makes at every tick.
+    restless: Option<(u32, Option<u32>, u64)>,
+    /// The IOMMU has been Off since.
+    taken_over: bool,
+    /// How often one of those accesses has reached memory after that.
+    slipped: usize,
 }
 
 /// What memory holds before it is written.
@@ -174,6 +186,9 @@ impl Fake {
             knobs: Knobs::default(),
             events: Vec::new(),
             violations: Vec::new(),
+            restless: None,
+            taken_over: false,
+            slipped: 0,
         };
         Arc::new(Self { machine: spin::Mutex::new(machine) })
     }
@@ -213,6 +228,29 @@ impl Fake {
         let mut machine = self.machine();
         let endpoint = machine.endpoints.entry(device_id).or_insert_with(|| Endpoint::new(behaviour));
         endpoint.behaviour = behaviour;
+    }
+
+    /// From now on a device reads `iova` at every tick, whoever owns the IOMMU.
+    pub fn keep_reading(&self, device_id: u32, pasid: Option<u32>, iova: u64) {
+        let mut machine = self.machine();
+        machine.restless = Some((device_id, pasid, iova));
+        machine.taken_over = false;
+        machine.slipped = 0;
+    }
+
+    /// How many reads of [`keep_reading`](Self::keep_reading) have reached memory after the IOMMU was Off.
+    pub fn slipped(&self) -> usize {
+        self.machine().slipped
+    }
+
+    /// Resets the IOMMU: registers are as at the start, and nothing is cached or outstanding. Memory and devices
+    /// notice nothing.
+    pub fn reset(&self) {
+        let mut machine = self.machine();
+        let value = machine.read_register(capabilities::REG.offset.into(), 8);
+        machine.registers = Registers::new(value);
+        machine.caches = Caches::default();
+        machine.invalidations = Invalidations::default();
     }
 
     /// Takes a device off the bus: it answers nothing any more.
@@ -299,6 +337,13 @@ impl Fake {
         self.machine().allocated.keys().copied().collect()
     }
 
+    /// The interrupt messages that are filled in: vector, address, data, and whether it is masked.
+    pub fn messages(&self) -> Vec<(usize, u64, u64, bool)> {
+        let messages = self.machine().registers.messages;
+        let filled = messages.iter().enumerate().filter(|(_, message)| message.0 != 0);
+        filled.map(|(vector, &(address, data, mask))| (vector, address, data, mask != 0)).collect()
+    }
+
     /// Whether the IOMMU raises the page-request queue's interrupt.
     pub fn request_interrupt(&self) -> bool {
         self.machine().registers.request_pending()
@@ -317,6 +362,11 @@ impl Machine {
         self.run_endpoints();
         self.expire_invalidations();
         self.execute_command();
+        if let Some((device_id, pasid, iova)) = self.restless {
+            let passed = self.dma(device_id, pasid, iova, Access::Read).is_ok();
+            self.taken_over |= self.registers.mode() == iommu_mode::OFF;
+            self.slipped += usize::from(passed && self.taken_over);
+        }
     }
 
     fn violation(&mut self, text: impl Into<String>) {
@@ -326,6 +376,13 @@ impl Machine {
     /// Whether memory at `paddr` is allocated.
     fn is_allocated(&self, paddr: u64) -> bool {
         self.allocated.range(..=paddr).next_back().is_some_and(|(start, bytes)| paddr - start < *bytes)
+            || self.is_fixed(paddr)
+    }
+
+    /// Whether the IOMMU has memory of its own at `paddr`.
+    fn is_fixed(&self, paddr: u64) -> bool {
+        let bytes = 4 * iommu::FIXED_PAGES * PAGE;
+        self.knobs.fixed_memory.is_some_and(|start| paddr.checked_sub(start).is_some_and(|at| at < bytes))
     }
 
     fn load(&self, paddr: u64) -> u64 {
@@ -348,21 +405,27 @@ impl Machine {
     }
 }
 
-impl Platform for Fake {
-    fn read32(&self, offset: u32) -> u32 {
+/// The same as in [`Platform`], and safe: all memory is the machine's own.
+impl Fake {
+    /// Reads a register of 32 bits.
+    pub fn read32(&self, offset: u32) -> u32 {
         self.machine().read_register(offset, 4) as u32
     }
-    fn read64(&self, offset: u32) -> u64 {
+    /// Reads a register of 64 bits.
+    pub fn read64(&self, offset: u32) -> u64 {
         self.machine().read_register(offset, 8)
     }
-    fn write32(&self, offset: u32, value: u32) {
+    /// Writes a register of 32 bits.
+    pub fn write32(&self, offset: u32, value: u32) {
         self.machine().write_register(offset, 4, value.into());
     }
-    fn write64(&self, offset: u32, value: u64) {
+    /// Writes a register of 64 bits.
+    pub fn write64(&self, offset: u32, value: u64) {
         self.machine().write_register(offset, 8, value);
     }
 
-    fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
+    /// Allocates memory.
+    pub fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
         let mut machine = self.machine();
         machine.knobs.allocations = machine.knobs.allocations.checked_sub(1)?;
         // Addresses are not used twice, so that use after free is always noticed.
@@ -372,7 +435,8 @@ impl Platform for Fake {
         Some(paddr)
     }
 
-    fn free(&self, paddr: u64, bytes: usize) {
+    /// Returns memory; what was not allocated like that is a violation.
+    pub fn free(&self, paddr: u64, bytes: usize) {
         let mut machine = self.machine();
         machine.events.push(Event::Free { paddr });
         if machine.allocated.remove(&paddr) != Some(bytes as u64) {
@@ -380,7 +444,8 @@ impl Platform for Fake {
         }
     }
 
-    fn load64(&self, paddr: u64) -> u64 {
+    /// Reads a doubleword; outside of what is allocated that is a violation.
+    pub fn load64(&self, paddr: u64) -> u64 {
         let mut machine = self.machine();
         if !machine.is_allocated(paddr) || paddr % 8 != 0 {
             machine.violation(format!("load from {paddr:#x}"));
@@ -388,7 +453,8 @@ impl Platform for Fake {
         machine.load(paddr)
     }
 
-    fn store64(&self, paddr: u64, value: u64) {
+    /// Writes a doubleword; outside of what is allocated that is a violation.
+    pub fn store64(&self, paddr: u64, value: u64) {
         let mut machine = self.machine();
         if !machine.is_allocated(paddr) || paddr % 8 != 0 {
             machine.violation(format!("store to {paddr:#x}"));
@@ -397,17 +463,65 @@ impl Platform for Fake {
         machine.store(paddr, value);
     }
 
-    fn fence(&self) {
+    /// Notes an [`Event::Fence`].
+    pub fn fence(&self) {
         self.machine().events.push(Event::Fence);
     }
 
-    fn now(&self) -> u64 {
+    /// The time in ticks.
+    pub fn now(&self) -> u64 {
         self.machine().ticks
     }
 
-    fn relax(&self) {
+    /// Lets a tick pass.
+    pub fn relax(&self) {
         self.machine().tick();
         #[cfg(test)]
         std::thread::yield_now();
+    }
+}
+
+// SAFETY: the machine checks every access; `alloc` gives out each address once.
+unsafe impl Platform for Fake {
+    unsafe fn read32(&self, offset: u32) -> u32 {
+        self.read32(offset)
+    }
+    unsafe fn read64(&self, offset: u32) -> u64 {
+        self.read64(offset)
+    }
+    unsafe fn write32(&self, offset: u32, value: u32) {
+        self.write32(offset, value);
+    }
+    unsafe fn write64(&self, offset: u32, value: u64) {
+        self.write64(offset, value);
+    }
+    fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
+        self.alloc(bytes, align)
+    }
+    unsafe fn free(&self, paddr: u64, bytes: usize) {
+        self.free(paddr, bytes);
+    }
+    unsafe fn load64(&self, paddr: u64) -> u64 {
+        self.load64(paddr)
+    }
+    unsafe fn store64(&self, paddr: u64, value: u64) {
+        self.store64(paddr, value);
+    }
+    fn is_fixed_memory(&self, paddr: u64, bytes: usize) -> bool {
+        let machine = self.machine();
+        machine.is_fixed(paddr) && machine.is_fixed(paddr + bytes as u64 - 1)
+    }
+    fn fence(&self) {
+        self.fence();
+    }
+    fn now(&self) -> u64 {
+        self.now()
+    }
+    fn relax(&self) {
+        self.relax();
+    }
+    #[cfg(test)]
+    fn context(&self) -> Option<core::num::NonZeroUsize> {
+        core::num::NonZeroUsize::new(crate::tests::interleavings::flow())
     }
 }

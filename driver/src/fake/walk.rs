@@ -36,6 +36,23 @@ impl Access {
         }
     }
 
+    /// The bits that say that a page was used like this.
+    const fn marks(self) -> u64 {
+        match self {
+            Access::Read => pte::A.mask(),
+            Access::Write => pte::A.mask() | pte::D.mask(),
+        }
+    }
+
+    /// Whether an entry allows this and does not say yet that it was done.
+    const fn lacks(self, entry: u64) -> bool {
+        let allows = match self {
+            Access::Read => pte::R.is_set(entry),
+            Access::Write => pte::W.is_set(entry),
+        };
+        allows && pte::U.is_set(entry) && entry & self.marks() != self.marks()
+    }
+
     const fn access_fault(self) -> Cause {
         match self {
             Access::Read => Cause::ReadAccessFault,
@@ -115,6 +132,13 @@ impl Machine {
         })
     }
 
+    /// Whether the context of the record's device says that such faults are not reported (`DTF`).
+    pub(super) fn is_muted(&self, record: &FaultRecord) -> bool {
+        let suppressed = Cause::from_code(record.cause).is_some_and(Cause::dtf_suppresses);
+        let context = self.caches.devices.get(&record.did);
+        suppressed && context.is_some_and(|context| dc::tc::DTF.is_set(context.control))
+    }
+
     fn translate(
         &mut self,
         device_id: u32,
@@ -165,7 +189,7 @@ impl Machine {
             return Err(Cause::TransactionTypeDisallowed);
         }
         let process = self.process_context(device_id, process_id, levels, device.first_stage)?;
-        self.walk_pages(process, iova, access)
+        self.walk_pages(process, iova, access, dc::tc::SADE.is_set(device.control))
     }
 
     pub(super) fn device_context(&mut self, device_id: u32, levels: usize) -> Result<DeviceContext, Cause> {
@@ -253,6 +277,7 @@ impl Machine {
         process: ProcessContext,
         iova: u64,
         access: Access,
+        update: bool,
     ) -> Result<Option<(u64, u64)>, Cause> {
         let mode = pc::fsc::MODE.get(process.first_stage);
         if mode == page_table::iosatp_mode::BARE {
@@ -260,13 +285,15 @@ impl Machine {
         }
         let geometry = page_table::first_stage(false, mode).ok_or(Cause::PdtEntryMisconfigured)?;
         let key = (pc::ta::PSCID.get(process.attributes) as u32, iova >> 12);
-        if let Some(known) = self.caches.pages.get(&key) {
+        if let Some(known) = self.caches.pages.get(&key)
+            && !(update && access.lacks(known.0))
+        {
             return Ok(Some(*known));
         }
         if !geometry.is_canonical(iova) {
             return Err(access.page_fault());
         }
-        let found = self.leaf(process.first_stage, geometry, iova, access)?;
+        let found = self.leaf(process.first_stage, geometry, iova, access, update)?;
         self.caches.pages.insert(key, found);
         Ok(Some(found))
     }
@@ -278,12 +305,12 @@ impl Machine {
         geometry: &page_table::Geometry,
         iova: u64,
         access: Access,
+        update: bool,
     ) -> Result<(u64, u64), Cause> {
         let mut table = pc::fsc::PPN.get(context) << 12;
         for slice in geometry.levels.iter().rev() {
-            let entry = self
-                .device_load(table + slice.of(iova) * u64::from(geometry.pte_bytes))
-                .ok_or(access.access_fault())?;
+            let address = table + slice.of(iova) * u64::from(geometry.pte_bytes);
+            let mut entry = self.device_load(address).ok_or(access.access_fault())?;
             if !pte::V.is_set(entry) || entry & pte::RESERVED != 0 {
                 return Err(access.page_fault());
             }
@@ -292,6 +319,10 @@ impl Machine {
                 let within = (1 << (slice.lo - 12)) - 1;
                 if ppn & within != 0 {
                     return Err(access.page_fault());
+                }
+                if update && access.lacks(entry) {
+                    entry |= access.marks();
+                    self.store(address, entry);
                 }
                 return Ok((entry, ppn | (iova >> 12) & within));
             }

@@ -31,7 +31,7 @@ fn a_device_reaches_memory_through_its_own_cache() {
     assert_eq!(bench.fake.access(1, pasid, 0x2000, Access::Read), Reached::NoPage);
     // Without a PASID nothing is granted either.
     assert_eq!(bench.fake.access(1, None, 0x1000, Access::Read), Reached::NoPage);
-    assert_eq!(bench.iommu.service_faults().records, []);
+    assert_eq!(faults(&bench.iommu).records, []);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn clause_10_after_exit_translation_requests_are_granted_nothing_and_nothing_is_
     let nothing = Completion::Success { page: 0, read: false, write: false };
     assert_eq!(bench.fake.translation_request(1, pasid, 0x1000), nothing);
     assert_eq!(bench.fake.access(1, pasid, 0x1000, Access::Read), Reached::NoPage);
-    let report = bench.iommu.service_faults();
+    let report = faults(&bench.iommu);
     assert_eq!((report.records.len(), report.suppressed), (0, 0));
     handle.unbind();
 }

@@ -123,7 +123,8 @@ fn clause_03_a_pasid_beyond_the_process_directory() {
 #[test]
 fn clause_03_page_tables_that_the_iommu_cannot_walk() {
     struct Odd(MmSva, PageTable);
-    impl Mm for Odd {
+    // SAFETY: as for `TestMm`.
+    unsafe impl Mm for Odd {
         fn sva(&self) -> &MmSva {
             &self.0
         }
@@ -271,14 +272,14 @@ fn clause_07_unbind_waits_for_handlers_and_none_runs_after() {
     handle.set_ops(ops.clone(), no_data()).unwrap();
     bench.fake.dma(1, Some(pasid), 0x1000, Access::Read).unwrap_err();
     std::thread::scope(|scope| {
-        scope.spawn(|| bench.iommu.service_faults());
+        scope.spawn(|| faults(&bench.iommu));
         gate.wait();
         handle.unbind();
         assert_eq!(finished.load(Ordering::SeqCst), 1);
     });
     // Late faults of the device find nobody.
     bench.fake.dma(1, Some(pasid), 0x1000, Access::Read).unwrap_err();
-    assert_eq!(bench.iommu.service_faults().records.len(), 1);
+    assert_eq!(faults(&bench.iommu).records.len(), 1);
     assert_eq!(ops.faults().len(), 1);
     // Nor are the driver's things held on to.
     assert_eq!(Arc::strong_count(&ops), 1);

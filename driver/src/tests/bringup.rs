@@ -166,7 +166,7 @@ fn smaller_queues_than_asked_for_are_made_do_with() {
         iommu.bind(1, TestMm::new(&fake)).unwrap().unbind();
     }
     (0..20).for_each(|page| _ = fake.dma(9, None, page, Access::Read));
-    assert_eq!(iommu.service_faults().records.len(), 15);
+    assert_eq!(faults(&iommu).records.len(), 15);
 
     let fake = Fake::new();
     fake.adjust(|knobs| knobs.max_queue_log2 = 2);

@@ -54,7 +54,7 @@ fn clause_09_mm_exit_runs_without_driver_locks_and_does_not_drain() {
             iommu.bind(1, other.clone()).unwrap().unbind();
             drop(spare.lock().unwrap().take());
             iommu.invalidate_range(&*dying, 0..0x1000, Change::Leaves).unwrap();
-            iommu.service_faults();
+            faults(&iommu);
             assert_eq!(iommu.bind(2, dying.clone()).unwrap_err(), BindError::MmExited);
         })),
         ..TestOps::default()
@@ -83,7 +83,7 @@ fn clause_10_after_exit_dma_aborts_and_nothing_is_logged() {
     assert_eq!(bench.fake.dma(1, Some(pasid), 0x9000_0000, Access::Write), Err(WRITE_FAULT));
     // Faults of the bystander on the same device are still heard of.
     assert_eq!(bench.fake.dma(1, Some(bystander.pasid().get()), 0, Access::Read), Err(READ_FAULT));
-    let report = bench.iommu.service_faults();
+    let report = faults(&bench.iommu);
     assert_eq!((report.records.len(), report.suppressed), (1, 2));
     assert_eq!(report.records[0].pid, bystander.pasid().get());
     assert_eq!(ops.faults(), []);
@@ -150,4 +150,83 @@ fn many_bonds_exit_through_a_small_queue() {
         let dma = bench.fake.dma(handle.device_id(), Some(handle.pasid().get()), 0x1000, Access::Read);
         assert_eq!(dma, Err(READ_FAULT));
     }
+}
+
+/// Aborted accesses of a device with a PASID.
+fn flood(bench: &Bench, device: u32, pasid: u32, count: u64) {
+    (0..count)
+        .for_each(|page| _ = bench.fake.dma(device, Some(pasid), page * PAGE, Access::Read).unwrap_err());
+}
+
+#[test]
+fn clause_10_a_device_without_living_address_spaces_fills_nobodys_queue() {
+    let bench = Bench::new();
+    let mm = bench.mm();
+    let handle = bench.iommu.bind(1, mm.clone()).unwrap();
+    let pasid = handle.pasid().get();
+    bench.iommu.mm_exit(&*mm).unwrap();
+    flood(&bench, 1, pasid, 200);
+    bench.fake.dma(2, Some(99), 0x5000, Access::Read).unwrap_err();
+    let report = faults(&bench.iommu);
+    assert_eq!(report.records.iter().map(|record| record.did).collect::<Vec<_>>(), [2]);
+    assert!(!report.overflow && report.suppressed == 0);
+    // With a living one its faults are recorded again,
+    let living = bench.iommu.bind(1, bench.mm()).unwrap();
+    flood(&bench, 1, living.pasid().get(), 3);
+    flood(&bench, 1, pasid, 2);
+    let report = faults(&bench.iommu);
+    assert_eq!((report.records.len(), report.suppressed), (3, 2));
+    // without it they are not,
+    living.unbind();
+    flood(&bench, 1, pasid, 2);
+    assert_eq!(faults(&bench.iommu).suppressed, 0);
+    // and with none at all they are.
+    handle.unbind();
+    flood(&bench, 1, pasid, 2);
+    assert_eq!(faults(&bench.iommu).records.len(), 2);
+}
+
+#[test]
+fn clause_10_a_device_that_floods_the_queue_after_exit_is_muted_and_the_loss_is_told() {
+    let bench = Bench::new();
+    let mm = bench.mm();
+    let handle = bench.iommu.bind(1, mm.clone()).unwrap();
+    let bystander = bench.iommu.bind(1, bench.mm()).unwrap();
+    bench.iommu.mm_exit(&*mm).unwrap();
+    let pasid = handle.pasid().get();
+    flood(&bench, 1, pasid, 200);
+    bench.fake.dma(2, Some(99), 0x5000, Access::Read).unwrap_err();
+    // The queue was full before anybody looked: that much can be lost, and is told.
+    let report = faults(&bench.iommu);
+    assert_eq!((report.records.len(), report.suppressed, report.overflow), (0, 127, true));
+    let statistics = bench.iommu.statistics();
+    assert_eq!((statistics.fault_overflows, statistics.devices_muted), (1, 1));
+    // From then on nothing of others is.
+    for _ in 0..3 {
+        bench.fake.run_for(10);
+        flood(&bench, 1, pasid, 200);
+        bench.fake.dma(2, Some(99), 0x5000, Access::Read).unwrap_err();
+        let report = faults(&bench.iommu);
+        assert_eq!((report.records.len(), report.overflow), (1, false));
+    }
+    // The bystander is heard again when the dead bond is gone.
+    handle.unbind();
+    flood(&bench, 1, bystander.pasid().get(), 1);
+    assert_eq!(faults(&bench.iommu).records.len(), 1);
+}
+
+#[test]
+fn clause_10_no_device_pushes_out_the_records_of_another() {
+    let bench = Bench::with(Config { fault_queue_log2: 4, ..config() });
+    let handles = [1, 2].map(|device| bench.iommu.bind(device, bench.mm()).unwrap());
+    // Records are taken in whenever something is unbound.
+    for _ in 0..8 {
+        flood(&bench, 1, handles[0].pasid().get(), 10);
+        bench.iommu.bind(2, bench.mm()).unwrap().unbind();
+    }
+    flood(&bench, 2, handles[1].pasid().get(), 1);
+    let report = faults(&bench.iommu);
+    assert_eq!((report.records.len(), report.excess, report.overflow), (16, 65, false));
+    assert_eq!(report.records.iter().filter(|record| record.did == 2).count(), 1);
+    assert_eq!(bench.iommu.statistics().faults_excess, 65);
 }

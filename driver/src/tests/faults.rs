@@ -1,7 +1,7 @@
 //! Fault service: decoding, dispatch, and recovery of the queue.
 
 use super::*;
-use crate::{Cause, FaultAccess, FaultRecord, fake::Access};
+use crate::{Cause, fake::Access};
 
 #[test]
 fn records_reach_the_bond_concerned_and_the_caller() {
@@ -17,7 +17,7 @@ fn records_reach_the_bond_concerned_and_the_caller() {
     bench.fake.dma(2, Some(pasid), 0x5000, Access::Read).unwrap_err();
     bench.fake.dma(3, None, 0x6000, Access::Read).unwrap_err();
 
-    let report = bench.iommu.service_faults();
+    let report = faults(&bench.iommu);
     let causes: Vec<_> = report.records.iter().map(|record| Cause::from_code(record.cause)).collect();
     assert_eq!(
         causes,
@@ -27,7 +27,7 @@ fn records_reach_the_bond_concerned_and_the_caller() {
     let access = FaultAccess { address: 0x1010, read: false, write: true, execute: false, privileged: false };
     assert_eq!(ops.faults(), [Fault { access, record: Some(report.records[0]) }]);
     assert!(!ops.faults()[0].is_recoverable());
-    assert_eq!(bench.iommu.service_faults(), crate::FaultReport::default());
+    assert_eq!(faults(&bench.iommu), Faults::default());
     drop(silent);
 }
 
@@ -45,7 +45,7 @@ fn a_device_that_lies_about_its_pasid_reaches_nobody() {
         FaultRecord { did: 0xff_ffff, pv: true, pid: 0xf_ffff, cause: 0xfff, ..FaultRecord::default() },
     ];
     records.into_iter().for_each(|record| bench.fake.raise(record));
-    assert_eq!(bench.iommu.service_faults().records, records);
+    assert_eq!(faults(&bench.iommu).records, records);
     assert_eq!(ops.faults(), []);
 }
 
@@ -63,7 +63,7 @@ fn stale_records_are_not_mistaken_for_a_new_bond() {
     let ops = TestOps::new();
     handle.set_ops(ops.clone(), no_data()).unwrap();
     bench.fake.dma(1, Some(pasid.get()), 0x2000, Access::Read).unwrap_err();
-    assert_eq!(bench.iommu.service_faults().records.len(), 2);
+    assert_eq!(faults(&bench.iommu).records.len(), 2);
     assert_eq!(ops.faults().iter().map(|fault| fault.access.address).collect::<Vec<_>>(), [0x2000]);
 }
 
@@ -72,14 +72,14 @@ fn clause_16_overflow_is_reported_and_recording_goes_on() {
     let bench = Bench::with(Config { fault_queue_log2: 5, ..config() });
     let fault = |address| bench.fake.dma(3, None, address, Access::Read).unwrap_err();
     (0..40).for_each(|page| _ = fault(page * PAGE));
-    let report = bench.iommu.service_faults();
+    let report = faults(&bench.iommu);
     assert!(report.overflow);
     assert_eq!(report.records.len(), 31);
     assert!(report.records.iter().zip(0..).all(|(record, page)| record.iotval == page * PAGE));
     // Round the end of the ring, several times.
     for round in 0..10 {
         (0..7).for_each(|page| _ = fault((round * 7 + page) * PAGE));
-        let report = bench.iommu.service_faults();
+        let report = faults(&bench.iommu);
         assert!(!report.overflow);
         assert!(report.records.iter().zip(round * 7..).all(|(record, page)| record.iotval == page * PAGE));
         assert_eq!(report.records.len(), 7);
@@ -93,11 +93,11 @@ fn clause_16_memory_faults_are_reported_and_recording_goes_on() {
     bench.fake.adjust(|knobs| knobs.record_faults = 1);
     bench.fake.dma(3, None, PAGE, Access::Read).unwrap_err();
     bench.fake.dma(3, None, 2 * PAGE, Access::Read).unwrap_err();
-    let report = bench.iommu.service_faults();
+    let report = faults(&bench.iommu);
     assert!(report.memory_fault);
     assert_eq!(report.records.len(), 1);
     bench.fake.dma(3, None, 3 * PAGE, Access::Read).unwrap_err();
-    let report = bench.iommu.service_faults();
+    let report = faults(&bench.iommu);
     assert!(!report.memory_fault);
     assert_eq!(report.records.len(), 1);
 }
@@ -108,12 +108,12 @@ fn clause_16_the_interrupt_is_cleared_and_comes_again() {
     for _ in 0..3 {
         bench.fake.dma(3, None, 0, Access::Read).unwrap_err();
         assert!(bench.fake.fault_interrupt());
-        assert_eq!(bench.iommu.service_faults().records.len(), 1);
+        assert_eq!(faults(&bench.iommu).records.len(), 1);
         assert!(!bench.fake.fault_interrupt());
         // An overflow holds the interrupt up until it is dealt with.
         (0..10).for_each(|page| _ = bench.fake.dma(3, None, page * PAGE, Access::Read).unwrap_err());
         assert!(bench.fake.fault_interrupt());
-        assert!(bench.iommu.service_faults().overflow);
+        assert!(faults(&bench.iommu).overflow);
         assert!(!bench.fake.fault_interrupt());
     }
     // Polling raises none.
@@ -138,6 +138,6 @@ fn work_per_call_is_bounded_even_if_faults_never_stop() {
     });
     handle.set_ops(ops, no_data()).unwrap();
     bench.fake.dma(1, Some(pasid), 0, Access::Read).unwrap_err();
-    let report = bench.iommu.service_faults();
+    let report = faults(&bench.iommu);
     assert!(report.more && report.records.len() < 32);
 }

@@ -22,6 +22,19 @@ fn step() {
     }
 }
 
+/// A number for what runs: the thread, or the task that is explored.
+pub(crate) fn flow() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(1);
+    std::thread_local! {
+        static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+    }
+    if EXPLORING.get() {
+        usize::MAX / 2 + usize::from(shuttle::current::me())
+    } else {
+        THREAD.with(|thread| *thread)
+    }
+}
+
 /// What the driver's locks do in tests when they are taken.
 pub(crate) struct Contended;
 
@@ -32,35 +45,36 @@ impl spin::RelaxStrategy for Contended {
 }
 
 /// The fake machine, at which threads can be interrupted.
-struct Explored(Arc<Fake>);
+pub(crate) struct Explored(pub(crate) Arc<Fake>);
 
-impl Platform for Explored {
-    fn read32(&self, offset: u32) -> u32 {
+// SAFETY: the fake's own methods are safe.
+unsafe impl Platform for Explored {
+    unsafe fn read32(&self, offset: u32) -> u32 {
         step();
         self.0.read32(offset)
     }
-    fn read64(&self, offset: u32) -> u64 {
+    unsafe fn read64(&self, offset: u32) -> u64 {
         step();
         self.0.read64(offset)
     }
-    fn write32(&self, offset: u32, value: u32) {
+    unsafe fn write32(&self, offset: u32, value: u32) {
         step();
         self.0.write32(offset, value);
     }
-    fn write64(&self, offset: u32, value: u64) {
+    unsafe fn write64(&self, offset: u32, value: u64) {
         step();
         self.0.write64(offset, value);
     }
     fn alloc(&self, bytes: usize, align: usize) -> Option<u64> {
         self.0.alloc(bytes, align)
     }
-    fn free(&self, paddr: u64, bytes: usize) {
+    unsafe fn free(&self, paddr: u64, bytes: usize) {
         self.0.free(paddr, bytes);
     }
-    fn load64(&self, paddr: u64) -> u64 {
+    unsafe fn load64(&self, paddr: u64) -> u64 {
         self.0.load64(paddr)
     }
-    fn store64(&self, paddr: u64, value: u64) {
+    unsafe fn store64(&self, paddr: u64, value: u64) {
         self.0.store64(paddr, value);
     }
     fn fence(&self) {
@@ -72,6 +86,9 @@ impl Platform for Explored {
     fn relax(&self) {
         step();
         self.0.relax();
+    }
+    fn context(&self) -> Option<core::num::NonZeroUsize> {
+        self.0.context()
     }
     fn mask(&self) -> usize {
         step();
@@ -160,7 +177,7 @@ fn clause_01_bonds_are_shared_and_torn_down_once() {
         let pasid = mm.sva.pasid().map(crate::Pasid::get);
         assert_eq!(bench.fake.dma(1, pasid, 0x1000, Access::Read), Err(NOT_VALID));
         drop(mm);
-        assert_eq!(pasids.in_use(), 0);
+        assert_eq!(pasids.in_use(), 0, "{statistics:?}");
     });
 }
 
@@ -193,7 +210,7 @@ fn clause_07_no_handler_runs_after_unbind() {
         _ = bench.fake.dma(1, Some(pasid.get()), 0x7000, Access::Write);
         let faults = {
             let bench = bench.clone();
-            thread::spawn(move || _ = bench.iommu.service_faults())
+            thread::spawn(move || _ = bench.iommu.service_faults(|_| ()))
         };
         handle.unbind();
         gone.store(true, Ordering::SeqCst);
@@ -386,5 +403,66 @@ fn clause_19_nothing_stale_is_reached_after_an_invalidation() {
         unmapped.store(true, Ordering::SeqCst);
         devices.into_iter().chain([unbind]).for_each(|thread| thread.join().unwrap());
         second.unbind();
+    });
+}
+
+#[test]
+fn clause_09_exits_that_drop_each_others_handles() {
+    explore(|| {
+        let pasids = Arc::new(PasidSpace::default());
+        let bench = bench(&pasids);
+        let mms = [bench.mm(), bench.mm()];
+        let slots: [Arc<Mutex<Option<Handle>>>; 2] = Default::default();
+        let data = no_data();
+        for number in [0, 1] {
+            let handle = bench.iommu.bind(1 + number as u32, mms[number].clone()).unwrap();
+            let other = slots[1 - number].clone();
+            let ops = TestOps {
+                on_exit: Some(Box::new(move |_| {
+                    step();
+                    let handle = other.lock().unwrap().take();
+                    drop(handle);
+                })),
+                ..TestOps::default()
+            };
+            handle.set_ops(Arc::new(ops), data.clone()).unwrap();
+            *slots[number].lock().unwrap() = Some(handle);
+        }
+        let exits = [0, 1, 0].map(|number| {
+            let (bench, mm) = (bench.clone(), mms[number].clone());
+            thread::spawn(move || bench.iommu.mm_exit(&*mm).unwrap())
+        });
+        exits.into_iter().for_each(|thread| thread.join().unwrap());
+        for slot in slots {
+            let handle = slot.lock().unwrap().take();
+            drop(handle);
+        }
+        bench.iommu.bind(1, bench.mm()).unwrap().unbind();
+        assert_eq!((Arc::strong_count(&data), mms.each_ref().map(Arc::strong_count)), (1, [1, 1]));
+        drop(mms);
+        assert_eq!(pasids.in_use(), 0);
+    });
+}
+
+#[test]
+fn clause_20_batches_of_many_tasks_through_a_queue_that_stops() {
+    explore(|| {
+        let bench = bench(&Arc::new(PasidSpace::default()));
+        let mm = bench.mm();
+        let handles = [1, 2].map(|device| bench.iommu.bind(device, mm.clone()).unwrap());
+        let tasks: Vec<Thread> = (0..4u64)
+            .map(|number| {
+                let (bench, mm) = (bench.clone(), mm.clone());
+                thread::spawn(move || {
+                    if number == 0 {
+                        bench.fake.adjust(|knobs| knobs.fetch_faults = 1);
+                    }
+                    let range = 0..(1 + number) * PAGE;
+                    bench.iommu.invalidate_range(&*mm, range, Change::Leaves).unwrap();
+                })
+            })
+            .collect();
+        tasks.into_iter().for_each(|task| task.join().unwrap());
+        drop(handles);
     });
 }

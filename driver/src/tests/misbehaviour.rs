@@ -24,7 +24,7 @@ fn a_device_that_lies_about_who_it_is_gets_no_answer_from_the_mm() {
     assert_eq!([7, 8, 2].map(|device| bench.answers(device).len()), [1; 3]);
     assert_eq!(bench.answers(1).len(), 4);
     // The IOMMU itself logs what it refused.
-    let causes: Vec<_> = bench.iommu.service_faults().records.iter().map(|record| record.cause).collect();
+    let causes: Vec<_> = faults(&bench.iommu).records.iter().map(|record| record.cause).collect();
     assert_eq!(causes, [NO_DEVICE, 260]);
 }
 
@@ -93,7 +93,7 @@ fn memory_errors_while_tables_and_queues_are_read_and_written() {
         _ = bench.fake.dma(1, Some(handle.pasid().get()), 0x7f_ffff_f000, Access::Read);
         _ = bench.iommu.invalidate_range(&*mm, 0..dice(45, 9) << 12, crate::Change::Leaves);
         bench.iommu.service_page_requests(10);
-        bench.iommu.service_faults();
+        faults(&bench.iommu);
         // Answered by the driver, or by the IOMMU itself, but answered, and once.
         assert_eq!(bench.responses(1).len(), 1, "round {round}");
     }

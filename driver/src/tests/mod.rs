@@ -3,21 +3,30 @@
 mod allocations;
 mod ats;
 mod bind;
+mod bounds;
 mod bringup;
+mod callbacks;
 mod devices;
 mod exit;
 mod faults;
+mod features;
 pub(crate) mod interleavings;
+mod interrupts;
 mod invalidate;
 mod misbehaviour;
+mod neighbours;
+mod order;
 mod page_requests;
 mod races;
+mod soundness;
 mod stress;
+mod takeover;
 mod timeouts;
 
 use crate::{
-    AtsOptions, Bond, Config, DeviceOptions, DrvData, Fault, FaultAccess, FaultDecision, Handle, Iommu, Mm,
-    MmSva, PageTable, PageTableMode, Platform, PriOptions, Resolution, SvaOps,
+    AtsOptions, Bond, Config, DeviceOptions, DrvData, Fault, FaultAccess, FaultDecision, FaultRecord,
+    FaultReport, Handle, Iommu, Mm, MmSva, PageTable, PageTableMode, Platform, PriOptions, Resolution,
+    SvaOps,
     fake::{Access, Behaviour, CAPABILITIES_ATS, Event, Fake, Reached, Response},
 };
 use pasidon_spec::{
@@ -129,6 +138,27 @@ impl Bench {
         assert!(responses.iter().all(|response| response.expected), "answered twice: {responses:?}");
         responses
     }
+}
+
+/// What a call of the fault service brought.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Faults {
+    records: Vec<FaultRecord>,
+    report: FaultReport,
+}
+
+impl core::ops::Deref for Faults {
+    type Target = FaultReport;
+    fn deref(&self) -> &FaultReport {
+        &self.report
+    }
+}
+
+fn faults(iommu: &Iommu) -> Faults {
+    let mut records = Vec::new();
+    let report = iommu.service_faults(|record| records.push(*record));
+    assert_eq!(report.records, records.len());
+    Faults { records, report }
 }
 
 /// A request to read a page, which closes its group.
@@ -253,7 +283,8 @@ impl Drop for TestMm {
     }
 }
 
-impl Mm for TestMm {
+// SAFETY: the page table is in the fake's memory, where every access is checked.
+unsafe impl Mm for TestMm {
     fn sva(&self) -> &MmSva {
         &self.sva
     }

@@ -59,7 +59,7 @@ fn exit_against_bind_unbind_faults_and_invalidations() {
                     for round in 0..8 {
                         match thread {
                             0 if round == 4 => bench.iommu.mm_exit(&**mm).unwrap(),
-                            1 => _ = bench.iommu.service_faults(),
+                            1 => _ = faults(&bench.iommu),
                             2 => bench.iommu.invalidate_range(&**mm, 0..0x3000, Change::Leaves).unwrap(),
                             _ => {
                                 let device = 1 + (thread % 2) as u32;
@@ -79,7 +79,7 @@ fn exit_against_bind_unbind_faults_and_invalidations() {
         let (exits, heard) = (ops.exits(), ops.faults().len());
         assert!(exits <= bonds.load(Ordering::SeqCst));
         // Nothing is left that could call back.
-        bench.iommu.service_faults();
+        faults(&bench.iommu);
         assert_eq!((ops.exits(), ops.faults().len()), (exits, heard));
         assert_eq!(Arc::strong_count(&ops), 1);
         assert_eq!(Arc::strong_count(&mm), 1);
@@ -154,11 +154,12 @@ fn everything_is_send_and_sync() {
 
 struct Quiet;
 
-impl crate::Board for Quiet {
+// SAFETY: it gives out no memory.
+unsafe impl crate::Board for Quiet {
     fn alloc(&self, _: usize, _: usize) -> Option<u64> {
         None
     }
-    fn free(&self, _: u64, _: usize) {}
+    unsafe fn free(&self, _: u64, _: usize) {}
     fn now(&self) -> u64 {
         0
     }

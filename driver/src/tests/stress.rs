@@ -100,7 +100,7 @@ impl World {
                 self.ended.fetch_add(1, Ordering::Relaxed);
             }
             15 => _ = iommu.receive_page_requests(),
-            16 => _ = iommu.service_faults(),
+            16 => _ = faults(iommu),
             17 => self.bench.fake.adjust(|knobs| match dice.roll(4) {
                 0 => knobs.fetch_faults = 1,
                 1 => knobs.request_faults = 1,

@@ -64,20 +64,21 @@ impl SimPlatform {
     }
 }
 
-impl Platform for SimPlatform {
-    fn read32(&self, offset: u32) -> u32 {
+// SAFETY: the machine's memory is simulated, and each access to it checked.
+unsafe impl Platform for SimPlatform {
+    unsafe fn read32(&self, offset: u32) -> u32 {
         self.operation().read_register(offset, 4) as u32
     }
 
-    fn read64(&self, offset: u32) -> u64 {
+    unsafe fn read64(&self, offset: u32) -> u64 {
         self.operation().read_register(offset, 8)
     }
 
-    fn write32(&self, offset: u32, value: u32) {
+    unsafe fn write32(&self, offset: u32, value: u32) {
         self.operation().write_register(offset, value.into(), 4);
     }
 
-    fn write64(&self, offset: u32, value: u64) {
+    unsafe fn write64(&self, offset: u32, value: u64) {
         self.operation().write_register(offset, value, 8);
     }
 
@@ -85,16 +86,16 @@ impl Platform for SimPlatform {
         self.machine().memory.alloc(bytes as u64, align as u64)
     }
 
-    fn free(&self, paddr: u64, bytes: usize) {
+    unsafe fn free(&self, paddr: u64, bytes: usize) {
         self.machine().memory.free(paddr, bytes as u64);
     }
 
-    fn load64(&self, paddr: u64) -> u64 {
+    unsafe fn load64(&self, paddr: u64) -> u64 {
         // What a CPU's bus returns where there is nothing.
         self.operation().memory.load(paddr).unwrap_or(u64::MAX)
     }
 
-    fn store64(&self, paddr: u64, value: u64) {
+    unsafe fn store64(&self, paddr: u64, value: u64) {
         self.operation().memory.store(paddr, value);
     }
 

@@ -235,7 +235,8 @@ impl AddressSpace {
     }
 }
 
-impl Mm for AddressSpace {
+// SAFETY: the page table is in simulated memory.
+unsafe impl Mm for AddressSpace {
     fn sva(&self) -> &MmSva {
         &self.sva
     }

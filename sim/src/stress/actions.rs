@@ -73,7 +73,7 @@ impl World {
         let budget = 1 + self.random.below(16) as usize;
         let report = self.iommu.service_page_requests(budget);
         self.deferred = report.deferred > 0 || report.more;
-        self.iommu.service_faults();
+        self.iommu.service_faults(|_| ());
     }
 
     fn mode(&mut self) -> PageTableMode {

@@ -143,6 +143,7 @@ impl World {
             page_request_vector: vector(2),
             range_limit: 8,
             pasids: pasids.clone(),
+            ..Config::default()
         };
         let booted = Iommu::new(Arc::new(platform.clone()), driver);
         platform.machine().check()?;
@@ -352,7 +353,7 @@ impl World {
         self.platform.set_interrupt_handler(Some(Arc::new(move || {
             if calls.fetch_add(1, Ordering::Relaxed) / SPELL % 2 == 0 {
                 iommu.receive_page_requests();
-                iommu.service_faults();
+                iommu.service_faults(|_| ());
             }
         })));
     }

@@ -1,0 +1,248 @@
+//! What callbacks, invalidations and faults look up: devices, address spaces, and the bonds between them.
+
+use crate::{
+    bond::{Bond, Callbacks},
+    device_directory,
+    hardware::Hardware,
+    iommu::Inner,
+    lock::{Guard, Turn},
+    map::{Map, Spare},
+    pasid::Pasid,
+    process_directory::{ProcessDirectory, Slot},
+    requester::Requester,
+    shared::{OutOfMemory, Shared},
+};
+use alloc::vec::Vec;
+use pasidon_spec::ddt::dc::tc;
+
+/// Everything in here is looked at under one lock.
+pub(crate) struct Bonds {
+    pub(crate) links: Map<u32, Link>,
+    /// Devices that may have translations of an address space in caches of their own.
+    pub(crate) caches: Map<(Pasid, u32), Requester>,
+    pub(crate) by_pasid: Map<(Pasid, u32), Entry>,
+    pub(crate) spaces: Map<Pasid, Space>,
+    /// Bonds that were unbound from within a callback while callbacks of theirs ran: see [`Inner::reap`].
+    pub(crate) graves: Vec<Grave>,
+}
+
+/// A device that is enabled.
+pub(crate) struct Link {
+    pub(crate) device: Shared<Device>,
+    /// Where its context is.
+    pub(crate) context: u64,
+    /// The context's first doubleword, while the device is neither cut off nor being rewritten.
+    pub(crate) control: u64,
+    /// How to reach it, if it has ATS.
+    pub(crate) ats: Option<Requester>,
+    /// Its context is invalid, whatever `control` says.
+    pub(crate) cut_off: bool,
+    /// Its context is invalid until what it may do has been changed.
+    pub(crate) rewriting: bool,
+    /// How often it was cut off.
+    pub(crate) cuts: usize,
+    /// Bonds whose address spaces are alive.
+    pub(crate) alive: usize,
+    /// Bonds whose address spaces have exited.
+    pub(crate) dead: usize,
+    /// Records of address spaces that have exited, since the fault queue was empty for the time of this number.
+    pub(crate) suppressed: (u64, usize),
+    /// It has filled the fault queue with those.
+    pub(crate) flooding: bool,
+}
+
+/// What an operation on a device takes turns for.
+pub(crate) struct Device {
+    /// The largest PASID that the device can use.
+    pub(crate) pasid_limit: u32,
+    pub(crate) turn: Turn<DeviceTables>,
+}
+
+/// A device's own tables.
+pub(crate) struct DeviceTables {
+    /// `None`: it was disabled.
+    pub(crate) processes: Option<ProcessDirectory>,
+    /// It is being disabled: the IOMMU has yet to confirm that it has forgotten the device.
+    pub(crate) leaving: bool,
+}
+
+/// A bond and what may change about it.
+pub(crate) struct Entry {
+    pub(crate) bond: Shared<Bond>,
+    /// Handles.
+    pub(crate) binds: usize,
+    pub(crate) slot: Slot,
+    pub(crate) callbacks: Option<Callbacks>,
+}
+
+/// A bond that is no more, but for callbacks that are still running.
+pub(crate) struct Grave {
+    pub(crate) entry: Entry,
+    /// Groups of page requests up to this one may be about it.
+    pub(crate) newest: u64,
+}
+
+/// An mm that this IOMMU may have translations of.
+pub(crate) struct Space {
+    pub(crate) pscid: u32,
+    /// Bonds, including those that are being torn down.
+    pub(crate) users: usize,
+    /// The IOMMU did not confirm an unbind: it may still have contexts or translations cached.
+    pub(crate) unconfirmed: bool,
+}
+
+/// Memory for one more of everything.
+struct Room {
+    links: Spare<u32, Link>,
+    caches: Spare<(Pasid, u32), Requester>,
+    by_pasid: Spare<(Pasid, u32), Entry>,
+    spaces: Spare<Pasid, Space>,
+    graves: Vec<Grave>,
+}
+
+/// How much memory to set aside, in entries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Wanted {
+    links: Option<usize>,
+    caches: Option<usize>,
+    by_pasid: Option<usize>,
+    spaces: Option<usize>,
+    graves: Option<usize>,
+}
+
+impl Wanted {
+    const NOTHING: Self = Self { links: None, caches: None, by_pasid: None, spaces: None, graves: None };
+}
+
+impl Room {
+    fn new(wanted: Wanted) -> Result<Self, OutOfMemory> {
+        let mut graves = Vec::new();
+        graves.try_reserve_exact(wanted.graves.unwrap_or(0)).map_err(|_| OutOfMemory)?;
+        Ok(Self {
+            links: Spare::new(wanted.links)?,
+            caches: Spare::new(wanted.caches)?,
+            by_pasid: Spare::new(wanted.by_pasid)?,
+            spaces: Spare::new(wanted.spaces)?,
+            graves,
+        })
+    }
+}
+
+impl Bonds {
+    pub(crate) const fn new() -> Self {
+        Self {
+            links: Map::new(),
+            caches: Map::new(),
+            by_pasid: Map::new(),
+            spaces: Map::new(),
+            graves: Vec::new(),
+        }
+    }
+
+    fn wants(&self) -> Wanted {
+        // Every bond can come to lie in a grave.
+        let graves = self.by_pasid.len() + self.graves.len() + 1;
+        Wanted {
+            links: self.links.lacks(),
+            caches: self.caches.lacks(),
+            by_pasid: self.by_pasid.lacks(),
+            spaces: self.spaces.lacks(),
+            graves: (graves > self.graves.capacity()).then_some(2 * graves),
+        }
+    }
+
+    fn move_into(&mut self, room: &mut Room) {
+        self.links.move_into(&mut room.links);
+        self.caches.move_into(&mut room.caches);
+        self.by_pasid.move_into(&mut room.by_pasid);
+        self.spaces.move_into(&mut room.spaces);
+        if room.graves.capacity() > self.graves.capacity() {
+            room.graves.append(&mut self.graves);
+            core::mem::swap(&mut self.graves, &mut room.graves);
+        }
+    }
+
+    /// The bonds of an address space, in the order of their devices.
+    pub(crate) fn of(&self, pasid: Pasid) -> &[((Pasid, u32), Entry)] {
+        self.by_pasid.range((pasid, 0)..=(pasid, u32::MAX))
+    }
+
+    /// An address space has one bond less. Returns its PSCID if that can be used again.
+    pub(crate) fn leave_space(&mut self, pasid: Pasid) -> Option<u32> {
+        let space = self.spaces.get_mut(pasid)?;
+        space.users = space.users.saturating_sub(1);
+        let unused = space.users == 0 && !space.unconfirmed;
+        if unused { self.spaces.remove(pasid).map(|space| space.pscid) } else { None }
+    }
+}
+
+impl Link {
+    /// Of a device with this context and no bonds.
+    pub(crate) fn new(device: Shared<Device>, context: u64, control: u64) -> Self {
+        Self {
+            device,
+            context,
+            control,
+            ats: None,
+            cut_off: false,
+            rewriting: false,
+            cuts: 0,
+            alive: 0,
+            dead: 0,
+            suppressed: (0, 0),
+            flooding: false,
+        }
+    }
+
+    /// Writes what the device may do, unless its context is to be invalid. By one store, which is never torn; the
+    /// IOMMU may still have the old value cached.
+    pub(crate) fn write(&self, hardware: &Hardware) {
+        if !self.cut_off && !self.rewriting {
+            device_directory::control(hardware, self.context, self.control);
+        }
+    }
+
+    /// Has faults of a device recorded or not: not if all its address spaces have exited, or it has filled the
+    /// queue with faults in those that have. Returns whether that has changed something that the IOMMU may have
+    /// cached.
+    pub(crate) fn mute(&mut self, hardware: &Hardware) -> bool {
+        self.flooding &= self.dead > 0;
+        let mute = self.flooding || self.dead > 0 && self.alive == 0;
+        if tc::DTF.is_set(self.control) == mute {
+            return false;
+        }
+        self.control = tc::DTF.set(self.control, mute.into());
+        self.write(hardware);
+        hardware.counters.devices_muted.add(mute.into());
+        true
+    }
+
+    /// How many address spaces the device is bound to.
+    pub(crate) fn bonds(&self) -> usize {
+        self.alive + self.dead
+    }
+}
+
+impl Inner {
+    /// The bonds, with room for one more of everything. What that takes is allocated, and returned, while the lock
+    /// is free.
+    pub(crate) fn bonds_with_room(&self) -> Result<Guard<'_, Bonds>, OutOfMemory> {
+        loop {
+            let wanted = {
+                let bonds = self.bonds.lock(self.platform());
+                let wanted = bonds.wants();
+                if wanted == Wanted::NOTHING {
+                    return Ok(bonds);
+                }
+                wanted
+            };
+            let mut room = Room::new(wanted)?;
+            self.bonds.lock(self.platform()).move_into(&mut room);
+        }
+    }
+
+    /// The device with this id, if it is enabled.
+    pub(crate) fn device(&self, device_id: u32) -> Option<Shared<Device>> {
+        self.bonds.lock(self.platform()).links.get(device_id).map(|link| link.device.clone())
+    }
+}
