@@ -100,8 +100,11 @@ fn shipped_designs_give_the_same_bytes_twice() {
     }
 }
 
-/// The values of a design, by section and key.
-type Values = BTreeMap<(&'static str, &'static str), u32>;
+/// Section and key.
+type Name = (&'static str, &'static str);
+
+/// The values of a design.
+type Values = BTreeMap<Name, u32>;
 
 fn values(design: &Design) -> Values {
     KEYS.iter().map(|key| ((key.section, key.key), key.get(design))).collect()
@@ -117,25 +120,24 @@ fn corners(legal: Legal) -> [u32; 2] {
 }
 
 /// What is true or more than 0 only if one of the others is.
-const NEEDS: [(&str, &str, &[(&str, &str)]); 9] = [
-    ("translation", "sv57", &[("translation", "sv48")]),
-    ("translation", "sv48x4", &[("translation", "sv39x4")]),
-    ("translation", "sv57x4", &[("translation", "sv48x4")]),
-    ("msi", "flat", &[("translation", "sv39x4"), ("translation", "sv32x4")]),
-    ("msi", "mrif", &[("msi", "flat")]),
-    ("monitor", "cycles", &[("monitor", "counters")]),
-    ("monitor", "counters", &[("monitor", "cycles")]),
-    ("ats", "t2gpa", &[("ats", "ats")]),
-    ("ats", "t2gpa", &[("translation", "sv39x4"), ("translation", "sv32x4")]),
+const NEEDS: [(Name, &[Name]); 9] = [
+    (("translation", "sv57"), &[("translation", "sv48")]),
+    (("translation", "sv48x4"), &[("translation", "sv39x4")]),
+    (("translation", "sv57x4"), &[("translation", "sv48x4")]),
+    (("msi", "flat"), &[("translation", "sv39x4"), ("translation", "sv32x4")]),
+    (("msi", "mrif"), &[("msi", "flat")]),
+    (("monitor", "cycles"), &[("monitor", "counters")]),
+    (("monitor", "counters"), &[("monitor", "cycles")]),
+    (("ats", "t2gpa"), &[("ats", "ats")]),
+    (("ats", "t2gpa"), &[("translation", "sv39x4"), ("translation", "sv32x4")]),
 ];
 
 /// Makes the other values fit that of `pinned`.
-fn fit(values: &mut Values, pinned: (&'static str, &'static str)) {
+fn fit(values: &mut Values, pinned: Name) {
     let set = |values: &mut Values, key, value| values.insert(key, value).expect("a key");
     // As many rounds as the longest chain of needs.
     for _ in 0..4 {
-        for (section, key, needs) in NEEDS {
-            let this = (section, key);
+        for (this, needs) in NEEDS {
             if values[&this] == 0 || needs.iter().any(|need| values[need] != 0) {
                 continue;
             }
