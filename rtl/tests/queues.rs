@@ -324,7 +324,7 @@ fn run(design: &Design, mode: u64, device_id_bits: u8, mut commands: Vec<[u64; 2
     let capabilities = format!("capabilities {:016x}\n", regs::capabilities(design));
     let mut log = capabilities.repeat(2) + &"fence\ndrain 1 1\n".repeat(4);
     for (name, most) in [("cqb", design.command_log2_max), ("fqb", design.fault_log2_max)] {
-        writeln!(log, "{name} {:016x}", (1u64 << (design.pas - 2)) - 0x400 | u64::from(most - 1)).unwrap();
+        writeln!(log, "{name} {:016x}", ((1u64 << (design.pas - 2)) - 0x400) | u64::from(most - 1)).unwrap();
     }
     let mut stimulus = String::new();
     commands.extend((0..RANDOM).map(|_| random.command()));
