@@ -301,7 +301,7 @@ fn flipped() -> Vec<[u64; 2]> {
 
 /// A shipped design without what the bench has no blocks for.
 fn without_ats(name: &str) -> Design {
-    Design { ats: false, t2gpa: false, ..Design::shipped(name).unwrap() }
+    Design { ats: false, t2gpa: false, msi: false, ..Design::shipped(name).unwrap() }
 }
 
 /// Runs the bench on `commands` and then on random ones.

@@ -106,7 +106,7 @@ fn guest_addresses_go_through_the_second_stage() {
     let mut g = with(EN_ATS | T2GPA);
     for (request, ..) in kinds(GPA | 0x568) {
         let t = g.expect("mapped", request);
-        assert_eq!((t.spa, t.read, t.write, t.exec, t.page_shift), (SPA | 0x568, true, true, true, 30));
+        assert_eq!((t.spa, t.read, t.write, t.exec, t.page_shift), (SPA | 0x568, true, true, true, 12));
     }
     for (request, _, cause, kind) in kinds(GPA | 0x568) {
         let mut g = with(EN_ATS | T2GPA);
