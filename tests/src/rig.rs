@@ -278,16 +278,9 @@ impl Rig {
 
     /// One clock cycle.
     pub fn step(&mut self) {
+        self.memory_cycle();
         let out = self.model.output;
         let input = &mut self.model.input;
-        self.bus.cycle(
-            self.now,
-            &out.axi,
-            &mut input.axi,
-            &mut self.memory,
-            &mut self.random,
-            &self.pressure,
-        );
         self.axil.cycle(&out.axil, &mut input.axil);
         input.drain_ready = u64::from(self.drain_ready);
         if out.drain_valid != 0 && self.drain_ready {
@@ -307,6 +300,18 @@ impl Rig {
         if self.now % 4096 == 0 {
             self.model.check().unwrap_or_else(|error| panic!("{error}"));
         }
+    }
+
+    /// The memory port in this cycle.
+    fn memory_cycle(&mut self) {
+        self.bus.cycle(
+            self.now,
+            &self.model.output.axi,
+            &mut self.model.input.axi,
+            &mut self.memory,
+            &mut self.random,
+            &self.pressure,
+        );
     }
 
     fn response(&mut self, number: usize, out: &ReqOut) {
@@ -404,16 +409,7 @@ impl Rig {
             input.valid = 0;
         }
         self.open = 0;
-        let out = self.model.output;
-        let input = &mut self.model.input;
-        self.bus.cycle(
-            self.now,
-            &out.axi,
-            &mut input.axi,
-            &mut self.memory,
-            &mut self.random,
-            &self.pressure,
-        );
+        self.memory_cycle();
         self.now += 1;
         self.model.reset_core(1);
         self.axil = AxiLite::default();

@@ -155,7 +155,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
 
     // ---- Refill and invalidation -----------------------------------------------------------------------------------
     let fill = m.wire("fill", is(COMPLETE) & c_refill);
-    let clear = m.wire("clear", fill | (is(INVALIDATE)));
+    let clear = m.wire("clear", fill | is(INVALIDATE));
     let victim = victim(&mut m, entries_valid, fill);
     let matched: Vec<E> = matches.iter().rev().copied().collect();
     m.when(clear, |m| m.set(entries_valid, (entries_valid & !cat(&matched)) | fill.gate(victim)));

@@ -14,21 +14,20 @@
 //! A legal command that names nothing which this design could have cached is complete at once: IOTINVAL for a virtual machine
 //! without a second stage, IODIR for an id beyond the design's widths. Commands and the store have the byte order of `fctl.BE`.
 //!
-//! A fetch or a store that fails, and a store beyond the physical address space, sets `cqmf`; `cqh` stays on the command. Because commands complete in order, `cqh` moves past
-//! a command only when its effect is complete. A command takes 3 cycles plus its fetch plus the handshakes that it needs.
+//! A fetch or a store that fails, and a store beyond the physical address space, sets `cqmf`; `cqh` stays on the command. Because commands
+//! complete in order, `cqh` moves past a command only when its effect is complete. A command takes 3 cycles plus its fetch plus the handshakes that it needs.
 //! (Section "Command-Queue (CQ)"; registers `cqb` to `cqcsr`.)
 
 use std::rc::Rc;
 
 use pasidon_spec::command::{COMMAND_BYTES, ats, func3, header, iodir, iofence, iotinval, opcode};
-use pasidon_spec::ddt::{device_id_bits, iommu_mode};
 use pasidon_spec::field::Field;
 use pasidon_spec::pdt::process_id_bits;
 
 use super::entry_address;
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, first, lit, lo};
-use crate::translate::request::ppn_width;
+use crate::translate::request::{beyond, device_id_too_wide, ppn_width};
 
 /// Encoding of `inval_kind`: what is invalidated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +108,7 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     let wr_ready = m.input("wr_ready", 1);
     let kept = design.pas - 2;
     m.output("wr_addr", cat(&[command.high.bits(0, kept), lit(0, 2)]).resize(64));
-    let beyond = command.high.bits(kept, 62 - kept).any();
+    let nowhere = command.high.bits(kept, 62 - kept).any();
     m.output("wr_len", lit(0, 8));
     m.output("wr_size", lit(2, 3));
     let data = command.field(iofence::DATA);
@@ -178,7 +177,7 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
         });
         s.case(m, INVALIDATE, |m| m.when(inval_ready, |m| m.set(state, to(COMPLETE))));
         s.case(m, BARRIER, |m| {
-            let store = beyond.mux(to(MEMORY_FAULT), to(STORE));
+            let store = nowhere.mux(to(MEMORY_FAULT), to(STORE));
             let next = command.field(iofence::AV).mux(store, to(COMPLETE));
             m.when(sync_ready, |m| m.set(state, next));
         });
@@ -334,11 +333,6 @@ fn reserved_in_high(design: &Design, command: Operands, high: E) -> E {
     first(&choices, any_in(high, iotinval::RESERVED[1] | unless(design.s, iotinval::S)))
 }
 
-/// The part of `id` beyond its low `width` bits is not 0.
-fn beyond(id: E, width: u32) -> E {
-    if width < id.width() { id.bits(width, id.width() - width).any() } else { lo() }
-}
-
 /// 1 when the first doubleword is not that of a command which this design carries out.
 fn illegal(design: &Design, command: Operands, ddtp_mode: E, wires: E) -> E {
     let vma = command.is(opcode::IOTINVAL, func3::IOTINVAL_VMA);
@@ -350,10 +344,7 @@ fn illegal(design: &Design, command: Operands, ddtp_mode: E, wires: E) -> E {
 
     // Without a directory there is no narrower limit on a device_id than the field itself.
     let did = command.field(iodir::DID);
-    let did_wide = any_of([iommu_mode::LVL1, iommu_mode::LVL2, iommu_mode::LVL3].map(|mode| {
-        let levels = iommu_mode::levels(mode).unwrap_or(1);
-        ddtp_mode.is(mode) & beyond(did, device_id_bits(design.extended_contexts(), levels).into())
-    }));
+    let did_wide = device_id_too_wide(design, ddtp_mode, did);
     let pid_bits = match design.process_directory_levels() as usize {
         0 => 0,
         levels => u32::from(process_id_bits(levels)),

@@ -1,6 +1,7 @@
 //! `ddtp`: the root of the device directory and the mode. (Section "Device-directory-table pointer".)
 //!
-//! An illegal `iommu_mode` leaves the mode as it was; `PPN` holds what the physical address space has (both are WARL). Never: a write takes effect while `busy` is 1.
+//! An illegal `iommu_mode` leaves the mode as it was; `PPN` holds what the physical address space has (both are WARL).
+//! Never: a write takes effect while `busy` is 1.
 
 use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::registers::ddtp;

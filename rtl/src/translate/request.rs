@@ -267,15 +267,15 @@ pub fn segments(d: &Design, width: u32) -> Vec<(Option<u32>, u32, u32)> {
 
 /// Whether `device_id` has more bits than the device directory of this `ddtp.iommu_mode`. (Section "Process to translate an IOVA".)
 pub fn device_id_too_wide(d: &Design, ddtp_mode: E, device_id: E) -> E {
-    any_of([(iommu_mode::LVL1, 1), (iommu_mode::LVL2, 2)].map(|(mode, levels)| {
-        let bits = u32::from(device_id_bits(d.extended_contexts(), levels));
-        let beyond = if d.device_id_width > bits {
-            device_id.bits(bits, d.device_id_width - bits).any()
-        } else {
-            lo()
-        };
-        ddtp_mode.is(mode) & beyond
+    any_of([iommu_mode::LVL1, iommu_mode::LVL2, iommu_mode::LVL3].map(|mode| {
+        let levels = iommu_mode::levels(mode).unwrap_or(1);
+        ddtp_mode.is(mode) & beyond(device_id, device_id_bits(d.extended_contexts(), levels).into())
     }))
+}
+
+/// Whether the part of `id` beyond its low `width` bits is not 0.
+pub fn beyond(id: E, width: u32) -> E {
+    if width < id.width() { id.bits(width, id.width() - width).any() } else { lo() }
 }
 
 /// Whether this `ddtp.iommu_mode` has a device directory.
