@@ -6,6 +6,9 @@
 //! every answer that some mixture of old and new values gives is right ([`Versions`]); the golden model then goes on from the one
 //! that the hardware gave.
 
+mod counts;
+mod debug;
+
 use super::difference::{self, Fields, Kind, hex};
 use super::memory::Memory;
 use super::messages::MessageEvent;
@@ -119,6 +122,13 @@ impl Both {
         }
     }
 
+    /// From now on, software may do what the specification leaves open: cycles, misses and walks are counted as the hardware does,
+    /// and the page-table entries of a NAPOT range may differ.
+    pub fn allow_any_software(&mut self) {
+        self.model.golden_mut().follow_counts();
+        self.versions.allow_ranges();
+    }
+
     /// The hardware.
     pub fn rtl(&mut self) -> &mut Rtl {
         &mut self.rtl
@@ -224,6 +234,7 @@ impl Both {
         for _ in 0..MOST_TRIES {
             self.rtl.quiesce()?;
             self.judge()?;
+            self.follow_overflows()?;
             match self.compare() {
                 // What timed out meanwhile has made commands go on in one of the two.
                 Err(EngineError::Different(_)) if self.rtl.commands_may_go_on() => {}
@@ -763,16 +774,25 @@ impl Engine for Both {
     /// The value, if it is the same in both.
     fn read_register(&mut self, offset: u16, bytes: u8) -> Result<u64, EngineError> {
         self.settle()?;
+        if self.is_followed_count(offset) {
+            return self.rtl.read_register(offset, bytes);
+        }
         self.compare_register(offset, bytes, "register")
     }
 
     fn write_register(&mut self, offset: u16, bytes: u8, value: u64) -> Result<(), EngineError> {
-        if !self.rtl.messages_are_quiet() {
+        let of_monitor = counts::is_of_monitor(offset);
+        if of_monitor || !self.rtl.messages_are_quiet() {
             self.settle()?;
         }
         self.rtl.write_register(offset, bytes, value)?;
         self.rtl.settle_registers()?;
-        self.model.write_register(offset, bytes, value)?;
+        if of_monitor {
+            self.follow_counts()?;
+        }
+        self.model.golden_mut().write_register(offset, bytes, value);
+        self.debug_of_any_version()?;
+        self.model.run();
         self.replay_messages(&mut Vec::new())
     }
 

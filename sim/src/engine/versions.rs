@@ -4,6 +4,9 @@
 //! was or of what it is now, in any mixture (section "Updating in-memory data structure entries"). [`Versions`] keeps the old
 //! values, and [`WhatIf`] is a memory in which every read of a changed doubleword is such a choice. Running the golden model on it
 //! under every sequence of [`Choices`] gives every answer that the specification allows.
+//!
+//! Software may also let the page-table entries of one NAPOT range differ. Any of them may then be used for all of the range
+//! (extension Svnapot); [`Versions::allow_ranges`] makes that a choice as well.
 
 use super::memory::{AddressMap, Memory};
 use crate::golden::{self, MemoryFault};
@@ -35,16 +38,32 @@ impl Content {
     }
 }
 
+/// Whether a doubleword is a page-table entry of a NAPOT range of 64 KiB, in either byte order: V and N are set, and PPN\[3:0\] is 8.
+fn is_napot(value: u64) -> bool {
+    const MASK: u64 = 1 << 63 | 0xf << 10 | 1;
+    const FORM: u64 = 1 << 63 | 8 << 10 | 1;
+    value & MASK == FORM || value.swap_bytes() & MASK == FORM
+}
+
+/// Bytes of the page-table entries of a NAPOT range of 64 KiB.
+const RANGE_BYTES: u64 = 16 * 8;
+
 /// Old contents by address of the doubleword, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Versions {
     old: AddressMap<Vec<Content>>,
+    ranges: bool,
 }
 
 impl Versions {
-    /// Whether nothing changed since everything was last forgotten.
+    /// Whether each doubleword can only be used as memory holds it.
     pub fn is_empty(&self) -> bool {
-        self.old.is_empty()
+        self.old.is_empty() && !self.ranges
+    }
+
+    /// From now on, a page-table entry may be used as another one of its NAPOT range is.
+    pub fn allow_ranges(&mut self) {
+        self.ranges = true;
     }
 
     /// The doubleword at `address` held `content` and may be remembered so.
@@ -164,6 +183,25 @@ pub struct WhatIf<'a> {
 }
 
 impl<'a> WhatIf<'a> {
+    /// What else than `present` the 8 or 4 bytes at `address` may be used as.
+    fn others(&mut self, address: u64, bytes: u32, present: Content) -> Vec<Content> {
+        let versions = self.versions;
+        let old = |address: u64| versions.old.get(&(address & !7)).into_iter().flatten().rev().copied();
+        let mut others: Vec<Content> = old(address).filter(|content| *content != present).collect();
+        if versions.ranges && bytes == 8 {
+            let first = address & !(RANGE_BYTES - 1);
+            for entry in (first..first + RANGE_BYTES).step_by(8).filter(|entry| *entry != address & !7) {
+                for content in std::iter::once(self.present(entry)).chain(old(entry)) {
+                    let is_new = content != present && !others.contains(&content);
+                    if is_new && content.failure.is_none() && is_napot(content.value) {
+                        others.push(content);
+                    }
+                }
+            }
+        }
+        others
+    }
+
     /// A run under these choices.
     pub fn new(memory: &'a mut Memory, versions: &'a Versions, choices: &'a mut Choices) -> WhatIf<'a> {
         WhatIf { memory, versions, choices, written: vec![], notices: vec![], impossible: false }
@@ -213,12 +251,12 @@ fn part(content: Content, address: u64, bytes: u32) -> Result<u64, MemoryFault> 
 impl golden::Memory for WhatIf<'_> {
     fn read(&mut self, address: u64, bytes: u32) -> Result<u64, MemoryFault> {
         let present = self.present(address);
-        let Some(versions) = self.versions.old.get(&(address & !7)) else {
+        if !self.versions.ranges && !self.versions.old.contains_key(&(address & !7)) {
             return part(present, address, bytes);
-        };
-        let older = versions.iter().rev().filter(|version| **version != present);
-        let chosen = self.choices.pick(older.clone().count() + 1);
-        part(*std::iter::once(&present).chain(older).nth(chosen).unwrap_or(&present), address, bytes)
+        }
+        let others = self.others(address, bytes, present);
+        let chosen = self.choices.pick(others.len() + 1);
+        part(*std::iter::once(&present).chain(&others).nth(chosen).unwrap_or(&present), address, bytes)
     }
 
     fn write(&mut self, address: u64, bytes: u32, value: u64) -> Result<(), MemoryFault> {
@@ -314,6 +352,34 @@ mod tests {
             seen,
             [&[(1, 2)], &one[..], &two].concat().iter().map(|&(a, b)| (Ok(a), Ok(b))).collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn an_entry_of_a_napot_range_may_be_used_as_another_one() {
+        let mut memory = Memory::new(Extent::Everywhere { width: 40 });
+        let napot = |ppn: u64| 1 << 63 | (ppn << 4 | 8) << 10 | 0xdf;
+        for (index, value) in [(0, napot(1)), (1, 7), (2, napot(2)), (3, 1 << 63 | 0xdf), (16, napot(3))] {
+            memory.store(0x1000 + 8 * index, value);
+        }
+        let seen = |versions: &Versions, memory: &mut Memory, address: u64, bytes: u32| {
+            let (mut choices, mut seen) = (Choices::default(), vec![]);
+            loop {
+                seen.extend(WhatIf::new(memory, versions, &mut choices).read(address, bytes));
+                if !choices.advance() {
+                    break seen;
+                }
+            }
+        };
+        let mut versions = Versions::default();
+        assert_eq!(seen(&versions, &mut memory, 0x1008, 8), [7]);
+        versions.allow_ranges();
+        assert!(!versions.is_empty());
+        assert_eq!(seen(&versions, &mut memory, 0x1008, 8), [7, napot(1), napot(2)]);
+        assert_eq!(seen(&versions, &mut memory, 0x1088, 8), [0, napot(3)]);
+        assert_eq!(seen(&versions, &mut memory, 0x1008, 4), [7]);
+        // What another entry held before counts as well.
+        versions.remember(0x1000, Content { value: napot(4).swap_bytes(), failure: None });
+        assert_eq!(seen(&versions, &mut memory, 0x1008, 8), [7, napot(1), napot(4).swap_bytes(), napot(2)]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{AddressType, Golden, Memory, Request, Response};
 
 impl Golden {
     /// Answers the request in the registers, if there is one. Says whether there was.
-    pub(super) fn answer_debug_request(&mut self, memory: &mut impl Memory) -> bool {
+    pub fn answer_debug_request(&mut self, memory: &mut impl Memory) -> bool {
         let control = self.registers.tr_req_ctl;
         if !tr_req_ctl::GO_BUSY.is_set(control) {
             return false;

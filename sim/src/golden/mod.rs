@@ -112,6 +112,7 @@ pub struct Golden {
     messages: Vec<Message>,
     /// Bit `i`: a counter waits for event `i`.
     counted_events: u64,
+    follows_counts: bool,
     /// The bits that must be 0 in a page-table entry.
     pte_reserved: u64,
     legal: Legal,
@@ -130,6 +131,7 @@ impl Golden {
             older_process: None,
             messages: Vec::new(),
             counted_events: 0,
+            follows_counts: false,
             pte_reserved: first_stage::reserved_bits(&parameters),
             legal: Legal::new(&parameters),
             outside: !((1 << parameters.pas()) - 1),
@@ -144,10 +146,13 @@ impl Golden {
 
     /// Puts the IOMMU into its state after reset.
     pub fn reset(&mut self) {
-        let follows = self.commands.follows_itags();
+        let (itags, counts) = (self.commands.follows_itags(), self.follows_counts);
         *self = Golden::new(self.parameters);
-        if follows {
+        if itags {
             self.follow_itags();
+        }
+        if counts {
+            self.follow_counts();
         }
     }
 

@@ -3,6 +3,9 @@
 
 use pasidon_spec::registers::{event, iocountinh, iohpmcycles, iohpmevt};
 
+/// Events whose number depends on what is cached: misses and walks.
+const OF_CACHES: u64 = !0 << event::TLB_MISS;
+
 use super::Golden;
 use super::context::Ids;
 
@@ -70,11 +73,14 @@ impl Golden {
         }
         // "Do not count" is no event.
         self.counted_events &= !1;
+        if self.follows_counts {
+            self.counted_events &= !OF_CACHES;
+        }
     }
 
     /// Counts clock cycles in `iohpmcycles`.
     pub(super) fn count_cycles(&mut self, cycles: u64) {
-        if !self.parameters.hpm_cycles || iocountinh::CY.is_set(self.registers.iocountinh) {
+        if !self.parameters.hpm_cycles || !self.counts_cycles() || self.follows_counts {
             return;
         }
         let bits = u32::from(self.parameters.hpm_cycle_bits);
@@ -84,6 +90,58 @@ impl Golden {
         self.registers.iohpmcycles = iohpmcycles::COUNTER.set(self.registers.iohpmcycles, kept);
         if wrapped && !iohpmcycles::OF.is_set(self.registers.iohpmcycles) {
             self.registers.iohpmcycles |= iohpmcycles::OF.mask();
+            self.interrupts.overflow = true;
+            self.update_interrupts();
+        }
+    }
+
+    /// Whether `iohpmcycles` is not inhibited.
+    fn counts_cycles(&self) -> bool {
+        !iocountinh::CY.is_set(self.registers.iocountinh)
+    }
+
+    /// From now on, the specification's choices in counting are those of another implementation: clock cycles, misses and walks are
+    /// not counted here but [given](Golden::give_count).
+    pub fn follow_counts(&mut self) {
+        self.follows_counts = true;
+        self.select_events();
+    }
+
+    /// The counters whose values must be given, as in `iocountovf`: bit 0 is `iohpmcycles`, bit `i` is `iohpmctr` `i`.
+    pub fn followed_counts(&self) -> u64 {
+        if !self.follows_counts {
+            return 0;
+        }
+        let selectors = &self.registers.iohpmevt[..usize::from(self.parameters.hpm_counters)];
+        let of_caches = |selector: &u64| OF_CACHES >> iohpmevt::EVENT_ID.get(*selector) & 1;
+        let cycles = u64::from(self.parameters.hpm_cycles && self.counts_cycles());
+        selectors.iter().enumerate().fold(cycles, |word, (i, selector)| word | of_caches(selector) << (i + 1))
+    }
+
+    /// A counter, numbered as in `iocountovf`, has this value in the implementation that is followed.
+    pub fn give_count(&mut self, counter: usize, count: u64) {
+        let registers = &mut self.registers;
+        match counter.checked_sub(1) {
+            None => {
+                registers.iohpmcycles =
+                    iohpmcycles::COUNTER.set(registers.iohpmcycles, iohpmcycles::COUNTER.get(count));
+            }
+            Some(index) => registers.iohpmctr[index] = count,
+        }
+    }
+
+    /// These counters, numbered as in `iocountovf`, have overflowed in the implementation that is followed.
+    pub fn give_overflows(&mut self, overflows: u64) {
+        let new = overflows & !self.overflows() & self.followed_counts();
+        if new & 1 != 0 {
+            self.registers.iohpmcycles |= iohpmcycles::OF.mask();
+        }
+        for (index, selector) in self.registers.iohpmevt.iter_mut().enumerate() {
+            if new >> (index + 1) & 1 != 0 {
+                *selector |= iohpmevt::OF.mask();
+            }
+        }
+        if new != 0 {
             self.interrupts.overflow = true;
             self.update_interrupts();
         }

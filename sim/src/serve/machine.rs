@@ -68,7 +68,11 @@ impl Machine {
                 Inner::Model(engine::Model::new(parameters, ports, memory()))
             }
             Kind::Rtl => Inner::Rtl(rtl()?),
-            Kind::Both => Inner::Both(Both::new(rtl()?, engine::Model::new(parameters, ports, memory()))),
+            Kind::Both => {
+                let mut both = Both::new(rtl()?, engine::Model::new(parameters, ports, memory()));
+                both.allow_any_software();
+                Inner::Both(both)
+            }
         };
         Ok(Machine { kind, engine, asked: false, forgotten: Forgotten::default() })
     }
