@@ -588,6 +588,10 @@ impl<'a> Executor<'a> {
     ) -> Result<(), EngineError> {
         self.mend()?;
         if !self.pay()? {
+            // What comes later builds on these.
+            for store in stores {
+                self.both.store(store.address, store.value, true);
+            }
             return Ok(());
         }
         // Whether a record is due may hang on the version: there must be room for all.
