@@ -5,11 +5,7 @@ use crate::{
     Change, CommandError, PasidSpace,
     fake::{Call, Tap, Tapped},
 };
-use std::{
-    boxed::Box,
-    sync::atomic::{AtomicBool, AtomicU64},
-    thread,
-};
+use std::{boxed::Box, sync::atomic::AtomicBool, thread};
 
 const DEAD: Behaviour =
     Behaviour { completes: false, delay: 2, forgets: false, wrong_tag: false, response_needs_pasid: false };
@@ -179,24 +175,31 @@ fn clause_18_the_service_ends_while_somebody_else_sends_refusals() {
 
 #[test]
 fn clause_20_whoever_waits_for_a_dead_queue_waits_no_longer_for_the_company() {
-    let bench = Bench::new();
+    let (bench, platform) = tapped(config(), PriOptions::default());
     let mms: Vec<_> = (0..8).map(|_| bench.mm()).collect();
     let handles: Vec<_> = mms.iter().map(|mm| bench.iommu.bind(1, mm.clone()).unwrap()).collect();
     bench.fake.adjust(|knobs| knobs.commands_stall = true);
-    let longest = AtomicU64::new(0);
-    thread::scope(|scope| {
-        for mm in &mms {
-            let (bench, longest) = (&bench, &longest);
-            scope.spawn(move || {
-                let start = bench.fake.now();
-                let result = bench.iommu.invalidate_range(&**mm, 0..PAGE, Change::Leaves);
-                assert_eq!(result, Err(CommandError::Timeout));
-                longest.fetch_max(bench.fake.now() - start, Ordering::SeqCst);
-            });
-        }
-    });
-    let longest = longest.into_inner();
-    assert!(longest < 4 * TIMEOUT, "one of eight waited {longest} ticks");
+    let waited = Arc::new(Mutex::new(vec![]));
+    // Each begins while the one before it waits: all of them wait at once, and on one thread, so that time passes for nobody else.
+    let mut calls: Vec<Box<dyn FnOnce() + Send>> = vec![];
+    for mm in mms {
+        let (iommu, fake, waited) = (bench.iommu.clone(), bench.fake.clone(), waited.clone());
+        calls.push(Box::new(move || {
+            let start = fake.now();
+            let result = iommu.invalidate_range(&*mm, 0..PAGE, Change::Leaves);
+            waited.lock().unwrap().push((result, fake.now() - start));
+        }));
+    }
+    let outermost = calls.pop().unwrap();
+    *platform.tap.what.lock().unwrap() = calls;
+    platform.tap.wanted.store(true, Ordering::SeqCst);
+    outermost();
+    let waited = waited.lock().unwrap();
+    assert_eq!(waited.len(), 8);
+    for (result, ticks) in &*waited {
+        assert_eq!(*result, Err(CommandError::Timeout));
+        assert!(*ticks < 3 * TIMEOUT, "one of eight waited {ticks} ticks");
+    }
     bench.fake.adjust(|knobs| knobs.commands_stall = false);
     drop(handles);
 }
