@@ -104,4 +104,12 @@ fn print(report: &StressReport) {
         "mischief: {} floods, {} lies, {} silences ({} cut off for it), {} resets, {} removals, {} memory faults ({} queue restarts)",
         r.floods, r.lies, r.silences, r.device_timeouts, r.resets, r.removals, r.memory_faults, r.restarts
     );
+    println!(
+        "the IOMMU: {} resets, {} suspends, {} resumes, {} take-overs; {} bonds tried out",
+        r.iommu_resets, r.suspends, r.resumes, r.take_overs, r.probes
+    );
+    println!(
+        "the driver's world: {} failing allocations ({} calls refused for it), {} interrupts ({} invalidations)",
+        r.allocation_failures, r.shortages, r.interrupts, r.interrupt_invalidations
+    );
 }

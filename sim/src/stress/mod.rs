@@ -11,11 +11,15 @@
 //! | `world` | processes, devices, and what binds them |
 //! | `actions` | what can happen |
 //! | `mischief` | what must not, and does: floods, lies, resets, removals, failing memory |
+//! | `owner` | resets of the IOMMU, suspend, take-overs |
+//! | `shortage` | allocations that fail |
 //! | `audit` | what must be so when it is quiet |
 
 mod actions;
 mod audit;
 mod mischief;
+mod owner;
+mod shortage;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -130,6 +134,24 @@ pub struct StressReport {
     pub removals: u64,
     /// Times that memory began to fail.
     pub memory_faults: u64,
+    /// Resets of the IOMMU's core behind the driver's back.
+    pub iommu_resets: u64,
+    /// Times that the driver brought the IOMMU back.
+    pub resumes: u64,
+    /// Times that the driver suspended the IOMMU.
+    pub suspends: u64,
+    /// Times that another driver took the IOMMU over.
+    pub take_overs: u64,
+    /// Allocations of the driver that were made to fail.
+    pub allocation_failures: u64,
+    /// Calls of the driver that said so.
+    pub shortages: u64,
+    /// Interrupts within calls of the driver.
+    pub interrupts: u64,
+    /// Invalidations of address spaces by their handlers.
+    pub interrupt_invalidations: u64,
+    /// Bonds that were tried out when it was quiet.
+    pub probes: u64,
     /// Times that the page-request queue overflowed.
     pub overflows: u64,
     /// Restarts of the command queue.
