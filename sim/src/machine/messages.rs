@@ -72,11 +72,15 @@ impl RootPort {
         }
         if self.offered
             && let Some(request) = self.requests.front().filter(|request| request.needs_response())
-            && let Some(owed) = self.owed.get_mut(&(request.did, request.index))
-            && owed.allowed > 0
         {
-            owed.allowed -= 1;
-            owed.due += 1;
+            match self.owed.get_mut(&(request.did, request.index)) {
+                Some(owed) if owed.allowed > 0 => {
+                    owed.allowed -= 1;
+                    owed.due += 1;
+                }
+                // It was answered before it was taken, and the IOMMU does not know any more.
+                _ => self.owed.entry((request.did, request.index)).or_default().allowed += 1,
+            }
         }
     }
 
