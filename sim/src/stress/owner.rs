@@ -5,6 +5,7 @@ use crate::endpoint::{Channel, Kind, Request};
 use crate::machine::memory::PAGE;
 use crate::run::RunError;
 use pasidon_driver::{Config, InitError, Iommu, PasidSpace};
+use pasidon_spec::message::response_code;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -172,6 +173,7 @@ impl World {
 
     /// Every bond of a living process on a device that is in order leads to its memory. All is quiet.
     pub(super) fn check_bonds(&mut self) {
+        self.platform.machine().dram.heal();
         let mut asked = Vec::new();
         self.platform.machine().dma.take_outcomes();
         for process in 0..self.processes.len() {
@@ -198,9 +200,11 @@ impl World {
         for (va, process, index) in asked {
             let outcome = outcomes.iter().find(|outcome| outcome.request.va == va);
             let works = outcome.is_some_and(|outcome| outcome.is_success());
-            // A device that was cut off meanwhile, or was told to ask no more, is another matter.
-            if !works && self.is_in_order(index) {
-                let id = self.devices[index].id;
+            let id = self.devices[index].id;
+            // One that the driver has cut off meanwhile, or whose lies have used up what it may ask, is another matter.
+            let cut_off = self.iommu.device_state(id).is_some_and(|state| state.cut_off);
+            let refused = outcome.is_some_and(|it| it.refused == Some(response_code::RESPONSE_FAILURE as u8));
+            if !works && !cut_off && !refused {
                 let why = outcome.map(|outcome| (outcome.status, outcome.cause, outcome.refused));
                 self.found(format!(
                     "process {process} can't be reached by device {id:#x} at {va:#x}: {why:?}"
