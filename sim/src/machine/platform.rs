@@ -29,6 +29,8 @@ struct Shared {
     handling: AtomicUsize,
     chances: Mutex<Chances>,
     interrupts: AtomicU64,
+    /// Calls of drivers.
+    calls: Arc<AtomicU64>,
     /// The present owner.
     owner: AtomicU64,
     /// The time for former owners, which goes by when they ask for it.
@@ -62,6 +64,7 @@ impl SimPlatform {
             handling: AtomicUsize::new(0),
             chances: Mutex::new(Chances { random: Random::new(0), interrupt: 0, fail: 0, failures: 0 }),
             interrupts: AtomicU64::new(0),
+            calls: Arc::default(),
             owner: AtomicU64::new(0),
             afterlife: AtomicU64::new(0),
         });
@@ -97,6 +100,11 @@ impl SimPlatform {
     /// How often the handler was called.
     pub fn interrupts_taken(&self) -> u64 {
         self.shared.interrupts.load(Ordering::Relaxed)
+    }
+
+    /// How many calls drivers have made to their platform, as it goes on counting.
+    pub fn call_counter(&self) -> Arc<AtomicU64> {
+        self.shared.calls.clone()
     }
 
     /// Lets one in `one_in` allocations of the driver fail, at random; none if it is 0.
@@ -148,6 +156,7 @@ impl SimPlatform {
     /// former owner gets the default.
     fn call<R: Default>(&self, make: impl FnOnce() -> R) -> R {
         let _paused = allocator::pause();
+        self.shared.calls.fetch_add(1, Ordering::Relaxed);
         if !self.is_owner() {
             return R::default();
         }

@@ -134,6 +134,8 @@ pub(super) struct World {
     /// Address spaces that interrupt handlers may invalidate.
     pub(super) interrupted: Arc<Mutex<Vec<Weak<AddressSpace>>>>,
     interrupt_invalidations: Arc<AtomicU64>,
+    /// Operations that are over.
+    pub(super) done: Arc<AtomicU64>,
 }
 
 /// Counts of drivers and operating systems that are gone.
@@ -229,6 +231,7 @@ impl World {
             past: Past::default(),
             interrupted: Arc::default(),
             interrupt_invalidations: Arc::default(),
+            done: Arc::default(),
         };
         {
             let mut machine = world.platform.machine();
