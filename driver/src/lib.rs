@@ -36,8 +36,15 @@
 //! | [`Handle::set_ops`] | attaches callbacks ([`SvaOps`]): `mm_exit`, `fault` |
 //! | [`Handle::unbind`] | ends the bind; can't fail |
 //! | [`Iommu::invalidate_range`] | page tables have changed |
+//! | [`Iommu::invalidate_shared_tables`] | page-table pages that all address spaces share are about to be freed |
 //! | [`Iommu::mm_exit`] | an address space dies |
 //! | [`Iommu::service_faults`] | empties the fault queue, calls [`SvaOps::fault`] |
+//! | [`Iommu::suspend`], [`Iommu::resume`] | switch the IOMMU off and on, with all bonds restored |
+//! | [`Iommu::reset`] | switches it off and on at once |
+//! | [`Iommu::capabilities`] | what the IOMMU can do |
+//! | [`Bond::device_id`], [`Bond::mm`], [`Bond::mm_exited`] | what a bond binds, and whether it still does |
+//! | [`MmSva::new`], [`MmSva::pasid`], [`MmSva::exited`] | the driver's part of an [`Mm`] |
+//! | [`PasidSpace::new`], [`PasidSpace::in_use`] | the PASIDs that IOMMUs share |
 //!
 //! For devices that speak ATS and PRI, and fault their pages in:
 //!

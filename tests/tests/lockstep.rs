@@ -1,7 +1,7 @@
 //! A bounded share of lockstep: the hardware of several designs and the golden model under random operations.
 //!
-//! `SEED` repeats or varies it, `LOCKSTEP_SECONDS` is the time for each design (the designs are shared out over the cores by the
-//! test harness). A difference is shortened and written beside the test's temporary files; the message names the file.
+//! `SEED` repeats or varies it, `LOCKSTEP_PERCENT` does more or less of it (the designs are shared out over the cores by the test
+//! harness). A difference is shortened and written beside the test's temporary files; the message names the file.
 
 use pasidon_rtl::design::Design;
 use pasidon_sim::lockstep::replay::Replay;
@@ -11,25 +11,20 @@ use pasidon_tests::seed;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Seconds for a design, if nothing else is asked for.
-const SECONDS: u64 = 40;
-/// Operations after which the time does not matter any more.
-const ENOUGH: u64 = 5_000_000;
-
 fn path(name: &str) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("designs").join(format!("{name}.toml"));
     if file.is_file() { file.display().to_string() } else { name.into() }
 }
 
-fn lockstep(name: &str, latency: u32) {
+fn lockstep(name: &str, latency: u32, thousands: u64) {
     let seed = seed(&format!("lockstep on {name}"));
-    let seconds = std::env::var("LOCKSTEP_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(SECONDS);
+    let percent = std::env::var("LOCKSTEP_PERCENT").ok().and_then(|s| s.parse().ok()).unwrap_or(100);
+    let ops = thousands * 1000 * percent / 100;
     let path = path(name);
     let design = Design::load(&path).expect("the design is valid");
     let mut both = engines(&design, &Cache::in_workspace().quiet(), Flavour::Fast).expect("engines");
-    let time = Some(Duration::from_secs(seconds));
     let options =
-        Options { seed, ops: ENOUGH, latency, time, flavour: Flavour::Fast, round: ROUND, even: false };
+        Options { seed, ops, latency, time: None, flavour: Flavour::Fast, round: ROUND, even: false };
     let report = run_on(&mut both, &design, &options, &mut |_| {}).expect("engines at work");
     println!(
         "{name}: {} operations, {} answers, {:.0} s, {} points not met",
@@ -67,22 +62,23 @@ fn what_once_differed_agrees() {
 }
 
 macro_rules! designs {
-    ($($test:ident: $name:literal, $latency:literal;)*) => {
+    ($($test:ident: $name:literal, $latency:literal, $thousands:literal;)*) => {
         $(#[test]
         fn $test() {
-            lockstep($name, $latency);
+            lockstep($name, $latency, $thousands);
         })*
     };
 }
 
+// Name, memory latency in cycles, thousands of operations: as many as take half a minute each.
 designs! {
-    tiny: "tiny", 1;
-    default: "default", 20;
-    full: "full", 8;
-    odd: "odd", 60;
-    guests: "guests", 30;
-    small32: "small32", 3;
-    updates: "updates", 5;
-    messages: "messages", 12;
-    swapped: "swapped", 4;
+    tiny: "tiny", 1, 2400;
+    default: "default", 20, 700;
+    full: "full", 8, 500;
+    odd: "odd", 60, 450;
+    guests: "guests", 30, 400;
+    small32: "small32", 3, 1700;
+    updates: "updates", 5, 600;
+    messages: "messages", 12, 450;
+    swapped: "swapped", 4, 1000;
 }

@@ -84,6 +84,38 @@ fn clause_19_changes_of_tables_invalidate_the_whole_space() {
 }
 
 #[test]
+fn clause_19_shared_tables_are_forgotten_in_every_space_on_return() {
+    let bench = Bench::new();
+    let (mm, other) = (bench.mm(), bench.mm());
+    let handles = [bench.iommu.bind(1, mm.clone()).unwrap(), bench.iommu.bind(2, other.clone()).unwrap()];
+    let dma = |number: usize| {
+        let pasid = Some(handles[number].pasid().get());
+        bench.fake.dma(number as u32 + 1, pasid, 0x1000, Access::Read)
+    };
+    for (number, mm) in [mm, other].iter().enumerate() {
+        mm.map(0x1000, TARGET, RW);
+        dma(number).unwrap();
+        mm.unmap(0x1000);
+        assert_eq!(dma(number), Ok(TARGET), "the fake must hold on to what it cached");
+    }
+    bench.fake.take_events();
+    let before = bench.iommu.statistics().invalidations;
+    bench.iommu.invalidate_shared_tables().unwrap();
+    let everything = Command::IotinvalVma { gscid: None, pscid: None, range: None };
+    assert_eq!(bench.fake.take_commands(), [everything, FENCE]);
+    assert_eq!(bench.iommu.statistics().invalidations, before + 1);
+    assert_eq!([dma(0), dma(1)], [Err(READ_FAULT); 2]);
+}
+
+#[test]
+fn clause_19_shared_tables_that_are_not_confirmed_are_an_error() {
+    let bench = Bench::new();
+    bench.fake.adjust(|knobs| knobs.commands_stall = true);
+    bench.iommu.invalidate_shared_tables().unwrap_err();
+    bench.fake.adjust(|knobs| knobs.commands_stall = false);
+}
+
+#[test]
 fn clause_19_invalidation_allocates_nothing() {
     let bench = Bench::new();
     let mm = bench.mm();

@@ -20,6 +20,7 @@ mod page_requests;
 mod races;
 mod soundness;
 mod stress;
+mod surface;
 mod takeover;
 mod timeouts;
 

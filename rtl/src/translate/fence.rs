@@ -59,11 +59,12 @@ pub fn fence(d: &Design) -> Rc<Module> {
         let revoked = m.reg(&format!("revoked_{i}"), width, 0);
         let count = began.mux(old, pending);
         let less = |count: E| count - (taken & count.any()).resize(width);
-        let left = m.wire(&format!("left_{i}"), less(count));
-        let refused = m.wire(&format!("refused_{i}"), (began & !patience).mux(left, less(revoked)));
-        m.set(old, left);
-        m.set(revoked, refused);
-        m.output(&format!("revoke{i}"), refused.any());
+        m.set(old, less(count));
+        let revokes = m.wire(&format!("revokes_{i}"), began & !patience);
+        m.set(revoked, revokes.mux(less(old), less(revoked)));
+        // Whether one is left is known without the subtraction: this decides what the response is in the same cycle.
+        let is_left = |count: E| count.bits(1, width - 1).any() | (count.bit(0) & !taken);
+        m.output(&format!("revoke{i}"), revokes.mux(is_left(old), is_left(revoked)));
         gone.push(old.eq(revoked));
     }
     m.when_else(

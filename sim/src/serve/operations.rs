@@ -273,8 +273,13 @@ impl Session {
     }
 
     /// A request and its port.
+    /// The largest device_id and process_id of the design.
+    fn largest_ids(&self) -> (u64, u64) {
+        ((1 << self.design.device_id_width) - 1, (1 << self.design.process_id_width) - 1)
+    }
+
     fn request(&self, fields: &mut Fields) -> Result<(usize, Request), Problem> {
-        let widths = (self.design.device_id_width, self.design.process_id_width);
+        let (device_id, process_id) = self.largest_ids();
         let kinds = [
             ("untranslated", AddressType::Untranslated),
             ("translation_request", AddressType::TranslationRequest),
@@ -282,8 +287,8 @@ impl Session {
         ];
         let port = fields.maybe("port", 0..=u64::from(self.design.ports) - 1)?.unwrap_or(0);
         let request = Request {
-            device_id: fields.number("device_id", 0..=(1 << widths.0) - 1)? as u32,
-            process_id: fields.maybe("process_id", 0..=(1 << widths.1) - 1)?.map(|pid| pid as u32),
+            device_id: fields.number("device_id", 0..=device_id)? as u32,
+            process_id: fields.maybe("process_id", 0..=process_id)?.map(|pid| pid as u32),
             privileged: fields.flag("privileged")?,
             exec: fields.flag("execute")?,
             write: fields.flag("write")?,
@@ -357,8 +362,9 @@ impl Session {
     }
 
     fn page_request(&mut self, mut fields: Fields) -> Result<Value, Problem> {
-        let did = fields.number("device_id", 0..=0xff_ffff)? as u32;
-        let pid = fields.maybe("process_id", 0..=0xf_ffff)?;
+        let (device_id, process_id) = self.largest_ids();
+        let did = fields.number("device_id", 0..=device_id)? as u32;
+        let pid = fields.maybe("process_id", 0..=process_id)?;
         let request = PageRequest {
             did,
             pv: pid.is_some(),
@@ -378,8 +384,9 @@ impl Session {
     }
 
     fn invalidation_completion(&mut self, mut fields: Fields) -> Result<Value, Problem> {
-        let rid = fields.number("rid", 0..=0xffff)? as u16;
-        let dseg = fields.maybe("segment", 0..=0xff)?.map(|segment| segment as u8);
+        let (device_id, _) = self.largest_ids();
+        let rid = fields.number("rid", 0..=device_id & 0xffff)? as u16;
+        let dseg = fields.maybe("segment", 0..=device_id >> 16)?.map(|segment| segment as u8);
         let Some(itags) = fields.numbers("itags", 32, 0..=31)? else {
             return fields.refuse("itags", "is missing; give a list of the tags that are answered");
         };

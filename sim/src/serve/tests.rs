@@ -379,6 +379,9 @@ fn errors_name_the_field_and_the_mend() {
         &["\"corrupt\""],
     );
     field(s, json!({ "op": "invalidation_completion", "rid": 1, "itags": [32] }), "itags[0]", &["32"]);
+    let page = json!({ "op": "page_request", "device_id": 1 << 23, "address": 0 });
+    field(s, page, "device_id", &["0 to"]);
+    field(s, json!({ "op": "invalidation_completion", "rid": 1 << 16, "itags": [0] }), "rid", &["0 to"]);
     // The last byte of memory is there, and the one behind it is not; nothing is written then.
     let pas = Design::shipped("tiny").unwrap().pas;
     let end = u64::MAX >> (64 - pas);
