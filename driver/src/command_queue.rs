@@ -310,10 +310,13 @@ impl Ring {
     }
 
     /// Takes note of how far the IOMMU is. Returns why it does not go on, if it does not.
+    ///
+    /// The head is read before the status: after a reset it reads 0, which may look like progress, and the queue is off.
     fn observe(&mut self, hardware: &Hardware) -> Option<CommandError> {
+        let advance = self.advance(hardware);
         let status = hardware.read(&cqcsr::REG);
-        let Some(advance) = self.advance(hardware) else {
-            // The head register holds what it can't hold: the IOMMU was reset, or is not one.
+        let Some(advance) = advance.filter(|_| cqcsr::CQON.is_set(status)) else {
+            // The queue is off, or its head is what no head can be: the IOMMU was reset, or is not one.
             return Some(CommandError::Aborted);
         };
         if advance > 0 {
@@ -324,8 +327,6 @@ impl Ring {
             let illegal = cqcsr::CMD_ILL.is_set(status);
             let error = if illegal { CommandError::Illegal } else { CommandError::DeviceTimeout };
             Some(if cqcsr::CQMF.is_set(status) && !illegal { CommandError::MemoryFault } else { error })
-        } else if !cqcsr::CQON.is_set(status) {
-            Some(CommandError::Aborted)
         } else {
             None
         }
@@ -444,7 +445,9 @@ impl Ring {
                 return;
             }
             Phase::GoingOff { error, .. } if !busy && !cqcsr::CQON.is_set(status) => {
-                self.take_stock(hardware, now, error);
+                if !self.take_stock(hardware, now, error) {
+                    return;
+                }
                 self.turn_on(hardware);
                 self.phase = Phase::GoingOn { since: now };
                 return;
@@ -461,10 +464,15 @@ impl Ring {
         }
     }
 
-    /// The queue is off: decides what becomes of those that were in it, and empties it.
-    fn take_stock(&mut self, hardware: &Hardware, now: u64, error: CommandError) {
-        // If it had not stopped by itself, it may have gone on until now.
-        self.head += self.advance(hardware).unwrap_or(0);
+    /// The queue is off: decides what becomes of those that were in it, and empties it. Returns false if the IOMMU was reset.
+    fn take_stock(&mut self, hardware: &Hardware, now: u64, error: CommandError) -> bool {
+        // If it had not stopped by itself, it may have gone on until now. After a reset the head says nothing.
+        let advance = self.advance(hardware).unwrap_or(0);
+        if hardware.notice_reset() {
+            self.dismiss(hardware);
+            return false;
+        }
+        self.head += advance;
         self.complete(hardware);
         let head = self.head;
         let mut stragglers = false;
@@ -510,6 +518,7 @@ impl Ring {
         }
         self.head = self.tail;
         self.origin = self.tail;
+        true
     }
 
     /// A queue that did not obey is tried again when somebody needs it, unless it is still busy.

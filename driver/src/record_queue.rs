@@ -286,7 +286,11 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         let status = hardware.read(plan.control);
         hardware.write(&ipsr::REG, plan.pending.of(1));
         let pending = self.distance(&ring);
-        let (Some(pending), true) = (pending, plan.on.is_set(status)) else {
+        // After a reset the tail is 0, which may look like records, those of before: so it is if the queue is off since.
+        let reset = pending
+            .is_some_and(|pending| pending > 0 && (ring.head + pending) & (self.entries - 1) == 0)
+            && !plan.on.is_set(hardware.read(plan.control));
+        let (Some(pending), true) = (pending, plan.on.is_set(status) && !reset) else {
             // Not what this queue was when it was last looked at: it was reset, or is none. What was in it is lost.
             if !hardware.notice_reset() {
                 hardware.counters.record_queue_restarts.add(1);
@@ -336,7 +340,15 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
             return None;
         }
         let mut turns = BUSY_TURNS;
-        while self.plan.busy.is_set(hardware.read(self.plan.control)) {
+        loop {
+            let status = hardware.read(self.plan.control);
+            if !self.plan.on.is_set(status) {
+                // It was reset: enabled now, it would write to wherever its base register says.
+                return None;
+            }
+            if !self.plan.busy.is_set(status) {
+                break;
+            }
             turns -= 1;
             if turns == 0 {
                 // The next look tries again.

@@ -13,6 +13,7 @@
 //! - [`stress`]: everything that processes, devices and memory can do to each other, at random, and an audit.
 //! - [`trace`]: memory accesses of real programs.
 
+mod allocator;
 pub mod coverage;
 pub mod endpoint;
 pub mod engine;

@@ -1,7 +1,11 @@
 //! Taking over an IOMMU that is in use, and losing one to a reset.
 
 use super::*;
-use crate::fake::{Access, Event, Reached};
+use crate::{
+    Change, CommandError,
+    fake::{Access, Call, Event, Reached, Tap, Tapped},
+};
+use pasidon_spec::registers::{Register, cqcsr, cqh, cqt, fqcsr, fqt, pqcsr, pqt};
 
 /// An IOMMU whose owner has gone without putting anything back, while device 1 goes on reading.
 fn abandoned(capabilities: u64) -> Arc<Fake> {
@@ -94,7 +98,7 @@ fn what_was_bound_is_bound_after_suspend_and_resume() {
     bench.fake.take_events();
     // Meanwhile a page moves, a bond goes and another comes; no register is touched.
     mm.map(0x1000, TARGET + PAGE, RW);
-    bench.iommu.invalidate_range(&*mm, 0x1000..0x2000, crate::Change::Leaves).unwrap();
+    bench.iommu.invalidate_range(&*mm, 0x1000..0x2000, Change::Leaves).unwrap();
     handles.pop().unwrap().unbind();
     let other = bench.mm();
     other.map(0x1000, TARGET, RW);
@@ -122,10 +126,10 @@ fn a_reset_behind_the_driver_is_noticed_by_every_kind_of_call() {
         |bench, _| bench.iommu.service_faults(|_| ()).reset,
         |bench, _| bench.iommu.service_page_requests(10).reset,
         |bench, mm| {
-            let result = bench.iommu.invalidate_range(mm, 0..PAGE, crate::Change::Leaves);
-            result == Err(crate::CommandError::Reset)
+            let result = bench.iommu.invalidate_range(mm, 0..PAGE, Change::Leaves);
+            result == Err(CommandError::Reset)
         },
-        |bench, _| bench.iommu.disable_ats(2) == Err(crate::DeviceError::Command(crate::CommandError::Reset)),
+        |bench, _| bench.iommu.disable_ats(2) == Err(crate::DeviceError::Command(CommandError::Reset)),
     ];
     for (number, look) in looks.into_iter().enumerate() {
         let bench = Bench::with_ats();
@@ -136,10 +140,10 @@ fn a_reset_behind_the_driver_is_noticed_by_every_kind_of_call() {
         assert!(look(&bench, &mm));
         assert_eq!(bench.iommu.statistics().resets_noticed, 1);
         bench.is_blocked(&handles);
-        assert_eq!(bench.iommu.suspend(), Err(crate::CommandError::Reset.into()));
+        assert_eq!(bench.iommu.suspend(), Err(CommandError::Reset.into()));
         bench.iommu.resume().unwrap();
         bench.works(&handles);
-        bench.iommu.invalidate_range(&*mm, 0..PAGE, crate::Change::Leaves).unwrap();
+        bench.iommu.invalidate_range(&*mm, 0..PAGE, Change::Leaves).unwrap();
         bench.fake.dma(1, Some(handles[0].pasid().get()), 0x9000, Access::Read).unwrap_err();
         assert_eq!(bench.iommu.service_faults(|_| ()).records, 1);
         assert_eq!(bench.fake.violations(), Vec::<std::string::String>::new());
@@ -152,13 +156,13 @@ fn a_reset_while_somebody_waits_is_told_to_him() {
     let (mm, handles) = bench.two_bonds();
     bench.fake.adjust(|knobs| knobs.commands_stall = true);
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| bench.iommu.invalidate_range(&*mm, 0..PAGE, crate::Change::Leaves));
+        let waiter = scope.spawn(|| bench.iommu.invalidate_range(&*mm, 0..PAGE, Change::Leaves));
         while bench.fake.read32(u32::from(pasidon_spec::registers::cqt::REG.offset)) == 0 {
             std::thread::yield_now();
         }
         bench.fake.reset();
         bench.fake.adjust(|knobs| knobs.commands_stall = false);
-        assert_eq!(waiter.join().unwrap(), Err(crate::CommandError::Reset));
+        assert_eq!(waiter.join().unwrap(), Err(CommandError::Reset));
     });
     bench.iommu.resume().unwrap();
     bench.works(&handles);
@@ -218,4 +222,149 @@ fn record_queues_that_went_off_record_again() {
     assert_eq!(bench.iommu.service_page_requests(10).groups, 1);
     bench.fake.dma(1, Some(handles[0].pasid().get()), 0x9000, Access::Read).unwrap_err();
     assert_eq!(bench.iommu.service_faults(|_| ()).records, 1);
+}
+
+/// Resets the IOMMU between two calls of the driver: before the first one like the second after one like the first.
+struct ResetBetween {
+    fake: Arc<Fake>,
+    /// The two, and whether the first was seen.
+    plan: Mutex<Option<([Call; 2], bool)>>,
+}
+
+impl Tap for ResetBetween {
+    fn before(&self, call: Call) {
+        let mut plan = self.plan.lock().unwrap();
+        match &mut *plan {
+            Some(([first, _], seen @ false)) => *seen = call == *first,
+            Some(([_, second], true)) if call == *second => {
+                *plan = None;
+                self.fake.reset();
+            }
+            _ => {}
+        }
+    }
+}
+
+const fn offset(register: &Register) -> u32 {
+    register.offset as u32
+}
+
+fn read(register: &Register) -> Call {
+    Call::Read(offset(register))
+}
+
+fn write(register: &Register) -> Call {
+    Call::Write(offset(register))
+}
+
+/// A bench on a platform that resets the IOMMU on demand, with two devices, with ATS and page requests or without.
+fn bench_with_resets(ats: bool) -> (Bench, Arc<Tapped<Fake, ResetBetween>>) {
+    let fake = Fake::with_capabilities(CAPABILITIES_ATS);
+    let tap = ResetBetween { fake: fake.clone(), plan: Mutex::new(None) };
+    let platform = Tapped::new(fake.clone(), tap);
+    let bench = Bench { iommu: Iommu::new(platform.clone(), config()).unwrap(), fake };
+    for device in [1, 2] {
+        if ats {
+            bench.add(device, Behaviour::default(), PriOptions::default());
+        } else {
+            bench.iommu.enable_sva(device, DeviceOptions::default()).unwrap();
+        }
+    }
+    (bench, platform)
+}
+
+impl ResetBetween {
+    fn plan(&self, first: Call, second: Call) {
+        *self.plan.lock().unwrap() = Some(([first, second], false));
+    }
+
+    fn is_done(&self) -> bool {
+        self.plan.lock().unwrap().is_none()
+    }
+}
+
+#[test]
+fn after_a_reset_a_head_of_zero_is_no_progress() {
+    // Between the looks at status and head, in either order; and when a queue that has stopped is off.
+    let plans = [
+        (write(&cqt::REG), read(&cqh::REG), 0),
+        (write(&cqt::REG), read(&cqcsr::REG), 0),
+        (write(&cqcsr::REG), read(&cqh::REG), 1),
+    ];
+    for (number, (first, second, fetch_faults)) in plans.into_iter().enumerate() {
+        let (bench, platform) = bench_with_resets(false);
+        let mm = bench.mm();
+        mm.map(0x1000, TARGET, RW);
+        let handle = bench.iommu.bind(1, mm.clone()).unwrap();
+        let invalidate = |pages| bench.iommu.invalidate_range(&*mm, 0..pages * PAGE, Change::Leaves);
+        // A batch of two commands that ends at index 0, where the head is after a reset.
+        let entries = 1 << config().command_queue_log2;
+        let tail = || bench.fake.read32(offset(&cqt::REG));
+        for _ in 0..entries {
+            if tail() == entries - 2 {
+                break;
+            }
+            invalidate(1 + u64::from(tail() % 2)).unwrap();
+        }
+        assert_eq!(tail(), entries - 2);
+        bench.fake.adjust(|knobs| {
+            (knobs.commands_stall, knobs.fetch_faults) = (fetch_faults == 0, fetch_faults);
+        });
+        platform.tap.plan(first, second);
+        assert_eq!(invalidate(1), Err(CommandError::Reset), "plan {number}");
+        assert!(platform.tap.is_done());
+        bench.fake.adjust(|knobs| knobs.commands_stall = false);
+        bench.iommu.resume().unwrap();
+        invalidate(1).unwrap();
+        assert_eq!(bench.fake.dma(1, Some(handle.pasid().get()), 0x1000, Access::Read), Ok(TARGET));
+    }
+}
+
+#[test]
+fn after_a_reset_a_tail_of_zero_is_no_record() {
+    let (bench, platform) = bench_with_resets(true);
+    let (_mm, handles) = bench.two_bonds();
+    let pasid = handles[0].pasid();
+    for (status, tail) in [(&pqcsr::REG, &pqt::REG), (&fqcsr::REG, &fqt::REG)] {
+        for index in 0..3 {
+            bench.fake.page_request(request(1, pasid, index, 0x5000));
+            bench.fake.dma(1, Some(pasid.get()), 0x9000, Access::Read).unwrap_err();
+        }
+        while bench.iommu.service_page_requests(10).more {}
+        bench.iommu.service_faults(|_| ());
+        let before = bench.iommu.statistics();
+        platform.tap.plan(read(status), read(tail));
+        bench.iommu.receive_page_requests();
+        let records = bench.iommu.service_faults(|_| ()).records;
+        assert!(platform.tap.is_done());
+        let after = bench.iommu.statistics();
+        assert_eq!((records, after.page_requests), (0, before.page_requests), "stale records");
+        assert_eq!(after.resets_noticed, before.resets_noticed + 1);
+        bench.iommu.resume().unwrap();
+        bench.works(&handles);
+    }
+}
+
+#[test]
+fn a_queue_that_was_reset_is_not_enabled_without_its_base() {
+    let (bench, platform) = bench_with_resets(true);
+    let (_mm, handles) = bench.two_bonds();
+    let pasid = handles[0].pasid();
+    for (status, tail) in [(&pqcsr::REG, &pqt::REG), (&fqcsr::REG, &fqt::REG)] {
+        if status.offset == pqcsr::REG.offset {
+            bench.fake.adjust(|knobs| knobs.request_faults = 1);
+            bench.fake.page_request(request(1, pasid, 3, 0x5000));
+        } else {
+            bench.fake.adjust(|knobs| knobs.record_faults = 1);
+            bench.fake.dma(1, Some(pasid.get()), 0x9000, Access::Read).unwrap_err();
+        }
+        // The driver has seen the error, and is about to have the queue go on.
+        platform.tap.plan(read(tail), read(status));
+        bench.iommu.receive_page_requests();
+        bench.iommu.service_faults(|_| ());
+        assert!(platform.tap.is_done());
+        assert_eq!(bench.fake.read32(offset(status)) & 1, 0, "enabled with the base register of a reset");
+        bench.iommu.resume().unwrap();
+        bench.works(&handles);
+    }
 }

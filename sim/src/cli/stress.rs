@@ -13,7 +13,8 @@ use std::time::Duration;
 #[command(after_help = "\
 64 processes and 8 devices on one IOMMU under its driver: binds and unbinds, forks, munmap, mprotect, exits, pages that come and go
 because there are few frames; devices that fault their pages in, flood the queue, lie, stop answering, are reset or vanish; memory that
-fails. Whenever it has become quiet, an audit: each page request was answered once, no PASID, frame, table or handle is left over, no
+fails; an IOMMU that is reset behind its driver's back, suspended, or taken over by another driver; allocations that fail, and interrupts at
+any call of the driver. Whenever it has become quiet, an audit: each page request was answered once, no PASID, frame, table or handle is left over, no
 device has reached what was not its own at that moment, every byte is right, no callback came after its unbind.
 
 A seed and a number of operations repeat a run exactly; time only ends one. The exit code is 0 only if nothing was found.
@@ -103,5 +104,13 @@ fn print(report: &StressReport) {
     println!(
         "mischief: {} floods, {} lies, {} silences ({} cut off for it), {} resets, {} removals, {} memory faults ({} queue restarts)",
         r.floods, r.lies, r.silences, r.device_timeouts, r.resets, r.removals, r.memory_faults, r.restarts
+    );
+    println!(
+        "the IOMMU: {} resets, {} suspends, {} resumes, {} take-overs; {} bonds tried out",
+        r.iommu_resets, r.suspends, r.resumes, r.take_overs, r.probes
+    );
+    println!(
+        "the driver's world: {} failing allocations ({} calls refused for it), {} interrupts ({} invalidations)",
+        r.allocation_failures, r.shortages, r.interrupts, r.interrupt_invalidations
     );
 }

@@ -82,8 +82,7 @@ impl AxiLite {
 
     /// The answer of the access, (data, response), once it is there and everything else has been answered; taken once.
     pub fn take_answer(&mut self) -> Option<(u64, u64)> {
-        let idle = self.reads.accesses.is_empty() && self.writes.accesses.is_empty();
-        if idle { self.answer.take() } else { None }
+        if self.is_idle() { self.answer.take() } else { None }
     }
 
     /// Gives up the accesses under way.
@@ -91,10 +90,15 @@ impl AxiLite {
         (self.reads, self.writes) = Default::default();
     }
 
+    /// Whether no access is under way.
+    pub fn is_idle(&self) -> bool {
+        self.reads.accesses.is_empty() && self.writes.accesses.is_empty()
+    }
+
     /// One cycle.
     #[inline]
     pub fn cycle(&mut self, out: &AxilOut, input: &mut AxilIn) {
-        if self.reads.accesses.is_empty() && self.writes.accesses.is_empty() {
+        if self.is_idle() {
             (input.awvalid, input.wvalid, input.arvalid) = (0, 0, 0);
             if (out.bvalid | out.rvalid) & 1 != 0 {
                 self.violation.get_or_insert("a register access was answered that nobody made");

@@ -14,6 +14,7 @@ use crate::endpoint::{
     Access, Begin, Channel, Completion, Endpoint, Kind, Outcome, Question, Request, Translation,
 };
 use crate::model::ports::{MAX_PORTS, Out, ReqIn, ReqOut};
+use pasidon_spec::fault::Cause;
 use std::collections::VecDeque;
 
 /// Encodings of `req<i>_at`.
@@ -318,6 +319,34 @@ impl Dma {
         drained
     }
 
+    /// The IOMMU's core was reset: what it had taken and not answered is aborted, what is on offer stays so.
+    pub(super) fn core_was_reset(&mut self, now: u64, truth: &mut Truth, counters: &mut Counters) {
+        self.fence = None;
+        let cause = u64::from(Cause::AllInboundTransactionsDisallowed.code());
+        for port in 0..self.ports.len() {
+            let place = &mut self.ports[port];
+            let offer = place.offer.map(usize::from);
+            let taken: Vec<(usize, Slot)> = (0..place.slots.len())
+                .filter(|id| Some(*id) != offer)
+                .filter_map(|id| place.slots[id].take().map(|slot| (id, slot)))
+                .collect();
+            for (id, slot) in taken {
+                self.ports[port].free.push(id as u16);
+                match slot.purpose {
+                    Purpose::Question(endpoint, question) => {
+                        self.endpoints[usize::from(endpoint)].answer(&question, Completion::Refused(cause));
+                        self.give_up(endpoint.into(), now, truth, counters);
+                    }
+                    Purpose::Access(access, flight) => {
+                        let latency = now - slot.offered;
+                        let refusal = Refusal { status: 1, cause, spa: 0, latency };
+                        self.refuse(now, access, flight, refusal, truth, counters);
+                    }
+                }
+            }
+        }
+    }
+
     /// Accesses that an endpoint has given up fail.
     fn give_up(&mut self, endpoint: usize, now: u64, truth: &mut Truth, counters: &mut Counters) {
         for given_up in self.endpoints[endpoint].take_given_up() {
@@ -390,12 +419,26 @@ impl Dma {
             self.queued += 1;
             return;
         }
+        let refusal = Refusal { status: out.rsp_status, cause: out.rsp_cause, spa: out.rsp_spa, latency };
+        self.refuse(now, access, flight, refusal, truth, counters);
+    }
+
+    /// An access does not reach memory.
+    fn refuse(
+        &mut self,
+        now: u64,
+        access: Access,
+        flight: Option<(u16, u64)>,
+        refusal: Refusal,
+        truth: &mut Truth,
+        counters: &mut Counters,
+    ) {
         counters.requests += 1;
         counters.faults += 1;
         self.landed(flight);
         let request = access.request;
         if self.streams[usize::from(access.channel)].as_ref().is_some_and(|stream| stream.channel.observe) {
-            let (status, cause, spa) = (out.rsp_status, out.rsp_cause, out.rsp_spa);
+            let Refusal { status, cause, spa, latency } = refusal;
             let data = Vec::new();
             self.outcomes.push(Outcome {
                 request,
@@ -607,6 +650,14 @@ impl Dma {
         }
         self.finish(index, request, truth);
     }
+}
+
+/// What a request was told that did not reach memory.
+struct Refusal {
+    status: u64,
+    cause: u64,
+    spa: u64,
+    latency: u64,
 }
 
 /// A request chosen to be offered.

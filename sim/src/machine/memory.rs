@@ -5,6 +5,7 @@
 //! frames by accident and a wrong translation cannot go unnoticed.
 
 use super::Random;
+use std::collections::BTreeSet;
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
@@ -24,6 +25,15 @@ pub struct Memory {
     /// What the driver has, (start, length), in the order of allocation.
     driver: Vec<(u64, u64)>,
     frames_used: usize,
+    /// What a former owner had, (start, length): nobody may touch it.
+    aside: Vec<(u64, u64)>,
+}
+
+/// What is in use at some time.
+pub struct InUse {
+    driver: Vec<(u64, u64)>,
+    frames: Vec<u64>,
+    huge_frames: Vec<u64>,
 }
 
 impl Memory {
@@ -46,6 +56,7 @@ impl Memory {
             huge_frames,
             driver: Vec::new(),
             frames_used: 0,
+            aside: Vec::new(),
         }
     }
 
@@ -150,6 +161,60 @@ impl Memory {
     /// Frames of either size that were handed out and have not come back.
     pub fn frames_used(&self) -> usize {
         self.frames_used
+    }
+
+    /// What is in use now.
+    pub fn in_use(&self) -> InUse {
+        let end = self.base + self.bytes.len() as u64;
+        let driver_end = self.base + self.bytes.len() as u64 / 8;
+        let frames_end = self.base + self.bytes.len() as u64 / 8 * 5;
+        let used = |free: &[u64], range: std::ops::Range<u64>, bytes: u64| {
+            let aside = self.aside.iter().map(|(start, _)| *start);
+            let free: BTreeSet<u64> = free.iter().copied().chain(aside).collect();
+            range.step_by(bytes as usize).filter(|frame| !free.contains(frame)).collect()
+        };
+        InUse {
+            driver: self.driver.clone(),
+            frames: used(&self.frames, driver_end..frames_end, PAGE),
+            huge_frames: used(&self.huge_frames, frames_end..end, HUGE_PAGE),
+        }
+    }
+
+    /// Spoils what was in use by somebody who is gone, and keeps it out of use: whoever still writes to it is found.
+    pub fn set_aside(&mut self, was: InUse) {
+        self.release_aside();
+        self.frames_used -= was.frames.len() + was.huge_frames.len();
+        self.driver.retain(|known| !was.driver.contains(known));
+        let frames = was.frames.into_iter().map(|frame| (frame, PAGE));
+        let huge = was.huge_frames.into_iter().map(|frame| (frame, HUGE_PAGE));
+        self.aside = was.driver.into_iter().chain(frames).chain(huge).collect();
+        for (start, length) in self.aside.clone() {
+            if let Some(bytes) = self.slice_mut(start, length as usize) {
+                bytes.fill(GARBAGE);
+            }
+        }
+    }
+
+    /// Where something that was [set aside](Self::set_aside) has been written to.
+    pub fn touched_aside(&self) -> Option<u64> {
+        self.aside.iter().find_map(|&(start, length)| {
+            let bytes = self.slice(start, length as usize)?;
+            let at = bytes.iter().position(|byte| *byte != GARBAGE)?;
+            Some(start + at as u64)
+        })
+    }
+
+    /// What was set aside can be used again.
+    pub fn release_aside(&mut self) {
+        let driver_end = self.base + self.bytes.len() as u64 / 8;
+        for (start, length) in std::mem::take(&mut self.aside) {
+            if start < driver_end {
+                self.free(start, length);
+            } else {
+                self.frames_used += 1;
+                self.free_frame(start, length);
+            }
+        }
     }
 
     /// Lowest address of memory.

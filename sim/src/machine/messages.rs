@@ -10,7 +10,7 @@ use crate::golden::{InvalidationCompletion, Message};
 use crate::model::ports::{MessageIn, MessageOut};
 use pasidon_spec::message::{InvalidationRequest, PageRequestGroupResponse, code};
 use pasidon_spec::page_request::PageRequest;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What is owed for a group.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +28,7 @@ pub struct RootPort {
     offered: bool,
     completions: VecDeque<InvalidationCompletion>,
     owed: BTreeMap<(u32, u16), Owed>,
+    orphans: BTreeSet<u32>,
     /// In how many of 256 cycles it does not take a message of the IOMMU.
     pub pauses: u8,
     random: Random,
@@ -50,6 +51,7 @@ impl RootPort {
             offered: false,
             completions: VecDeque::new(),
             owed: BTreeMap::new(),
+            orphans: BTreeSet::new(),
             pauses: 0,
             random: Random::new(seed),
             turn: 0,
@@ -58,6 +60,33 @@ impl RootPort {
             invalidations: 0,
             responses: [0; 16],
         }
+    }
+
+    /// The IOMMU was reset, or has another owner: what it had been asked may never be answered, but what is still on offer will be.
+    pub fn excuse_all(&mut self) {
+        for (&(device_id, _), owed) in &mut self.owed {
+            if owed.due > 0 {
+                self.orphans.insert(device_id);
+            }
+            owed.allowed += std::mem::take(&mut owed.due);
+        }
+        if self.offered
+            && let Some(request) = self.requests.front().filter(|request| request.needs_response())
+        {
+            match self.owed.get_mut(&(request.did, request.index)) {
+                Some(owed) if owed.allowed > 0 => {
+                    owed.allowed -= 1;
+                    owed.due += 1;
+                }
+                // It was answered before it was taken, and the IOMMU does not know any more.
+                _ => self.owed.entry((request.did, request.index)).or_default().allowed += 1,
+            }
+        }
+    }
+
+    /// Devices that may wait for answers in vain, since [`excuse_all`](Self::excuse_all).
+    pub fn take_orphans(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.orphans)
     }
 
     /// Puts a page request of nobody in particular in line.

@@ -26,6 +26,8 @@ use crate::endpoint::{Channel, Outcome};
 use crate::model::{Model, ModelError};
 use axi_lite::AxiLite;
 use pasidon_rtl::design::Design;
+use pasidon_spec::ddt::iommu_mode;
+use pasidon_spec::registers::ddtp;
 
 /// What the machine around the IOMMU is like.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +80,8 @@ pub enum MachineError {
 const REGISTER_PATIENCE: u32 = 20_000;
 /// Cycles without any answer after which devices are taken to hang: far more than any walk takes.
 const DEVICE_PATIENCE: u64 = 200_000;
+/// Cycles for which the reset of the core is held.
+const RESET_CYCLES: u32 = 3;
 
 /// The machine.
 pub struct Machine {
@@ -97,9 +101,15 @@ pub struct Machine {
     pub counters: Counters,
     /// Register accesses, and loads and stores of memory, that the driver has made.
     pub driver_operations: u64,
+    /// Accesses to registers.
+    pub register_accesses: u64,
+    /// Resets of the core since the machine was made.
+    pub core_resets: u64,
     counted_reads: u64,
     counted_writes: u64,
     now: u64,
+    /// When the core is reset next.
+    reset_due: u64,
     silent: Option<(u32, u64)>,
 }
 
@@ -120,9 +130,12 @@ impl Machine {
             truth: Truth::default(),
             counters: Counters::default(),
             driver_operations: 0,
+            register_accesses: 0,
+            core_resets: 0,
             counted_reads: 0,
             counted_writes: 0,
             now: 0,
+            reset_due: u64::MAX,
             silent: None,
         }
     }
@@ -146,6 +159,39 @@ impl Machine {
         counters.cycles += 1;
         *now += 1;
         model.tick();
+        if self.reset_due <= self.now && self.axil.is_idle() {
+            self.reset_core();
+        }
+    }
+
+    /// Has the IOMMU's core reset in that clock cycle, or as soon after it as no register is being accessed. Nobody is told.
+    pub fn reset_core_at(&mut self, cycle: u64) {
+        self.reset_due = cycle;
+    }
+
+    /// Whether a reset of the core is to come.
+    pub fn reset_is_due(&self) -> bool {
+        self.reset_due != u64::MAX
+    }
+
+    /// The core forgets everything; memory answers what it was asked, and the data path carries on with what was translated.
+    /// What the core has taken and not answered the data path aborts; what is on offer stays so. No access to a register
+    /// is under way.
+    fn reset_core(&mut self) {
+        self.reset_due = u64::MAX;
+        self.core_resets += 1;
+        let Machine { model, dram, memory, now, .. } = self;
+        model.input.rst = 1;
+        model.input.req.iter_mut().for_each(|request| request.valid = 0);
+        (model.input.message.pr_valid, model.input.message.ic_valid) = (0, 0);
+        for _ in 0..RESET_CYCLES {
+            dram.cycle(*now, &model.output.axi, &mut model.input.axi, memory);
+            *now += 1;
+            model.tick();
+        }
+        model.input.rst = 0;
+        self.dma.core_was_reset(*now, &mut self.truth, &mut self.counters);
+        self.root_port.excuse_all();
     }
 
     /// Clock cycles since reset.
@@ -243,16 +289,25 @@ impl Machine {
 
     /// Reads a register: `bytes` (4 or 8) at `offset`. Steps the clock. All ones if the answer is an error or does not come.
     pub fn read_register(&mut self, offset: u32, bytes: u32) -> u64 {
+        self.register_accesses += 1;
         self.axil.start_read(offset);
         let value = match self.register_answer(offset) {
             Some((data, 0)) => data,
             _ => u64::MAX,
         };
+        let off = bytes == 8
+            && offset == u32::from(ddtp::REG.offset)
+            && !ddtp::BUSY.is_set(value)
+            && ddtp::IOMMU_MODE.get(value) == iommu_mode::OFF;
+        if off {
+            self.truth.iommu_is_off(self.now);
+        }
         if bytes == 8 { value } else { value >> (offset % 8 * 8) & 0xffff_ffff }
     }
 
     /// Writes a register: `bytes` (4 or 8) at `offset`. Steps the clock. False if the answer is an error or does not come.
     pub fn write_register(&mut self, offset: u32, value: u64, bytes: u32) -> bool {
+        self.register_accesses += 1;
         let lane = if bytes == 8 { 0 } else { offset % 8 };
         let strobes: u8 = if bytes == 8 { 0xff } else { 0x0f << lane };
         let value = if bytes == 8 { value } else { value & 0xffff_ffff };

@@ -56,7 +56,7 @@ pub struct Finding {
 /// An access of a device that has reached memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// Clock cycle.
+    /// Clock cycle in which the translation was answered.
     pub cycle: u64,
     /// Who.
     pub device_id: u32,
@@ -80,11 +80,44 @@ pub struct Truth {
     spaces: HashMap<SpaceId, Space>,
     bonds: HashMap<(u32, u32), SpaceId>,
     barred: BTreeSet<u32>,
+    change: Change,
     findings: Vec<Finding>,
     found: u64,
 }
 
+/// Whether the IOMMU changes hands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Change {
+    #[default]
+    No,
+    /// Its owner is gone, and what he allowed is allowed until it is Off.
+    Begun,
+    /// It was Off in that cycle.
+    Off(u64),
+}
+
 impl Truth {
+    /// The IOMMU's owner is gone. What he allowed stays so until a successor has seen that the IOMMU is Off; from then on
+    /// nothing may be let through.
+    pub fn begin_change(&mut self) {
+        self.change = Change::Begun;
+    }
+
+    /// Software has seen that the IOMMU is Off.
+    pub fn iommu_is_off(&mut self, cycle: u64) {
+        if self.change == Change::Begun {
+            self.change = Change::Off(cycle);
+        }
+    }
+
+    /// The successor has the IOMMU: nothing of before may be reached any more, in whatever way.
+    pub fn end_change(&mut self) {
+        self.change = Change::No;
+        self.spaces.clear();
+        self.bonds.clear();
+        self.barred.clear();
+    }
+
     /// Adds an address space without pages.
     pub fn add_space(&mut self, space: SpaceId) {
         self.spaces.insert(space, Space { pages: HashMap::new(), busy: Box::new([0; GRANULES]) });
@@ -198,6 +231,11 @@ impl Truth {
     }
 
     fn judge(&self, reached: &Reached) -> Result<SpaceId, String> {
+        if let Change::Off(cycle) = self.change
+            && reached.cycle > cycle
+        {
+            return Err(format!("its owner was gone, and the IOMMU Off since cycle {cycle}"));
+        }
         if self.barred.contains(&reached.device_id) {
             return Err("it was cut off".into());
         }

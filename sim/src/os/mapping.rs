@@ -268,6 +268,7 @@ impl Os {
             if result.is_ok() {
                 break;
             }
+            self.bring_back(&result);
             let mut machine = self.platform.machine();
             (0..super::PAUSE).for_each(|_| machine.step());
         }

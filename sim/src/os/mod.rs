@@ -101,11 +101,13 @@ pub struct OsConfig {
     pub frames: usize,
     /// Cycles that reading a page in takes. Meanwhile a device's page request waits.
     pub io_cycles: u64,
+    /// The last number that address spaces have had so far.
+    pub last_space: SpaceId,
 }
 
 impl Default for OsConfig {
     fn default() -> OsConfig {
-        OsConfig { frames: usize::MAX, io_cycles: 0 }
+        OsConfig { frames: usize::MAX, io_cycles: 0, last_space: 0 }
     }
 }
 
@@ -253,7 +255,7 @@ unsafe impl Mm for AddressSpace {
 impl Os {
     /// The operating system of a machine whose IOMMU is up.
     pub fn new(platform: SimPlatform, iommu: Iommu, config: OsConfig) -> Arc<Os> {
-        let state = State { limit: config.frames, ..State::default() };
+        let state = State { limit: config.frames, spaces_made: config.last_space, ..State::default() };
         Arc::new(Os { platform, iommu, io_cycles: config.io_cycles, state: Mutex::new(state) })
     }
 
@@ -297,6 +299,11 @@ impl Os {
         self.state().statistics.clone()
     }
 
+    /// The number of the address space that was made last.
+    pub fn last_space(&self) -> SpaceId {
+        self.state().spaces_made
+    }
+
     /// Counts from zero again.
     pub fn reset_statistics(&self) {
         self.state().statistics = OsStatistics::default();
@@ -329,6 +336,21 @@ impl Os {
         state.spaces.get(&space)?.tables.entry(&self.platform.machine().memory, va, 0)
     }
 
+    /// If the IOMMU was reset, it is brought back; how that went will show when the driver is asked again.
+    fn bring_back(&self, result: &Result<(), CommandError>) {
+        if *result == Err(CommandError::Reset) {
+            _ = self.iommu.resume();
+        }
+    }
+
+    /// The first pages of areas of 4-KiB pages that may be read, by virtual address.
+    pub fn readable(&self, space: SpaceId) -> Vec<u64> {
+        let state = self.state();
+        let Some(space) = state.spaces.get(&space) else { return Vec::new() };
+        let readable = space.areas.iter().filter(|(_, area)| area.permissions.read && !area.huge);
+        readable.map(|(&first, _)| first * PAGE).collect()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere is a defect that the audit will tell more about.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -357,6 +379,7 @@ impl Os {
                 return result;
             }
             statistics.unconfirmed += 1;
+            self.bring_back(&result);
             let mut machine = self.platform.machine();
             (0..PAUSE).for_each(|_| machine.step());
         }

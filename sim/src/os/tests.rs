@@ -67,7 +67,7 @@ fn pages(count: u64) -> Range<u64> {
 
 #[test]
 fn pages_come_and_go_and_keep_their_contents() {
-    let os = boot(OsConfig { frames: 4, io_cycles: 0 });
+    let os = boot(OsConfig { frames: 4, ..OsConfig::default() });
     let mm = os.spawn(MODE).unwrap();
     os.map(mm.id, pages(12), Mapping::of(Permissions::READ_WRITE, 5)).unwrap();
     for round in 0..3u8 {
@@ -91,7 +91,7 @@ fn pages_come_and_go_and_keep_their_contents() {
 
 #[test]
 fn after_a_fork_pages_are_shared_until_one_of_the_two_writes() {
-    let os = boot(OsConfig { frames: 6, io_cycles: 0 });
+    let os = boot(OsConfig { frames: 6, ..OsConfig::default() });
     let parent = os.spawn(MODE).unwrap();
     os.map(parent.id, pages(4), Mapping::of(Permissions::READ_WRITE, 1)).unwrap();
     (0..3).for_each(|page| use_page(&os, parent.id, BASE + page * PAGE, Some(10 + page as u8)));
@@ -120,7 +120,7 @@ fn after_a_fork_pages_are_shared_until_one_of_the_two_writes() {
 
 #[test]
 fn munmap_and_mprotect_cut_areas() {
-    let os = boot(OsConfig { frames: 64, io_cycles: 0 });
+    let os = boot(OsConfig { frames: 64, ..OsConfig::default() });
     let mm = os.spawn(MODE).unwrap();
     os.map(mm.id, pages(1024), Mapping::of(Permissions::READ_WRITE, 9)).unwrap();
     [0, 5, 6, 7, 600, 1023].iter().for_each(|page| use_page(&os, mm.id, BASE + page * PAGE, Some(1)));
@@ -155,7 +155,7 @@ fn munmap_and_mprotect_cut_areas() {
 
 #[test]
 fn input_takes_its_time_and_memory_may_be_missing() {
-    let os = boot(OsConfig { frames: 1, io_cycles: 300 });
+    let os = boot(OsConfig { frames: 1, io_cycles: 300, ..OsConfig::default() });
     let mm = os.spawn(MODE).unwrap();
     os.map(mm.id, pages(2), Mapping::of(Permissions::READ_WRITE, 9)).unwrap();
     let ask = |page| os.make_present(&mut os.state(), mm.id, BASE / PAGE + page, false, true);
@@ -174,7 +174,7 @@ fn random_changes_keep_the_books_right() {
     let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
     println!("SEED={seed}");
     let mut random = Random::new(seed);
-    let os = boot(OsConfig { frames: 12, io_cycles: 0 });
+    let os = boot(OsConfig { frames: 12, ..OsConfig::default() });
     let mut alive: Vec<Arc<AddressSpace>> = Vec::new();
     for step in 0..3000 {
         if alive.len() < 2 {

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Where processes have their pages: all at the same addresses.
-const BASE: u64 = 0x1_0000_0000;
+pub(super) const BASE: u64 = 0x1_0000_0000;
 /// Pages that a process may have.
 const PAGES: u64 = 40;
 /// Cycles between looks at the interrupt wires.
@@ -26,6 +26,20 @@ impl World {
         if self.processes.iter().filter(|process| process.alive).count() < PROCESSES / 2 {
             self.spawn()?;
         }
+        self.offer_spaces();
+        match self.random.below(1000) {
+            0..12 => self.reset_iommu(),
+            12..15 => self.sleep()?,
+            15..17 => self.take_over()?,
+            _ => self.act_awake()?,
+        }
+        let cycles = self.random.below(1500);
+        self.breathe(cycles);
+        Ok(self.platform.machine().check()?)
+    }
+
+    /// What happens while the IOMMU is on, or should be.
+    fn act_awake(&mut self) -> Result<(), RunError> {
         match self.random.below(100) {
             0..3 => self.spawn()?,
             3..18 => self.bind(),
@@ -47,8 +61,28 @@ impl World {
             92..99 => self.mend_one(),
             _ => _ = self.iommu.receive_page_requests(),
         }
-        let cycles = self.random.below(1500);
-        self.breathe(cycles);
+        Ok(())
+    }
+
+    /// What happens while the IOMMU is suspended and devices are idle.
+    pub(super) fn act_asleep(&mut self) -> Result<(), RunError> {
+        self.report.ops += 1;
+        self.offer_spaces();
+        match self.random.below(10) {
+            0 => self.spawn()?,
+            1..4 => self.bind(),
+            4 => self.unbind(),
+            5 => self.map()?,
+            6 => self.munmap()?,
+            7 => self.protect()?,
+            8 => self.fork()?,
+            _ => self.exit()?,
+        }
+        match self.random.below(8) {
+            0 => self.reset(),
+            1 => self.remove(),
+            _ => {}
+        }
         Ok(self.platform.machine().check()?)
     }
 
@@ -73,7 +107,11 @@ impl World {
         let budget = 1 + self.random.below(16) as usize;
         let report = self.iommu.service_page_requests(budget);
         self.deferred = report.deferred > 0 || report.more;
-        self.iommu.service_faults(|_| ());
+        let lost = self.iommu.service_faults(|_| ()).reset || report.reset;
+        // Who notices may leave it to the next one.
+        if lost && self.random.below(2) == 0 {
+            self.bring_back();
+        }
     }
 
     fn mode(&mut self) -> PageTableMode {
@@ -143,7 +181,9 @@ impl World {
         };
         let mm = self.processes[process].mm.clone();
         let name = mm.id();
-        match self.iommu.bind(id, mm.clone()) {
+        let iommu = self.iommu.clone();
+        let call = || iommu.bind(id, mm.clone());
+        match self.with_shortages("bind", BindError::OutOfMemory, call) {
             Ok(handle) => {
                 self.remember(format!("process {name} is bound to device {id:#x}, PASID {}", handle.pasid()));
                 if presence != Presence::There || self.is_cut(id) {
@@ -400,7 +440,21 @@ impl World {
         }
     }
 
+    /// Puts a device to work for some process.
+    pub(super) fn start_one(&mut self, index: usize) -> Result<(), RunError> {
+        self.spawn()?;
+        let Some(process) = self.any_process() else { return Ok(()) };
+        self.bind_to(process, index);
+        self.work(process, index);
+        let cycles = self.random.below(1500);
+        self.breathe(cycles);
+        Ok(())
+    }
+
     fn work(&mut self, process: usize, index: usize) {
+        if self.asleep {
+            return;
+        }
         let kind = if self.random.below(8) == 0 { Kind::Untranslated } else { Kind::Ats };
         let requests = self.requests();
         let device = &self.devices[index];

@@ -13,6 +13,7 @@ impl World {
     /// Waits until nothing is under way, and looks at everything.
     pub(super) fn audit(&mut self) -> Result<(), RunError> {
         self.report.audits += 1;
+        self.ensure_on();
         {
             let mut machine = self.platform.machine();
             machine.dma.stop();
@@ -24,6 +25,7 @@ impl World {
         }
         self.calm_down();
         self.excuse_lost_answers();
+        self.check_bonds();
         self.check_quiet();
         self.check_machine()?;
         self.check_books();
@@ -34,7 +36,7 @@ impl World {
     }
 
     /// Serves until nobody wants anything any more.
-    fn calm_down(&mut self) {
+    pub(super) fn calm_down(&mut self) {
         for _ in 0..PATIENCE {
             self.service();
             let machine = self.platform.machine();
@@ -104,7 +106,19 @@ impl World {
         wrong.into_iter().for_each(|what| self.found(what));
     }
 
+    /// Nobody has written to what a former owner of the IOMMU had, and it can be used again.
+    pub(super) fn check_aside(&mut self) {
+        let mut machine = self.platform.machine();
+        let touched = machine.memory.touched_aside();
+        machine.memory.release_aside();
+        drop(machine);
+        if let Some(address) = touched {
+            self.found(format!("somebody wrote to {address:#x}, which was the former owner's"));
+        }
+    }
+
     fn check_machine(&mut self) -> Result<(), RunError> {
+        self.check_aside();
         let mut machine = self.platform.machine();
         machine.check()?;
         let (findings, count) = machine.truth.take_findings();

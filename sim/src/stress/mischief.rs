@@ -216,7 +216,7 @@ impl World {
     }
 
     /// Resets a device, or removes it; one that is gone stays so. Returns whether it was gone.
-    fn take_away(&mut self, index: usize, removed: bool) -> bool {
+    pub(super) fn take_away(&mut self, index: usize, removed: bool) -> bool {
         let id = self.devices[index].id;
         let mut machine = self.platform.machine();
         let machine = &mut *machine;
@@ -296,6 +296,7 @@ impl World {
 
     /// If a device is cut off, lost, wicked or has stopped its page requests, its driver resets it.
     pub(super) fn mend(&mut self, index: usize) {
+        self.adopt_orphans();
         let id = self.devices[index].id;
         if self.devices[index].presence == Presence::Disabled {
             return;

@@ -2,8 +2,9 @@
 //! whenever it has become quiet.
 //!
 //! Sixty-four processes and eight devices: binds, unbinds, forks, munmap, mprotect, exits, page-out all the time, accesses with and
-//! without ATS, floods of page requests, lies, devices that don't answer, resets and removals at any moment, memory that fails. One thread does all
-//! of it, so that a seed and a number of operations repeat a run exactly; the devices and the hardware go on in every cycle, also
+//! without ATS, floods of page requests, lies, devices that don't answer, resets and removals at any moment, memory that fails; and what
+//! the driver meets in its own world: an IOMMU that is reset, suspended or taken over, allocations that fail, interrupts at any of its
+//! calls. One thread does all of it, so that a seed and a number of operations repeat a run exactly; the devices and the hardware go on in every cycle, also
 //! within calls of the driver.
 //!
 //! | file | what it does |
@@ -11,13 +12,19 @@
 //! | `world` | processes, devices, and what binds them |
 //! | `actions` | what can happen |
 //! | `mischief` | what must not, and does: floods, lies, resets, removals, failing memory |
+//! | `owner` | resets of the IOMMU, suspend, take-overs |
+//! | `shortage` | allocations that fail |
+//! | `watchdog` | ends a run that makes no progress |
 //! | `audit` | what must be so when it is quiet |
 
 mod actions;
 mod audit;
 mod mischief;
+mod owner;
+mod shortage;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 mod world;
 
 use crate::model::{Cache, Flavour};
@@ -25,7 +32,10 @@ use crate::run::RunError;
 use pasidon_rtl::design::Design;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use watchdog::Watchdog;
 use world::World;
 
 /// Processes at a time.
@@ -130,6 +140,24 @@ pub struct StressReport {
     pub removals: u64,
     /// Times that memory began to fail.
     pub memory_faults: u64,
+    /// Resets of the IOMMU's core behind the driver's back.
+    pub iommu_resets: u64,
+    /// Times that the driver brought the IOMMU back.
+    pub resumes: u64,
+    /// Times that the driver suspended the IOMMU.
+    pub suspends: u64,
+    /// Times that another driver took the IOMMU over.
+    pub take_overs: u64,
+    /// Allocations of the driver that were made to fail.
+    pub allocation_failures: u64,
+    /// Calls of the driver that said so.
+    pub shortages: u64,
+    /// Interrupts within calls of the driver.
+    pub interrupts: u64,
+    /// Invalidations of address spaces by their handlers.
+    pub interrupt_invalidations: u64,
+    /// Bonds that were tried out when it was quiet.
+    pub probes: u64,
     /// Times that the page-request queue overflowed.
     pub overflows: u64,
     /// Restarts of the command queue.
@@ -156,6 +184,7 @@ pub fn stress(
 ) -> Result<StressReport, RunError> {
     let begun = Instant::now();
     let mut world = World::new(design, cache, options)?;
+    let _watchdog = Watchdog::new(&design.name, options.seed, &world.platform, Arc::clone(&world.done));
     let mut rounds = 0;
     while world.report.ops < options.ops && options.time.is_none_or(|time| begun.elapsed() < time) {
         rounds += 1;
@@ -174,6 +203,7 @@ pub fn stress(
 /// Operations, an audit, and now and then a new beginning.
 fn round(world: &mut World, number: u64) -> Result<(), RunError> {
     for _ in 0..ROUND {
+        world.done.store(world.report.ops, Ordering::Relaxed);
         world.act()?;
     }
     world.audit()?;

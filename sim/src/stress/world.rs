@@ -1,19 +1,22 @@
 //! Processes, devices, and what binds them.
 
+use super::actions::BASE;
 use super::{DEVICES, Finding, StressOptions, StressReport};
 use crate::endpoint::{Behaviour, Endpoint};
+use crate::machine::memory::PAGE;
+use crate::machine::truth::SpaceId;
 use crate::machine::{Machine, MachineConfig, Random, SimPlatform, Timing};
 use crate::model::{Cache, Model};
-use crate::os::{AddressSpace, Os, OsConfig};
+use crate::os::{AddressSpace, Os, OsConfig, OsStatistics};
 use crate::run::RunError;
 use pasidon_driver::{
-    AtsOptions, Bond, Config, DeviceOptions, DrvData, Fault, FaultDecision, Handle, Iommu, PasidSpace,
-    PriOptions, SvaOps, Untagged,
+    AtsOptions, Bond, Change, Config, DeviceError, DeviceOptions, DrvData, EnableError, Fault, FaultDecision,
+    Handle, Iommu, PasidSpace, PriOptions, Statistics, SvaOps, Untagged,
 };
 use pasidon_rtl::design::Design;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 /// Frames for all pages of all processes.
@@ -26,6 +29,8 @@ const DETAILS: usize = 20;
 const HISTORY: usize = 24;
 /// Cycles that the driver gives the IOMMU for a step, and for a device: longer than the IOMMU gives the device itself.
 const TIMEOUT: u64 = 2_000_000;
+/// One in so many calls of the driver to its platform is interrupted, twice.
+const INTERRUPTS: u64 = 400;
 
 /// The callbacks of a bond, and what they have seen.
 #[derive(Debug, Default)]
@@ -106,7 +111,10 @@ pub(super) struct World {
     pub(super) platform: SimPlatform,
     pub(super) iommu: Iommu,
     pub(super) os: Arc<Os>,
+    /// How the driver is set up, whoever has the IOMMU.
+    pub(super) driver: Config,
     pub(super) pasids: Arc<PasidSpace>,
+    pub(super) pasid_limit: u32,
     pub(super) random: Random,
     pub(super) devices: Vec<Device>,
     pub(super) processes: Vec<Process>,
@@ -119,6 +127,39 @@ pub(super) struct World {
     pub(super) deferred: bool,
     /// Device-driver data that is alive.
     pub(super) data: Arc<AtomicU64>,
+    /// The IOMMU is suspended.
+    pub(super) asleep: bool,
+    /// What former owners of the IOMMU counted.
+    pub(super) past: Past,
+    /// Address spaces that interrupt handlers may invalidate.
+    pub(super) interrupted: Arc<Mutex<Vec<Weak<AddressSpace>>>>,
+    interrupt_invalidations: Arc<AtomicU64>,
+    /// Operations that are over.
+    pub(super) done: Arc<AtomicU64>,
+}
+
+/// Counts of drivers and operating systems that are gone.
+#[derive(Default)]
+pub(super) struct Past {
+    driver: BTreeMap<&'static str, usize>,
+    os: OsStatistics,
+}
+
+impl Past {
+    pub(super) fn add(&mut self, driver: &Statistics, os: &OsStatistics) {
+        for (name, count) in driver.entries() {
+            let sum = self.driver.entry(name).or_default();
+            *sum = if name.ends_with("high_water") { count.max(*sum) } else { *sum + count };
+        }
+        self.os.page_ins += os.page_ins;
+        self.os.page_outs += os.page_outs;
+        self.os.copies += os.copies;
+        self.os.exits += os.exits;
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        self.driver.get(name).copied().unwrap_or(0) as u64
+    }
 }
 
 impl World {
@@ -130,7 +171,8 @@ impl World {
         let config = MachineConfig { timing, data_latency: 25, memory_bytes: 32 << 20, seed: random.word() };
         let platform = SimPlatform::new(Machine::new(model, design, &config));
         platform.machine().root_port.pauses = 40;
-        let pasids = Arc::new(PasidSpace::new(PASIDS.min((1 << design.process_id_width) - 1)));
+        let pasid_limit = PASIDS.min((1 << design.process_id_width) - 1);
+        let pasids = Arc::new(PasidSpace::new(pasid_limit));
         let vector = |wanted: u8| Some(wanted.min(design.vectors as u8 - 1));
         let driver = Config {
             device_id_width: design.device_id_width,
@@ -145,14 +187,14 @@ impl World {
             pasids: pasids.clone(),
             ..Config::default()
         };
-        let booted = Iommu::new(Arc::new(platform.clone()), driver);
+        let booted = Iommu::new(Arc::new(platform.clone()), driver.clone());
         platform.machine().check()?;
         let iommu = booted.map_err(|e| RunError::driver("bring the IOMMU up", e))?;
         if !iommu.capabilities().ats() {
             let message = format!("design {} has no ATS and page requests (ats.ats)", design.name);
             return Err(RunError::Unsuitable(message));
         }
-        let os = Os::new(platform.clone(), iommu.clone(), OsConfig { frames: FRAMES, io_cycles: 1500 });
+        let os = World::operating_system(&platform, &iommu, 0);
         let top = (1u32 << design.device_id_width) - 1;
         let devices = [1, 2, 0x105, 0x1_ff00, 0x2_0001, 0x3_0001, 0xff_fffe, 0x80]
             .iter()
@@ -173,7 +215,9 @@ impl World {
             platform,
             iommu,
             os,
+            driver,
             pasids,
+            pasid_limit,
             random,
             devices,
             processes: Vec::new(),
@@ -183,6 +227,11 @@ impl World {
             lost: 0,
             deferred: false,
             data: Arc::default(),
+            asleep: false,
+            past: Past::default(),
+            interrupted: Arc::default(),
+            interrupt_invalidations: Arc::default(),
+            done: Arc::default(),
         };
         {
             let mut machine = world.platform.machine();
@@ -200,7 +249,15 @@ impl World {
         world.allocations = world.platform.machine().memory.allocations().len();
         world.begin()?;
         world.take_interrupts();
+        let seed = world.random.word();
+        world.platform.set_interrupts(seed, INTERRUPTS);
         Ok(world)
+    }
+
+    /// The operating system on a machine whose IOMMU is up, with address spaces of numbers beyond `last`.
+    pub(super) fn operating_system(platform: &SimPlatform, iommu: &Iommu, last: SpaceId) -> Arc<Os> {
+        let config = OsConfig { frames: FRAMES, io_cycles: 1500, last_space: last };
+        Os::new(platform.clone(), iommu.clone(), config)
     }
 
     /// Enables all devices, with no process there yet.
@@ -232,16 +289,21 @@ impl World {
         };
         let sva = DeviceOptions { pasid_width, untagged: Untagged::Fault };
         let iommu = self.iommu.clone();
-        let enabled = self.patiently("enable SVA", || iommu.enable_sva(id, sva).map_err(|e| e.to_string()));
-        if !enabled {
-            return;
+        let enabled =
+            self.with_shortages("enable SVA", EnableError::OutOfMemory, || iommu.enable_sva(id, sva));
+        if let Err(error) = enabled {
+            return self.found(format!("device {id:#x} could not be enabled: {error}"));
         }
         self.platform.machine().truth.admit(id);
         self.patiently("enable ATS", || {
             iommu.enable_ats(id, AtsOptions::default()).map_err(|e| e.to_string())
         });
         let pri = PriOptions { outstanding: credits, response_needs_pasid: needs_pasid };
-        self.patiently("enable page requests", || iommu.enable_pri(id, pri).map_err(|e| e.to_string()));
+        let enabled = self
+            .with_shortages("enable page requests", DeviceError::OutOfMemory, || iommu.enable_pri(id, pri));
+        if enabled.is_err() {
+            self.patiently("enable page requests", || iommu.enable_pri(id, pri).map_err(|e| e.to_string()));
+        }
         self.devices[index].presence = Presence::There;
         self.devices[index].wicked = false;
         self.replace_behaviour(index, behaviour);
@@ -267,6 +329,9 @@ impl World {
             match call() {
                 Ok(()) => return true,
                 Err(error) => last = error,
+            }
+            if self.iommu.service_page_requests(0).reset {
+                _ = self.iommu.resume();
             }
             let mut machine = self.platform.machine();
             (0..1000).for_each(|_| machine.step());
@@ -314,16 +379,17 @@ impl World {
     }
 
     pub(super) fn finish(mut self, time: Duration) -> StressReport {
-        let statistics = self.iommu.statistics();
-        let os = self.os.statistics();
+        self.past.add(&self.iommu.statistics(), &self.os.statistics());
+        let Past { os, .. } = &self.past;
+        let past = &self.past;
         let machine = self.platform.machine();
         let counters = machine.counters();
         let responses = machine.root_port.responses;
         let report = &mut self.report;
         report.cycles = machine.now();
         report.seconds = time.as_secs_f64();
-        report.binds = statistics.binds as u64;
-        report.unbinds = statistics.unbinds as u64;
+        report.binds = past.count("binds");
+        report.unbinds = past.count("unbinds");
         report.accesses = counters.requests;
         report.faults = counters.faults;
         report.page_requests = machine.root_port.requests_sent;
@@ -332,30 +398,59 @@ impl World {
         report.responses_invalid = responses[1];
         report.responses_failure = responses[15];
         report.invalidations = machine.root_port.invalidations;
-        report.device_timeouts = statistics.device_timeouts as u64;
+        report.device_timeouts = past.count("device_timeouts");
         report.page_ins = os.page_ins;
         report.page_outs = os.page_outs;
         report.copies = os.copies;
         report.exits = os.exits;
-        report.overflows = statistics.request_overflows as u64;
-        report.restarts = statistics.queue_restarts as u64;
-        report.driver = statistics.entries().collect();
+        report.overflows = past.count("request_overflows");
+        report.restarts = past.count("queue_restarts");
+        report.iommu_resets = machine.core_resets;
+        report.resumes = past.count("resumes");
+        report.interrupts = self.platform.interrupts_taken();
+        report.interrupt_invalidations = self.interrupt_invalidations.load(Ordering::Relaxed);
+        report.driver = past.driver.clone();
         drop(machine);
         self.platform.set_interrupt_handler(None);
         self.report
     }
 
-    /// From now on interrupts are taken also while the driver waits for the hardware, if it has not masked them.
-    fn take_interrupts(&mut self) {
-        /// Interrupts are masked for so many turns of the driver's polling loops, and then are not for as many.
+    /// From now on interrupts are taken also while the driver is at work, if it has not masked them.
+    pub(super) fn take_interrupts(&mut self) {
+        /// So many interrupts serve the queues, and then as many do not.
         const SPELL: u64 = 400;
+        /// One in so many changes an address space.
+        const CHANGE: u64 = 16;
         let (iommu, calls) = (self.iommu.clone(), AtomicU64::new(0));
+        let (spaces, invalidations) = (self.interrupted.clone(), self.interrupt_invalidations.clone());
         self.platform.set_interrupt_handler(Some(Arc::new(move || {
-            if calls.fetch_add(1, Ordering::Relaxed) / SPELL % 2 == 0 {
+            let call = calls.fetch_add(1, Ordering::Relaxed);
+            if call / SPELL % 2 == 0 {
                 iommu.receive_page_requests();
                 iommu.service_faults(|_| ());
             }
+            if call % CHANGE == 0 {
+                let space = {
+                    let spaces = spaces.lock().unwrap_or_else(PoisonError::into_inner);
+                    let at = (call / CHANGE) as usize % spaces.len().max(1);
+                    spaces.get(at).and_then(Weak::upgrade)
+                };
+                if let Some(space) = space {
+                    let pages = 1 + call / CHANGE % 12;
+                    let change = if pages == 1 { Change::Tables } else { Change::Leaves };
+                    // If it is not confirmed, nothing has changed that would have to wait.
+                    _ = iommu.invalidate_range(&*space, BASE..BASE + pages * PAGE, change);
+                    invalidations.fetch_add(1, Ordering::Relaxed);
+                }
+            }
         })));
+    }
+
+    /// Tells the handler of interrupts which address spaces there are.
+    pub(super) fn offer_spaces(&self) {
+        let mut spaces = self.interrupted.lock().unwrap_or_else(PoisonError::into_inner);
+        spaces.clear();
+        spaces.extend(self.processes.iter().map(|process| Arc::downgrade(&process.mm)));
     }
 }
 
