@@ -3,7 +3,6 @@
 //! - [`coverage`]: which lines and bits of the hardware a run has been through.
 //! - [`endpoint`]: a device that speaks ATS and PRI.
 //! - [`engine`]: the hardware and the golden model behind one interface.
-//! - [`golden`]: the whole IOMMU as the specification describes it, without the hardware.
 //! - [`lockstep`]: the two under the same random operations.
 //! - [`machine`]: memory, devices, root port and the clock around it.
 //! - [`model`]: the hardware, compiled and loaded at run time.
@@ -17,7 +16,6 @@ mod allocator;
 pub mod coverage;
 pub mod endpoint;
 pub mod engine;
-pub mod golden;
 pub mod lockstep;
 pub mod machine;
 pub mod model;

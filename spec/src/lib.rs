@@ -5,7 +5,7 @@
 //! `docs/registers.md` all read them from this crate; nothing else in the repository knows an offset or a
 //! bit position. Section names in the documentation are those of the specification.
 //!
-//! The crate is `no_std`, allocates nothing and depends on nothing.
+//! The crate is `no_std`, allocates nothing and depends on nothing; the feature `serde` makes what replay files hold serialisable.
 //!
 //! | module | what it holds | chapter of the specification |
 //! |---|---|---|
@@ -19,6 +19,8 @@
 //! | [`page_request`] | page-request records | Page-Request-Queue (PQ) |
 //! | [`message`] | what ATS and PRI messages carry | IOMMU PCIe ATS commands |
 //! | [`msi`] | MSI page tables and memory-resident interrupt files | Data Structures; Advanced Interrupt Architecture |
+//! | [`request`] | what the IO bridge asks, and the answers | IOMMU extensions and system integration |
+//! | [`memory`] | how accesses to memory fail | |
 //! | [`range`] | ranges of pages encoded in a page number | Address Range Invalidation Extension |
 //!
 //! # Names
@@ -44,6 +46,7 @@ pub mod command;
 pub mod ddt;
 pub mod fault;
 pub mod field;
+pub mod memory;
 pub mod message;
 pub mod msi;
 pub mod page_request;
@@ -51,3 +54,4 @@ pub mod page_table;
 pub mod pdt;
 pub mod range;
 pub mod registers;
+pub mod request;

@@ -113,3 +113,46 @@ impl PageRequestGroupResponse {
         }
     }
 }
+
+/// A message from the IOMMU to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// ATS: forget translations, and answer with [`InvalidationCompletion`].
+    Invalidation {
+        /// The destination's requester id.
+        rid: u16,
+        /// The destination's segment.
+        dseg: Option<u8>,
+        /// PASID of the message.
+        pid: Option<u32>,
+        /// Names the request in the completion, 0 to 31.
+        itag: u8,
+        /// What to forget.
+        body: InvalidationRequest,
+    },
+    /// PRI: the answer to a group of page requests.
+    GroupResponse {
+        /// The destination's requester id.
+        rid: u16,
+        /// The destination's segment.
+        dseg: Option<u8>,
+        /// PASID of the message.
+        pid: Option<u32>,
+        /// The answer.
+        body: PageRequestGroupResponse,
+    },
+}
+
+/// ATS: a device has forgotten translations. (PCI Express Base Specification, section "Invalidate Completion Message Body".)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct InvalidationCompletion {
+    /// Requester id of the device.
+    pub rid: u16,
+    /// Segment of the device.
+    pub dseg: Option<u8>,
+    /// Bit `i` says that the request with `itag` `i` is answered.
+    pub itags: u32,
+    /// The number of completions that the device sends for the request: 1 to 8, 3 bits (8 is 0).
+    pub count: u8,
+}

@@ -4,11 +4,11 @@
 use crate::designs;
 use pasidon_rtl::design::Design;
 use pasidon_sim::engine::{Both, Engine, Extent, Memory, Model, Pace, Rtl, parameters};
-use pasidon_sim::golden::{InvalidationCompletion, Message};
 use pasidon_sim::model::{Cache, Flavour, Model as Verilated};
 use pasidon_spec::command::{COMMAND_BYTES, Command};
 use pasidon_spec::ddt::{BASE_DC_BYTES, BASE_DDI, DeviceContext, EXT_DC_BYTES, EXT_DDI, dc, iommu_mode};
 use pasidon_spec::fault::{self, FaultRecord};
+use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::page_request::{self, PageRequest};
 use pasidon_spec::registers::{Register, cqb, cqcsr, cqt, ddtp, fqb, fqcsr, fqh, fqt, pqb, pqcsr, pqt};
 

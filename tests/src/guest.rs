@@ -4,15 +4,15 @@
 use crate::designs;
 use pasidon_rtl::design::Design;
 use pasidon_sim::engine::{Both, Engine, Extent, Memory, Model, Pace, Rtl, parameters};
-use pasidon_sim::golden::{Request, Response, Translation};
-use pasidon_sim::machine::Failure;
 use pasidon_sim::model::{Cache, Flavour, Model as Verilated};
 use pasidon_spec::command::Command;
 use pasidon_spec::ddt::{BASE_DC_BYTES, BASE_DDI, DeviceContext, EXT_DC_BYTES, EXT_DDI, dc, iommu_mode};
 use pasidon_spec::fault::Cause;
+use pasidon_spec::memory::Failure;
 use pasidon_spec::page_table::{Geometry, SV39, SV39X4, pte};
 use pasidon_spec::pdt::{PC_BYTES, PDI, ProcessContext, pdte, pdtp_mode};
 use pasidon_spec::registers::{cqb, cqcsr, cqt, ddtp, fctl, fqb, fqcsr};
+use pasidon_spec::request::{Request, Response, Translation};
 use std::ops::Range;
 
 /// The device.

@@ -2,8 +2,9 @@
 //! every cycle.
 
 use crate::rig::Pressure;
-use pasidon_sim::machine::{Dram, Failure, Memory, Random, Timing};
+use pasidon_sim::machine::{Dram, Memory, Random, Timing};
 use pasidon_sim::model::ports::{AxiIn, AxiOut};
+use pasidon_spec::memory::Failure;
 use std::ops::Range;
 
 /// An accepted read burst.

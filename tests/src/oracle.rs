@@ -8,8 +8,9 @@
 
 use crate::rig::Query;
 use pasidon_rtl::design::Design;
-use pasidon_sim::machine::{Failure, Memory};
+use pasidon_sim::machine::Memory;
 use pasidon_spec::fault::{Cause, FaultRecord};
+use pasidon_spec::memory::Failure;
 use std::ops::Range;
 
 /// Everything that decides about a request.

@@ -16,11 +16,13 @@ use super::model::Model;
 use super::rtl::Rtl;
 use super::versions::{Choices, Content, Noted, Notice, Versions, WhatIf, Written};
 use super::{Engine, EngineError, Ticket};
-use crate::golden::{Golden, InvalidationCompletion, Message, Request, Response};
-use crate::machine::Failure;
+use pasidon_golden::Golden;
 use pasidon_spec::fault::RECORD_BYTES;
+use pasidon_spec::memory::Failure;
+use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::page_request::{self, PageRequest};
 use pasidon_spec::registers::{Register, cqcsr, cqh, fqb, fqh, fqt, ipsr, pqb, pqh, pqt};
+use pasidon_spec::request::{Request, Response};
 use std::ops::Range;
 
 /// Mixtures of old and new values that are tried for one answer.

@@ -5,9 +5,10 @@
 //! What is valid stays valid and unchanged until it is taken, on both sides; the hardware's side is checked.
 
 use super::memory::Memory;
-use crate::machine::{Failure, Random};
+use crate::machine::Random;
 use crate::model::ports::axi::{BUFFERABLE, DECERR, EXOKAY, INCR, OKAY, SLVERR};
 use crate::model::ports::{AxiIn, AxiOut};
+use pasidon_spec::memory::Failure;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 

@@ -1,6 +1,6 @@
 //! What two engines disagree about, field by field.
 
-use crate::golden::{Denial, Request, Response, Translation};
+use pasidon_spec::request::{Denial, Request, Response, Translation};
 use serde::Serialize;
 use std::fmt;
 
@@ -164,9 +164,9 @@ pub fn describe(request: &Request) -> String {
     let process = request.process_id.map_or(String::new(), |pid| format!(", process {pid:#x}"));
     let privileged = if request.privileged && request.process_id.is_some() { ", supervisor" } else { "" };
     let at = match request.at {
-        crate::golden::AddressType::Untranslated => "",
-        crate::golden::AddressType::TranslationRequest => ", ATS translation request",
-        crate::golden::AddressType::Translated => ", translated",
+        pasidon_spec::request::AddressType::Untranslated => "",
+        pasidon_spec::request::AddressType::TranslationRequest => ", ATS translation request",
+        pasidon_spec::request::AddressType::Translated => ", translated",
     };
     format!("{kind} of {:#x} by device {:#x}{process}{privileged}{at}", request.iova, request.device_id)
 }

@@ -2,7 +2,7 @@
 //!
 //! Every engine has one of its own, so that two engines that are driven alike can be compared word by word.
 
-use crate::machine::Failure;
+use pasidon_spec::memory::Failure;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;

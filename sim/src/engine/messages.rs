@@ -2,10 +2,10 @@
 //! checks that the hardware keeps what it offers.
 
 use super::bus::Pace;
-use crate::golden::{InvalidationCompletion, Message};
 use crate::machine::Random;
 use crate::model::ports::{MessageIn, MessageOut};
 use pasidon_rtl::design::Design;
+use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::message::{InvalidationRequest, PageRequestGroupResponse, code};
 use pasidon_spec::page_request::PageRequest;
 use std::collections::VecDeque;

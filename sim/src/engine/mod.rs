@@ -27,10 +27,11 @@ pub use messages::MessageEvent;
 pub use model::{Access, Model, parameters};
 pub use rtl::Rtl;
 
-use crate::golden::{InvalidationCompletion, Message, Request, Response};
-use crate::machine::Failure;
 use crate::model::ModelError;
+use pasidon_spec::memory::Failure;
+use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::page_request::PageRequest;
+use pasidon_spec::request::{Request, Response};
 use std::ops::Range;
 
 /// Names a request until it is answered. Tickets of one engine count up from 0.

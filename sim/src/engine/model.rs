@@ -2,13 +2,15 @@
 
 use super::memory::Memory;
 use super::{Engine, EngineError, Ticket};
-use crate::golden::{
-    self, Golden, InvalidationCompletion, MemoryFault, Message, Parameters, Request, Response,
-};
-use crate::machine::Failure;
+use pasidon_golden as golden;
+use pasidon_golden::{Golden, Parameters};
 use pasidon_rtl::design::Design;
 use pasidon_rtl::regs::capabilities;
+use pasidon_spec::memory::Failure;
+use pasidon_spec::memory::MemoryFault;
+use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::page_request::PageRequest;
+use pasidon_spec::request::{Request, Response};
 use std::ops::Range;
 
 /// What the golden model needs to know of a design. Invalidation requests do not time out by themselves: when they do, within the

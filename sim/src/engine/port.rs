@@ -2,11 +2,11 @@
 
 use super::Ticket;
 use super::bus::Pace;
-use crate::golden::{AddressType, AtsCompletion, Denial, Fault, Request, Response, Translation};
 use crate::machine::Random;
 use crate::model::ports::{ReqIn, ReqOut};
 use pasidon_rtl::design::Design;
 use pasidon_spec::fault::Cause;
+use pasidon_spec::request::{AddressType, AtsCompletion, Denial, Fault, Request, Response, Translation};
 use std::collections::VecDeque;
 
 /// The most requests that a port has under way, whatever its id width allows.
@@ -26,9 +26,7 @@ enum Asked {
 impl Asked {
     fn of(request: &Request) -> Asked {
         match request.at {
-            AddressType::TranslationRequest => {
-                Asked::Translation(request.privileged && request.process_id.is_some())
-            }
+            AddressType::TranslationRequest => Asked::Translation(request.is_privileged()),
             _ => Asked::Access,
         }
     }

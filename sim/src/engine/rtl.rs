@@ -5,13 +5,15 @@ use super::memory::Memory;
 use super::messages::{MessageEvent, MessagePorts};
 use super::port::Port;
 use super::{Engine, EngineError, Ticket};
-use crate::golden::{InvalidationCompletion, Message, Request, Response};
+use crate::machine::Random;
 use crate::machine::axi_lite::AxiLite;
-use crate::machine::{Failure, Random};
 use crate::model::{Cache, Flavour, Model};
 use pasidon_rtl::design::Design;
+use pasidon_spec::memory::Failure;
+use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::page_request::PageRequest;
 use pasidon_spec::registers::{cqcsr, cqh, cqt, ddtp, fqcsr, pqcsr, tr_req_ctl};
+use pasidon_spec::request::{Request, Response};
 use std::ops::Range;
 use std::path::Path;
 

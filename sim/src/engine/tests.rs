@@ -1,12 +1,12 @@
 //! The engines on the design `tiny`.
 
 use super::*;
-use crate::golden::{AddressType, Fault};
 use crate::model::{Cache, Flavour};
 use pasidon_rtl::design::Design;
 use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::fault::Cause;
 use pasidon_spec::registers::{capabilities, cqb, cqcsr, cqh, cqt, ddtp};
+use pasidon_spec::request::{AddressType, Fault};
 
 const LATENCY: u32 = 7;
 

@@ -9,8 +9,9 @@
 //! (extension Svnapot); [`Versions::allow_ranges`] makes that a choice as well.
 
 use super::memory::{AddressMap, Memory};
-use crate::golden::{self, MemoryFault};
-use crate::machine::Failure;
+use pasidon_golden as golden;
+use pasidon_spec::memory::Failure;
+use pasidon_spec::memory::MemoryFault;
 
 /// What a doubleword reads as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -323,7 +324,7 @@ impl golden::Memory for Noted<'_> {
 mod tests {
     use super::super::Extent;
     use super::*;
-    use crate::golden::Memory as _;
+    use pasidon_golden::Memory as _;
 
     #[test]
     fn every_mixture_of_old_and_new_is_tried_the_newest_first() {

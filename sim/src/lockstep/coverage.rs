@@ -2,13 +2,13 @@
 
 use super::generate::Round;
 use super::op::{Access, Ask, At};
-use crate::golden::{Denial, Response, Translation};
 use pasidon_rtl::design::Design;
 use pasidon_rtl::regs::capabilities;
 use pasidon_spec::command::{Command, Illegal};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::field::Field;
 use pasidon_spec::registers::capabilities as cap;
+use pasidon_spec::request::{Denial, Response, Translation};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 

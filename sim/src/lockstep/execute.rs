@@ -497,7 +497,7 @@ impl<'a> Executor<'a> {
         let (base, size, head, tail) = self.fault_queue();
         let range = base..base + size * RECORD_BYTES;
         let fails = self.both.model().memory_mut().failures().iter().any(|(r, kind)| {
-            *kind == crate::machine::Failure::Write && r.start < range.end && range.start < r.end
+            *kind == pasidon_spec::memory::Failure::Write && r.start < range.end && range.start < r.end
         });
         // Behind the end of memory, or over tables of the scene: as if it failed.
         let memory = self.both.model().memory_mut();

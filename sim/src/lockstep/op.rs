@@ -4,9 +4,10 @@
 //! sequence after some were left out is a sequence again.
 
 use crate::engine::Pace;
-use crate::golden::{AddressType, InvalidationCompletion, Request};
-use crate::machine::Failure;
+use pasidon_spec::memory::Failure;
+use pasidon_spec::message::InvalidationCompletion;
 use pasidon_spec::page_request::PageRequest;
+use pasidon_spec::request::{AddressType, Request};
 use serde::{Deserialize, Serialize};
 
 /// Numbers as hexadecimal strings.

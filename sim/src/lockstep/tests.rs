@@ -2,7 +2,7 @@
 
 use super::replay::Replay;
 use super::*;
-use crate::golden::Parameters;
+use pasidon_golden::Parameters;
 use std::collections::BTreeSet;
 
 fn tiny() -> Design {

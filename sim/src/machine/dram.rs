@@ -4,6 +4,7 @@ use super::memory::Memory;
 use super::random::Random;
 use crate::model::ports::axi::{DECERR, EXOKAY, INCR, OKAY, SLVERR};
 use crate::model::ports::{AxiIn, AxiOut};
+use pasidon_spec::memory::Failure;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -25,17 +26,6 @@ impl Default for Timing {
     fn default() -> Timing {
         Timing { latency: 20, outstanding: 16, write_latency: 4, jitter: 0 }
     }
-}
-
-/// What goes wrong in a range of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Reads are answered with SLVERR.
-    Read,
-    /// Writes are answered with SLVERR and change nothing.
-    Write,
-    /// Reads deliver corrupt data, marked so.
-    Poison,
 }
 
 /// Beats of a read whose data is taken when its address is accepted. Memory may answer with what it held at any time in

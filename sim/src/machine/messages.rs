@@ -6,8 +6,8 @@
 use super::Random;
 use super::truth::Truth;
 use crate::endpoint::Endpoint;
-use crate::golden::{InvalidationCompletion, Message};
 use crate::model::ports::{MessageIn, MessageOut};
+use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::message::{InvalidationRequest, PageRequestGroupResponse, code};
 use pasidon_spec::page_request::PageRequest;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

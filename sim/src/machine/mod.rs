@@ -14,7 +14,7 @@ pub mod stats;
 pub mod truth;
 
 pub use dma::Dma;
-pub use dram::{Dram, Failure, Timing};
+pub use dram::{Dram, Timing};
 pub use memory::Memory;
 pub use messages::RootPort;
 pub use platform::SimPlatform;

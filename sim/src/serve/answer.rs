@@ -1,7 +1,7 @@
 //! What the engine says, as JSON. Values that may have more than 53 bits are text in hexadecimal, which every language reads
 //! without loss.
 
-use crate::golden::{Denial, Response};
+use pasidon_spec::request::{Denial, Response};
 use serde_json::{Value, json};
 
 /// `0x...`

@@ -1,8 +1,8 @@
 //! The engine behind a session: the hardware, the golden model, or both in lockstep.
 
 use crate::engine::{self, Both, Engine, EngineError, Extent, Memory, Pace, Rtl};
-use crate::golden::Parameters;
 use crate::model::{Cache, Flavour};
+use pasidon_golden::Parameters;
 use pasidon_rtl::design::Design;
 use pasidon_spec::command::{COMMAND_BYTES, Command};
 use pasidon_spec::registers::{capabilities as cap, cqb, cqh, fctl};

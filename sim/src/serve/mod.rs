@@ -12,11 +12,11 @@ pub use fields::Problem;
 pub use machine::Kind;
 
 use crate::engine::EngineError;
-use crate::golden::Message;
 use crate::model::Cache;
 use fields::Fields;
 use machine::Machine;
 use pasidon_rtl::design::Design;
+use pasidon_spec::message::Message;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

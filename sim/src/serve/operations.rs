@@ -5,10 +5,11 @@ use super::fields::{Fields, Problem};
 use super::machine::Kind;
 use super::{PROTOCOL, Session};
 use crate::engine::EngineError;
-use crate::golden::{AddressType, InvalidationCompletion, Request};
-use crate::machine::Failure;
+use pasidon_spec::memory::Failure;
+use pasidon_spec::message::InvalidationCompletion;
 use pasidon_spec::page_request::PageRequest;
 use pasidon_spec::registers::{self, Register};
+use pasidon_spec::request::{AddressType, Request};
 use serde_json::{Value, json};
 
 /// Cycles of one `step`: a minute or so.

@@ -2,9 +2,9 @@
 
 use super::world::{PASIDS, Presence, World};
 use crate::endpoint::{Behaviour, Channel, Kind, Request};
-use crate::golden::InvalidationCompletion;
-use crate::machine::Failure;
 use crate::machine::memory::PAGE;
+use pasidon_spec::memory::Failure;
+use pasidon_spec::message::InvalidationCompletion;
 use pasidon_spec::page_request::PageRequest;
 
 /// A device that nobody has enabled.

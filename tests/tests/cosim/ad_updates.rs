@@ -2,9 +2,9 @@
 //! "Virtual Address Translation Process" and "Two-Stage Address Translation".)
 
 use pasidon_sim::engine::Pace;
-use pasidon_sim::machine::Failure;
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::Cause;
+use pasidon_spec::memory::Failure;
 use pasidon_spec::page_table::{SV32, SV39X4};
 use pasidon_tests::guest::{ALL, GUEST, Guest, IOVA, entry};
 use pasidon_tests::tables::bits;

@@ -1,11 +1,11 @@
 //! ATS.INVAL and ATS.PRGR, and the answers of devices. (Section "IOMMU PCIe ATS commands".)
 
 use pasidon_sim::engine::{Engine, Pace};
-use pasidon_sim::golden::{InvalidationCompletion, Message};
-use pasidon_sim::machine::Failure;
 use pasidon_spec::command::{Command, Store, ats, func3, opcode};
 use pasidon_spec::ddt::{DeviceContext, dc};
 use pasidon_spec::fault::{Cause, ttyp};
+use pasidon_spec::memory::Failure;
+use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::message::{InvalidationRequest, PageRequestGroupResponse, code};
 use pasidon_spec::registers::{cqcsr, cqh, cqt, fctl, ipsr, msi_addr, msi_vec_ctl};
 use pasidon_tests::devices::{DID, Devices, completion, willing};

@@ -2,14 +2,14 @@
 //! (Section "PCIe ATS translation request handling".)
 
 use pasidon_sim::engine::Engine;
-use pasidon_sim::golden::{AddressType, AtsCompletion, Denial, Fault, Request, Translation};
-use pasidon_sim::machine::Failure;
 use pasidon_spec::ddt::{EXT_DC_BYTES, EXT_DDI, dc, iommu_mode};
 use pasidon_spec::fault::{Cause, record, ttyp};
+use pasidon_spec::memory::Failure;
 use pasidon_spec::msi::{basic, mode, mrif, msipte};
 use pasidon_spec::page_table::{SV39, SV39X4, SV57X4, pbmt, pte};
 use pasidon_spec::pdt::{pc, pdtp_mode};
 use pasidon_spec::registers::ddtp;
+use pasidon_spec::request::{AddressType, AtsCompletion, Denial, Fault, Request, Translation};
 use pasidon_tests::guest::{ALL, DID, DIRECTORY, FAULTS, Guest, IOVA, entry};
 use pasidon_tests::tables::bits;
 

@@ -1,8 +1,8 @@
 //! The command queue: fences, illegal commands, memory faults, wrap-around, interrupts. (Section "Command-Queue (CQ)".)
 
-use pasidon_sim::machine::Failure;
 use pasidon_spec::command::{Command, Range, Store, Support, func3, header, opcode};
 use pasidon_spec::ddt;
+use pasidon_spec::memory::Failure;
 use pasidon_spec::registers::{capabilities, cqcsr, cqh, cqt, icvec, ipsr};
 use pasidon_tests::queues::{fence_store, vma};
 use pasidon_tests::{Pressure, Rig};

@@ -1,9 +1,9 @@
 //! Modes, device directory, device context, process directory, process context: every check, one broken entry at a time.
 
 use crate::scene::{DID, PID, PSCID, Scene, VA, expect};
-use pasidon_sim::machine::Failure;
 use pasidon_spec::ddt::{dc, ddte, iommu_mode};
 use pasidon_spec::fault::Cause;
+use pasidon_spec::memory::Failure;
 use pasidon_spec::page_table::{SV39, iosatp_mode};
 use pasidon_spec::pdt::{pc, pdte, pdtp_mode};
 use pasidon_tests::tables::{bits, entry, plain_dc, pointer, process_dc, user_pc};

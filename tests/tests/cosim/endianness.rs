@@ -1,13 +1,13 @@
 //! Byte order of what is in memory: directories of devices, the second stage and queues follow `fctl.BE`; process directories and the
 //! first stage follow `DC.tc.SBE`. (Section "Endianness of in-memory data structures".)
 
-use pasidon_sim::golden::Request;
 use pasidon_spec::command::{Command, Store};
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::{Cause, FaultRecord};
 use pasidon_spec::page_table::{SV39, SV39X4, pte};
 use pasidon_spec::pdt::pdtp_mode;
 use pasidon_spec::registers::fctl;
+use pasidon_spec::request::Request;
 use pasidon_tests::guest::{ALL, DID, FAULTS, GUEST, Guest, IOVA, entry};
 
 const PASID: u32 = 0x1234;

@@ -2,9 +2,9 @@
 //! "Fault/Event-Queue (FQ)"; section "Device-directory-table pointer".)
 
 use crate::scene::{DID, PID, Scene, VA, check, expect};
-use pasidon_sim::machine::Failure;
 use pasidon_spec::ddt::{dc, iommu_mode};
 use pasidon_spec::fault::Cause;
+use pasidon_spec::memory::Failure;
 use pasidon_spec::page_table::SV39;
 use pasidon_spec::pdt::pdtp_mode;
 use pasidon_spec::registers::{ddtp, fqcsr, fqh, fqt, icvec, ipsr};

@@ -3,7 +3,6 @@
 
 use crate::scene::{DID, PID, PSCID, Scene, VA};
 use pasidon_sim::engine::Engine;
-use pasidon_sim::golden::Request;
 use pasidon_sim::machine::Random;
 use pasidon_spec::ddt::dc;
 use pasidon_spec::page_table::{SV39, SV39X4};
@@ -11,6 +10,7 @@ use pasidon_spec::pdt::pdtp_mode;
 use pasidon_spec::registers::{
     capabilities, event, icvec, iocountinh, iocountovf, iohpmctr, iohpmcycles, iohpmevt, ipsr,
 };
+use pasidon_spec::request::Request;
 use pasidon_tests::guest::{self, Guest, IOVA};
 use pasidon_tests::tables::{bits, entry};
 use pasidon_tests::{Pressure, Query, Rig, seed};

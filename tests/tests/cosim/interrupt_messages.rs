@@ -1,8 +1,8 @@
 //! Interrupts as messages: the table, masks, edges, byte order, writes that fail; and the choice between wires and messages.
 //! (Sections "Interrupt pending status register" and "MSI configuration table".)
 
-use pasidon_sim::machine::Failure;
 use pasidon_spec::fault::{Cause, FaultRecord};
+use pasidon_spec::memory::Failure;
 use pasidon_spec::registers::{
     Register, cqcsr, cqt, fctl, fqcsr, icvec, ipsr, msi_addr, msi_data, msi_vec_ctl,
 };

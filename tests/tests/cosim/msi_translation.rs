@@ -2,13 +2,13 @@
 //! Architecture, chapter "IOMMU Support for MSIs to Virtual Machines".)
 
 use pasidon_sim::engine::{Engine, Pace};
-use pasidon_sim::golden::{Request, Translation};
-use pasidon_sim::machine::Failure;
 use pasidon_spec::command::Command;
 use pasidon_spec::ddt::{EXT_DC_BYTES, EXT_DDI, dc};
 use pasidon_spec::fault::Cause;
+use pasidon_spec::memory::Failure;
 use pasidon_spec::msi::{basic, file, interrupt_file, mode, mrif, msipte};
 use pasidon_spec::registers::{cqh, cqt};
+use pasidon_spec::request::{Request, Translation};
 use pasidon_tests::guest::{ALL, COMMANDS, DID, DIRECTORY, FAULTS, Guest, entry};
 
 /// Guest pages of interrupt files: four groups of four, with holes.

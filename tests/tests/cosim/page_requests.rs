@@ -1,11 +1,11 @@
 //! Page requests of devices. (Sections "Page-Request-Queue (PQ)" and "PCIe ATS Page Request handling".)
 
 use pasidon_sim::engine::{Engine, Pace};
-use pasidon_sim::golden::Message;
-use pasidon_sim::machine::Failure;
 use pasidon_spec::command::Command;
 use pasidon_spec::ddt::{DeviceContext, dc, iommu_mode};
 use pasidon_spec::fault::{Cause, ttyp};
+use pasidon_spec::memory::Failure;
+use pasidon_spec::message::Message;
 use pasidon_spec::message::{PageRequestGroupResponse, code, response_code};
 use pasidon_spec::page_request::PageRequest;
 use pasidon_spec::registers::{capabilities, ddtp, fctl, icvec, ipsr, msi_addr, msi_data, pqcsr, pqh, pqt};

@@ -2,8 +2,8 @@
 //! Address Translation Process", "Svnapot", "Svpbmt"; IOMMU specification, section "Process to translate an IOVA".)
 
 use crate::scene::{DID, PID, PSCID, Scene, VA, check, expect};
-use pasidon_sim::machine::Failure;
 use pasidon_spec::fault::Cause;
+use pasidon_spec::memory::Failure;
 use pasidon_spec::page_table::{Geometry, SV39, SV48, SV57, napot, pte};
 use pasidon_spec::pdt::{pc, pdtp_mode};
 use pasidon_tests::tables::{bits, entry, pointer, user_pc};

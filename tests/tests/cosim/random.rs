@@ -1,7 +1,8 @@
 //! Random tables, whole and broken, random requests: every response and every fault record is the one that the oracle states.
 
-use pasidon_sim::machine::{Failure, Random, Timing};
+use pasidon_sim::machine::{Random, Timing};
 use pasidon_spec::ddt::dc;
+use pasidon_spec::memory::Failure;
 use pasidon_spec::page_table::{self, Geometry};
 use pasidon_spec::pdt::{ProcessContext, pc, pdtp_mode, process_id_bits};
 use pasidon_tests::oracle::{self, Fault, Page};

@@ -3,14 +3,14 @@
 //! "Process to locate the Process-context" and "Fault/Event-Queue (FQ)".)
 
 use pasidon_sim::engine::Engine;
-use pasidon_sim::golden::Request;
-use pasidon_sim::machine::Failure;
 use pasidon_spec::command::{Command, Range};
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::Cause;
+use pasidon_spec::memory::Failure;
 use pasidon_spec::page_table::{Geometry, SV32, SV39, SV39X4, SV48, SV48X4, SV57, SV57X4, napot, pbmt, pte};
 use pasidon_spec::pdt::pdtp_mode;
 use pasidon_spec::registers::iommu_qosid;
+use pasidon_spec::request::Request;
 use pasidon_tests::guest::{ALL, GUEST, Guest, IOVA, entry};
 use pasidon_tests::tables::bits;
 

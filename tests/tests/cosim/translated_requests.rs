@@ -2,12 +2,12 @@
 //! IOVA", steps 7 to 9.)
 
 use pasidon_sim::engine::Engine;
-use pasidon_sim::golden::{AddressType, Request};
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::{Cause, record, ttyp};
 use pasidon_spec::msi::{file, mode, mrif, msipte};
 use pasidon_spec::page_table::{SV39, SV39X4, SV57X4};
 use pasidon_spec::pdt::pdtp_mode;
+use pasidon_spec::request::{AddressType, Request};
 use pasidon_tests::guest::{ALL, FAULTS, Guest, IOVA, entry};
 use pasidon_tests::tables::bits;
 

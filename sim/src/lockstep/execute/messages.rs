@@ -3,7 +3,7 @@
 use super::super::op::{Ask, PageAsk};
 use super::{Executor, OWN_RECORDS};
 use crate::engine::{Engine, EngineError};
-use crate::golden::{InvalidationCompletion, Message};
+use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::registers::{capabilities as cap, pqb, pqcsr, pqh, pqt};
 
 /// The longest time-out that is waited for, in clock cycles.

@@ -5,8 +5,8 @@ use super::super::op::{Op, PageAsk, Trouble};
 use super::super::scene::{Ats, id};
 use super::super::tables::pick;
 use super::{Generator, words};
-use crate::golden::InvalidationCompletion;
 use pasidon_spec::command::{Command, Store as FenceStore};
+use pasidon_spec::message::InvalidationCompletion;
 use pasidon_spec::page_request;
 use pasidon_spec::registers::{pqb, pqcsr};
 

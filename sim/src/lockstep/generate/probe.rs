@@ -6,9 +6,10 @@ use super::super::scene::{Route, broken, everything, flipped, id};
 use super::super::tables::{Meaning, Role, pick};
 use super::{Generator, encoded, words};
 use crate::engine::versions::{Choices, Versions, WhatIf};
-use crate::golden::{self, MemoryFault};
+use pasidon_golden as golden;
 use pasidon_spec::command::Command;
 use pasidon_spec::ddt::EXT_DC_BYTES;
+use pasidon_spec::memory::MemoryFault;
 use pasidon_spec::pdt::PC_BYTES;
 
 /// Notes what is read.
