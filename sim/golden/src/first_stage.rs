@@ -72,11 +72,13 @@ impl Golden {
         iova: u64,
     ) -> Result<Stage, Stop> {
         let Some(geometry) = context.first else { return Ok(Stage::bare(iova)) };
-        if !geometry.is_canonical(iova) {
+        let canonical = geometry.is_canonical(iova);
+        if canonical || self.parameters.first_stage_check_is_a_walk {
+            self.count(event::FIRST_STAGE_WALKS, || context.ids);
+        }
+        if !canonical {
             return Err(access.page_fault());
         }
-        // See `second_stage`: here the hardware has not begun.
-        self.count(event::FIRST_STAGE_WALKS, || context.ids);
         loop {
             let attempt = if geometry.pte_bytes == 8 {
                 self.first_stage_attempt::<8>(memory, context, access, geometry, iova)

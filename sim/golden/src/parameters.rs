@@ -4,7 +4,8 @@ use pasidon_spec::registers::{capabilities as cap, igs};
 
 /// The implementation that a [`Golden`](super::Golden) model models.
 ///
-/// [`Parameters::new`] makes one from a `capabilities` value with the choices of Pasidon's hardware; fields may be changed then.
+/// [`Parameters::new`] makes one from a `capabilities` value, and [`Parameters::capabilities_of`] such a value from features; fields may be
+/// changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameters {
     /// The value of the `capabilities` register: every optional feature, and `PAS`, the width of physical addresses.
@@ -50,6 +51,11 @@ pub struct Parameters {
     /// log2 of the bytes that are translated by one rule where no stage translates, 12 to `PAS`. The text recommends large ones for
     /// translation requests, such as 1 GiB (section "PCIe ATS translation request handling"); here it is one size for all requests.
     pub bare_page_shift: u8,
+    /// The monitor counts a first-stage walk though it ends with the check that the address is canonical. The text does not say whether
+    /// that is a walk.
+    pub first_stage_check_is_a_walk: bool,
+    /// The monitor counts a second-stage walk though it ends with the check that the address is canonical.
+    pub second_stage_check_is_a_walk: bool,
     /// Whether the model remembers table entries and translations (an IOATC) until they are invalidated. If false, it reads all
     /// tables for each request.
     pub caching: bool,
@@ -81,6 +87,8 @@ impl Parameters {
             wide_root_is_misconfigured: true,
             gvma_needs_second_stage: false,
             bare_page_shift: 30,
+            first_stage_check_is_a_walk: false,
+            second_stage_check_is_a_walk: true,
             caching: false,
             cache_log2: 12,
         }
@@ -120,10 +128,22 @@ impl Parameters {
             cap::NL,
             cap::S,
         ];
-        all.iter().fold(
-            cap::VERSION.of(cap::VERSION.reset) | cap::IGS.of(igs::BOTH) | cap::PAS.of(56),
-            |word, field| word | field.mask(),
-        )
+        Parameters::capabilities_of(all, igs::BOTH, 56)
+    }
+
+    /// The `capabilities` value of an IOMMU with these features (fields of one bit), interrupts of this kind (one of
+    /// [`igs`](pasidon_spec::registers::igs)) and physical addresses of `pas` bits.
+    pub fn capabilities_of(
+        features: impl IntoIterator<Item = pasidon_spec::field::Field>,
+        interrupts: u64,
+        pas: u32,
+    ) -> u64 {
+        let version = cap::VERSION.of(cap::VERSION.reset);
+        features
+            .into_iter()
+            .fold(version | cap::IGS.of(interrupts) | cap::PAS.of(pas.into()), |word, field| {
+                word | field.mask()
+            })
     }
 
     /// The same with an IOATC.

@@ -50,9 +50,11 @@ impl Golden {
         purpose: Purpose,
     ) -> Result<Stage, Trouble> {
         let Some(geometry) = context.second else { return Ok(Stage::bare(gpa)) };
-        // Whether a walk that ends with its check of the address is one is not specified; the hardware has begun it.
-        self.count(event::SECOND_STAGE_WALKS, || context.ids);
-        if !geometry.is_canonical(gpa) || (context.sxl && gpa >> SXL_GUEST_BITS != 0) {
+        let canonical = geometry.is_canonical(gpa) && !(context.sxl && gpa >> SXL_GUEST_BITS != 0);
+        if canonical || self.parameters.second_stage_check_is_a_walk {
+            self.count(event::SECOND_STAGE_WALKS, || context.ids);
+        }
+        if !canonical {
             return Err(Trouble::Page);
         }
         loop {

@@ -5,11 +5,11 @@ use super::{Engine, EngineError, Ticket};
 use pasidon_golden as golden;
 use pasidon_golden::{Golden, Parameters};
 use pasidon_rtl::design::Design;
-use pasidon_rtl::regs::capabilities;
 use pasidon_spec::memory::Failure;
 use pasidon_spec::memory::MemoryFault;
 use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::page_request::PageRequest;
+use pasidon_spec::registers::{capabilities as cap, igs};
 use pasidon_spec::request::{Request, Response};
 use std::ops::Range;
 
@@ -30,6 +30,45 @@ pub fn parameters(design: &Design) -> Parameters {
         gvma_needs_second_stage: false,
         ..Parameters::new(capabilities(design))
     }
+}
+
+/// The `capabilities` value that a design's keys ask for.
+fn capabilities(design: &Design) -> u64 {
+    let features = [
+        (true, cap::SV39),
+        (design.sv48, cap::SV48),
+        (design.sv57, cap::SV57),
+        (design.sv32, cap::SV32),
+        (design.sv32x4, cap::SV32X4),
+        (design.sv39x4, cap::SV39X4),
+        (design.sv48x4, cap::SV48X4),
+        (design.sv57x4, cap::SV57X4),
+        (design.svpbmt, cap::SVPBMT),
+        (design.svrsw60t59b, cap::SVRSW60T59B),
+        (design.msi_flat, cap::MSI_FLAT),
+        (design.msi_mrif, cap::MSI_MRIF),
+        // Whoever updates interrupt files does so atomically.
+        (design.msi_mrif, cap::AMO_MRIF),
+        (design.amo_hwad, cap::AMO_HWAD),
+        (design.ats, cap::ATS),
+        (design.t2gpa, cap::T2GPA),
+        (design.big_endian, cap::END),
+        (design.monitor(), cap::HPM),
+        (design.debug, cap::DBG),
+        (design.pd8, cap::PD8),
+        (design.pd17, cap::PD17),
+        (design.pd20, cap::PD20),
+        (design.qosid, cap::QOSID),
+        (design.nl, cap::NL),
+        (design.s, cap::S),
+    ];
+    let interrupts = match (design.wired, design.msi) {
+        (true, true) => igs::BOTH,
+        (true, false) => igs::WSI,
+        (false, _) => igs::MSI,
+    };
+    let there = features.into_iter().filter(|(there, _)| *there).map(|(_, feature)| feature);
+    Parameters::capabilities_of(there, interrupts, design.pas)
 }
 
 /// The golden model's view of a [`Memory`], with its failures.

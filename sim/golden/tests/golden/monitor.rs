@@ -45,6 +45,29 @@ fn events() {
 }
 
 #[test]
+fn whether_a_check_of_the_address_is_a_walk_is_a_choice() {
+    for is_a_walk in [false, true] {
+        let parameters = Parameters {
+            first_stage_check_is_a_walk: is_a_walk,
+            second_stage_check_is_a_walk: is_a_walk,
+            ..Parameters::full()
+        };
+        let mut p = processes(World::new(parameters));
+        p.world.write_nth(&reg::iohpmevt::REG, 0, event::FIRST_STAGE_WALKS);
+        p.world.write_nth(&reg::iohpmevt::REG, 1, event::SECOND_STAGE_WALKS);
+        p.world.fault(Request { iova: 1 << 50, ..Processes::read() });
+        // Three entries of the process directory are guest addresses.
+        let found = [0, 1].map(|counter| p.world.read_nth(&reg::iohpmctr::REG, counter));
+        assert_eq!(found, [u64::from(is_a_walk), 3]);
+        // The page of the process lies beyond 41 bits, which is all that Sv39x4 translates.
+        p.world.ram.set(p.leaf, leaf(1 << 45));
+        p.world.fault(Processes::read());
+        let found = [0, 1].map(|counter| p.world.read_nth(&reg::iohpmctr::REG, counter));
+        assert_eq!(found, [1 + u64::from(is_a_walk), 9 + u64::from(is_a_walk)]);
+    }
+}
+
+#[test]
 fn a_hit_is_no_miss_and_no_walk() {
     let mut p = processes(World::caching());
     for (counter, event) in (1..=8).enumerate() {
