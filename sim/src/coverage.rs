@@ -1,8 +1,8 @@
 //! What a run has been through: Verilator's counts of lines and of changing bits, per module of the hardware.
 //!
-//! A model of the flavour [`Coverage`](crate::model::Flavour::Coverage) counts every branch of clocked and guarded code (a *line*) and
+//! A model of the flavour [`Coverage`](pasidon_cosim::verilated::Flavour::Coverage) counts every branch of clocked and guarded code (a *line*) and
 //! every bit that changes (a *toggle*). [`Coverage::add`] reads and merges what
-//! [`Model::write_coverage`](crate::model::Model::write_coverage) wrote; all instances of a module count as one, since they are the
+//! [`Verilated::write_coverage`](pasidon_cosim::verilated::Verilated::write_coverage) wrote; all instances of a module count as one, since they are the
 //! same text. What was never reached is a [`Hole`], with its line of the Verilog.
 
 use serde::Serialize;

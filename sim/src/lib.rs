@@ -5,7 +5,6 @@
 //! - [`engine`]: the hardware and the golden model behind one interface.
 //! - [`lockstep`]: the two under the same random operations.
 //! - [`machine`]: memory, devices, root port and the clock around it.
-//! - [`model`]: the hardware, compiled and loaded at run time.
 //! - [`mutation`]: single faults in the hardware, which lockstep must notice.
 //! - [`os`]: an operating system: processes, demand paging, copy-on-write, page-out.
 //! - [`serve`]: a simulation that a test bench in any language controls, line by line.
@@ -18,7 +17,6 @@ pub mod endpoint;
 pub mod engine;
 pub mod lockstep;
 pub mod machine;
-pub mod model;
 pub mod mutation;
 pub mod os;
 pub mod report;

@@ -4,7 +4,7 @@
 #![allow(missing_docs, reason = "criterion's macro makes a function that nobody calls by name")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pasidon_sim::model::Model;
+use pasidon_cosim::verilated::Verilated;
 use pasidon_spec::page_table::SV39;
 use pasidon_tests::tables::{bits, entry, plain_dc, pointer};
 use pasidon_tests::{Query, Rig};
@@ -16,7 +16,7 @@ const PAGES: u64 = 8;
 const CYCLES: u64 = 1_000_000;
 
 /// A model whose L1s hold `PAGES` pages.
-fn warm() -> (Model, usize) {
+fn warm() -> (Verilated, usize) {
     let mut rig = Rig::ready("default", 1, 1);
     rig.new_directory(1);
     let root = rig.page();
@@ -29,11 +29,11 @@ fn warm() -> (Model, usize) {
         }
     }
     rig.settle();
-    (rig.into_model(), ports)
+    (rig.into_verilated(), ports)
 }
 
 /// Runs `cycles` cycles with every port asking in each; returns the hits.
-fn hits(model: &mut Model, ports: usize, cycles: u64) -> u64 {
+fn hits(model: &mut Verilated, ports: usize, cycles: u64) -> u64 {
     let mut hits = 0;
     for cycle in 0..cycles {
         for port in 0..ports {

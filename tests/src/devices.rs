@@ -2,9 +2,10 @@
 //! at once. Every message, record, register and byte of memory is compared; a test adds what must come out.
 
 use crate::designs;
+use pasidon_cosim::verilated::{Cache, Flavour, Verilated};
+use pasidon_cosim::{Extent, Pace};
 use pasidon_rtl::design::Design;
-use pasidon_sim::engine::{Both, Engine, Extent, Memory, Model, Pace, Rtl, parameters};
-use pasidon_sim::model::{Cache, Flavour, Model as Verilated};
+use pasidon_sim::engine::{Both, Engine, EngineMemory, Model, Rtl, parameters};
 use pasidon_spec::command::{COMMAND_BYTES, Command};
 use pasidon_spec::ddt::{BASE_DC_BYTES, BASE_DDI, DeviceContext, EXT_DC_BYTES, EXT_DDI, dc, iommu_mode};
 use pasidon_spec::fault::{self, FaultRecord};
@@ -70,7 +71,7 @@ impl Devices {
         let cache = Cache::in_workspace().quiet();
         let verilated = Verilated::load(&designs::generated(name), name, &cache, Flavour::Fast)
             .unwrap_or_else(|error| panic!("{error}"));
-        let memory = || Memory::new(Extent::Everywhere { width: design.pas });
+        let memory = || EngineMemory::sparse(Extent::Everywhere { width: design.pas });
         let rtl = Rtl::with_model(&design, verilated, memory(), Pace::even(3)).expect("a model");
         let model = Model::new(parameters(&design), design.ports as usize, memory());
         let mut devices = Devices { both: Both::new(rtl, model), design, tail: 0 };

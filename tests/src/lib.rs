@@ -1,7 +1,6 @@
 //! Co-simulation of the generated hardware: what the tests of this package share.
 //!
 //! - [`rig`]: a verilated design with registers, memory and translation ports driven by hand, cycle by cycle.
-//! - [`memory_port`]: memory behind the design's AXI4 port, with back-pressure and a check of the protocol in every cycle.
 //! - [`queues`]: the software side of command queue and fault queue.
 //! - [`tables`]: directories and page tables, built entry by entry, so that each can be wrong in one place.
 //! - [`oracle`]: what the specification says a request must come to, as a plain walk over the same memory.
@@ -14,7 +13,6 @@
 pub mod designs;
 pub mod devices;
 pub mod guest;
-pub mod memory_port;
 pub mod oracle;
 pub mod queues;
 pub mod rig;

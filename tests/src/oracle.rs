@@ -7,8 +7,8 @@
 //! untranslated address beyond it is an access fault.
 
 use crate::rig::Query;
+use pasidon_cosim::Flat;
 use pasidon_rtl::design::Design;
-use pasidon_sim::machine::Memory;
 use pasidon_spec::fault::{Cause, FaultRecord};
 use pasidon_spec::memory::Failure;
 use std::ops::Range;
@@ -19,7 +19,7 @@ pub struct World<'a> {
     /// What is supported.
     pub design: &'a Design,
     /// Tables.
-    pub memory: &'a Memory,
+    pub memory: &'a Flat,
     /// Memory that fails.
     pub failures: &'a [(Range<u64>, Failure)],
     /// `ddtp.iommu_mode`.

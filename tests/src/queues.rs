@@ -39,7 +39,7 @@ impl Rig {
         self.commands = self.start_queue((&cqb::REG, &cqcsr::REG, cqcsr::CQON), command_log2, 16);
         self.faults = self.start_queue((&fqb::REG, &fqcsr::REG, fqcsr::FQON), fault_log2, 32);
         let end = self.faults.base + 32 * self.faults.entries();
-        self.bus.writable.push(self.faults.base..end);
+        self.allow_writes(self.faults.base..end);
     }
 
     fn start_queue(

@@ -1,21 +1,20 @@
-//! A verilated design on the bench: registers, memory and translation ports, driven cycle by cycle.
-//!
-//! All outputs of a cycle are functions of the design's registers, so that [`Rig::step`] sees them before it chooses the inputs of
-//! the same cycle. It checks in every cycle that what is offered and not taken does not change, that a response belongs to a
-//! request, and what [`crate::memory_port`] checks.
+//! A verilated design on the bench, as a test drives it: it waits for nothing but what it asks for, and it panics at the first thing
+//! that is wrong.
 
 use crate::designs;
-use crate::memory_port::MemoryPort;
 use crate::oracle::World;
 use crate::queues::Queue;
 use crate::tables::Pages;
+use pasidon_cosim::axi_checker::Rules;
+use pasidon_cosim::memory_port::Burst;
+use pasidon_cosim::verilated::Out;
+use pasidon_cosim::{Bench, Cache, Clocked, Faulty, Flat, Flavour, Pace, Random, TranslationPort, Verilated};
 use pasidon_rtl::design::Design;
-use pasidon_sim::machine::axi_lite::AxiLite;
-use pasidon_sim::machine::{Memory, Random, Timing};
-use pasidon_sim::model::cache::{Cache, Flavour};
-use pasidon_sim::model::{Model, Out, ports::ReqOut};
+use pasidon_spec::memory::Failure;
 use pasidon_spec::registers::{Register, ddtp};
-use std::collections::{HashMap, VecDeque};
+use pasidon_spec::request::{AddressType, Request, Response};
+use std::collections::VecDeque;
+use std::ops::Range;
 
 /// A translation request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +58,17 @@ impl Query {
     pub fn privileged(self) -> Query {
         Query { privileged: true, ..self }
     }
+
+    /// As the port carries it.
+    fn request(self) -> Request {
+        let Query { device_id, process_id, privileged, exec, write, at, iova } = self;
+        let at = match at {
+            0 => AddressType::Untranslated,
+            1 => AddressType::TranslationRequest,
+            _ => AddressType::Translated,
+        };
+        Request { device_id, process_id, privileged, exec, write, at, iova, ..Request::default() }
+    }
 }
 
 /// What a request came to. Cycles are those in which the event could first be seen.
@@ -87,6 +97,33 @@ pub struct Answer {
 }
 
 impl Answer {
+    fn new(port: usize, answer: &pasidon_cosim::Answer<Tag>) -> Answer {
+        let pasidon_cosim::Answer { tag: (_, query), offered, shown, taken, response } = *answer;
+        let refused = Answer {
+            query,
+            port,
+            offered,
+            shown,
+            taken,
+            status: 1,
+            cause: 0,
+            spa: 0,
+            rwx: (false, false, false),
+            size: 0,
+        };
+        match response {
+            Response::Fault(fault) => Answer { cause: fault.cause.code().into(), ..refused },
+            Response::Success(translation) => Answer {
+                status: 0,
+                cause: translation.ats.and_then(|ats| ats.withheld).map_or(0, |cause| cause.code().into()),
+                spa: translation.spa,
+                rwx: (translation.read, translation.write, translation.exec),
+                size: translation.page_shift.into(),
+                ..refused
+            },
+        }
+    }
+
     /// Clock edges from the first cycle in which the request was valid to the first in which the response was.
     pub fn latency(&self) -> u64 {
         self.shown - self.offered
@@ -98,63 +135,52 @@ impl Answer {
     }
 }
 
-/// How often something is held back, in chances of 256.
+/// How often memory and devices hold back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pressure {
-    /// A port that could offer a request does not.
-    pub request_gap: u8,
-    /// A device is not ready for a response.
-    pub response_stall: u8,
-    /// `arready`, `awready` or `wready` is low.
-    pub address_stall: u8,
-    /// `rvalid` or `bvalid` is low although memory could answer.
-    pub data_gap: u8,
+pub enum Pressure {
+    /// Everybody is always ready.
+    #[default]
+    None,
+    /// Everybody hesitates now and then.
+    Some,
+    /// Devices hardly ever take a response.
+    Stuck,
 }
 
 impl Pressure {
-    /// Everybody is always ready.
-    pub const NONE: Pressure = Pressure { request_gap: 0, response_stall: 0, address_stall: 0, data_gap: 0 };
-    /// Everybody hesitates now and then.
-    pub const SOME: Pressure =
-        Pressure { request_gap: 60, response_stall: 80, address_stall: 60, data_gap: 60 };
-    /// Devices hardly ever take a response.
-    pub const STUCK: Pressure =
-        Pressure { request_gap: 0, response_stall: 235, address_stall: 100, data_gap: 100 };
+    /// `pace` with this pressure.
+    pub fn on(self, pace: Pace) -> Pace {
+        let (memory_pauses, response_pauses, request_pauses) = match self {
+            Pressure::None => (0, 0, 0),
+            Pressure::Some => (60, 80, 60),
+            Pressure::Stuck => (100, 235, 0),
+        };
+        Pace { memory_pauses, response_pauses, request_pauses, ..pace }
+    }
 }
 
-/// Memory that answers after `latency` cycles.
-pub fn timing(latency: u32) -> Timing {
-    Timing { latency, outstanding: 32, write_latency: latency.clamp(1, 30), jitter: 0 }
-}
+/// What a request on a port is known by.
+type Tag = (usize, Query);
 
-#[derive(Clone, Copy)]
-struct Pending {
-    ticket: usize,
-    query: Query,
-    offered: u64,
-}
-
-#[derive(Default)]
 struct Port {
-    waiting: VecDeque<(usize, Query)>,
-    offer: Option<(u64, Pending)>,
-    outstanding: HashMap<u64, Pending>,
-    /// A response that has been shown and not taken, and since when.
-    held: Option<(ReqOut, u64)>,
+    waiting: VecDeque<Tag>,
+    port: TranslationPort<Tag>,
+}
+
+impl Port {
+    fn new(design: &Design, random: &mut Random) -> Port {
+        Port { waiting: VecDeque::new(), port: TranslationPort::new(design, random) }
+    }
 }
 
 /// A design on the bench.
 pub struct Rig {
     /// The design.
     pub design: Design,
-    /// Physical memory.
-    pub memory: Memory,
+    /// The hardware with its memory and its registers.
+    pub bench: Bench<Faulty<Flat>>,
     /// Where tables are allocated.
     pub allocator: Pages,
-    /// The design's memory port.
-    pub bus: MemoryPort,
-    /// Who hesitates.
-    pub pressure: Pressure,
     /// Everything arbitrary.
     pub random: Random,
     /// Command queue.
@@ -180,11 +206,10 @@ pub struct Rig {
     answers: Vec<Option<Answer>>,
     open: usize,
     ports: Vec<Port>,
-    model: Model,
-    axil: AxiLite,
-    now: u64,
 }
 
+/// Bytes of memory.
+const MEMORY_BYTES: u64 = 16 << 20;
 /// Cycles after which something that does not come will never come.
 const PATIENCE: u64 = 200_000;
 
@@ -196,16 +221,17 @@ impl Rig {
     pub fn new(name: &str, latency: u32, seed: u64) -> Rig {
         let design = designs::design(name);
         let cache = Cache::in_workspace().quiet();
-        let mut model = Model::load(&designs::generated(name), name, &cache, Flavour::Fast)
+        let verilated = Verilated::load(&designs::generated(name), name, &cache, Flavour::Fast)
             .unwrap_or_else(|error| panic!("{error}"));
-        model.reset(4);
         let mut random = Random::new(seed);
-        let memory = Memory::new(design.pas, 16 << 20, &mut random);
+        let memory = Faulty::new(Flat::new(1 << (design.pas - 1), MEMORY_BYTES));
+        let mut bench = Bench::new(verilated, memory, Pace::even(latency), Rules::of(&design), random.word());
+        bench.memory_port.record = true;
+        bench.memory_port.checker.writable = Some(Vec::new());
+        let ports = (0..design.ports).map(|_| Port::new(&design, &mut random)).collect();
         Rig {
-            allocator: Pages::new(memory.base(), 16 << 20),
-            memory,
-            bus: MemoryPort::new(timing(latency), design.pas),
-            pressure: Pressure::NONE,
+            allocator: Pages::new(bench.memory.base(), MEMORY_BYTES),
+            bench,
             random,
             commands: Queue::default(),
             faults: Queue::default(),
@@ -219,10 +245,7 @@ impl Rig {
             events: [0; 4],
             answers: Vec::new(),
             open: 0,
-            ports: (0..design.ports).map(|_| Port::default()).collect(),
-            model,
-            axil: AxiLite::default(),
-            now: 0,
+            ports,
             design,
         }
     }
@@ -235,18 +258,64 @@ impl Rig {
     }
 
     /// The hardware as it stands, without the bench: for measurements.
-    pub fn into_model(self) -> Model {
-        self.model
+    pub fn into_verilated(self) -> Verilated {
+        self.bench.verilated
     }
 
     /// Clock cycles since reset.
     pub fn now(&self) -> u64 {
-        self.now
+        self.bench.now()
     }
 
     /// Outputs of the present cycle.
     pub fn out(&self) -> &Out {
-        &self.model.output
+        self.bench.out()
+    }
+
+    /// Puts memory and devices under pressure from now on.
+    pub fn press(&mut self, pressure: Pressure) {
+        self.set_pace(pressure.on(self.pace()));
+    }
+
+    /// How memory and devices behave in time.
+    pub fn pace(&self) -> Pace {
+        self.bench.memory_port.pace()
+    }
+
+    /// Changes how memory and devices behave in time.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.bench.memory_port.set_pace(pace);
+    }
+
+    /// Makes accesses of the hardware to `range` fail.
+    pub fn inject(&mut self, range: Range<u64>, failure: Failure) {
+        self.bench.memory.inject(range, failure);
+    }
+
+    /// Ends all failures.
+    pub fn heal(&mut self) {
+        self.bench.memory.heal();
+    }
+
+    /// Read bursts since traffic was last forgotten.
+    pub fn reads(&self) -> &[Burst] {
+        &self.bench.memory_port.recorded_reads
+    }
+
+    /// Write bursts since traffic was last forgotten: address and bytes.
+    pub fn writes(&self) -> Vec<(u64, u64)> {
+        self.bench.memory_port.recorded_writes.iter().map(|burst| (burst.address, burst.bytes)).collect()
+    }
+
+    /// Forgets the bursts that were recorded.
+    pub fn forget_traffic(&mut self) {
+        self.bench.memory_port.recorded_reads.clear();
+        self.bench.memory_port.recorded_writes.clear();
+    }
+
+    /// The hardware may write to `range`, too.
+    pub fn allow_writes(&mut self, range: Range<u64>) {
+        self.bench.memory_port.checker.writable.get_or_insert_default().push(range);
     }
 
     /// The doubleword at `address`.
@@ -254,7 +323,7 @@ impl Rig {
     /// # Panics
     /// If there is no memory.
     pub fn load(&self, address: u64) -> u64 {
-        self.memory.load(address).unwrap_or_else(|| panic!("no memory at {address:#x}"))
+        self.bench.memory.load(address).unwrap_or_else(|| panic!("no memory at {address:#x}"))
     }
 
     /// Writes the doubleword at `address`.
@@ -262,157 +331,90 @@ impl Rig {
     /// # Panics
     /// If there is no memory.
     pub fn store(&mut self, address: u64, value: u64) {
-        assert!(self.memory.store(address, value), "no memory at {address:#x}");
+        assert!(self.bench.memory.store(address, value), "no memory at {address:#x}");
     }
 
     /// What the specification needs to know to say what a request must come to.
     pub fn world(&self) -> World<'_> {
         World {
             design: &self.design,
-            memory: &self.memory,
-            failures: self.bus.failures(),
+            memory: &self.bench.memory,
+            failures: self.bench.memory.failures(),
             mode: self.directory.0,
             root: self.directory.1,
         }
     }
 
     /// One clock cycle.
+    ///
+    /// # Panics
+    /// If the hardware broke a rule of its ports.
     pub fn step(&mut self) {
-        self.memory_cycle();
-        let out = self.model.output;
-        let input = &mut self.model.input;
-        self.axil.cycle(&out.axil, &mut input.axil);
-        input.drain_ready = u64::from(self.drain_ready);
-        if out.drain_valid != 0 && self.drain_ready {
-            self.drains.push((out.drain_pr != 0, out.drain_pw != 0));
-        }
-        for port in 0..self.ports.len() {
-            self.response(port, &out.req[port]);
-            self.request(port, &out.req[port]);
-        }
-        for (sum, strobes) in
-            self.events.iter_mut().zip([out.ev_lookup, out.ev_hit, out.ev_walk, out.ev_fault])
-        {
-            *sum += u64::from(strobes.count_ones());
-        }
-        self.now += 1;
-        self.model.tick();
-        if self.now % 4096 == 0 {
-            self.model.check().unwrap_or_else(|error| panic!("{error}"));
-        }
-    }
-
-    /// The memory port in this cycle.
-    fn memory_cycle(&mut self) {
-        self.bus.cycle(
-            self.now,
-            &self.model.output.axi,
-            &mut self.model.input.axi,
-            &mut self.memory,
-            &mut self.random,
-            &self.pressure,
-        );
-    }
-
-    fn response(&mut self, number: usize, out: &ReqOut) {
-        let now = self.now;
-        let port = &mut self.ports[number];
-        let stall = self.pressure.response_stall;
-        let held = self.hold || self.hold_port == Some(number);
-        let ready = !held && (stall == 0 || self.random.below(256) >= u64::from(stall));
-        self.model.input.req[number].rsp_ready = u64::from(ready);
-        // `ready` belongs to the other handshake of the port.
-        let out = ReqOut { ready: 0, ..*out };
-        if let Some((held, since)) = port.held {
-            // What a fence waited for in vain becomes a refusal (rtl, `fence`).
-            let refusal =
-                (out.rsp_id, out.rsp_status, out.rsp_cause, out.rsp_spa, out.rsp_r | out.rsp_w | out.rsp_x)
-                    == (held.rsp_id, 1, 256, 0, 0);
-            assert!(
-                held == out || (refusal && now - since > 4096),
-                "cycle {now}, port {number}: a response changed while it waited since {since}"
-            );
-        }
-        if out.rsp_valid == 0 {
-            return;
-        }
-        let shown = port.held.map_or(now, |(_, since)| since);
-        if !ready {
-            port.held = Some((out, shown));
-            return;
-        }
-        port.held = None;
-        let Some(pending) = port.outstanding.remove(&out.rsp_id) else {
-            panic!("cycle {now}, port {number}: a response for id {}, which nobody waits for", out.rsp_id);
-        };
-        self.open -= 1;
-        self.answers[pending.ticket] = Some(Answer {
-            query: pending.query,
-            port: number,
-            offered: pending.offered,
-            shown,
-            taken: now,
-            status: out.rsp_status,
-            cause: out.rsp_cause,
-            spa: out.rsp_spa,
-            rwx: (out.rsp_r != 0, out.rsp_w != 0, out.rsp_x != 0),
-            size: out.rsp_size,
-        });
-    }
-
-    fn request(&mut self, number: usize, out: &ReqOut) {
-        let port = &mut self.ports[number];
-        let input = &mut self.model.input.req[number];
-        if port.offer.is_none()
-            && port.outstanding.len() < self.depth
-            && !port.waiting.is_empty()
-            && (self.pressure.request_gap == 0
-                || self.random.below(256) >= u64::from(self.pressure.request_gap))
-            && let Some((ticket, query)) = port.waiting.pop_front()
-        {
-            let ids = 1 << self.design.id_width;
-            let mut id = self.random.below(ids);
-            while port.outstanding.contains_key(&id) {
-                id = (id + 1) % ids;
+        let Rig {
+            bench,
+            ports,
+            random,
+            drain_ready,
+            drains,
+            hold,
+            hold_port,
+            depth,
+            events,
+            answers,
+            open,
+            ..
+        } = self;
+        let pace = bench.memory_port.pace();
+        bench.cycle(|now, out, input, _| {
+            input.drain_ready = u64::from(*drain_ready);
+            if out.drain_valid != 0 && *drain_ready {
+                drains.push((out.drain_pr != 0, out.drain_pw != 0));
             }
-            port.offer = Some((id, Pending { ticket, query, offered: self.now }));
-            input.valid = 1;
-            input.id = id;
-            input.device_id = u64::from(query.device_id);
-            input.pid_valid = u64::from(query.process_id.is_some());
-            // Without a process_id, neither it nor the privilege means anything.
-            let noise = self.random.word();
-            let mask = (1 << self.design.process_id_width) - 1;
-            input.process_id = query.process_id.map_or(noise & mask, u64::from);
-            input.privileged =
-                if query.process_id.is_some() { u64::from(query.privileged) } else { noise >> 63 };
-            input.exec = u64::from(query.exec);
-            input.write = u64::from(query.write);
-            input.at = u64::from(query.at);
-            input.iova = query.iova;
+            for (number, Port { waiting, port }) in ports.iter_mut().enumerate() {
+                let (out, input) = (&out.req[number], &mut input.req[number]);
+                let held = *hold || *hold_port == Some(number);
+                let answer = port
+                    .response_at(now, out, input, (&pace, random), held)
+                    .unwrap_or_else(|what| panic!("cycle {now}, port {number}: {what}"));
+                if let Some(answer) = answer {
+                    *open -= 1;
+                    answers[answer.tag.0] = Some(Answer::new(number, &answer));
+                }
+                if port.can_offer()
+                    && port.outstanding() < *depth
+                    && !waiting.is_empty()
+                    && (pace.request_pauses == 0 || random.below(256) >= u64::from(pace.request_pauses))
+                    && let Some((ticket, query)) = waiting.pop_front()
+                {
+                    port.offer(now, (ticket, query), &query.request(), input, random);
+                }
+                port.request(out, input);
+                if input.valid == 0 {
+                    input.iova = random.word();
+                }
+            }
+            for (sum, strobes) in
+                events.iter_mut().zip([out.ev_lookup, out.ev_hit, out.ev_walk, out.ev_fault])
+            {
+                *sum += u64::from(strobes.count_ones());
+            }
+        });
+        if let Some(violation) = self.bench.memory_port.violation() {
+            panic!("AXI4: {violation}");
         }
-        let Some((id, pending)) = port.offer else {
-            input.valid = 0;
-            input.iova = self.random.word();
-            return;
-        };
-        if out.ready != 0 {
-            port.outstanding.insert(id, pending);
-            port.offer = None;
+        if self.now() % 4096 == 0 {
+            self.bench.check().unwrap_or_else(|error| panic!("{error}"));
         }
     }
 
     /// Resets the core alone for a cycle: memory goes on. Requests that were under way are forgotten.
     pub fn reset_core(&mut self) {
-        for (port, input) in self.ports.iter_mut().zip(&mut self.model.input.req) {
-            *port = Port::default();
-            input.valid = 0;
+        for Port { waiting, port } in &mut self.ports {
+            waiting.clear();
+            port.reset();
         }
         self.open = 0;
-        self.memory_cycle();
-        self.now += 1;
-        self.model.reset_core(1);
-        self.axil = AxiLite::default();
+        self.bench.reset_core(1);
         (self.commands, self.faults) = (Queue::default(), Queue::default());
         self.directory = (0, 0);
     }
@@ -439,7 +441,7 @@ impl Rig {
 
     /// Requests that the design has not accepted yet.
     pub fn waiting(&self) -> usize {
-        self.ports.iter().map(|port| port.waiting.len() + usize::from(port.offer.is_some())).sum()
+        self.ports.iter().map(|port| port.waiting.len() + usize::from(port.port.is_offering())).sum()
     }
 
     /// Steps until every request has its answer.
@@ -447,20 +449,20 @@ impl Rig {
     /// # Panics
     /// If one does not come.
     pub fn finish(&mut self) {
-        let mut since = (self.open, self.now);
+        let mut since = (self.open, self.now());
         while self.open != 0 {
             self.step();
             if self.open != since.0 {
-                since = (self.open, self.now);
+                since = (self.open, self.now());
             }
             assert!(
-                self.now - since.1 < PATIENCE,
+                self.now() - since.1 < PATIENCE,
                 "cycle {}: {} requests are never answered; outstanding {:?}",
-                self.now,
+                self.now(),
                 self.open,
                 self.ports
                     .iter()
-                    .map(|p| p.outstanding.values().map(|q| q.query).collect::<Vec<_>>())
+                    .map(|p| p.port.tags().map(|(_, query)| *query).collect::<Vec<_>>())
                     .collect::<Vec<_>>()
             );
         }
@@ -487,8 +489,8 @@ impl Rig {
 
     /// Steps long enough for a fault record to be written, after its response.
     pub fn settle(&mut self) {
-        let timing = self.bus.timing();
-        self.wait(100 + 4 * u64::from(timing.write_latency + timing.latency));
+        let pace = self.pace();
+        self.wait(100 + 4 * u64::from(pace.write_response_after() + pace.latency));
     }
 
     /// Reads a register.
@@ -506,9 +508,7 @@ impl Rig {
     /// # Panics
     /// If the answer is an error or does not come.
     pub fn read_at(&mut self, offset: u32, bytes: u32) -> u64 {
-        self.axil.start_read(offset);
-        let data = self.register_answer(offset);
-        if bytes == 8 { data } else { data >> (offset % 8 * 8) & 0xffff_ffff }
+        self.load_register(offset as u16, bytes as u8).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Writes `bytes` (4 or 8) at an offset.
@@ -516,22 +516,7 @@ impl Rig {
     /// # Panics
     /// If the answer is an error or does not come.
     pub fn write_at(&mut self, offset: u32, value: u64, bytes: u32) {
-        let lane = if bytes == 8 { 0 } else { offset % 8 };
-        let strobes: u8 = if bytes == 8 { 0xff } else { 0x0f << lane };
-        let value = if bytes == 8 { value } else { value & 0xffff_ffff };
-        self.axil.start_write(offset, value << (8 * lane), strobes);
-        self.register_answer(offset);
-    }
-
-    fn register_answer(&mut self, offset: u32) -> u64 {
-        for _ in 0..PATIENCE {
-            self.step();
-            if let Some((data, response)) = self.axil.take_answer() {
-                assert_eq!(response, 0, "register {offset:#x} answers with an error");
-                return data;
-            }
-        }
-        panic!("register {offset:#x} does not answer");
+        self.store_register(offset as u16, bytes as u8, value).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Reads a register until `good` likes its value.
@@ -539,13 +524,13 @@ impl Rig {
     /// # Panics
     /// If it never does.
     pub fn poll(&mut self, register: &Register, good: impl Fn(u64) -> bool) -> u64 {
-        let until = self.now + PATIENCE;
+        let until = self.now() + PATIENCE;
         loop {
             let value = self.read(register);
             if good(value) {
                 return value;
             }
-            assert!(self.now < until, "{} stays {value:#x}", register.name);
+            assert!(self.now() < until, "{} stays {value:#x}", register.name);
         }
     }
 
@@ -554,5 +539,17 @@ impl Rig {
         self.write(&ddtp::REG, ddtp::IOMMU_MODE.of(mode) | ddtp::PPN.of(root >> 12));
         self.poll(&ddtp::REG, |value| !ddtp::BUSY.is_set(value));
         self.directory = (mode, root);
+    }
+}
+
+impl Clocked for Rig {
+    type Memory = Faulty<Flat>;
+
+    fn bench(&mut self) -> &mut Bench<Faulty<Flat>> {
+        &mut self.bench
+    }
+
+    fn clock(&mut self) {
+        self.step();
     }
 }

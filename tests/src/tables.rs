@@ -92,7 +92,7 @@ impl Rig {
     /// If none is left.
     pub fn page(&mut self) -> u64 {
         let page = self.allocator.page();
-        self.memory.slice_mut(page, 4096).expect("pages are in memory").fill(0);
+        self.bench.memory.slice_mut(page, 4096).expect("pages are in memory").fill(0);
         page
     }
 

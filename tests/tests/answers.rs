@@ -1,7 +1,7 @@
 //! Answers that were once wrong, on the hardware, on the golden model and on both in lockstep: sequences of the serve protocol.
 
+use pasidon_cosim::verilated::Cache;
 use pasidon_rtl::design::Design;
-use pasidon_sim::model::Cache;
 use pasidon_sim::serve::Kind;
 use pasidon_sim::serve::Session;
 use serde_json::{Value, json};

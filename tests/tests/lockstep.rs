@@ -3,10 +3,10 @@
 //! `SEED` repeats or varies it, `LOCKSTEP_PERCENT` does more or less of it (the designs are shared out over the cores by the test
 //! harness). A difference is shortened and written beside the test's temporary files; the message names the file.
 
+use pasidon_cosim::verilated::{Cache, Flavour};
 use pasidon_rtl::design::Design;
 use pasidon_sim::lockstep::replay::Replay;
 use pasidon_sim::lockstep::{Options, ROUND, engines, run_on};
-use pasidon_sim::model::{Cache, Flavour};
 use pasidon_tests::seed;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! A minute of `pasidon stress`: processes, devices and memory at odds with each other on the hardware with its driver, and an audit
 //! whenever it is quiet. `SEED` repeats or varies it, `STRESS_SECONDS` is the time.
 
+use pasidon_cosim::verilated::{Cache, Flavour};
 use pasidon_rtl::design::Design;
-use pasidon_sim::model::{Cache, Flavour};
 use pasidon_sim::stress::{StressOptions, stress};
 use pasidon_tests::seed;
 use std::time::Duration;

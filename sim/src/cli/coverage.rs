@@ -3,11 +3,11 @@
 use super::{Failure, style, write_json};
 use clap::Args;
 use indicatif::ProgressBar;
+use pasidon_cosim::verilated::workspace_target;
+use pasidon_cosim::verilated::{Cache, Flavour, Verilated};
 use pasidon_rtl::design::Design;
 use pasidon_sim::coverage::{self, Hole, Kind, ModuleCoverage};
 use pasidon_sim::lockstep::{Options, ROUND, engines_on, run_on};
-use pasidon_sim::model::cache::workspace_target;
-use pasidon_sim::model::{Cache, Flavour, Model};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -55,7 +55,7 @@ impl Coverage {
     pub fn run(self) -> Result<(), Failure> {
         let design = Design::load(&self.design)?;
         let generated = pasidon_rtl::generate(&design)?;
-        let model = Model::load(&generated, &design.name, &Cache::in_workspace(), Flavour::Coverage)?;
+        let model = Verilated::load(&generated, &design.name, &Cache::in_workspace(), Flavour::Coverage)?;
         let mut both = engines_on(&design, model)?;
         let bar = ProgressBar::new(self.ops * self.seed.len() as u64).with_style(style(TEMPLATE));
         let (mut done, mut mismatches) = (0, Vec::new());
@@ -75,7 +75,7 @@ impl Coverage {
         }
         bar.finish_and_clear();
         let file = workspace_target().join(format!("coverage-{}.dat", std::process::id()));
-        both.rtl().model_mut().write_coverage(&file);
+        both.rtl().verilated_mut().write_coverage(&file);
         let text = std::fs::read_to_string(&file).map_err(|cause| format!("{}: {cause}", file.display()))?;
         std::fs::remove_file(&file)?;
         let mut counts = coverage::Coverage::default();

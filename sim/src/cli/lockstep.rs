@@ -3,10 +3,10 @@
 use super::{Failure, style, write_json};
 use clap::Args;
 use indicatif::ProgressBar;
+use pasidon_cosim::verilated::{Cache, Flavour};
 use pasidon_rtl::design::Design;
 use pasidon_sim::lockstep::replay::Replay;
 use pasidon_sim::lockstep::{Options, ROUND, Report, engines, run_on};
-use pasidon_sim::model::{Cache, Flavour};
 use std::path::PathBuf;
 use std::time::Duration;
 

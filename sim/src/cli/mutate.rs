@@ -3,11 +3,11 @@
 use super::{Failure, style, write_json};
 use clap::Args;
 use indicatif::ProgressBar;
+use pasidon_cosim::verilated::workspace_target;
+use pasidon_cosim::verilated::{Cache, Flavour, Verilated};
 use pasidon_rtl::design::Design;
 use pasidon_sim::engine::EngineError;
 use pasidon_sim::lockstep::{self, Cost, engines_on, run_on};
-use pasidon_sim::model::cache::workspace_target;
-use pasidon_sim::model::{Cache, Flavour, Model};
 use pasidon_sim::mutation::{self, Claims, Finding, Options, Report, Tried, Verdict};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -88,7 +88,7 @@ impl Mutate {
         let mutants = pasidon_rtl::mutants(&design)?;
         let scratch = Scratch(workspace_target().join(format!("mutants-{}", std::process::id())));
         let usual = OnceLock::new();
-        let judge = |model: Model| self.judge(&design, model, &usual);
+        let judge = |model: Verilated| self.judge(&design, model, &usual);
         let text = format!("{:x}", Sha256::digest(&mutants.original().verilog));
         let claims = self.equivalent.as_deref().map(Claims::read).transpose()?.unwrap_or_default();
         let options = Options {
@@ -183,7 +183,7 @@ impl Mutate {
     }
 
     /// How lockstep shows that the model is not the design, if it does. `usual` is the work without a fault.
-    fn judge(&self, design: &Design, model: Model, usual: &OnceLock<Work>) -> Option<Finding> {
+    fn judge(&self, design: &Design, model: Verilated, usual: &OnceLock<Work>) -> Option<Finding> {
         let run = |model| {
             let mut both = engines_on(design, model)?;
             let uneven = self.seeds.iter().map(|&seed| (seed, false));

@@ -2,10 +2,11 @@
 
 use super::Failure;
 use clap::{Args, ValueEnum};
+use pasidon_cosim::Pace;
+use pasidon_cosim::verilated::{Cache, Flavour};
 use pasidon_driver::PageTableMode;
 use pasidon_rtl::design::Design;
-use pasidon_sim::machine::{MachineConfig, Timing};
-use pasidon_sim::model::{Cache, Flavour};
+use pasidon_sim::machine::{MachineConfig, default_pace};
 use pasidon_sim::run::{RunOptions, run};
 use std::path::PathBuf;
 
@@ -91,14 +92,14 @@ enum Mode {
 impl Run {
     pub fn run(self) -> Result<(), Failure> {
         let design = Design::load(&self.design)?;
-        let timing = Timing {
+        let pace = Pace {
             latency: self.latency,
             outstanding: self.outstanding,
             jitter: self.jitter,
-            ..Timing::default()
+            ..default_pace()
         };
         let machine = MachineConfig {
-            timing,
+            pace,
             data_latency: self.latency,
             memory_bytes: self.memory << 20,
             seed: self.seed,

@@ -2,8 +2,8 @@
 
 use super::Failure;
 use clap::{ArgGroup, Args, ValueEnum};
+use pasidon_cosim::verilated::Cache;
 use pasidon_rtl::design::Design;
-use pasidon_sim::model::Cache;
 use pasidon_sim::serve::{Kind, Session, serve};
 use std::io::{BufWriter, ErrorKind};
 use std::os::unix::fs::FileTypeExt;

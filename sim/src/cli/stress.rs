@@ -3,8 +3,8 @@
 use super::{Failure, style, write_json};
 use clap::Args;
 use indicatif::ProgressBar;
+use pasidon_cosim::verilated::{Cache, Flavour};
 use pasidon_rtl::design::Design;
-use pasidon_sim::model::{Cache, Flavour};
 use pasidon_sim::stress::{StressOptions, StressReport, stress};
 use std::path::PathBuf;
 use std::time::Duration;

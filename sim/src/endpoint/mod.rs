@@ -18,7 +18,8 @@ pub use behaviour::Behaviour;
 pub use page_requests::{Answered, PageRequests, Wanted};
 pub use traffic::{Channel, Kind, Outcome, Request};
 
-use crate::machine::{Latency, Random};
+use crate::machine::Latency;
+use pasidon_cosim::Random;
 use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::message::{InvalidationRequest, response_code};
 use pasidon_spec::page_request::PageRequest;

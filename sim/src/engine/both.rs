@@ -9,13 +9,13 @@
 mod counts;
 mod debug;
 
+use super::EngineMemory;
 use super::difference::{self, Fields, Kind, hex};
-use super::memory::Memory;
-use super::messages::MessageEvent;
 use super::model::Model;
 use super::rtl::Rtl;
 use super::versions::{Choices, Content, Noted, Notice, Versions, WhatIf, Written};
 use super::{Engine, EngineError, Ticket};
+use pasidon_cosim::MessageEvent;
 use pasidon_golden::Golden;
 use pasidon_spec::fault::RECORD_BYTES;
 use pasidon_spec::memory::Failure;
@@ -627,7 +627,7 @@ impl Both {
         (fqb::PPN.get(base) << 12, 2 << fqb::LOG2SZ_1.get(base))
     }
 
-    fn record(memory: &mut Memory, base: u64, index: u64) -> [u64; 4] {
+    fn record(memory: &mut EngineMemory, base: u64, index: u64) -> [u64; 4] {
         [0, 1, 2, 3].map(|i| memory.load(base + index * RECORD_BYTES + 8 * i).unwrap_or(0))
     }
 

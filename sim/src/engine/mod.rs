@@ -10,29 +10,25 @@
 //! | [`Both`] | the two driven alike and compared |
 
 mod both;
-pub mod bus;
 mod difference;
-pub mod memory;
-mod messages;
 mod model;
-mod port;
 mod rtl;
 pub mod versions;
 
 pub use both::Both;
-pub use bus::Pace;
 pub use difference::{Difference, FieldDifference, Kind, describe, same};
-pub use memory::{Extent, Memory};
-pub use messages::MessageEvent;
 pub use model::{Access, Model, parameters};
 pub use rtl::Rtl;
 
-use crate::model::ModelError;
+use pasidon_cosim::{BenchError, Faulty, Sparse};
 use pasidon_spec::memory::Failure;
 use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::page_request::PageRequest;
 use pasidon_spec::request::{Request, Response};
 use std::ops::Range;
+
+/// Memory of an engine. Each has one of its own, so that two that are driven alike can be compared word by word.
+pub type EngineMemory = Faulty<Sparse>;
 
 /// Names a request until it is answered. Tickets of one engine count up from 0.
 pub type Ticket = u64;
@@ -40,30 +36,9 @@ pub type Ticket = u64;
 /// Why an engine cannot go on, or cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The verilated model itself failed.
+    /// The hardware on its bench failed.
     #[error(transparent)]
-    Model(#[from] ModelError),
-    /// A register access was answered with an error, or not at all.
-    #[error("cycle {cycle}: the registers do not answer an access to offset {offset:#x}")]
-    Registers {
-        /// Byte offset of the access.
-        offset: u16,
-        /// Clock cycle.
-        cycle: u64,
-    },
-    /// The hardware broke a rule of its ports.
-    #[error("the hardware broke a rule of its ports: {0}")]
-    Protocol(String),
-    /// Something that must end does not.
-    #[error("cycle {cycle}: {what} for {waited} cycles")]
-    Hung {
-        /// What is waited for.
-        what: String,
-        /// Cycles without progress.
-        waited: u64,
-        /// Clock cycle.
-        cycle: u64,
-    },
+    Bench(#[from] BenchError),
     /// The engine has no such function.
     #[error("{0} is not possible with this engine")]
     Unsupported(&'static str),
@@ -93,7 +68,7 @@ impl EngineError {
 ///
 /// Register accesses and memory accesses of this interface are those of software: they are complete on return. Requests are
 /// answered later, in any order.
-pub trait Engine {
+pub trait Engine: Send {
     /// Puts registers, caches and requests into their state after reset. Memory keeps its contents.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The golden model as an [`Engine`].
 
-use super::memory::Memory;
-use super::{Engine, EngineError, Ticket};
+use super::{Engine, EngineError, EngineMemory, Ticket};
+use pasidon_cosim::Memory as _;
 use pasidon_golden as golden;
 use pasidon_golden::{Golden, Parameters};
 use pasidon_rtl::design::Design;
@@ -71,8 +71,8 @@ fn capabilities(design: &Design) -> u64 {
     Parameters::capabilities_of(there, interrupts, design.pas)
 }
 
-/// The golden model's view of a [`Memory`], with its failures.
-pub struct Access<'a>(pub &'a mut Memory);
+/// The golden model's view of a [`EngineMemory`], with its failures.
+pub struct Access<'a>(pub &'a mut EngineMemory);
 
 impl Access<'_> {
     #[inline]
@@ -95,8 +95,8 @@ impl golden::Memory for Access<'_> {
     fn write(&mut self, address: u64, bytes: u32, value: u64) -> Result<(), MemoryFault> {
         let lane = if bytes == 8 { 0 } else { address as u32 & 4 };
         let strobes: u8 = if bytes == 8 { 0xff } else { 0x0f << lane };
-        let written = !self.0.fails(address, Failure::Write)
-            && self.0.hardware_write(address, value << (8 * lane), strobes);
+        let written =
+            !self.0.fails(address, Failure::Write) && self.0.write(address, value << (8 * lane), strobes);
         if written { Ok(()) } else { Err(MemoryFault::Access) }
     }
 }
@@ -104,7 +104,7 @@ impl golden::Memory for Access<'_> {
 /// The golden model with a memory of its own. Everything happens at once.
 pub struct Model {
     golden: Golden,
-    memory: Memory,
+    memory: EngineMemory,
     ports: usize,
     next: Ticket,
     responses: Vec<(Ticket, Response)>,
@@ -114,12 +114,12 @@ pub struct Model {
 impl Model {
     /// The golden model with these parameters, after reset, in front of this memory. The number of ports has no meaning but to be
     /// told by [`Engine::ports`].
-    pub fn new(parameters: Parameters, ports: usize, memory: Memory) -> Model {
+    pub fn new(parameters: Parameters, ports: usize, memory: EngineMemory) -> Model {
         Model { golden: Golden::new(parameters), memory, ports, next: 0, responses: Vec::new(), now: 0 }
     }
 
     /// The memory.
-    pub fn memory_mut(&mut self) -> &mut Memory {
+    pub fn memory_mut(&mut self) -> &mut EngineMemory {
         &mut self.memory
     }
 
@@ -129,7 +129,7 @@ impl Model {
     }
 
     /// The golden model and the memory that it accesses.
-    pub fn parts(&mut self) -> (&mut Golden, &mut Memory) {
+    pub fn parts(&mut self) -> (&mut Golden, &mut EngineMemory) {
         (&mut self.golden, &mut self.memory)
     }
 

@@ -1,19 +1,18 @@
 //! The hardware as an [`Engine`].
 
-use super::bus::{Bus, Pace};
-use super::memory::Memory;
-use super::messages::{MessageEvent, MessagePorts};
-use super::port::Port;
-use super::{Engine, EngineError, Ticket};
-use crate::machine::Random;
-use crate::machine::axi_lite::AxiLite;
-use crate::model::{Cache, Flavour, Model};
+use super::{Engine, EngineError, EngineMemory, Ticket};
+use pasidon_cosim::axi_checker::Rules;
+use pasidon_cosim::{
+    Answer, Bench, BenchError, Cache, Clocked, Flavour, MemoryPort, MessageEvent, MessagePort, Pace, Random,
+    TranslationPort, Verilated,
+};
 use pasidon_rtl::design::Design;
 use pasidon_spec::memory::Failure;
 use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::page_request::PageRequest;
 use pasidon_spec::registers::{cqcsr, cqh, cqt, ddtp, fqcsr, pqcsr, tr_req_ctl};
 use pasidon_spec::request::{Request, Response};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
 
@@ -31,20 +30,29 @@ mod unsettled {
     pub const PAGE_REQUESTS: u8 = 16;
 }
 
-/// Whether a design makes exclusive accesses.
-fn exclusive(design: &Design) -> bool {
-    design.amo_hwad || design.msi_mrif
+/// A translation port, and the requests that wait for it.
+struct Port {
+    waiting: VecDeque<(Ticket, Request)>,
+    port: TranslationPort<Ticket>,
+}
+
+impl Port {
+    fn new(design: &Design, random: &mut Random) -> Port {
+        Port { waiting: VecDeque::new(), port: TranslationPort::new(design, random) }
+    }
+
+    /// Requests that the hardware has not accepted yet.
+    fn waiting(&self) -> usize {
+        self.waiting.len() + usize::from(self.port.is_offering())
+    }
 }
 
 /// The verilated hardware with registers, translation ports and a memory of its own.
 pub struct Rtl {
     design: Design,
-    model: Model,
-    memory: Memory,
-    bus: Bus,
-    axil: AxiLite,
+    bench: Bench<EngineMemory>,
     ports: Vec<Port>,
-    messages: MessagePorts,
+    messages: MessagePort,
     pace: Pace,
     random: Random,
     next: Ticket,
@@ -54,7 +62,6 @@ pub struct Rtl {
     unsettled: u8,
     /// When an invalidation request last timed out.
     timed_out: Option<u64>,
-    now: u64,
     events: [u64; 4],
     drains: [u64; 2],
     draining: bool,
@@ -62,41 +69,44 @@ pub struct Rtl {
     held_until: u64,
     /// How many of `responses` were delivered before the last drain was asked for.
     before_drain: usize,
-    problem: Option<EngineError>,
+    problem: Option<BenchError>,
 }
 
 impl Rtl {
     /// A design, reset, in front of this memory. The model is compiled if the cache does not have it.
     ///
     /// # Errors
-    /// [`EngineError::Model`]; a design that cannot be emitted is reported as its message.
+    /// [`EngineError::Bench`]; a design that cannot be emitted is reported as its message.
     pub fn new(
         design: &Design,
         cache: &Cache,
         flavour: Flavour,
-        memory: Memory,
+        memory: EngineMemory,
         pace: Pace,
     ) -> Result<Rtl, EngineError> {
         let generated =
-            pasidon_rtl::generate(design).map_err(|error| EngineError::Protocol(error.to_string()))?;
-        let model = Model::load(&generated, &design.name, cache, flavour)?;
-        Rtl::with_model(design, model, memory, pace)
+            pasidon_rtl::generate(design).map_err(|error| BenchError::Protocol(error.to_string()))?;
+        let verilated =
+            Verilated::load(&generated, &design.name, cache, flavour).map_err(BenchError::Verilated)?;
+        Rtl::with_model(design, verilated, memory, pace)
     }
 
     /// The same with a model that is there already.
     ///
     /// # Errors
-    /// [`EngineError::Model`]
-    pub fn with_model(design: &Design, model: Model, memory: Memory, pace: Pace) -> Result<Rtl, EngineError> {
+    /// [`EngineError::Bench`]
+    pub fn with_model(
+        design: &Design,
+        verilated: Verilated,
+        memory: EngineMemory,
+        pace: Pace,
+    ) -> Result<Rtl, EngineError> {
         let mut random = Random::new(0);
         let mut rtl = Rtl {
             design: design.clone(),
-            model,
-            memory,
-            bus: Bus::new(pace, exclusive(design), 0),
-            axil: AxiLite::default(),
+            bench: Bench::new(verilated, memory, pace, Rules::of(design), 0),
             ports: (0..design.ports).map(|_| Port::new(design, &mut random)).collect(),
-            messages: MessagePorts::new(design),
+            messages: MessagePort::default(),
             pace,
             random,
             next: 0,
@@ -105,7 +115,6 @@ impl Rtl {
             drain: true,
             unsettled: 0,
             timed_out: None,
-            now: 0,
             events: [0; 4],
             drains: [0; 2],
             draining: false,
@@ -123,31 +132,32 @@ impl Rtl {
     }
 
     /// The model, for waveforms and coverage.
-    pub fn model_mut(&mut self) -> &mut Model {
-        &mut self.model
+    pub fn verilated_mut(&mut self) -> &mut Verilated {
+        &mut self.bench.verilated
     }
 
     /// The memory.
-    pub fn memory_mut(&mut self) -> &mut Memory {
-        &mut self.memory
+    pub fn memory_mut(&mut self) -> &mut EngineMemory {
+        &mut self.bench.memory
     }
 
     /// Writes waveforms to `file` (`.fst`) from now on; false if this flavour of the model cannot.
     pub fn trace_to(&mut self, file: &Path) -> bool {
-        self.model.trace_to(file)
+        self.bench.verilated.trace_to(file)
     }
 
     /// Everything arbitrary from now on (pauses, ids, order of answers) follows from `seed`.
     pub fn reseed(&mut self, seed: u64) {
         self.random = Random::new(seed);
-        self.bus = Bus::new(self.pace, exclusive(&self.design), seed ^ 0x5eed);
+        let rules = Rules::of(&self.design);
+        self.bench.memory_port = MemoryPort::new(self.pace, rules, seed ^ 0x5eed);
         self.ports = (0..self.design.ports).map(|_| Port::new(&self.design, &mut self.random)).collect();
     }
 
     /// Changes how memory and devices behave in time.
     pub fn set_pace(&mut self, pace: Pace) {
         self.pace = pace;
-        self.bus.set_pace(pace);
+        self.bench.memory_port.set_pace(pace);
     }
 
     /// How memory and devices behave in time.
@@ -157,8 +167,8 @@ impl Rtl {
 
     /// Writes a doubleword as software does; false where there is no memory.
     pub fn store(&mut self, address: u64, value: u64) -> bool {
-        self.bus.disturb(address);
-        self.memory.store(address, value)
+        self.bench.memory_port.disturb(address);
+        self.bench.memory.store(address, value)
     }
 
     /// What the hardware has done so far: IOTLB lookups, hits in a port's own IOTLB, walks begun, beats read.
@@ -193,12 +203,12 @@ impl Rtl {
 
     /// Whether the command queue waits for answers of devices to invalidation requests.
     pub fn waits_for_devices(&self) -> bool {
-        self.model.output.message.ev_ats_wait & 1 != 0
+        self.bench.out().message.ev_ats_wait & 1 != 0
     }
 
     /// For so many cycles from now on, devices take no answers.
     pub fn hold(&mut self, cycles: u32) {
-        self.held_until = self.now + u64::from(cycles);
+        self.held_until = self.bench.now() + u64::from(cycles);
     }
 
     /// Requests whose answers had left the hardware when it last asked the data path to commit, of those answers that have not been
@@ -215,61 +225,65 @@ impl Rtl {
     /// One clock cycle.
     #[inline]
     pub fn cycle(&mut self) {
-        let Rtl { design, model, memory, bus, axil, ports, messages, pace, random, .. } = self;
-        let out = &model.output;
-        let input = &mut model.input;
-        bus.cycle(self.now, &out.axi, &mut input.axi, memory);
-        axil.cycle(&out.axil, &mut input.axil);
-        if out.drain_valid & 1 != 0 && !self.draining {
-            self.before_drain = self.responses.len();
-        }
-        self.draining = out.drain_valid & 1 != 0;
-        let held = self.now < self.held_until;
-        for (port, (out, input)) in ports.iter_mut().zip(out.req.iter().zip(&mut input.req)) {
-            match port.response(out, input, pace, random, held) {
-                Ok(None) => {}
-                Ok(Some(answer)) => {
-                    self.open -= 1;
-                    self.responses.push(answer);
+        let Rtl { design, bench, ports, messages, pace, random, responses, problem, .. } = self;
+        let Rtl {
+            open, drain, unsettled, timed_out, events, drains, draining, held_until, before_drain, ..
+        } = self;
+        bench.cycle(|now, out, input, _| {
+            if out.drain_valid & 1 != 0 && !*draining {
+                *before_drain = responses.len();
+            }
+            *draining = out.drain_valid & 1 != 0;
+            let held = now < *held_until;
+            let mut wrong = |what: String| {
+                problem.get_or_insert_with(|| BenchError::Protocol(format!("cycle {now}: {what}")));
+            };
+            for (port, (out, input)) in ports.iter_mut().zip(out.req.iter().zip(&mut input.req)) {
+                let Port { waiting, port } = port;
+                match port.response_at(now, out, input, (pace, random), held) {
+                    Ok(None) => {}
+                    Ok(Some(Answer { tag, response, .. })) => {
+                        *open -= 1;
+                        responses.push((tag, response));
+                    }
+                    Err(what) => wrong(what),
                 }
-                Err(what) => {
-                    let what = format!("cycle {}: {what}", self.now);
-                    self.problem.get_or_insert(EngineError::Protocol(what));
+                if !waiting.is_empty()
+                    && port.can_offer()
+                    && (pace.request_pauses == 0 || random.below(256) >= u64::from(pace.request_pauses))
+                    && let Some((ticket, request)) = waiting.pop_front()
+                {
+                    port.offer(now, ticket, &request, input, random);
+                }
+                port.request(out, input);
+            }
+            if design.ats {
+                if out.message.ev_ats_timeout != 0 {
+                    *timed_out = Some(now);
+                }
+                match messages.cycle(&out.message, &mut input.message, pace, random) {
+                    Ok(happened) if happened.commands_may_go_on => *unsettled |= unsettled::COMMANDS,
+                    Ok(_) => {}
+                    Err(what) => wrong(what),
                 }
             }
-            port.request(out, input, pace, random);
-        }
-        if design.ats {
-            if out.message.ev_ats_timeout != 0 {
-                self.timed_out = Some(self.now);
-            }
-            match messages.cycle(&out.message, &mut input.message, pace, random) {
-                Ok(false) => {}
-                Ok(true) => self.unsettled |= unsettled::COMMANDS,
-                Err(what) => {
-                    let what = format!("cycle {}: {what}", self.now);
-                    self.problem.get_or_insert(EngineError::Protocol(what));
+            let read = out.axi.arvalid & input.axi.arready;
+            if out.ev_lookup | out.ev_walk | read != 0 {
+                for (sum, strobes) in events.iter_mut().zip([out.ev_lookup, out.ev_hit, out.ev_walk]) {
+                    *sum += u64::from(strobes.count_ones());
                 }
+                events[3] += if read != 0 { out.axi.arlen + 1 } else { 0 };
             }
-        }
-        let read = out.axi.arvalid & input.axi.arready;
-        if out.ev_lookup | out.ev_walk | read != 0 {
-            for (sum, strobes) in self.events.iter_mut().zip([out.ev_lookup, out.ev_hit, out.ev_walk]) {
-                *sum += u64::from(strobes.count_ones());
+            // The data path outside takes a while to drain, when anything else does.
+            if *draining || !*drain {
+                *drain = pace.memory_pauses == 0 || random.below(256) >= u64::from(pace.memory_pauses);
             }
-            self.events[3] += if read != 0 { out.axi.arlen + 1 } else { 0 };
-        }
-        // The data path outside takes a while to drain, when anything else does.
-        if out.drain_valid & 1 != 0 || !self.drain {
-            self.drain = pace.memory_pauses == 0 || random.below(256) >= u64::from(pace.memory_pauses);
-        }
-        input.drain_ready = u64::from(self.drain);
-        if out.drain_valid & 1 != 0 && self.drain {
-            self.drains[0] += out.drain_pr & 1;
-            self.drains[1] += out.drain_pw & 1;
-        }
-        self.now += 1;
-        model.tick();
+            input.drain_ready = u64::from(*drain);
+            if *draining && *drain {
+                drains[0] += out.drain_pr & 1;
+                drains[1] += out.drain_pw & 1;
+            }
+        });
     }
 
     /// Whether all has gone well so far.
@@ -277,15 +291,12 @@ impl Rtl {
     /// # Errors
     /// The first thing that did not.
     pub fn check(&mut self) -> Result<(), EngineError> {
-        self.model.check()?;
-        if let Some(violation) = self.bus.violation().or(self.axil.violation()) {
-            return Err(EngineError::Protocol(violation.to_string()));
-        }
-        self.problem.take().map_or(Ok(()), Err)
+        self.bench.check()?;
+        Ok(self.problem.take().map_or(Ok(()), Err)?)
     }
 
     fn hung(&self, what: &str) -> EngineError {
-        EngineError::Hung { what: what.into(), waited: PATIENCE, cycle: self.now }
+        BenchError::Hung { what: what.into(), waited: PATIENCE, cycle: self.bench.now() }.into()
     }
 
     /// Goes on until the hardware has dealt with every message of a device.
@@ -293,10 +304,10 @@ impl Rtl {
     /// # Errors
     /// [`EngineError`]
     pub fn finish_messages(&mut self) -> Result<(), EngineError> {
-        let begun = self.now;
+        let begun = self.bench.now();
         while !self.messages.is_idle() {
             self.cycle();
-            if self.now - begun > PATIENCE || self.problem.is_some() {
+            if self.bench.now() - begun > PATIENCE || self.problem.is_some() {
                 self.check()?;
                 return Err(self.hung("messages of devices were not taken"));
             }
@@ -309,12 +320,12 @@ impl Rtl {
     /// # Errors
     /// [`EngineError`]
     pub fn finish(&mut self) -> Result<(), EngineError> {
-        let mut since = (self.open, self.now);
+        let mut since = (self.open, self.bench.now());
         while self.open != 0 {
             self.cycle();
             if self.open != since.0 {
-                since = (self.open, self.now);
-            } else if self.now - since.1 > PATIENCE || self.problem.is_some() {
+                since = (self.open, self.bench.now());
+            } else if self.bench.now() - since.1 > PATIENCE || self.problem.is_some() {
                 self.check()?;
                 return Err(self.hung(&format!("{} requests were not answered", self.open)));
             }
@@ -333,9 +344,9 @@ impl Rtl {
         what: &str,
         done: impl Fn(u64) -> bool,
     ) -> Result<(), EngineError> {
-        let begun = self.now;
+        let begun = self.bench.now();
         while !done(self.read_register(offset, bytes)?) {
-            if self.now - begun > PATIENCE {
+            if self.bench.now() - begun > PATIENCE {
                 return Err(self.hung(what));
             }
         }
@@ -344,44 +355,36 @@ impl Rtl {
 
     /// Goes on until memory has been idle for a while.
     fn settle(&mut self) -> Result<(), EngineError> {
-        let begun = self.now;
+        let begun = self.bench.now();
         let mut idle = 0;
         while idle < QUIET {
             self.cycle();
-            let out = &self.model.output;
+            let out = self.bench.out();
             let moves = out.axi.arvalid | out.axi.awvalid | out.axi.wvalid | out.message.msg_valid;
-            idle = if self.bus.is_idle() && moves & 1 == 0 { idle + 1 } else { 0 };
-            if self.now - begun > PATIENCE {
+            idle = if self.bench.memory_port.is_idle() && moves & 1 == 0 { idle + 1 } else { 0 };
+            if self.bench.now() - begun > PATIENCE {
                 return Err(self.hung("the memory port was busy"));
             }
         }
         self.check()
     }
 
-    fn register_answer(&mut self, offset: u16) -> Result<u64, EngineError> {
-        if self.pace.memory_pauses != 0 {
-            let dice = self.random.word();
-            self.axil.hesitate([dice, dice >> 8, dice >> 16].map(|d| d as u8 & 3));
-            // Others on the bus: reads, and writes without all strobes of a half, which change nothing.
-            if dice >> 60 < 3 {
-                self.axil.add_read((dice >> 24) as u32 & 0xff8);
-            }
-            if dice >> 60 > 12 {
-                let strobes = (dice >> 24) as u8 & !(1 << (dice >> 40 & 3)) & !(0x10 << (dice >> 42 & 3));
-                self.axil.add_write((dice >> 32) as u32 & 0xff8, self.random.word(), strobes);
-            }
+    /// With a pace that is not even, the next register access takes its time, and others are on the bus: reads, and writes without all
+    /// strobes of a half, which change nothing.
+    fn disturb_registers(&mut self) {
+        if self.pace.memory_pauses == 0 {
+            return;
         }
-        for _ in 0..PATIENCE {
-            self.cycle();
-            match self.axil.take_answer() {
-                None => {}
-                Some((data, 0)) => return Ok(data),
-                Some(_) => return Err(EngineError::Registers { offset, cycle: self.now }),
-            }
+        let dice = self.random.word();
+        let registers = &mut self.bench.registers;
+        registers.hesitate([dice, dice >> 8, dice >> 16].map(|d| d as u8 & 3));
+        if dice >> 60 < 3 {
+            registers.add_read((dice >> 24) as u32 & 0xff8);
         }
-        self.axil.abandon();
-        self.check()?;
-        Err(EngineError::Registers { offset, cycle: self.now })
+        if dice >> 60 > 12 {
+            let strobes = (dice >> 24) as u8 & !(1 << (dice >> 40 & 3)) & !(0x10 << (dice >> 42 & 3));
+            registers.add_write((dice >> 32) as u32 & 0xff8, self.random.word(), strobes);
+        }
     }
 
     /// Goes on until commands and register writes have taken effect.
@@ -402,7 +405,7 @@ impl Rtl {
         }
         if pending & unsettled::COMMANDS != 0 {
             self.poll(control, 4, "cqcsr was busy", |v| !cqcsr::BUSY.is_set(v))?;
-            let begun = self.now;
+            let begun = self.bench.now();
             let stopped = cqcsr::CQMF.mask() | cqcsr::CMD_TO.mask() | cqcsr::CMD_ILL.mask();
             loop {
                 let both = self.read_register(head, 8)?;
@@ -419,7 +422,7 @@ impl Rtl {
                     self.unsettled |= unsettled::COMMANDS;
                     break;
                 }
-                if self.now - begun > PATIENCE {
+                if self.bench.now() - begun > PATIENCE {
                     return Err(self.hung("commands were not carried out"));
                 }
             }
@@ -432,18 +435,30 @@ impl Rtl {
     }
 }
 
+impl Clocked for Rtl {
+    type Memory = EngineMemory;
+
+    fn bench(&mut self) -> &mut Bench<EngineMemory> {
+        &mut self.bench
+    }
+
+    fn clock(&mut self) {
+        self.cycle();
+    }
+}
+
 impl Engine for Rtl {
     fn reset(&mut self) -> Result<(), EngineError> {
-        self.ports.iter_mut().for_each(Port::reset);
+        for Port { waiting, port } in &mut self.ports {
+            waiting.clear();
+            port.reset();
+        }
         self.messages.reset();
-        self.bus = Bus::new(self.pace, exclusive(&self.design), self.random.word());
-        self.axil = AxiLite::default();
         (self.open, self.unsettled, self.drain, self.draining) = (0, 0, true, false);
         self.held_until = 0;
         self.responses.clear();
         self.problem = None;
-        self.model.input = Default::default();
-        self.model.reset(4);
+        self.bench.reset(self.random.word());
         self.check()
     }
 
@@ -453,21 +468,17 @@ impl Engine for Rtl {
     }
 
     fn cycles(&self) -> u64 {
-        self.now
+        self.bench.now()
     }
 
     fn read_register(&mut self, offset: u16, bytes: u8) -> Result<u64, EngineError> {
-        self.axil.start_read(offset.into());
-        let value = self.register_answer(offset)?;
-        Ok(if bytes == 8 { value } else { value >> (offset % 8 * 8) & 0xffff_ffff })
+        self.disturb_registers();
+        Ok(self.load_register(offset, bytes)?)
     }
 
     fn write_register(&mut self, offset: u16, bytes: u8, value: u64) -> Result<(), EngineError> {
-        let lane = if bytes == 8 { 0 } else { offset % 8 };
-        let strobes: u8 = if bytes == 8 { 0xff } else { 0x0f << lane };
-        let data = if bytes == 8 { value } else { value & 0xffff_ffff };
-        self.axil.start_write(offset.into(), data << (8 * lane), strobes);
-        self.register_answer(offset)?;
+        self.disturb_registers();
+        self.store_register(offset, bytes, value)?;
         let touched = |register: u16| offset & !7 == register & !7;
         if touched(ddtp::REG.offset) {
             self.unsettled |= unsettled::DIRECTORY;
@@ -488,20 +499,22 @@ impl Engine for Rtl {
     }
 
     fn read_memory(&mut self, address: u64, bytes: &mut [u8]) -> bool {
-        self.memory.read_bytes(address, bytes)
+        self.bench.memory.read_bytes(address, bytes)
     }
 
     fn write_memory(&mut self, address: u64, bytes: &[u8]) -> bool {
-        (0..bytes.len() as u64 + 8).step_by(8).for_each(|i| self.bus.disturb(address.wrapping_add(i)));
-        self.memory.write_bytes(address, bytes)
+        (0..bytes.len() as u64 + 8)
+            .step_by(8)
+            .for_each(|i| self.bench.memory_port.disturb(address.wrapping_add(i)));
+        self.bench.memory.write_bytes(address, bytes)
     }
 
     fn inject(&mut self, range: Range<u64>, failure: Failure) {
-        self.memory.inject(range, failure);
+        self.bench.memory.inject(range, failure);
     }
 
     fn heal(&mut self) {
-        self.memory.heal();
+        self.bench.memory.heal();
     }
 
     fn ports(&self) -> usize {
@@ -513,7 +526,7 @@ impl Engine for Rtl {
         self.next += 1;
         self.open += 1;
         let count = self.ports.len();
-        self.ports[port % count].submit(ticket, *request);
+        self.ports[port % count].waiting.push_back((ticket, *request));
         ticket
     }
 
@@ -531,7 +544,7 @@ impl Engine for Rtl {
             self.finish()?;
             self.finish_messages()?;
             self.settle_registers()?;
-            let begun = self.now;
+            let begun = self.bench.now();
             self.settle()?;
             if !self.timed_out_since(begun) {
                 return Ok(());
@@ -541,13 +554,13 @@ impl Engine for Rtl {
 
     fn translate(&mut self, port: usize, request: &Request) -> Result<Response, EngineError> {
         let ticket = self.submit(port, request);
-        let begun = self.now;
+        let begun = self.bench.now();
         loop {
             self.cycle();
             if let Some(index) = self.responses.iter().rposition(|(t, _)| *t == ticket) {
                 return Ok(self.responses.swap_remove(index).1);
             }
-            if self.now - begun > PATIENCE || self.problem.is_some() {
+            if self.bench.now() - begun > PATIENCE || self.problem.is_some() {
                 self.check()?;
                 return Err(self.hung("a request was not answered"));
             }
@@ -576,6 +589,6 @@ impl Engine for Rtl {
     }
 
     fn wires(&mut self) -> u32 {
-        self.model.output.irq as u32
+        self.bench.out().irq as u32
     }
 }

@@ -1,7 +1,7 @@
 //! The engines on the design `tiny`.
 
 use super::*;
-use crate::model::{Cache, Flavour};
+use pasidon_cosim::{Cache, Extent, Flavour, Memory, Pace};
 use pasidon_rtl::design::Design;
 use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::fault::Cause;
@@ -10,8 +10,8 @@ use pasidon_spec::request::{AddressType, Fault};
 
 const LATENCY: u32 = 7;
 
-fn everywhere(design: &Design) -> Memory {
-    Memory::new(Extent::Everywhere { width: design.pas })
+fn everywhere(design: &Design) -> EngineMemory {
+    EngineMemory::sparse(Extent::Everywhere { width: design.pas })
 }
 
 fn rtl() -> Rtl {
@@ -120,7 +120,7 @@ fn old_values_are_possible_until_they_are_forgotten() {
     assert!(both.store(address, 1, true));
     // The hardware was off and remembers nothing, so that only the present is ever seen here: what counts is that a
     // difference between the two memories is found once both have written.
-    both.rtl().memory_mut().hardware_write(address, 2, 0xff);
+    both.rtl().memory_mut().write(address, 2, 0xff);
     let error = both.settle().unwrap_err().to_string();
     assert!(error.contains("memory") && error.contains("0x8000") && error.contains("0x2"), "{error}");
     both.forget_all();

@@ -8,7 +8,9 @@
 //! Software may also let the page-table entries of one NAPOT range differ. Any of them may then be used for all of the range
 //! (extension Svnapot); [`Versions::allow_ranges`] makes that a choice as well.
 
-use super::memory::{AddressMap, Memory};
+use super::EngineMemory;
+use pasidon_cosim::Memory as _;
+use pasidon_cosim::memory::AddressMap;
 use pasidon_golden as golden;
 use pasidon_spec::memory::Failure;
 use pasidon_spec::memory::MemoryFault;
@@ -24,7 +26,7 @@ pub struct Content {
 
 impl Content {
     /// What the doubleword at `address` reads as now.
-    pub fn of(memory: &mut Memory, address: u64) -> Content {
+    pub fn of(memory: &mut EngineMemory, address: u64) -> Content {
         match memory.load(address) {
             None => Content { value: 0, failure: Some(MemoryFault::Access) },
             Some(value) => {
@@ -171,7 +173,7 @@ impl Notice {
 
 /// Memory in which changed doublewords read as any of their versions, and writes are only noted.
 pub struct WhatIf<'a> {
-    memory: &'a mut Memory,
+    memory: &'a mut EngineMemory,
     versions: &'a Versions,
     choices: &'a mut Choices,
     /// What was written, in order.
@@ -204,7 +206,7 @@ impl<'a> WhatIf<'a> {
     }
 
     /// A run under these choices.
-    pub fn new(memory: &'a mut Memory, versions: &'a Versions, choices: &'a mut Choices) -> WhatIf<'a> {
+    pub fn new(memory: &'a mut EngineMemory, versions: &'a Versions, choices: &'a mut Choices) -> WhatIf<'a> {
         WhatIf { memory, versions, choices, written: vec![], notices: vec![], impossible: false }
     }
 
@@ -285,7 +287,7 @@ impl golden::Memory for WhatIf<'_> {
 /// Memory that takes writes at once and notes the exchanges among them.
 pub struct Noted<'a> {
     /// The memory.
-    pub memory: &'a mut Memory,
+    pub memory: &'a mut EngineMemory,
     /// Exchanges, oldest first.
     pub exchanges: &'a mut Vec<Written>,
     /// Notices, oldest first.
@@ -322,13 +324,13 @@ impl golden::Memory for Noted<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Extent;
     use super::*;
+    use pasidon_cosim::Extent;
     use pasidon_golden::Memory as _;
 
     #[test]
     fn every_mixture_of_old_and_new_is_tried_the_newest_first() {
-        let mut memory = Memory::new(Extent::Everywhere { width: 40 });
+        let mut memory = EngineMemory::sparse(Extent::Everywhere { width: 40 });
         let mut versions = Versions::default();
         for address in [0x1000, 0x2000] {
             versions.remember(address, Content::of(&mut memory, address));
@@ -357,12 +359,12 @@ mod tests {
 
     #[test]
     fn an_entry_of_a_napot_range_may_be_used_as_another_one() {
-        let mut memory = Memory::new(Extent::Everywhere { width: 40 });
+        let mut memory = EngineMemory::sparse(Extent::Everywhere { width: 40 });
         let napot = |ppn: u64| 1 << 63 | (ppn << 4 | 8) << 10 | 0xdf;
         for (index, value) in [(0, napot(1)), (1, 7), (2, napot(2)), (3, 1 << 63 | 0xdf), (16, napot(3))] {
             memory.store(0x1000 + 8 * index, value);
         }
-        let seen = |versions: &Versions, memory: &mut Memory, address: u64, bytes: u32| {
+        let seen = |versions: &Versions, memory: &mut EngineMemory, address: u64, bytes: u32| {
             let (mut choices, mut seen) = (Choices::default(), vec![]);
             loop {
                 seen.extend(WhatIf::new(memory, versions, &mut choices).read(address, bytes));
@@ -396,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_run_sees_its_own_writes_and_changes_nothing() {
-        let mut memory = Memory::new(Extent::Everywhere { width: 40 });
+        let mut memory = EngineMemory::sparse(Extent::Everywhere { width: 40 });
         let (versions, mut choices) = (Versions::default(), Choices::default());
         let mut run = WhatIf::new(&mut memory, &versions, &mut choices);
         assert_eq!(run.write(0x1004, 4, 7), Ok(()));

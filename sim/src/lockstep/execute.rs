@@ -7,6 +7,7 @@ pub(super) use messages::LONGEST_TIMEOUT;
 use super::coverage::Coverage;
 use super::op::{Ask, Covers, Op, Store, Word};
 use crate::engine::{Both, Engine, EngineError};
+use pasidon_cosim::BenchError;
 use pasidon_spec::command::{COMMAND_BYTES, Command};
 use pasidon_spec::fault::RECORD_BYTES;
 use pasidon_spec::field::Field;
@@ -178,7 +179,7 @@ impl<'a> Executor<'a> {
         }
         let place =
             format!("the data path was asked to drain {done:?} times (reads, writes), not {:?}", self.drains);
-        Err(EngineError::Protocol(place))
+        Err(BenchError::Protocol(place).into())
     }
 
     /// Reset while the hardware is at work.
@@ -650,18 +651,16 @@ impl<'a> Executor<'a> {
                 break false;
             }
             if rtl.cycles() - begun > RACE_PATIENCE {
-                return Err(EngineError::Hung {
-                    what: "a fence among requests did not complete".into(),
-                    waited: RACE_PATIENCE,
-                    cycle: rtl.cycles(),
-                });
+                let what = "a fence among requests did not complete".into();
+                let cycle = rtl.cycles();
+                return Err(BenchError::Hung { what, waited: RACE_PATIENCE, cycle }.into());
             }
         };
         let done = self.both.rtl().drains();
         let few = done.iter().zip(due).any(|(done, due)| *done < due);
         if completed && (few || done != due && !self.both.rtl().design().ats) {
             let what = format!("a fence completed with {done:?} drains (reads, writes) instead of {due:?}");
-            return Err(EngineError::Protocol(what));
+            return Err(BenchError::Protocol(what).into());
         }
         self.both.model().write_register(cqt::REG.offset, 4, end)?;
         Ok(completed && self.can_command())

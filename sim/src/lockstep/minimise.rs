@@ -6,7 +6,8 @@
 use super::coverage::Coverage;
 use super::op::Op;
 use super::{carry_out, finding};
-use crate::engine::{Both, Difference, EngineError, Kind, Pace};
+use crate::engine::{Both, Difference, EngineError, Kind};
+use pasidon_cosim::Pace;
 use std::time::{Duration, Instant};
 
 /// A sequence under reduction.

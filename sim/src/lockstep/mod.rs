@@ -24,10 +24,11 @@ mod tables;
 pub use coverage::Coverage;
 pub use generate::{Round, round};
 
-use crate::engine::{Both, Difference, EngineError, Kind, Memory, Model, Pace, Rtl, parameters};
-use crate::model::{Cache, Flavour};
+use crate::engine::{Both, Difference, EngineError, EngineMemory, Kind, Model, Rtl, parameters};
 use execute::Executor;
 use op::Op;
+use pasidon_cosim::Pace;
+use pasidon_cosim::{BenchError, Cache, Flavour, Verilated, VerilatedError};
 use pasidon_rtl::design::Design;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -133,13 +134,13 @@ pub fn engines(design: &Design, cache: &Cache, flavour: Flavour) -> Result<Both,
 ///
 /// # Errors
 /// [`EngineError`], if the model does not come out of reset.
-pub fn engines_on(design: &Design, model: crate::model::Model) -> Result<Both, EngineError> {
+pub fn engines_on(design: &Design, model: Verilated) -> Result<Both, EngineError> {
     let rtl = Rtl::with_model(design, model, memory(design), Pace::default())?;
     Ok(with_golden(design, rtl))
 }
 
-fn memory(design: &Design) -> Memory {
-    Memory::new(tables::extent(design))
+fn memory(design: &Design) -> EngineMemory {
+    EngineMemory::sparse(tables::extent(design))
 }
 
 fn with_golden(design: &Design, rtl: Rtl) -> Both {
@@ -148,7 +149,7 @@ fn with_golden(design: &Design, rtl: Rtl) -> Both {
 
 /// The seed of round `number` of a run.
 fn round_seed(seed: u64, number: u64) -> u64 {
-    crate::machine::random::mix(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    pasidon_cosim::random::mix(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// What an engine's error says about the hardware; errors of the surroundings (no model) stay errors.
@@ -158,12 +159,12 @@ fn round_seed(seed: u64, number: u64) -> u64 {
 fn finding(error: EngineError) -> Result<Difference, EngineError> {
     match error {
         EngineError::Different(difference) => Ok(difference),
-        EngineError::Model(crate::model::ModelError::Hardware { .. })
-        | EngineError::Registers { .. }
-        | EngineError::Protocol(_)
-        | EngineError::Hung { .. } => {
-            Ok(Difference { kind: Kind::Failure, place: error.to_string(), fields: Vec::new() })
-        }
+        EngineError::Bench(
+            BenchError::Verilated(VerilatedError::Hardware { .. })
+            | BenchError::Registers { .. }
+            | BenchError::Protocol(_)
+            | BenchError::Hung { .. },
+        ) => Ok(Difference { kind: Kind::Failure, place: error.to_string(), fields: Vec::new() }),
         other => Err(other),
     }
 }

@@ -3,7 +3,7 @@
 //! Operations mean something in every state ("put commands at the tail", "empty the fault queue"), so that what remains of a
 //! sequence after some were left out is a sequence again.
 
-use crate::engine::Pace;
+use pasidon_cosim::Pace;
 use pasidon_spec::memory::Failure;
 use pasidon_spec::message::InvalidationCompletion;
 use pasidon_spec::page_request::PageRequest;

@@ -5,7 +5,7 @@ use super::minimise::Minimiser;
 use super::op::Op;
 use super::{Failed, carry_out, engines};
 use crate::engine::{Both, Difference, EngineError};
-use crate::model::{Cache, Flavour};
+use pasidon_cosim::verilated::{Cache, Flavour};
 use pasidon_rtl::design::Design;
 use serde::{Deserialize, Serialize};
 use std::path::Path;

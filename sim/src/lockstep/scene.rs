@@ -3,7 +3,7 @@
 use super::tables::{
     A, D, G, Guest, Meaning, N, R, RESERVED_PAGES, Role, Stage, Tables, U, V, W, X, chance, leaf_flags, pick,
 };
-use crate::machine::Random;
+use pasidon_cosim::Random;
 use pasidon_rtl::design::Design;
 use pasidon_rtl::regs::capabilities;
 use pasidon_spec::command::{Command, Range as Pages};

@@ -2,8 +2,8 @@
 //!
 //! Memory is four windows far apart, so that every bit of a page number matters and most wrong addresses hit nothing.
 
-use crate::engine::Extent;
-use crate::machine::Random;
+use pasidon_cosim::Extent;
+use pasidon_cosim::Random;
 use pasidon_rtl::design::Design;
 use pasidon_spec::page_table::{Geometry, PAGE_BYTES, PAGE_SHIFT, pte};
 use std::collections::{BTreeMap, HashMap};

@@ -16,7 +16,7 @@ fn options(seed: u64, ops: u64) -> Options {
 /// Engines that differ: the golden model has these parameters instead of the design's.
 fn with(parameters: Parameters) -> Both {
     let design = tiny();
-    let memory = || Memory::new(tables::extent(&design));
+    let memory = || EngineMemory::sparse(tables::extent(&design));
     let cache = Cache::in_workspace().quiet();
     let rtl = Rtl::new(&design, &cache, Flavour::Fast, memory(), Pace::default()).unwrap();
     Both::new(rtl, Model::new(parameters, 1, memory()))

@@ -7,22 +7,19 @@
 //! [`Truth`], reads are compared with it, and writes put a pattern into both.
 
 use super::memory::Memory;
-use super::random::mix;
 use super::stats::Counters;
 use super::truth::{Reached, Truth};
 use crate::endpoint::{
     Access, Begin, Channel, Completion, Endpoint, Kind, Outcome, Question, Request, Translation,
 };
-use crate::model::ports::{MAX_PORTS, Out, ReqIn, ReqOut};
+use pasidon_cosim::random::mix;
+use pasidon_cosim::verilated::Out;
+use pasidon_cosim::verilated::ports::{MAX_PORTS, ReqIn, ReqOut};
+use pasidon_cosim::{Answer, Random, TranslationPort};
+use pasidon_rtl::design::Design;
 use pasidon_spec::fault::Cause;
+use pasidon_spec::request::{self, AddressType, Response};
 use std::collections::VecDeque;
-
-/// Encodings of `req<i>_at`.
-mod at {
-    pub const UNTRANSLATED: u64 = 0;
-    pub const TRANSLATION_REQUEST: u64 = 1;
-    pub const TRANSLATED: u64 = 2;
-}
 
 /// A channel at work.
 struct Stream {
@@ -48,18 +45,14 @@ enum Purpose {
     Question(u16, Question),
 }
 
-#[derive(Clone, Copy)]
-struct Slot {
+/// What a port knows a request by.
+struct Tag {
     purpose: Purpose,
-    offered: u64,
     serial: u64,
 }
 
 struct Port {
-    /// Id of the request on offer.
-    offer: Option<u16>,
-    slots: Vec<Option<Slot>>,
-    free: Vec<u16>,
+    port: TranslationPort<Tag>,
     streams: Vec<u16>,
     next: usize,
 }
@@ -89,30 +82,23 @@ pub struct Dma {
     fence: Option<u64>,
     serial: u64,
     seed: u64,
+    random: Random,
     outcomes: Vec<Outcome>,
 }
 
-/// The most requests that a port ever has under way, whatever its id width allows.
-const MAX_IDS: usize = 64;
-
 impl Dma {
-    /// No devices yet; `ports` translation ports with ids of `id_width` bits; data follows `data_latency` cycles after its
-    /// translation.
-    pub fn new(ports: u32, id_width: u32, data_latency: u32, seed: u64) -> Dma {
-        let ids = MAX_IDS.min(1 << id_width.min(16));
-        let port = || Port {
-            offer: None,
-            slots: vec![None; ids],
-            free: (0..ids as u16).rev().collect(),
-            streams: Vec::new(),
-            next: 0,
-        };
+    /// No devices yet, at the translation ports of `design`; data follows `data_latency` cycles after its translation.
+    pub fn new(design: &Design, data_latency: u32, seed: u64) -> Dma {
+        let mut random = Random::new(seed);
+        let mut port =
+            || Port { port: TranslationPort::new(design, &mut random), streams: Vec::new(), next: 0 };
+        let ports = (0..(design.ports as usize).min(MAX_PORTS)).map(|_| port()).collect();
         Dma {
             endpoints: Vec::new(),
             streams: Vec::new(),
             vacant: Vec::new(),
             busy: 0,
-            ports: (0..(ports as usize).min(MAX_PORTS)).map(|_| port()).collect(),
+            ports,
             data: VecDeque::with_capacity(1024),
             data_latency: u64::from(data_latency.max(1)),
             queued: 0,
@@ -120,6 +106,7 @@ impl Dma {
             fence: None,
             serial: 0,
             seed,
+            random,
             outcomes: Vec::new(),
         }
     }
@@ -324,22 +311,14 @@ impl Dma {
         self.fence = None;
         let cause = u64::from(Cause::AllInboundTransactionsDisallowed.code());
         for port in 0..self.ports.len() {
-            let place = &mut self.ports[port];
-            let offer = place.offer.map(usize::from);
-            let taken: Vec<(usize, Slot)> = (0..place.slots.len())
-                .filter(|id| Some(*id) != offer)
-                .filter_map(|id| place.slots[id].take().map(|slot| (id, slot)))
-                .collect();
-            for (id, slot) in taken {
-                self.ports[port].free.push(id as u16);
-                match slot.purpose {
+            for (Tag { purpose, .. }, offered) in self.ports[port].port.forget_taken() {
+                match purpose {
                     Purpose::Question(endpoint, question) => {
                         self.endpoints[usize::from(endpoint)].answer(&question, Completion::Refused(cause));
                         self.give_up(endpoint.into(), now, truth, counters);
                     }
                     Purpose::Access(access, flight) => {
-                        let latency = now - slot.offered;
-                        let refusal = Refusal { status: 1, cause, spa: 0, latency };
+                        let refusal = Refusal { cause, latency: now - offered };
                         self.refuse(now, access, flight, refusal, truth, counters);
                     }
                 }
@@ -379,48 +358,34 @@ impl Dma {
         truth: &mut Truth,
         counters: &mut Counters,
     ) {
-        input.rsp_ready = 1;
-        if out.rsp_valid == 0 {
-            return;
-        }
-        let place = &mut self.ports[port];
-        let id = out.rsp_id as usize;
-        let Some(slot) = place.slots.get_mut(id).and_then(Option::take) else {
-            counters.strays += 1;
-            return;
-        };
-        place.free.push(id as u16);
-        let latency = now - slot.offered;
-        counters.latency.record(latency);
-        let (access, flight) = match slot.purpose {
-            Purpose::Access(access, flight) => (access, flight),
-            Purpose::Question(endpoint, question) => {
-                let completion = if out.rsp_status == 0 {
-                    Completion::Success(Translation {
-                        page: out.rsp_spa,
-                        shift: out.rsp_size.clamp(12, 63) as u8,
-                        read: out.rsp_r != 0,
-                        write: out.rsp_w != 0,
-                        exec: out.rsp_x != 0,
-                        untranslated: out.rsp_untranslated != 0,
-                    })
-                } else {
-                    Completion::Refused(out.rsp_cause)
-                };
-                self.endpoints[usize::from(endpoint)].answer(&question, completion);
-                self.give_up(endpoint.into(), now, truth, counters);
+        let answer = match self.ports[port].port.response(now, out, input, true) {
+            Ok(None) => return,
+            Ok(Some(answer)) => answer,
+            Err(what) => {
+                counters.strays += 1;
+                truth.find(now, format!("port {port}: {what}"));
                 return;
             }
         };
-        if out.rsp_status == 0 && out.rsp_cause == 0 {
-            let due = now + self.data_latency;
-            let (serial, spa) = (slot.serial, out.rsp_spa);
-            self.data.push_back(DataAccess { access, flight, serial, spa, latency, due, cycle: now });
-            self.queued += 1;
-            return;
+        let Answer { tag: Tag { purpose, serial }, offered, response, .. } = answer;
+        let latency = now - offered;
+        counters.latency.record(latency);
+        match (purpose, response) {
+            (Purpose::Question(endpoint, question), response) => {
+                self.endpoints[usize::from(endpoint)].answer(&question, completion(&response));
+                self.give_up(endpoint.into(), now, truth, counters);
+            }
+            (Purpose::Access(access, flight), Response::Success(translation)) => {
+                let due = now + self.data_latency;
+                let spa = translation.spa;
+                self.data.push_back(DataAccess { access, flight, serial, spa, latency, due, cycle: now });
+                self.queued += 1;
+            }
+            (Purpose::Access(access, flight), Response::Fault(fault)) => {
+                let refusal = Refusal { cause: fault.cause.code().into(), latency };
+                self.refuse(now, access, flight, refusal, truth, counters);
+            }
         }
-        let refusal = Refusal { status: out.rsp_status, cause: out.rsp_cause, spa: out.rsp_spa, latency };
-        self.refuse(now, access, flight, refusal, truth, counters);
     }
 
     /// An access does not reach memory.
@@ -438,17 +403,16 @@ impl Dma {
         self.landed(flight);
         let request = access.request;
         if self.streams[usize::from(access.channel)].as_ref().is_some_and(|stream| stream.channel.observe) {
-            let Refusal { status, cause, spa, latency } = refusal;
-            let data = Vec::new();
+            let Refusal { cause, latency } = refusal;
             self.outcomes.push(Outcome {
                 request,
-                status,
+                status: 1,
                 cause,
                 refused: None,
-                spa,
+                spa: 0,
                 latency,
                 cycle: now,
-                data,
+                data: Vec::new(),
             });
         }
         self.finish(access.channel, request, truth);
@@ -462,69 +426,57 @@ impl Dma {
 
     #[inline]
     fn request(&mut self, now: u64, port: usize, out: &ReqOut, input: &mut ReqIn, truth: &mut Truth) {
-        if self.ports[port].offer.is_none() {
+        if self.ports[port].port.can_offer() {
             self.offer(now, port, input, truth);
         }
-        let place = &mut self.ports[port];
-        input.valid = u64::from(place.offer.is_some());
-        if out.ready != 0 {
-            place.offer = None;
-        }
+        self.ports[port].port.request(out, input);
     }
 
     /// Chooses the next request of a port: what endpoints have ready first, then channels in turn.
     #[inline]
     fn offer(&mut self, now: u64, port: usize, input: &mut ReqIn, truth: &mut Truth) {
-        let Some(&id) = self.ports[port].free.last() else { return };
         let chosen = self.choose_of_endpoints(port).or_else(|| self.choose_of_streams(now, port, truth));
-        let Some(chosen) = chosen else { return };
-        let place = &mut self.ports[port];
-        place.free.pop();
+        let Some((purpose, request)) = chosen else { return };
         self.serial += 1;
-        place.slots[usize::from(id)] =
-            Some(Slot { purpose: chosen.purpose, offered: now, serial: self.serial });
-        place.offer = Some(id);
-        input.id = u64::from(id);
-        input.device_id = u64::from(chosen.device_id);
-        input.pid_valid = u64::from(chosen.process_id.is_some());
-        input.process_id = u64::from(chosen.process_id.unwrap_or(0));
-        input.privileged = u64::from(chosen.privileged);
-        input.exec = u64::from(chosen.exec);
-        input.write = u64::from(chosen.write);
-        input.at = chosen.at;
-        input.iova = chosen.iova;
+        let tag = Tag { purpose, serial: self.serial };
+        self.ports[port].port.offer(now, tag, &request, input, &mut self.random);
     }
 
-    fn choose_of_endpoints(&mut self, port: usize) -> Option<Chosen> {
+    fn choose_of_endpoints(&mut self, port: usize) -> Option<(Purpose, request::Request)> {
         for index in 0..self.endpoints.len() {
             let endpoint = &mut self.endpoints[index];
             if endpoint.port != port {
                 continue;
             }
             if let Some(question) = endpoint.take_question() {
-                return Some(Chosen {
-                    purpose: Purpose::Question(index as u16, question),
+                let request = request::Request {
                     device_id: endpoint.device_id,
                     process_id: question.tag,
-                    privileged: false,
                     write: question.write,
                     exec: question.exec,
-                    at: at::TRANSLATION_REQUEST,
+                    at: AddressType::TranslationRequest,
                     iova: question.page << 12,
-                });
+                    ..request::Request::default()
+                };
+                return Some((Purpose::Question(index as u16, question), request));
             }
             while let Some((tag, access)) = endpoint.take_ready() {
                 if let Begin::Send { address, translated, flight } = endpoint.begin(tag, access) {
                     let device_id = endpoint.device_id;
                     let flight = (index as u16, flight);
-                    return Some(Chosen::access(device_id, tag, access, address, translated, flight));
+                    return Some(sent(device_id, tag, access, address, translated, flight));
                 }
             }
         }
         None
     }
 
-    fn choose_of_streams(&mut self, now: u64, port: usize, truth: &mut Truth) -> Option<Chosen> {
+    fn choose_of_streams(
+        &mut self,
+        now: u64,
+        port: usize,
+        truth: &mut Truth,
+    ) -> Option<(Purpose, request::Request)> {
         let place = &mut self.ports[port];
         let count = place.streams.len();
         for turn in 0..count {
@@ -554,25 +506,24 @@ impl Dma {
             match stream.endpoint {
                 None => {
                     let forged = channel.kind == Kind::Forged;
-                    return Some(Chosen {
-                        purpose: Purpose::Access(access, None),
+                    let wire = request::Request {
                         device_id,
                         process_id,
                         privileged: channel.privileged,
                         write: request.write,
                         exec: request.exec,
-                        at: if forged { at::TRANSLATED } else { at::UNTRANSLATED },
+                        at: if forged { AddressType::Translated } else { AddressType::Untranslated },
                         iova: request.va,
-                    });
+                        ..request::Request::default()
+                    };
+                    return Some((Purpose::Access(access, None), wire));
                 }
                 Some(endpoint) => {
                     if let Begin::Send { address, translated, flight } =
                         self.endpoints[endpoint].begin(process_id, access)
                     {
                         let flight = (endpoint as u16, flight);
-                        return Some(Chosen::access(
-                            device_id, process_id, access, address, translated, flight,
-                        ));
+                        return Some(sent(device_id, process_id, access, address, translated, flight));
                     }
                 }
             }
@@ -654,45 +605,44 @@ impl Dma {
 
 /// What a request was told that did not reach memory.
 struct Refusal {
-    status: u64,
     cause: u64,
-    spa: u64,
     latency: u64,
 }
 
-/// A request chosen to be offered.
-struct Chosen {
-    purpose: Purpose,
+/// A request that an endpoint sends for an access.
+fn sent(
     device_id: u32,
     process_id: Option<u32>,
-    privileged: bool,
-    write: bool,
-    exec: bool,
-    at: u64,
+    access: Access,
     iova: u64,
+    translated: bool,
+    flight: (u16, u64),
+) -> (Purpose, request::Request) {
+    let request = request::Request {
+        device_id,
+        // Translated requests name no process: the address says it all.
+        process_id: process_id.filter(|_| !translated),
+        write: access.request.write,
+        exec: access.request.exec && !translated,
+        at: if translated { AddressType::Translated } else { AddressType::Untranslated },
+        iova,
+        ..request::Request::default()
+    };
+    (Purpose::Access(access, Some(flight)), request)
 }
 
-impl Chosen {
-    /// An access that an endpoint sends.
-    fn access(
-        device_id: u32,
-        process_id: Option<u32>,
-        access: Access,
-        iova: u64,
-        translated: bool,
-        flight: (u16, u64),
-    ) -> Chosen {
-        Chosen {
-            purpose: Purpose::Access(access, Some(flight)),
-            device_id,
-            // Translated requests name no process: the address says it all.
-            process_id: process_id.filter(|_| !translated),
-            privileged: false,
-            write: access.request.write,
-            exec: access.request.exec && !translated,
-            at: if translated { at::TRANSLATED } else { at::UNTRANSLATED },
-            iova,
-        }
+/// What an endpoint learns from the answer to a translation request.
+fn completion(response: &Response) -> Completion {
+    match response {
+        Response::Fault(fault) => Completion::Refused(fault.cause.code().into()),
+        Response::Success(translation) => Completion::Success(Translation {
+            page: translation.spa,
+            shift: translation.page_shift.clamp(12, 63),
+            read: translation.read,
+            write: translation.write,
+            exec: translation.exec,
+            untranslated: translation.ats.is_some_and(|ats| ats.untranslated_only),
+        }),
     }
 }
 

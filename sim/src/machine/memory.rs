@@ -4,8 +4,9 @@
 //! frames. Frames are handed out in a scrambled order, so that neighbouring virtual pages never have neighbouring
 //! frames by accident and a wrong translation cannot go unnoticed.
 
-use super::Random;
+use pasidon_cosim::{Flat, Random};
 use std::collections::BTreeSet;
+use std::ops::{Deref, DerefMut};
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
@@ -16,8 +17,7 @@ const GARBAGE: u8 = 0xa5;
 
 /// Physical memory of the simulated machine.
 pub struct Memory {
-    base: u64,
-    bytes: Vec<u8>,
+    bytes: Flat,
     /// Free contiguous ranges for the driver, (start, length), sorted.
     ranges: Vec<(u64, u64)>,
     frames: Vec<u64>,
@@ -49,8 +49,7 @@ impl Memory {
         random.shuffle(&mut huge_frames);
         let ranges = vec![(base, driver_end - base)];
         Memory {
-            base,
-            bytes: vec![0; bytes as usize],
+            bytes: Flat::new(base, bytes),
             ranges,
             frames,
             huge_frames,
@@ -58,40 +57,6 @@ impl Memory {
             frames_used: 0,
             aside: Vec::new(),
         }
-    }
-
-    fn offset(&self, address: u64, length: usize) -> Option<usize> {
-        let offset = usize::try_from(address.checked_sub(self.base)?).ok()?;
-        (offset.checked_add(length)? <= self.bytes.len()).then_some(offset)
-    }
-
-    /// The bytes at `address`; `None` where there is no memory.
-    #[inline]
-    pub fn slice(&self, address: u64, length: usize) -> Option<&[u8]> {
-        let offset = self.offset(address, length)?;
-        Some(&self.bytes[offset..offset + length])
-    }
-
-    /// The bytes at `address`, to change.
-    #[inline]
-    pub fn slice_mut(&mut self, address: u64, length: usize) -> Option<&mut [u8]> {
-        let offset = self.offset(address, length)?;
-        Some(&mut self.bytes[offset..offset + length])
-    }
-
-    /// The little-endian doubleword at `address`; `None` where there is no memory.
-    #[inline]
-    pub fn load(&self, address: u64) -> Option<u64> {
-        let bytes = self.slice(address, 8)?;
-        bytes.try_into().ok().map(u64::from_le_bytes)
-    }
-
-    /// Writes the little-endian doubleword at `address`; false where there is no memory.
-    #[inline]
-    pub fn store(&mut self, address: u64, value: u64) -> bool {
-        let Some(bytes) = self.slice_mut(address, 8) else { return false };
-        bytes.copy_from_slice(&value.to_le_bytes());
-        true
     }
 
     /// Allocates contiguous memory for the driver, filled with garbage. Addresses in bytes, `align` a power of two.
@@ -165,9 +130,9 @@ impl Memory {
 
     /// What is in use now.
     pub fn in_use(&self) -> InUse {
-        let end = self.base + self.bytes.len() as u64;
-        let driver_end = self.base + self.bytes.len() as u64 / 8;
-        let frames_end = self.base + self.bytes.len() as u64 / 8 * 5;
+        let end = self.base() + self.bytes.len();
+        let driver_end = self.base() + self.bytes.len() / 8;
+        let frames_end = self.base() + self.bytes.len() / 8 * 5;
         let used = |free: &[u64], range: std::ops::Range<u64>, bytes: u64| {
             let aside = self.aside.iter().map(|(start, _)| *start);
             let free: BTreeSet<u64> = free.iter().copied().chain(aside).collect();
@@ -206,7 +171,7 @@ impl Memory {
 
     /// What was set aside can be used again.
     pub fn release_aside(&mut self) {
-        let driver_end = self.base + self.bytes.len() as u64 / 8;
+        let driver_end = self.base() + self.bytes.len() / 8;
         for (start, length) in std::mem::take(&mut self.aside) {
             if start < driver_end {
                 self.free(start, length);
@@ -216,10 +181,31 @@ impl Memory {
             }
         }
     }
+}
 
-    /// Lowest address of memory.
-    pub fn base(&self) -> u64 {
-        self.base
+impl Deref for Memory {
+    type Target = Flat;
+
+    fn deref(&self) -> &Flat {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Memory {
+    fn deref_mut(&mut self) -> &mut Flat {
+        &mut self.bytes
+    }
+}
+
+impl pasidon_cosim::Memory for Memory {
+    #[inline]
+    fn load(&mut self, address: u64) -> Option<u64> {
+        pasidon_cosim::Memory::load(&mut self.bytes, address)
+    }
+
+    #[inline]
+    fn write(&mut self, address: u64, value: u64, strobes: u8) -> bool {
+        self.bytes.write(address, value, strobes)
     }
 }
 

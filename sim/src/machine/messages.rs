@@ -3,14 +3,13 @@
 //! Messages of a device stay in order. Whatever goes by is entered: a group of page requests that was handed over is owed one answer,
 //! whoever sent it and in whose name.
 
-use super::Random;
 use super::truth::Truth;
 use crate::endpoint::Endpoint;
-use crate::model::ports::{MessageIn, MessageOut};
-use pasidon_spec::message::{InvalidationCompletion, Message};
-use pasidon_spec::message::{InvalidationRequest, PageRequestGroupResponse, code};
+use pasidon_cosim::verilated::ports::{MessageIn, MessageOut};
+use pasidon_cosim::{MessageEvent, MessagePort, Pace, Random};
+use pasidon_spec::message::{InvalidationCompletion, Message, PageRequestGroupResponse};
 use pasidon_spec::page_request::PageRequest;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is owed for a group.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,10 +22,7 @@ struct Owed {
 
 /// The root port.
 pub struct RootPort {
-    requests: VecDeque<PageRequest>,
-    /// The first of `requests` is on offer: it may be answered before it is taken.
-    offered: bool,
-    completions: VecDeque<InvalidationCompletion>,
+    port: MessagePort,
     owed: BTreeMap<(u32, u16), Owed>,
     orphans: BTreeSet<u32>,
     /// In how many of 256 cycles it does not take a message of the IOMMU.
@@ -47,9 +43,7 @@ impl RootPort {
     /// Nothing under way.
     pub fn new(seed: u64) -> RootPort {
         RootPort {
-            requests: VecDeque::new(),
-            offered: false,
-            completions: VecDeque::new(),
+            port: MessagePort::default(),
             owed: BTreeMap::new(),
             orphans: BTreeSet::new(),
             pauses: 0,
@@ -64,15 +58,14 @@ impl RootPort {
 
     /// The IOMMU was reset, or has another owner: what it had been asked may never be answered, but what is still on offer will be.
     pub fn excuse_all(&mut self) {
+        self.port.forget_shown();
         for (&(device_id, _), owed) in &mut self.owed {
             if owed.due > 0 {
                 self.orphans.insert(device_id);
             }
             owed.allowed += std::mem::take(&mut owed.due);
         }
-        if self.offered
-            && let Some(request) = self.requests.front().filter(|request| request.needs_response())
-        {
+        if let Some(request) = self.port.on_offer().filter(|request| request.needs_response()) {
             match self.owed.get_mut(&(request.did, request.index)) {
                 Some(owed) if owed.allowed > 0 => {
                     owed.allowed -= 1;
@@ -91,12 +84,12 @@ impl RootPort {
 
     /// Puts a page request of nobody in particular in line.
     pub fn forge(&mut self, request: PageRequest) {
-        self.requests.push_back(request);
+        self.port.page_request(request);
     }
 
     /// Puts an invalidation completion of nobody in particular in line.
     pub fn forge_completion(&mut self, completion: InvalidationCompletion) {
-        self.completions.push_back(completion);
+        self.port.invalidation_completion(completion);
     }
 
     /// A device was reset: what it is owed may still come, or not.
@@ -121,13 +114,13 @@ impl RootPort {
 
     /// Whether messages to the IOMMU wait here.
     pub fn is_idle(&self) -> bool {
-        self.requests.is_empty() && self.completions.is_empty()
+        self.port.is_idle()
     }
 
     /// Whether a message of a device about an address space waits here.
     pub fn holds(&self, device_id: u32, process_id: u32) -> bool {
-        self.requests
-            .iter()
+        self.port
+            .waiting_page_requests()
             .any(|request| (request.did, request.pv, request.pid) == (device_id, true, process_id))
     }
 
@@ -142,47 +135,29 @@ impl RootPort {
         truth: &mut Truth,
     ) {
         self.collect(endpoints);
-        self.offer();
-        input.msg_ready = u64::from(self.pauses == 0 || self.random.below(256) >= u64::from(self.pauses));
-        if out.msg_valid & input.msg_ready & 1 != 0 {
-            self.deliver(now, out, endpoints, truth);
+        let pace = Pace { response_pauses: self.pauses, ..Pace::even(1) };
+        match self.port.cycle(out, input, &pace, &mut self.random) {
+            Ok(happened) => self.owe(happened.offered),
+            Err(what) => truth.find(now, what),
         }
-        input.pr_valid = u64::from(!self.requests.is_empty());
-        if let Some(request) = self.requests.front() {
-            input.pr_did = request.did.into();
-            input.pr_pv = request.pv.into();
-            input.pr_pid = request.pid.into();
-            input.pr_priv = request.privileged.into();
-            input.pr_exec = request.execute.into();
-            input.pr_payload = request.encode()[1];
-            if out.pr_ready & 1 != 0 {
-                self.requests_sent += 1;
-                self.offered = false;
-                self.requests.pop_front();
+        if self.port.is_quiet() {
+            return;
+        }
+        for event in self.port.take_events() {
+            match event {
+                MessageEvent::PageRequest(_) => self.requests_sent += 1,
+                MessageEvent::Message(message) => self.deliver(now, &message, endpoints, truth),
+                MessageEvent::Completion(_) | MessageEvent::Timeout(_) => {}
             }
         }
-        input.ic_valid = u64::from(!self.completions.is_empty());
-        if let Some(completion) = self.completions.front() {
-            input.ic_did = u64::from(completion.dseg.unwrap_or(0)) << 16 | u64::from(completion.rid);
-            input.ic_itags = completion.itags.into();
-            input.ic_count = u64::from(completion.count & 7);
-            if out.ic_ready & 1 != 0 {
-                self.completions.pop_front();
-            }
-        }
+        self.port.take_messages();
     }
 
-    /// Enters what the request that is on offer now is owed.
-    #[inline]
-    fn offer(&mut self) {
-        if !self.offered
-            && let Some(request) = self.requests.front()
-        {
-            self.offered = true;
-            if request.needs_response() {
-                self.groups_sent += 1;
-                self.owed.entry((request.did, request.index)).or_default().due += 1;
-            }
+    /// Enters what a request that is on offer from now on is owed.
+    fn owe(&mut self, offered: Option<PageRequest>) {
+        if let Some(request) = offered.filter(PageRequest::needs_response) {
+            self.groups_sent += 1;
+            self.owed.entry((request.did, request.index)).or_default().due += 1;
         }
     }
 
@@ -195,38 +170,31 @@ impl RootPort {
         self.turn = (self.turn + 1) % endpoints.len();
         let endpoint = &mut endpoints[self.turn];
         if let Some(request) = endpoint.take_page_request() {
-            self.requests.push_back(request);
+            self.port.page_request(request);
         }
         if let Some(completion) = endpoint.take_completion() {
-            self.completions.push_back(completion);
+            self.port.invalidation_completion(completion);
         }
     }
 
-    fn deliver(&mut self, now: u64, out: &MessageOut, endpoints: &mut [Endpoint], truth: &mut Truth) {
-        let rid = out.msg_rid as u16;
-        let dseg = (out.msg_dsv & 1 != 0).then_some(out.msg_dseg as u8);
-        let device_id = u32::from(dseg.unwrap_or(0)) << 16 | u32::from(rid);
-        let pid = (out.msg_pv & 1 != 0).then_some(out.msg_pid as u32);
-        let message = match out.msg_code {
-            code::INVALIDATION_REQUEST => {
+    fn deliver(&mut self, now: u64, message: &Message, endpoints: &mut [Endpoint], truth: &mut Truth) {
+        let (rid, dseg) = match message {
+            Message::Invalidation { rid, dseg, .. } => {
                 self.invalidations += 1;
-                let body = InvalidationRequest::decode(out.msg_payload);
-                Message::Invalidation { rid, dseg, pid, itag: out.msg_itag as u8, body }
+                (*rid, *dseg)
             }
-            code::PAGE_REQUEST_GROUP_RESPONSE => {
-                let body = PageRequestGroupResponse::decode(out.msg_payload);
+            Message::GroupResponse { rid, dseg, body, .. } => {
                 self.responses[usize::from(body.code & 15)] += 1;
-                self.settle(now, device_id, &body, truth);
-                Message::GroupResponse { rid, dseg, pid, body }
-            }
-            other => {
-                truth.find(now, format!("a message to device {device_id:#x} with code {other:#x}"));
-                return;
+                (*rid, *dseg)
             }
         };
+        let device_id = u32::from(dseg.unwrap_or(0)) << 16 | u32::from(rid);
+        if let Message::GroupResponse { body, .. } = message {
+            self.settle(now, device_id, body, truth);
+        }
         // What nobody takes is dropped, as a root port does.
         if let Some(endpoint) = endpoints.iter_mut().find(|endpoint| endpoint.device_id == device_id) {
-            endpoint.receive(&message, now);
+            endpoint.receive(message, now);
         }
     }
 

@@ -222,21 +222,21 @@ unsafe impl Platform for SimPlatform {
                     return None;
                 }
             }
-            self.machine().memory.alloc(bytes as u64, align as u64)
+            self.machine().bench.memory.alloc(bytes as u64, align as u64)
         })
     }
 
     unsafe fn free(&self, paddr: u64, bytes: usize) {
-        self.call(|| self.machine().memory.free(paddr, bytes as u64));
+        self.call(|| self.machine().bench.memory.free(paddr, bytes as u64));
     }
 
     unsafe fn load64(&self, paddr: u64) -> u64 {
         // What a CPU's bus returns where there is nothing.
-        self.operation(|machine| machine.memory.load(paddr).unwrap_or(u64::MAX))
+        self.operation(|machine| machine.bench.memory.load(paddr).unwrap_or(u64::MAX))
     }
 
     unsafe fn store64(&self, paddr: u64, value: u64) {
-        _ = self.operation(|machine| machine.memory.store(paddr, value));
+        _ = self.operation(|machine| machine.bench.memory.store(paddr, value));
     }
 
     fn fence(&self) {

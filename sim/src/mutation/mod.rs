@@ -11,7 +11,7 @@ mod plan;
 pub use claims::{Claim, Claims, ClaimsError};
 pub use plan::order;
 
-use crate::model::{Cache, Flavour, Model, ModelError, Source, shapes};
+use pasidon_cosim::verilated::{Cache, Flavour, Source, Verilated, VerilatedError, shapes};
 use pasidon_rtl::emit::mutate::{Mutant, Mutants, Operator};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ pub enum MutationError {
     Original(String),
     /// There is no model of the original.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Verilated(#[from] VerilatedError),
 }
 
 /// What became of a mutant.
@@ -177,11 +177,11 @@ pub enum Finding {
 /// Tells how a model is not what it should be. The first that it is asked about has no fault.
 pub trait Judge: Sync {
     /// Runs the model.
-    fn judge(&self, model: Model) -> Option<Finding>;
+    fn judge(&self, model: Verilated) -> Option<Finding>;
 }
 
-impl<F: Fn(Model) -> Option<Finding> + Sync> Judge for F {
-    fn judge(&self, model: Model) -> Option<Finding> {
+impl<F: Fn(Verilated) -> Option<Finding> + Sync> Judge for F {
+    fn judge(&self, model: Verilated) -> Option<Finding> {
         self(model)
     }
 }
@@ -205,7 +205,7 @@ pub fn run(
     progress: Progress<'_>,
 ) -> Result<Report, MutationError> {
     let original = mutants.original();
-    let finding = judge_caught(judge, Model::load(original, name, cache, Flavour::Quick)?);
+    let finding = judge_caught(judge, Verilated::load(original, name, cache, Flavour::Quick)?);
     if let Some(Finding::Wrong(how) | Finding::Slower(how)) = finding {
         return Err(MutationError::Original(how));
     }
@@ -251,14 +251,18 @@ impl Report {
     }
 }
 
-fn fingerprint(cache: &Cache, name: &str, generated: &pasidon_rtl::Generated) -> Result<String, ModelError> {
+fn fingerprint(
+    cache: &Cache,
+    name: &str,
+    generated: &pasidon_rtl::Generated,
+) -> Result<String, VerilatedError> {
     let ports = shapes(generated);
     let source = Source { name, verilog: &generated.verilog, top: "pasidon_iommu", ports: &ports };
     cache.fingerprint(&source, Flavour::Quick)
 }
 
 /// A crash of whoever judges is what a fault can come to as well.
-fn judge_caught(judge: &dyn Judge, model: Model) -> Option<Finding> {
+fn judge_caught(judge: &dyn Judge, model: Verilated) -> Option<Finding> {
     catch_unwind(AssertUnwindSafe(|| judge.judge(model))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
@@ -398,13 +402,13 @@ impl Workshop<'_> {
         Ok(Tried { id, module, operator, line, before, after, explanation, verdict })
     }
 
-    fn verdict(&self, mutant: &Mutant) -> Result<Verdict, ModelError> {
+    fn verdict(&self, mutant: &Mutant) -> Result<Verdict, VerilatedError> {
         let home = self.scratch.join(&mutant.id);
         let cache = self.cache.clone().quiet().aside(&home);
         let made = fingerprint(&cache, self.name, &mutant.generated);
         let made = made.and_then(|print| {
             let same = print == self.original;
-            (!same).then(|| Model::load(&mutant.generated, self.name, &cache, Flavour::Quick)).transpose()
+            (!same).then(|| Verilated::load(&mutant.generated, self.name, &cache, Flavour::Quick)).transpose()
         });
         let verdict = match made {
             Ok(None) => Verdict::Same,
@@ -413,7 +417,7 @@ impl Workshop<'_> {
                 Some(Finding::Slower(how)) => Verdict::Slower { how },
                 None => Verdict::Survived,
             },
-            Err(ModelError::Tool { what, said, .. }) => {
+            Err(VerilatedError::Tool { what, said, .. }) => {
                 let first = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
                 Verdict::Broken { how: format!("{what}: {first}") }
             }

@@ -1,6 +1,6 @@
 //! Which faults are tried, and in which order.
 
-use crate::machine::Random;
+use pasidon_cosim::Random;
 use pasidon_rtl::emit::mutate::{Faults, Operator};
 use std::collections::BTreeMap;
 

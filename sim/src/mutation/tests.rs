@@ -19,7 +19,7 @@ fn crashes_kill_and_survivors_can_be_tried_again() {
     let cache = Cache::in_workspace().quiet();
     let scratch = scratch("crash");
     let calls = AtomicUsize::new(0);
-    let judge = |mut model: Model| {
+    let judge = |mut model: Verilated| {
         model.reset(3);
         match calls.fetch_add(1, Ordering::SeqCst) {
             // The original, and one of the three mutants.
@@ -44,7 +44,7 @@ fn crashes_kill_and_survivors_can_be_tried_again() {
 
     let survivor = &report.survivors[0];
     let again = Options { only: vec![survivor.id.clone()], ..options(99) };
-    let report = run("tiny", &mutants, &cache, &scratch, &again, &|_: Model| None, &|_, _| {}).unwrap();
+    let report = run("tiny", &mutants, &cache, &scratch, &again, &|_: Verilated| None, &|_, _| {}).unwrap();
     assert_eq!((report.count, report.killed), (1, 0));
     let same = &report.survivors[0];
     assert_eq!((&same.id, same.line, &same.before), (&survivor.id, survivor.line, &survivor.before));
@@ -61,14 +61,14 @@ fn crashes_kill_and_survivors_can_be_tried_again() {
         why: "it is so".into(),
     };
     let known = [(survivor.id.clone(), Verdict::Survived)].into();
-    let never = |model: Model| (model.cycles() > 0).then(|| Finding::Wrong("tried".into()));
+    let never = |model: Verilated| (model.cycles() > 0).then(|| Finding::Wrong("tried".into()));
     let again = Options { known, claims: Claims::of(vec![claim]), ..again };
     let report = run("tiny", &mutants, &cache, &scratch, &again, &never, &|_, _| {}).unwrap();
     assert_eq!((report.count, report.killed, report.survivors.len(), report.equivalent.len()), (1, 0, 0, 1));
     let wrong = Options { known: BTreeMap::new(), ..again };
     let calls = AtomicUsize::new(0);
     let judge =
-        |_: Model| (calls.fetch_add(1, Ordering::SeqCst) > 0).then(|| Finding::Wrong("an answer".into()));
+        |_: Verilated| (calls.fetch_add(1, Ordering::SeqCst) > 0).then(|| Finding::Wrong("an answer".into()));
     let error = run("tiny", &mutants, &cache, &scratch, &wrong, &judge, &|_, _| {}).unwrap_err().to_string();
     assert!(error.contains("claimed to change nothing") && error.contains("an answer"), "{error}");
     let _ = std::fs::remove_dir_all(scratch);
@@ -78,10 +78,10 @@ fn crashes_kill_and_survivors_can_be_tried_again() {
 fn a_run_needs_hardware_that_passes_and_faults_that_exist() {
     let mutants = pasidon_rtl::mutants(&Design::shipped("tiny").unwrap()).unwrap();
     let (cache, scratch) = (Cache::in_workspace().quiet(), scratch("needs"));
-    let judge = |_: Model| Some(Finding::Wrong("no good".to_string()));
+    let judge = |_: Verilated| Some(Finding::Wrong("no good".to_string()));
     let error = run("tiny", &mutants, &cache, &scratch, &options(1), &judge, &|_, _| {}).unwrap_err();
     assert_eq!(error.to_string(), "the hardware fails without any fault: no good");
     let only = Options { only: vec!["walker.99999".into()], ..options(1) };
-    let error = run("tiny", &mutants, &cache, &scratch, &only, &|_: Model| None, &|_, _| {}).unwrap_err();
+    let error = run("tiny", &mutants, &cache, &scratch, &only, &|_: Verilated| None, &|_, _| {}).unwrap_err();
     assert!(error.to_string().starts_with("the design has no fault walker.99999"), "{error}");
 }

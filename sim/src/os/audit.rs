@@ -20,7 +20,7 @@ impl Os {
         let tables: usize = state.spaces.values().map(|space| space.tables.frames.len()).sum();
         let huge: usize = state.spaces.values().map(|space| space.huge.len()).sum();
         let limbo: usize = state.limbo.iter().map(|limbo| limbo.huge.len() + limbo.tables.len()).sum();
-        let (known, used) = (state.frames.len() + tables + huge + limbo, machine.memory.frames_used());
+        let (known, used) = (state.frames.len() + tables + huge + limbo, machine.bench.memory.frames_used());
         if known != used {
             wrong.push(format!("{used} frames are in use, {known} of them for something"));
         }
@@ -96,7 +96,7 @@ fn check_tables(state: &State, machine: &Machine, id: SpaceId, wrong: &mut Vec<S
     while let Some((table, level, base)) = todo.pop() {
         tables += 1;
         for index in 0..PAGE / 8 {
-            let value = machine.memory.load(table + 8 * index).unwrap_or(0);
+            let value = machine.bench.memory.load(table + 8 * index).unwrap_or(0);
             if !pte::V.is_set(value) {
                 continue;
             }
@@ -139,11 +139,11 @@ fn wrong_bytes(state: &State, machine: &Machine, id: SpaceId) -> u64 {
         for page in first..area.end {
             let huge = space.huge.range(..=page).next_back().filter(|_| area.huge);
             let actual = match space.pages.get(&page) {
-                Some(Place::Frame(frame)) => machine.memory.slice(*frame, PAGE as usize),
+                Some(Place::Frame(frame)) => machine.bench.memory.slice(*frame, PAGE as usize),
                 Some(Place::Swap(slot)) => state.swap.get(slot).map(|slot| &*slot.bytes),
                 None => match huge {
                     Some((first, frame)) => {
-                        machine.memory.slice(frame + (page - first) * PAGE, PAGE as usize)
+                        machine.bench.memory.slice(frame + (page - first) * PAGE, PAGE as usize)
                     }
                     None => {
                         backing_content(area.backing, page, &mut backing);

@@ -102,7 +102,7 @@ impl Os {
             }
         };
         if let Some(frame) = spare {
-            self.platform.machine().memory.free_frame(frame, PAGE);
+            self.platform.machine().bench.memory.free_frame(frame, PAGE);
         }
         result
     }
@@ -136,7 +136,7 @@ impl Os {
             _ => None,
         };
         let mut machine = self.platform.machine();
-        if let Some(bytes) = machine.memory.slice_mut(frame, PAGE as usize) {
+        if let Some(bytes) = machine.bench.memory.slice_mut(frame, PAGE as usize) {
             match copy.and_then(|slot| state.swap.get(&slot)) {
                 Some(Slot { bytes: kept, .. }) => bytes.copy_from_slice(kept),
                 None => backing_content(area.backing, page, bytes),
@@ -176,13 +176,13 @@ impl Os {
         if self.shoot_down(&mut state.statistics, &mm, range, Change::Leaves).is_err() {
             // Nothing is lost: the old translation is as good as it was.
             self.restore_leaf(state, id, page, before);
-            self.platform.machine().memory.free_frame(new, PAGE);
+            self.platform.machine().bench.memory.free_frame(new, PAGE);
             return Err(Absent::Later);
         }
         let mut machine = self.platform.machine();
         machine.truth.revoke(id, page);
-        let content = machine.memory.slice(old, PAGE as usize).map(<[u8]>::to_vec);
-        if let (Some(bytes), Some(content)) = (machine.memory.slice_mut(new, PAGE as usize), content) {
+        let content = machine.bench.memory.slice(old, PAGE as usize).map(<[u8]>::to_vec);
+        if let (Some(bytes), Some(content)) = (machine.bench.memory.slice_mut(new, PAGE as usize), content) {
             bytes.copy_from_slice(&content);
         }
         drop(machine);
@@ -208,10 +208,10 @@ impl Os {
         let Some(frame) = state.frames.get_mut(&number) else { return Ok(()) };
         let mut machine = self.platform.machine();
         let machine = &mut *machine;
-        let Ok(entry) = space.tables.make_entry(&mut machine.memory, page * PAGE, 0) else {
+        let Ok(entry) = space.tables.make_entry(&mut machine.bench.memory, page * PAGE, 0) else {
             return Err(Absent::OutOfMemory);
         };
-        let before = machine.memory.load(entry).unwrap_or(0);
+        let before = machine.bench.memory.load(entry).unwrap_or(0);
         let was_dirty = pte::V.is_set(before) && pte::D.is_set(before);
         let allowed = area.permissions;
         if !(allowed.read || allowed.write || allowed.exec) {
@@ -228,7 +228,7 @@ impl Os {
         machine.truth.grant(id, page, Grant { frame: number, write: writable, exec: allowed.exec });
         let dirty = writable && (write || was_dirty);
         let value = leaf(number, Leaf { read: allowed.read, write: writable, exec: allowed.exec, dirty });
-        machine.memory.store(entry, value);
+        machine.bench.memory.store(entry, value);
         Ok(())
     }
 
@@ -236,9 +236,9 @@ impl Os {
     pub(super) fn clear_leaf(&self, state: &mut State, id: SpaceId, page: u64) -> u64 {
         let Some(space) = state.spaces.get(&id) else { return 0 };
         let mut machine = self.platform.machine();
-        let Some(entry) = space.tables.entry(&machine.memory, page * PAGE, 0) else { return 0 };
-        let before = machine.memory.load(entry).unwrap_or(0);
-        machine.memory.store(entry, 0);
+        let Some(entry) = space.tables.entry(&machine.bench.memory, page * PAGE, 0) else { return 0 };
+        let before = machine.bench.memory.load(entry).unwrap_or(0);
+        machine.bench.memory.store(entry, 0);
         if pte::V.is_set(before)
             && pte::D.is_set(before)
             && let Some(Place::Frame(frame)) = space.pages.get(&page)
@@ -253,8 +253,8 @@ impl Os {
     pub(super) fn restore_leaf(&self, state: &mut State, id: SpaceId, page: u64, before: u64) {
         let Some(space) = state.spaces.get(&id) else { return };
         let mut machine = self.platform.machine();
-        if let Some(entry) = space.tables.entry(&machine.memory, page * PAGE, 0) {
-            machine.memory.store(entry, before);
+        if let Some(entry) = space.tables.entry(&machine.bench.memory, page * PAGE, 0) {
+            machine.bench.memory.store(entry, before);
         }
     }
 
@@ -267,12 +267,12 @@ impl Os {
         }
         let mut machine = self.platform.machine();
         let machine = &mut *machine;
-        let entry = space.tables.make_entry(&mut machine.memory, first * PAGE, 1);
+        let entry = space.tables.make_entry(&mut machine.bench.memory, first * PAGE, 1);
         let entry = entry.map_err(|_| Absent::OutOfMemory)?;
-        let frame = machine.memory.alloc_huge_frame().ok_or(Absent::OutOfMemory)?;
+        let frame = machine.bench.memory.alloc_huge_frame().ok_or(Absent::OutOfMemory)?;
         let allowed = area.permissions;
         for part in 0..HUGE {
-            if let Some(bytes) = machine.memory.slice_mut(frame + part * PAGE, PAGE as usize) {
+            if let Some(bytes) = machine.bench.memory.slice_mut(frame + part * PAGE, PAGE as usize) {
                 backing_content(area.backing, first + part, bytes);
             }
             let grant = Grant { frame: frame + part * PAGE, write: allowed.write, exec: allowed.exec };
@@ -280,7 +280,7 @@ impl Os {
         }
         let leaf =
             leaf(frame, Leaf { read: true, write: allowed.write, exec: allowed.exec, dirty: allowed.write });
-        machine.memory.store(entry, leaf);
+        machine.bench.memory.store(entry, leaf);
         space.huge.insert(first, frame);
         state.statistics.page_ins += HUGE;
         Ok(())

@@ -91,13 +91,13 @@ impl Os {
                 limbo.pages.push((page, space.pages.remove(&page)));
                 let mut machine = self.platform.machine();
                 if let Some(frame) = space.huge.remove(&page) {
-                    if let Some(entry) = space.tables.entry(&machine.memory, page * PAGE, 1) {
-                        machine.memory.store(entry, 0);
+                    if let Some(entry) = space.tables.entry(&machine.bench.memory, page * PAGE, 1) {
+                        machine.bench.memory.store(entry, 0);
                     }
                     limbo.huge.push(frame);
                 }
                 if page % HUGE == HUGE - 1 || page + 1 == area.end {
-                    limbo.tables.extend(space.tables.prune(&mut machine.memory, page * PAGE));
+                    limbo.tables.extend(space.tables.prune(&mut machine.bench.memory, page * PAGE));
                 }
             }
         }
@@ -122,8 +122,8 @@ impl Os {
                 machine.truth.remove_page(limbo.space, page);
                 release_page(state, &mut machine, limbo.space, page, place);
             }
-            limbo.huge.iter().for_each(|&frame| machine.memory.free_frame(frame, HUGE_PAGE));
-            limbo.tables.iter().for_each(|&table| machine.memory.free_frame(table, PAGE));
+            limbo.huge.iter().for_each(|&frame| machine.bench.memory.free_frame(frame, HUGE_PAGE));
+            limbo.tables.iter().for_each(|&table| machine.bench.memory.free_frame(table, PAGE));
         }
         Ok(())
     }
@@ -281,8 +281,8 @@ impl Os {
         for (page, place) in space.pages {
             release_page(state, &mut machine, id, page, Some(place));
         }
-        space.huge.values().for_each(|&frame| machine.memory.free_frame(frame, HUGE_PAGE));
-        space.tables.frames.iter().for_each(|&table| machine.memory.free_frame(table, PAGE));
+        space.huge.values().for_each(|&frame| machine.bench.memory.free_frame(frame, HUGE_PAGE));
+        space.tables.frames.iter().for_each(|&table| machine.bench.memory.free_frame(table, PAGE));
         drop(machine);
         state.statistics.exits += 1;
         // Nobody can be waited for any more: what was in limbo is free.
@@ -340,7 +340,7 @@ fn release_page(state: &mut State, machine: &mut Machine, id: SpaceId, page: u64
                 if let Some(copy) = copy {
                     release_slot(&mut state.swap, copy);
                 }
-                machine.memory.free_frame(number, PAGE);
+                machine.bench.memory.free_frame(number, PAGE);
             }
         }
     }

@@ -29,8 +29,9 @@ pub use mapping::Mapping;
 
 use crate::machine::memory::PAGE;
 use crate::machine::truth::SpaceId;
-use crate::machine::{Machine, Random, SimPlatform};
+use crate::machine::{Machine, SimPlatform};
 use page_table::{OutOfMemory, Tables};
+use pasidon_cosim::Random;
 use pasidon_driver::{
     Change, CommandError, FaultAccess, Iommu, Mm, MmSva, PageTable, PageTableMode, Resolution,
 };
@@ -277,7 +278,7 @@ impl Os {
         machine: &mut Machine,
         mode: PageTableMode,
     ) -> Result<Arc<AddressSpace>, OsError> {
-        let tables = Tables::new(&mut machine.memory, mode)?;
+        let tables = Tables::new(&mut machine.bench.memory, mode)?;
         state.spaces_made += 1;
         let id = state.spaces_made;
         let table = tables.page_table(mode);
@@ -333,7 +334,7 @@ impl Os {
     /// Physical address of the page-table entry of the 4 KiB page at `va`, if there are tables that far.
     pub fn leaf_address(&self, space: SpaceId, va: u64) -> Option<u64> {
         let state = self.state();
-        state.spaces.get(&space)?.tables.entry(&self.platform.machine().memory, va, 0)
+        state.spaces.get(&space)?.tables.entry(&self.platform.machine().bench.memory, va, 0)
     }
 
     /// If the IOMMU was reset, it is brought back; how that went will show when the driver is asked again.

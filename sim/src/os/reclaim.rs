@@ -11,7 +11,7 @@ impl Os {
     pub(super) fn take_frame(&self, state: &mut State) -> Result<u64, Absent> {
         loop {
             if state.frames.len() < state.limit
-                && let Some(frame) = self.platform.machine().memory.alloc_frame()
+                && let Some(frame) = self.platform.machine().bench.memory.alloc_frame()
             {
                 return Ok(frame);
             }
@@ -36,11 +36,11 @@ impl Os {
             for &(id, page) in &frame.users {
                 let Some(space) = state.spaces.get(&id) else { continue };
                 locked |= space.area(page).is_some_and(|(_, area)| area.locked);
-                let Some(entry) = space.tables.entry(&machine.memory, page * PAGE, 0) else { continue };
-                let value = machine.memory.load(entry).unwrap_or(0);
+                let Some(entry) = space.tables.entry(&machine.bench.memory, page * PAGE, 0) else { continue };
+                let value = machine.bench.memory.load(entry).unwrap_or(0);
                 if pte::V.is_set(value) && pte::A.is_set(value) {
                     accessed = true;
-                    machine.memory.store(entry, pte::A.set(value, 0));
+                    machine.bench.memory.store(entry, pte::A.set(value, 0));
                 }
             }
             if !accessed && !locked {
@@ -86,7 +86,7 @@ impl Os {
             _ if frame.dirty => {
                 state.numbers += 1;
                 state.statistics.swap_writes += 1;
-                let bytes = machine.memory.slice(number, PAGE as usize).unwrap_or(&[]).into();
+                let bytes = machine.bench.memory.slice(number, PAGE as usize).unwrap_or(&[]).into();
                 state.swap.insert(state.numbers, Slot { bytes, users: count });
                 Some(state.numbers)
             }
@@ -104,7 +104,7 @@ impl Os {
                 };
             }
         }
-        machine.memory.free_frame(number, PAGE);
+        machine.bench.memory.free_frame(number, PAGE);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::fault::Absent;
 use super::*;
 use crate::machine::MachineConfig;
 use crate::machine::truth::Reached;
-use crate::model::{Cache, Flavour, Model};
+use pasidon_cosim::verilated::{Cache, Flavour, Verilated};
 use pasidon_driver::Config;
 use pasidon_rtl::design::Design;
 use pasidon_spec::page_table::pte;
@@ -15,7 +15,7 @@ const BASE: u64 = 0x40_0000;
 fn boot(config: OsConfig) -> Arc<Os> {
     let design = Design::load("tiny").unwrap();
     let generated = pasidon_rtl::generate(&design).unwrap();
-    let model = Model::load(&generated, "tiny", &Cache::in_workspace().quiet(), Flavour::Fast).unwrap();
+    let model = Verilated::load(&generated, "tiny", &Cache::in_workspace().quiet(), Flavour::Fast).unwrap();
     let machine = MachineConfig { memory_bytes: 16 << 20, ..MachineConfig::default() };
     let platform = SimPlatform::new(Machine::new(model, &design, &machine));
     let driver = Config { device_id_width: design.device_id_width, ..Config::default() };
@@ -28,12 +28,12 @@ fn access(os: &Os, id: SpaceId, va: u64, write: Option<u8>) -> bool {
     let Some(entry) = os.leaf_address(id, va) else { return false };
     let mut machine = os.platform.machine();
     let machine = &mut *machine;
-    let value = machine.memory.load(entry).unwrap();
+    let value = machine.bench.memory.load(entry).unwrap();
     if !pte::V.is_set(value) || !pte::R.is_set(value) || write.is_some() && !pte::W.is_set(value) {
         return false;
     }
     let used = pte::D.set(pte::A.set(value, 1), u64::from(write.is_some()) | pte::D.get(value));
-    machine.memory.store(entry, used);
+    machine.bench.memory.store(entry, used);
     let spa = pte::PPN.get(value) * PAGE + va % PAGE;
     let (device_id, process_id) = (1, Some(id));
     machine.truth.bind(1, id, id);
@@ -41,7 +41,7 @@ fn access(os: &Os, id: SpaceId, va: u64, write: Option<u8>) -> bool {
     let reached =
         Reached { cycle: 0, device_id, process_id, va, spa, length: 1, write: write_it, exec: false };
     let content = machine.truth.access(&reached).expect("an access that is allowed");
-    let byte = &mut machine.memory.slice_mut(spa, 1).unwrap()[0];
+    let byte = &mut machine.bench.memory.slice_mut(spa, 1).unwrap()[0];
     match write {
         Some(new) => (*byte, content[0]) = (new, new),
         None => assert_eq!(*byte, content[0]),
@@ -85,7 +85,7 @@ fn pages_come_and_go_and_keep_their_contents() {
     assert!(os.resident() <= 4);
     os.exit(mm.id).unwrap();
     clean(&os);
-    assert_eq!((os.resident(), os.platform.machine().memory.frames_used()), (0, 0));
+    assert_eq!((os.resident(), os.platform.machine().bench.memory.frames_used()), (0, 0));
     assert_eq!(os.map(mm.id, pages(1), Mapping::of(Permissions::READ, 1)), Err(OsError::Exited));
 }
 

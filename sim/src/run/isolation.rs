@@ -6,9 +6,9 @@
 use super::{Device, RunError, System};
 use crate::endpoint::{Channel, Kind, Outcome, Request};
 use crate::machine::memory::PAGE;
-use crate::machine::{Random, Timing};
 use crate::os::{Mapping, Permissions};
 use crate::report::Check;
+use pasidon_cosim::{Pace, Random};
 use pasidon_driver::{Cause, DeviceOptions, FaultRecord};
 use pasidon_spec::message::response_code;
 use std::sync::Arc;
@@ -153,7 +153,7 @@ fn frame(system: &System, process: usize, va: u64) -> u64 {
 }
 
 fn memory(system: &System, address: u64) -> Vec<u8> {
-    system.platform.machine().memory.slice(address, 64).unwrap_or(&[]).to_vec()
+    system.platform.machine().bench.memory.slice(address, 64).unwrap_or(&[]).to_vec()
 }
 
 fn same_address(system: &System) -> Result<Check, RunError> {
@@ -257,12 +257,12 @@ fn unmapped(system: &mut System, kind: Kind) -> Result<Check, RunError> {
     let mut wrong = Vec::new();
     let mut random = Random::new(7);
     let (pasid, mut busiest) = (system.pasid(0, 0), 0);
-    let timing = system.platform.machine().dram.timing();
+    let pace = system.platform.machine().bench.memory_port.pace();
     for round in 0..ROUNDS {
         let entry = system.os.leaf_address(id, victim).unwrap_or(0);
         let mut machine = system.platform.machine();
-        machine.dram.set_timing(Timing { jitter: 2 * timing.latency, ..timing });
-        machine.dram.set_slow(Some((entry..entry + 8, SLOW)));
+        machine.bench.memory_port.set_pace(Pace { jitter: 2 * pace.latency, ..pace });
+        machine.bench.memory_port.set_slow(Some((entry..entry + 8, SLOW)));
         let data_latency = machine.dma.set_data_latency(SLOW);
         machine.reset_counters();
         for (d, device) in system.devices.iter().enumerate() {
@@ -285,8 +285,8 @@ fn unmapped(system: &mut System, kind: Kind) -> Result<Check, RunError> {
         busiest = busiest.max(machine.counters.walks);
         (0..2 * SLOW).for_each(|_| machine.step());
         machine.dma.stop();
-        machine.dram.set_timing(timing);
-        machine.dram.set_slow(None);
+        machine.bench.memory_port.set_pace(pace);
+        machine.bench.memory_port.set_slow(None);
         machine.dma.set_data_latency(data_latency);
         while !machine.run(100_000)? {
             drop(machine);

@@ -7,12 +7,13 @@ mod setup;
 pub use setup::{Device, System};
 
 use crate::endpoint::Channel;
-use crate::machine::{Latency, MachineConfig, MachineError};
-use crate::model::{Cache, Flavour, ModelError};
+use crate::machine::{Latency, MachineConfig};
 use crate::os::OsError;
 use crate::report::{Bind, Cost, Costs, Hits, Iotlb, Latencies, Paging, Report, Responses, RoundTrip};
 use crate::trace::{Trace, TraceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pasidon_cosim::BenchError;
+use pasidon_cosim::verilated::{Cache, Flavour, VerilatedError};
 use pasidon_driver::PageTableMode;
 use pasidon_rtl::design::Design;
 use std::path::PathBuf;
@@ -81,10 +82,10 @@ pub enum RunError {
     Trace(#[from] TraceError),
     /// No model.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(#[from] VerilatedError),
     /// The simulated machine failed.
     #[error(transparent)]
-    Machine(#[from] MachineError),
+    Machine(#[from] BenchError),
     /// The operating system refused.
     #[error("{0}")]
     Os(#[from] OsError),
@@ -132,7 +133,7 @@ pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<Repor
     let swept: u64 = system.processes.iter().map(|process| system.os.wrong_bytes(process.mm.id())).sum();
     let machine = system.platform.machine();
     let counters = machine.counters();
-    let timing = machine.dram.timing();
+    let pace = machine.bench.memory_port.pace();
     let mut round_trips = Latency::default();
     let mut device_cache = [0; 2];
     for endpoint in &machine.dma.endpoints {
@@ -153,7 +154,7 @@ pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<Repor
         design: design.name.clone(),
         design_hash: system.hash.clone(),
         seed: options.machine.seed,
-        memory_latency: timing.latency,
+        memory_latency: pace.latency,
         devices: system.devices.iter().map(|device| device.id).collect(),
         shared_pages: system.shared_pages,
         binds,

@@ -4,9 +4,9 @@ use super::{RunError, RunOptions};
 use crate::endpoint::{Behaviour, Endpoint, Kind, Request};
 use crate::machine::memory::{HUGE_PAGE, PAGE};
 use crate::machine::{Machine, SimPlatform};
-use crate::model::{Cache, Model};
 use crate::os::{AddressSpace, Mapping, Os, OsConfig, Permissions};
 use crate::trace::{Access, Op, Trace};
+use pasidon_cosim::verilated::{Cache, Verilated};
 use pasidon_driver::{
     AtsOptions, Config, DeviceOptions, Handle, Iommu, PageTableMode, PasidSpace, PriOptions, Untagged,
 };
@@ -99,7 +99,7 @@ impl System {
             return Err(RunError::Unsuitable(format!("{}: {message}", design.name)));
         }
         let generated = pasidon_rtl::generate(design)?;
-        let mut model = Model::load(&generated, &design.name, cache, options.flavour)?;
+        let mut model = Verilated::load(&generated, &design.name, cache, options.flavour)?;
         if let Some(file) = &options.waves
             && !model.trace_to(file)
         {

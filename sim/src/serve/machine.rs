@@ -1,7 +1,8 @@
 //! The engine behind a session: the hardware, the golden model, or both in lockstep.
 
-use crate::engine::{self, Both, Engine, EngineError, Extent, Memory, Pace, Rtl};
-use crate::model::{Cache, Flavour};
+use crate::engine::{self, Both, Engine, EngineError, EngineMemory, Rtl};
+use pasidon_cosim::verilated::{Cache, Flavour};
+use pasidon_cosim::{Extent, Pace};
 use pasidon_golden::Parameters;
 use pasidon_rtl::design::Design;
 use pasidon_spec::command::{COMMAND_BYTES, Command};
@@ -56,7 +57,7 @@ enum Inner {
 
 impl Machine {
     pub fn new(design: &Design, cache: &Cache, kind: Kind, latency: u32) -> Result<Machine, EngineError> {
-        let memory = || Memory::new(Extent::Everywhere { width: design.pas });
+        let memory = || EngineMemory::sparse(Extent::Everywhere { width: design.pas });
         let rtl = || Rtl::new(design, cache, Flavour::Fast, memory(), Pace::even(latency));
         let parameters = engine::parameters(design);
         let ports = design.ports as usize;
@@ -79,7 +80,7 @@ impl Machine {
 
     /// The hardware's memory, in lockstep.
     #[cfg(test)]
-    pub fn rtl_memory(&mut self) -> &mut Memory {
+    pub fn rtl_memory(&mut self) -> &mut EngineMemory {
         match &mut self.engine {
             Inner::Both(both) => both.rtl().memory_mut(),
             _ => panic!("only in lockstep are there two"),
@@ -103,7 +104,7 @@ impl Machine {
         self.asked = true;
     }
 
-    /// Memory, or what fails in it, has changed. What was never asked for is not remembered.
+    /// EngineMemory, or what fails in it, has changed. What was never asked for is not remembered.
     pub fn changed(&mut self) {
         self.forgotten = Forgotten::default();
         if !self.asked {

@@ -12,9 +12,9 @@ pub use fields::Problem;
 pub use machine::Kind;
 
 use crate::engine::EngineError;
-use crate::model::Cache;
 use fields::Fields;
 use machine::Machine;
+use pasidon_cosim::verilated::Cache;
 use pasidon_rtl::design::Design;
 use pasidon_spec::message::Message;
 use serde_json::{Map, Value, json};

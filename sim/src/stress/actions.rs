@@ -421,7 +421,7 @@ impl World {
     fn requests(&mut self) -> Arc<[Request]> {
         let count = 1 + self.random.below(40);
         let home = self.random.below(PAGES);
-        let one = |random: &mut crate::machine::Random| {
+        let one = |random: &mut pasidon_cosim::Random| {
             // Mostly near each other, so that a page is used more than once.
             let page =
                 if random.below(4) == 0 { random.below(PAGES) } else { (home + random.below(3)) % PAGES };

@@ -17,7 +17,7 @@ impl World {
         {
             let mut machine = self.platform.machine();
             machine.dma.stop();
-            machine.dram.heal();
+            machine.heal();
         }
         self.calm_down();
         for index in 0..self.devices.len() {
@@ -109,8 +109,8 @@ impl World {
     /// Nobody has written to what a former owner of the IOMMU had, and it can be used again.
     pub(super) fn check_aside(&mut self) {
         let mut machine = self.platform.machine();
-        let touched = machine.memory.touched_aside();
-        machine.memory.release_aside();
+        let touched = machine.bench.memory.touched_aside();
+        machine.bench.memory.release_aside();
         drop(machine);
         if let Some(address) = touched {
             self.found(format!("somebody wrote to {address:#x}, which was the former owner's"));
@@ -207,7 +207,8 @@ impl World {
         self.check_books();
         let mut wrong = self.os.audit();
         let machine = self.platform.machine();
-        let (frames, allocations) = (machine.memory.frames_used(), machine.memory.allocations().len());
+        let (frames, allocations) =
+            (machine.bench.memory.frames_used(), machine.bench.memory.allocations().len());
         drop(machine);
         if frames != 0 {
             wrong.push(format!("{frames} frames are left when all processes are gone"));

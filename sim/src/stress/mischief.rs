@@ -87,7 +87,7 @@ impl World {
             }
             // Physical addresses of one that may not have any.
             _ => {
-                let base = self.platform.machine().memory.base();
+                let base = self.platform.machine().bench.memory.base();
                 let request =
                     |n: u64| Request { va: base + n * PAGE, length: 8, write: n % 2 == 0, exec: false };
                 let requests = (0..8).map(|_| request(self.random.below(4096))).collect();
@@ -260,7 +260,7 @@ impl World {
     pub(super) fn fail_memory(&mut self) {
         let alive = self.any_process();
         let mut machine = self.platform.machine();
-        let allocations = machine.memory.allocations();
+        let allocations = machine.bench.memory.allocations();
         let of_driver = self.random.below(2) == 0;
         let tables = match alive {
             Some(process) if !of_driver => {
@@ -280,9 +280,9 @@ impl World {
         }
         let page = tables[self.random.below(tables.len() as u64) as usize] / PAGE * PAGE;
         let failure = [Failure::Read, Failure::Write, Failure::Poison][self.random.below(3) as usize];
-        machine.dram.inject(page..page + PAGE, failure);
+        machine.bench.memory.inject(page..page + PAGE, failure);
         let until = machine.now() + 200 + self.random.below(6000);
-        machine.dram.heal_at(until);
+        machine.heal_at(until);
         drop(machine);
         self.remember(format!("memory at {page:#x} fails ({failure:?}) until cycle {until}"));
         self.report.memory_faults += 1;

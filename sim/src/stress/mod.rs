@@ -27,8 +27,8 @@ mod tests;
 mod watchdog;
 mod world;
 
-use crate::model::{Cache, Flavour};
 use crate::run::RunError;
+use pasidon_cosim::verilated::{Cache, Flavour};
 use pasidon_rtl::design::Design;
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -107,7 +107,7 @@ impl World {
             if reset_too {
                 machine.reset_core_at(0);
             }
-            machine.memory.in_use()
+            machine.bench.memory.in_use()
         };
         self.platform = self.platform.successor();
         self.forget_everything();
@@ -115,7 +115,7 @@ impl World {
         {
             let mut machine = self.platform.machine();
             machine.truth.end_change();
-            machine.memory.set_aside(was);
+            machine.bench.memory.set_aside(was);
             machine.root_port.excuse_all();
         }
         let last = self.os.last_space();
@@ -173,7 +173,7 @@ impl World {
 
     /// Every bond of a living process on a device that is in order leads to its memory. All is quiet.
     pub(super) fn check_bonds(&mut self) {
-        self.platform.machine().dram.heal();
+        self.platform.machine().heal();
         let mut asked = Vec::new();
         self.platform.machine().dma.take_outcomes();
         for process in 0..self.processes.len() {

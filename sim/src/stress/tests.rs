@@ -115,7 +115,7 @@ fn what_a_barred_device_makes_up_ends_before_it_is_trusted_again() {
     let mut world = world();
     let device = world.devices[0].id;
     world.cut_off(0);
-    let base = world.platform.machine().memory.base();
+    let base = world.platform.machine().bench.memory.base();
     let request = |page| Request { va: base + page % 4096 * PAGE, length: 8, write: false, exec: false };
     let channel = Channel {
         kind: Kind::Forged,
@@ -150,7 +150,7 @@ fn details(world: &World) -> Vec<&str> {
 #[test]
 fn a_reset_leaves_every_bond_as_it_was_and_one_that_is_lost_is_found() {
     let mut world = world();
-    let before = world.platform.machine().memory.allocations().to_vec();
+    let before = world.platform.machine().bench.memory.allocations().to_vec();
     bound(&mut world);
     world.reset_iommu();
     world.ensure_on();
@@ -161,10 +161,10 @@ fn a_reset_leaves_every_bond_as_it_was_and_one_that_is_lost_is_found() {
     // The process context does not survive the next one.
     let mut machine = world.platform.machine();
     let made: Vec<_> =
-        machine.memory.allocations().iter().filter(|known| !before.contains(known)).copied().collect();
+        machine.bench.memory.allocations().iter().filter(|known| !before.contains(known)).copied().collect();
     assert!(!made.is_empty());
     for (start, bytes) in made {
-        (start..start + bytes).step_by(8).for_each(|address| _ = machine.memory.store(address, 0));
+        (start..start + bytes).step_by(8).for_each(|address| _ = machine.bench.memory.store(address, 0));
     }
     drop(machine);
     world.iommu.reset().unwrap();
@@ -306,9 +306,9 @@ fn what_passes_after_a_take_over_is_found() {
     touch(&mut world);
     let off = found(&mut world);
     assert!(off.len() == 4 && off[0].contains("owner was gone"), "{off:#?}");
-    let was = world.platform.machine().memory.in_use();
+    let was = world.platform.machine().bench.memory.in_use();
     world.platform.machine().truth.end_change();
-    world.platform.machine().memory.set_aside(was);
+    world.platform.machine().bench.memory.set_aside(was);
     world.iommu.cut_off(world.devices[0].id).unwrap();
     world.check_aside();
     assert!(
@@ -326,14 +326,14 @@ fn a_device_that_a_new_owner_trusts_before_it_was_reset_is_found() {
     let mut channel = all_pages(&world, Kind::Ats);
     channel.remaining = 1_000_000;
     world.platform.machine().truth.begin_change();
-    let was = world.platform.machine().memory.in_use();
+    let was = world.platform.machine().bench.memory.in_use();
     world.platform = world.platform.successor();
     let driver = pasidon_driver::Config { pasids: Default::default(), ..world.driver.clone() };
     let iommu = pasidon_driver::Iommu::new(std::sync::Arc::new(world.platform.clone()), driver).unwrap();
     {
         let mut machine = world.platform.machine();
         machine.truth.end_change();
-        machine.memory.set_aside(was);
+        machine.bench.memory.set_aside(was);
         machine.dma.add(channel);
         (0..3000).for_each(|_| machine.step());
     }
@@ -369,7 +369,7 @@ fn no_memory_where_there_is_some_is_found_and_so_is_memory_that_is_lost() {
     assert!(world.report.shortages > 10 && world.iommu.device_state(id).is_none());
     world.end_of_the_world().unwrap();
     assert_eq!(details(&world), Vec::<&str>::new());
-    world.platform.machine().memory.alloc(PAGE, PAGE).unwrap();
+    world.platform.machine().bench.memory.alloc(PAGE, PAGE).unwrap();
     world.end_of_the_world().unwrap();
     assert!(details(&world).iter().any(|what| what.contains("pieces of memory")));
 }

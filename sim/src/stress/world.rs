@@ -5,10 +5,11 @@ use super::{DEVICES, Finding, StressOptions, StressReport};
 use crate::endpoint::{Behaviour, Endpoint};
 use crate::machine::memory::PAGE;
 use crate::machine::truth::SpaceId;
-use crate::machine::{Machine, MachineConfig, Random, SimPlatform, Timing};
-use crate::model::{Cache, Model};
+use crate::machine::{Machine, MachineConfig, SimPlatform, default_pace};
 use crate::os::{AddressSpace, Os, OsConfig, OsStatistics};
 use crate::run::RunError;
+use pasidon_cosim::verilated::{Cache, Verilated};
+use pasidon_cosim::{Pace, Random};
 use pasidon_driver::{
     AtsOptions, Bond, Change, Config, DeviceError, DeviceOptions, DrvData, EnableError, Fault, FaultDecision,
     Handle, Iommu, PasidSpace, PriOptions, Statistics, SvaOps, Untagged,
@@ -166,9 +167,9 @@ impl World {
     pub(super) fn new(design: &Design, cache: &Cache, options: &StressOptions) -> Result<World, RunError> {
         let mut random = Random::new(options.seed);
         let generated = pasidon_rtl::generate(design)?;
-        let model = Model::load(&generated, &design.name, cache, options.flavour)?;
-        let timing = Timing { jitter: 30, ..Timing::default() };
-        let config = MachineConfig { timing, data_latency: 25, memory_bytes: 32 << 20, seed: random.word() };
+        let model = Verilated::load(&generated, &design.name, cache, options.flavour)?;
+        let pace = Pace { jitter: 30, ..default_pace() };
+        let config = MachineConfig { pace, data_latency: 25, memory_bytes: 32 << 20, seed: random.word() };
         let platform = SimPlatform::new(Machine::new(model, design, &config));
         platform.machine().root_port.pauses = 40;
         let pasid_limit = PASIDS.min((1 << design.process_id_width) - 1);
@@ -246,7 +247,7 @@ impl World {
         for index in 0..world.devices.len() {
             world.disable(index);
         }
-        world.allocations = world.platform.machine().memory.allocations().len();
+        world.allocations = world.platform.machine().bench.memory.allocations().len();
         world.begin()?;
         world.take_interrupts();
         let seed = world.random.word();

@@ -1,7 +1,7 @@
 //! Updates of A and D bits. (Section "IOMMU updating of PTE accessed (A) and dirty (D) updates"; Privileged specification,
 //! "Virtual Address Translation Process" and "Two-Stage Address Translation".)
 
-use pasidon_sim::engine::Pace;
+use pasidon_cosim::Pace;
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::Cause;
 use pasidon_spec::memory::Failure;

@@ -1,6 +1,7 @@
 //! ATS.INVAL and ATS.PRGR, and the answers of devices. (Section "IOMMU PCIe ATS commands".)
 
-use pasidon_sim::engine::{Engine, Pace};
+use pasidon_cosim::Pace;
+use pasidon_sim::engine::Engine;
 use pasidon_spec::command::{Command, Store, ats, func3, opcode};
 use pasidon_spec::ddt::{DeviceContext, dc};
 use pasidon_spec::fault::{Cause, ttyp};

@@ -16,28 +16,28 @@ fn fence(pr: bool, pw: bool, wsi: bool) -> Command {
 /// A place that fences may store to.
 fn target(rig: &mut Rig) -> u64 {
     let page = rig.page();
-    rig.bus.writable.push(page..page + 4096);
+    rig.allow_writes(page..page + 4096);
     page
 }
 
 #[test]
 fn a_fence_stores_four_bytes_and_nothing_else() {
     for name in DESIGNS {
-        for pressure in [Pressure::NONE, Pressure::SOME] {
+        for pressure in [Pressure::None, Pressure::Some] {
             let mut rig = Rig::ready(name, 10, 1);
-            rig.pressure = pressure;
+            rig.press(pressure);
             let page = target(&mut rig);
             for i in 0..20 {
                 let at = page + 64 + 4 * i;
                 rig.store(at & !7, 0xaaaa_bbbb_cccc_dddd);
-                rig.bus.writes.clear();
+                rig.forget_traffic();
                 rig.push(fence_store(at, 0x1234_5600 + i as u32));
                 rig.drain_commands().expect("the fence is legal");
                 let data = 0x1234_5600 + i;
                 let expected =
                     if at % 8 == 0 { 0xaaaa_bbbb_0000_0000 | data } else { data << 32 | 0xcccc_dddd };
                 assert_eq!(rig.load(at & !7), expected);
-                assert_eq!(rig.bus.writes, [(at, 4)], "one store of 4 bytes");
+                assert_eq!(rig.writes(), [(at, 4)], "one store of 4 bytes");
                 assert_eq!(rig.drains, [], "neither PR nor PW");
             }
         }
@@ -209,18 +209,18 @@ fn a_memory_fault_stops_the_queue_until_it_is_cleared() {
         rig.write(&cqcsr::REG, cqcsr::CQEN.of(1) | cqcsr::CIE.of(1));
         // Fetching, each half of a command; storing, to bad memory and to none.
         let nowhere = 0x40_0000;
-        rig.bus.writable.push(nowhere..nowhere + 4);
+        rig.allow_writes(nowhere..nowhere + 4);
         for case in 0..6 {
             let index = rig.commands.index;
             let at = rig.commands.base + 16 * index;
             let mut command = fence_store(page + 8, case + 1);
             rig.store(page + 8, 0);
             match case {
-                0 => rig.bus.inject(at..at + 8, Failure::Read),
-                1 => rig.bus.inject(at + 8..at + 16, Failure::Read),
-                2 => rig.bus.inject(at..at + 8, Failure::Poison),
-                3 => rig.bus.inject(at + 8..at + 16, Failure::Poison),
-                4 => rig.bus.inject(page + 8..page + 12, Failure::Write),
+                0 => rig.inject(at..at + 8, Failure::Read),
+                1 => rig.inject(at + 8..at + 16, Failure::Read),
+                2 => rig.inject(at..at + 8, Failure::Poison),
+                3 => rig.inject(at + 8..at + 16, Failure::Poison),
+                4 => rig.inject(page + 8..page + 12, Failure::Write),
                 _ => command = fence_store(nowhere, 1),
             }
             rig.push(command);
@@ -231,7 +231,7 @@ fn a_memory_fault_stops_the_queue_until_it_is_cleared() {
             assert_eq!(rig.load(page + 8), 0, "case {case}: nothing was stored");
             rig.wait(200);
             assert_eq!(rig.read(&cqh::REG), index, "case {case}: stopped");
-            rig.bus.heal();
+            rig.heal();
             if case == 5 {
                 let words = fence_store(page + 8, case + 1).encode();
                 rig.store(at, words[0]);
@@ -252,7 +252,7 @@ fn the_command_queue_wraps_at_every_size() {
         for log2 in [1, 2, 3, 5] {
             let mut rig = Rig::new(name, 2, 1);
             rig.start_queues(log2, 3);
-            rig.pressure = Pressure::SOME;
+            rig.press(Pressure::Some);
             let page = target(&mut rig);
             for i in 0..3 << log2 {
                 rig.push(fence_store(page + 4 * (i % 64), 7 * i as u32 + 1));

@@ -65,9 +65,9 @@ impl Directory {
     fn check_failures(&self, s: &mut Scene, what: &str, at: u64) {
         let query = s.query();
         for (kind, cause) in [(Failure::Read, self.access), (Failure::Poison, self.corruption)] {
-            s.rig.bus.inject(at..at + 8, kind);
+            s.rig.inject(at..at + 8, kind);
             expect(&mut s.rig, what, query, Some(cause));
-            s.rig.bus.heal();
+            s.rig.heal();
         }
     }
 }
@@ -118,8 +118,8 @@ fn every_level_of_the_device_directory_is_checked() {
             DDT.check_failures(&mut s, "device context fails", at);
         }
         // Both at once: the access that violates PMA or PMP comes first in the section's order.
-        s.rig.bus.inject(slot..slot + 8, Failure::Poison);
-        s.rig.bus.inject(slot + 24..slot + 32, Failure::Read);
+        s.rig.inject(slot..slot + 8, Failure::Poison);
+        s.rig.inject(slot + 24..slot + 32, Failure::Read);
         expect(&mut s.rig, "poison, then a failure", query, Some(Cause::DdtEntryLoadAccessFault));
         s.restore();
         expect(&mut s.rig, "whole again", query, None);

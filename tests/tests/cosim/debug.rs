@@ -1,6 +1,7 @@
 //! The debug translation interface. (Chapter "Debug support".)
 
 use crate::scene::{DID, PID, Scene, VA};
+use pasidon_cosim::Pace;
 use pasidon_sim::engine::Engine;
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::Cause;
@@ -75,10 +76,10 @@ fn the_registers_hold_a_request() {
 #[test]
 fn a_translation_has_its_address_and_size() {
     for name in DESIGNS {
-        for pressure in [Pressure::NONE, Pressure::SOME] {
+        for pressure in [Pressure::None, Pressure::Some] {
             let mut s = Scene::new(name);
-            s.rig.pressure = pressure;
-            let base = s.rig.memory.base() & !((1 << 30) - 1);
+            s.rig.press(pressure);
+            let base = s.rig.bench.memory.base() & !((1 << 30) - 1);
             let group = napot::PPN_PATTERN << 12;
             // Level, where the page lies, bits; log2 of its size.
             for (level, frame, flags, shift) in [
@@ -163,8 +164,8 @@ fn a_request_under_way_stays_as_it_is() {
         let query = Query { iova: VA, ..s.query() };
         for round in 0..20 {
             s.rig.invalidate_all();
-            let timing = pasidon_tests::rig::timing(60);
-            s.rig.bus.set_timing(timing);
+            let pace = s.rig.pace();
+            s.rig.set_pace(Pace { latency: 60, ..pace });
             s.rig.write(&tr_req_iova::REG, query.iova);
             s.rig.write(&tr_req_ctl::REG, control(&query));
             assert!(tr_req_ctl::GO_BUSY.is_set(s.rig.read(&tr_req_ctl::REG)), "{name}: round {round}");

@@ -38,7 +38,7 @@ fn every_cause_is_raised_and_dtf_holds_back_what_it_must() {
                 raised.insert(cause.code());
                 s.restore();
             };
-            let fail = |s: &mut Scene, at: u64, kind| s.rig.bus.inject(at..at + 8, kind);
+            let fail = |s: &mut Scene, at: u64, kind| s.rig.inject(at..at + 8, kind);
             for (query, page_fault, access_fault) in [
                 (query, Cause::ReadPageFault, Cause::ReadAccessFault),
                 (query.write(), Cause::WriteAmoPageFault, Cause::WriteAmoAccessFault),
@@ -83,7 +83,7 @@ fn every_cause_is_raised_and_dtf_holds_back_what_it_must() {
 fn faulty(name: &str, log2: u32, pressure: Pressure) -> Rig {
     let mut rig = Rig::new(name, 3, 2);
     rig.start_queues(3, log2);
-    rig.pressure = pressure;
+    rig.press(pressure);
     rig
 }
 
@@ -97,7 +97,7 @@ fn fault(rig: &mut Rig, iova: u64) -> [u64; 4] {
 fn the_fault_queue_wraps_at_every_size() {
     for name in DESIGNS {
         for log2 in [1, 2, 3] {
-            for pressure in [Pressure::NONE, Pressure::SOME] {
+            for pressure in [Pressure::None, Pressure::Some] {
                 let mut rig = faulty(name, log2, pressure);
                 for i in 0..4 << log2 {
                     let due = fault(&mut rig, i << 12);
@@ -114,7 +114,7 @@ fn the_fault_queue_wraps_at_every_size() {
 fn an_overflow_discards_until_it_is_cleared() {
     for name in DESIGNS {
         for log2 in [1, 2, 3] {
-            let mut rig = faulty(name, log2, Pressure::NONE);
+            let mut rig = faulty(name, log2, Pressure::None);
             let room = (1 << log2) - 1;
             let due: Vec<_> = (0..room + 5).map(|i| fault(&mut rig, i << 12)).collect();
             rig.settle();
@@ -142,16 +142,16 @@ fn an_overflow_discards_until_it_is_cleared() {
 #[test]
 fn a_record_that_cannot_be_written_is_discarded_with_all_later_ones() {
     for name in DESIGNS {
-        let mut rig = faulty(name, 3, Pressure::NONE);
+        let mut rig = faulty(name, 3, Pressure::None);
         let due = fault(&mut rig, 0x1000);
         rig.settle();
         for beat in 0..4 {
             let at = rig.faults.base + 32 * rig.read(&fqt::REG);
-            rig.bus.inject(at + 8 * beat..at + 8 * beat + 8, Failure::Write);
+            rig.inject(at + 8 * beat..at + 8 * beat + 8, Failure::Write);
             let tail = rig.read(&fqt::REG);
             fault(&mut rig, 0x2000);
             rig.settle();
-            rig.bus.heal();
+            rig.heal();
             fault(&mut rig, 0x3000);
             rig.settle();
             let state = rig.read(&fqcsr::REG);
@@ -169,7 +169,7 @@ fn a_record_that_cannot_be_written_is_discarded_with_all_later_ones() {
 #[test]
 fn fault_interrupts_follow_fie_and_fiv() {
     for name in DESIGNS {
-        let mut rig = faulty(name, 2, Pressure::NONE);
+        let mut rig = faulty(name, 2, Pressure::None);
         let vectors = u64::from(rig.design.vectors);
         for vector in 0..vectors {
             rig.write(&icvec::REG, icvec::FIV.of(vector) | icvec::CIV.of(vectors - 1 - vector));
@@ -206,15 +206,15 @@ fn fault_interrupts_follow_fie_and_fiv() {
 #[test]
 fn a_queue_that_is_off_records_nothing_and_starts_empty() {
     for name in DESIGNS {
-        let mut rig = faulty(name, 2, Pressure::NONE);
+        let mut rig = faulty(name, 2, Pressure::None);
         fault(&mut rig, 0);
         rig.settle();
         rig.write(&fqcsr::REG, 0);
         rig.poll(&fqcsr::REG, |v| !fqcsr::FQON.is_set(v) && !fqcsr::BUSY.is_set(v));
-        rig.bus.writes.clear();
+        rig.forget_traffic();
         fault(&mut rig, 1);
         rig.settle();
-        assert_eq!(rig.bus.writes, [], "{name}: no access to the queue while it is off");
+        assert_eq!(rig.writes(), [], "{name}: no access to the queue while it is off");
         rig.write(&fqcsr::REG, fqcsr::FQEN.of(1));
         rig.poll(&fqcsr::REG, |v| fqcsr::FQON.is_set(v));
         assert_eq!(rig.read(&fqt::REG), 0, "fqen from 0 to 1 sets fqt to 0");

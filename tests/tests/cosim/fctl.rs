@@ -63,7 +63,7 @@ fn each_access_of_memory_has_the_ids_of_its_owner() {
     s.rig.set_dc(DID, context);
     let leaf = s.rig.pte_slot(&SV39, s.root, VA, 0);
     s.rig.store(leaf, entry(s.frame, bits::ALL & !bits::A & !bits::D));
-    s.rig.bus.writable.push(leaf..leaf + 8);
+    s.rig.allow_writes(leaf..leaf + 8);
     s.rig.invalidate_all();
     let directory = s.rig.ddt_slot(DID, 0);
     let queues = [s.rig.commands.base, s.rig.faults.base].map(|base| base >> 12);

@@ -2,8 +2,8 @@
 //! status" to "Performance-monitoring event selectors".)
 
 use crate::scene::{DID, PID, PSCID, Scene, VA};
+use pasidon_cosim::Random;
 use pasidon_sim::engine::Engine;
-use pasidon_sim::machine::Random;
 use pasidon_spec::ddt::dc;
 use pasidon_spec::page_table::{SV39, SV39X4};
 use pasidon_spec::pdt::pdtp_mode;
@@ -153,7 +153,7 @@ fn requests_are_counted_exactly_through_every_filter() {
         let counters = rig.design.hpm_counters;
         let devices = [DID, DID ^ 1, DID ^ 2, DID ^ 8];
         for round in 0..60 {
-            rig.pressure = [Pressure::NONE, Pressure::SOME][round % 2];
+            rig.press([Pressure::None, Pressure::Some][round % 2]);
             let mut selectors = vec![];
             for index in 0..counters {
                 let pick = |random: &mut Random, list: &[u32]| {

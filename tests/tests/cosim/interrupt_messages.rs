@@ -26,7 +26,7 @@ fn messenger(name: &str) -> (Rig, u64) {
     rig.write(&fctl::REG, 0);
     rig.start_queues(3, 3);
     let page = rig.page();
-    rig.bus.writable.push(page..page + 4096);
+    rig.allow_writes(page..page + 4096);
     for vector in 0..rig.design.vectors {
         let (address, data) = message(page, vector);
         rig.write_at(at(&msi_addr::REG, vector), address, 8);
@@ -34,7 +34,7 @@ fn messenger(name: &str) -> (Rig, u64) {
     }
     rig.write(&cqcsr::REG, cqcsr::CQEN.of(1) | cqcsr::CIE.of(1));
     rig.write(&fqcsr::REG, fqcsr::FQEN.of(1) | fqcsr::FIE.of(1));
-    rig.bus.writes.clear();
+    rig.forget_traffic();
     (rig, page)
 }
 
@@ -135,16 +135,16 @@ fn the_table_holds_an_entry_for_each_vector() {
 #[test]
 fn a_bit_that_rises_sends_the_message_of_its_vector() {
     for name in DESIGNS {
-        for pressure in [Pressure::NONE, Pressure::SOME] {
+        for pressure in [Pressure::None, Pressure::Some] {
             let (mut rig, page) = messenger(name);
-            rig.pressure = pressure;
+            rig.press(pressure);
             for vector in 0..rig.design.vectors {
                 let other = (vector + 1) % rig.design.vectors;
                 rig.write(&icvec::REG, icvec::CIV.of(vector.into()) | icvec::FIV.of(other.into()));
                 let due = message(page, vector);
                 illegal_command(&mut rig);
                 assert_eq!(received(&mut rig, page), [due], "{name}: vector {vector}");
-                assert_eq!(rig.bus.writes, [(due.0, 4)], "one store of 4 bytes");
+                assert_eq!(rig.writes(), [(due.0, 4)], "one store of 4 bytes");
                 assert_eq!(rig.read(&ipsr::REG), ipsr::CIP.of(1), "the bit is set all the same");
                 // The bit stays 1: no edge. It is cleared while its condition lasts: an edge.
                 rig.wait(200);
@@ -154,25 +154,21 @@ fn a_bit_that_rises_sends_the_message_of_its_vector() {
                 assert_eq!(received(&mut rig, page), [due], "{name}: again");
                 mend_commands(&mut rig);
                 assert_eq!(received(&mut rig, page), []);
-                rig.bus.writes.clear();
+                rig.forget_traffic();
 
                 // A record is in memory before its message.
                 fault(&mut rig);
                 let due = message(page, other);
                 assert_eq!(received(&mut rig, page), [due], "{name}: vector {other} of the fault queue");
-                assert_eq!(rig.bus.writes.len(), 2);
-                assert_eq!(
-                    (rig.bus.writes[0].1, rig.bus.writes[1]),
-                    (32, (due.0, 4)),
-                    "record, then message"
-                );
+                assert_eq!(rig.writes().len(), 2);
+                assert_eq!((rig.writes()[0].1, rig.writes()[1]), (32, (due.0, 4)), "record, then message");
                 fault(&mut rig);
                 assert_eq!(received(&mut rig, page), [], "fip is 1 already");
                 rig.write(&ipsr::REG, ipsr::FIP.of(1));
                 rig.settle();
                 assert_eq!(received(&mut rig, page), [], "the event has passed");
                 assert_eq!(rig.records().len(), 2);
-                rig.bus.writes.clear();
+                rig.forget_traffic();
                 assert_eq!(rig.out().irq, 0, "no wire");
             }
         }
@@ -217,7 +213,7 @@ fn a_message_that_cannot_be_written_is_a_fault() {
         };
         // Memory refuses it.
         let (bad, _) = message(page, 1);
-        rig.bus.inject(bad..bad + 4, Failure::Write);
+        rig.inject(bad..bad + 4, Failure::Write);
         illegal_command(&mut rig);
         rig.settle();
         assert_eq!(rig.records(), [record(bad)], "{name}");
@@ -241,12 +237,12 @@ fn a_message_that_cannot_be_written_is_a_fault() {
 #[test]
 fn records_of_messages_and_of_translations_alternate() {
     for name in DESIGNS {
-        for pressure in [Pressure::NONE, Pressure::SOME] {
+        for pressure in [Pressure::None, Pressure::Some] {
             let (mut rig, page) = messenger(name);
-            rig.pressure = pressure;
+            rig.press(pressure);
             rig.write(&fqcsr::REG, fqcsr::FQEN.of(1));
             let (bad, _) = message(page, 0);
-            rig.bus.inject(bad..bad + 4, Failure::Write);
+            rig.inject(bad..bad + 4, Failure::Write);
             for round in 0..40 {
                 rig.push_raw([u64::MAX; 2]);
                 for i in 0..2 {

@@ -153,7 +153,7 @@ fn kills_exactly(
     // What is alive must be looked at first: what is dead is refilled by looking at it, and may push others out.
     let (dead, alive): (Vec<&Held>, Vec<&Held>) = pages.held.iter().partition(|page| named(page));
     for (page, is_dead) in alive.iter().map(|p| (p, false)).chain(dead.iter().map(|p| (p, true))) {
-        let reads = rig.bus.reads.len();
+        let reads = rig.reads().len();
         let answer = rig.ask(port, page.query);
         assert!(answer.is_success());
         let verdict = if is_dead { "is named and must go" } else { "is not named and must stay" };
@@ -166,7 +166,7 @@ fn kills_exactly(
             page.gscid,
             page.global
         );
-        assert!(is_dead || rig.bus.reads.len() == reads, "{command:x?}: a read for what was cached");
+        assert!(is_dead || rig.reads().len() == reads, "{command:x?}: a read for what was cached");
     }
 }
 
@@ -291,10 +291,10 @@ fn an_invalidation_reaches_every_port() {
 
 /// Which device and process contexts a request for a new page reads from memory.
 fn reads_contexts(rig: &mut Rig, query: Query, contexts: &[u64]) -> Vec<bool> {
-    rig.bus.reads.clear();
+    rig.forget_traffic();
     let answer = rig.ask(0, query);
     assert!(answer.is_success(), "{answer:x?}");
-    contexts.iter().map(|slot| rig.bus.reads.iter().any(|read| read.address == *slot)).collect()
+    contexts.iter().map(|slot| rig.reads().iter().any(|read| read.address == *slot)).collect()
 }
 
 #[test]

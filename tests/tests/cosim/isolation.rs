@@ -1,7 +1,7 @@
 //! Isolation under load: address spaces are kept apart, and what was taken away is never reached again, with walks in flight
 //! and devices that do not take their responses.
 
-use pasidon_sim::machine::{Random, Timing};
+use pasidon_cosim::{Pace, Random};
 use pasidon_spec::command::{Command, Range};
 use pasidon_spec::ddt::{DeviceContext, dc};
 use pasidon_spec::page_table::{Geometry, SV39, SV39X4, SV57X4, pte};
@@ -20,7 +20,7 @@ const VA: u64 = 0x1f_ffff_a000;
 fn the_same_address_in_two_processes_is_two_pages() {
     for name in ["tiny", "default", "odd"] {
         let mut rig = Rig::ready(name, 20, 1);
-        rig.pressure = Pressure::SOME;
+        rig.press(Pressure::Some);
         rig.new_directory(1);
         let pdtp = pointer(pdtp_mode::PD8, rig.page());
         rig.set_dc(1, process_dc(pdtp));
@@ -159,7 +159,7 @@ impl Stress {
         if rig.design.second_stage() {
             for gscid in [7, 0x8007] {
                 let root = rig.pages(4);
-                let tables = rig.memory.base() >> 30 << 30;
+                let tables = rig.bench.memory.base() >> 30 << 30;
                 rig.map(second, root, tables, 2, entry(tables, bits::ALL));
                 machines.push(Machine { gscid, root, pages: histories(FAULT, PAGES) });
             }
@@ -387,9 +387,9 @@ impl Stress {
             if round % 64 == 0 {
                 let latency = [1, 20, 200][self.random.below(3) as usize];
                 let jitter = [0, latency][self.random.below(2) as usize];
-                self.rig.bus.set_timing(Timing { latency, jitter, outstanding: 16, write_latency: 3 });
-                self.rig.pressure =
-                    [Pressure::NONE, Pressure::SOME, Pressure::STUCK][self.random.below(3) as usize];
+                self.rig.set_pace(Pace { jitter, outstanding: 16, write_latency: 3, ..Pace::even(latency) });
+                self.rig
+                    .press([Pressure::None, Pressure::Some, Pressure::Stuck][self.random.below(3) as usize]);
                 // At once, or with several changes behind one fence.
                 self.rig.depth = 1 + self.random.below(1 << self.rig.design.id_width.min(5)) as usize;
             }
@@ -423,7 +423,7 @@ impl Stress {
                 false
             });
         }
-        self.rig.pressure = Pressure::NONE;
+        self.rig.press(Pressure::None);
         self.rig.finish();
         for (ticket, (s, p)) in asked {
             let answer = self.rig.answer(ticket).expect("finished");

@@ -1,7 +1,8 @@
 //! MSI page tables and memory-resident interrupt files. (Section "Process to translate addresses of MSIs"; Advanced Interrupt
 //! Architecture, chapter "IOMMU Support for MSIs to Virtual Machines".)
 
-use pasidon_sim::engine::{Engine, Pace};
+use pasidon_cosim::Pace;
+use pasidon_sim::engine::Engine;
 use pasidon_spec::command::Command;
 use pasidon_spec::ddt::{EXT_DC_BYTES, EXT_DDI, dc};
 use pasidon_spec::fault::Cause;
@@ -185,7 +186,7 @@ fn no_message_is_lost() {
         g.store(FILE, 0);
         g.reset();
         let pace = g.both.rtl().pace();
-        g.both.rtl().set_pace(pasidon_sim::engine::Pace { exclusive_failures: failures, ..pace });
+        g.both.rtl().set_pace(pasidon_cosim::Pace { exclusive_failures: failures, ..pace });
         for identity in 1..64u32 {
             let port = identity as usize % 2;
             g.both.ask(port, &message(PATTERN | u64::from(identity & 2) << 11, identity), true);
@@ -208,7 +209,7 @@ fn a_context_that_is_invalidated_during_a_store_is_not_kept() {
         let rtl = g.both.rtl();
         rtl.set_pace(Pace::even(20));
         let ticket = rtl.submit(0, &message(PATTERN, 5));
-        while rtl.model_mut().output.axi.awvalid == 0 {
+        while rtl.verilated_mut().output.axi.awvalid == 0 {
             rtl.cycle();
         }
         (0..delay).for_each(|_| rtl.cycle());

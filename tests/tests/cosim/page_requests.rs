@@ -1,6 +1,7 @@
 //! Page requests of devices. (Sections "Page-Request-Queue (PQ)" and "PCIe ATS Page Request handling".)
 
-use pasidon_sim::engine::{Engine, Pace};
+use pasidon_cosim::Pace;
+use pasidon_sim::engine::Engine;
 use pasidon_spec::command::Command;
 use pasidon_spec::ddt::{DeviceContext, dc, iommu_mode};
 use pasidon_spec::fault::{Cause, ttyp};

@@ -242,12 +242,12 @@ fn malformed_pointers_and_unreadable_tables_fault() {
                 }
                 s.rig.store(slot, good);
                 for (kind, _, access_fault) in KINDS {
-                    s.rig.bus.inject(slot..slot + 8, Failure::Read);
+                    s.rig.inject(slot..slot + 8, Failure::Read);
                     expect(&mut s.rig, "a table that fails", kind(query), Some(access_fault));
-                    s.rig.bus.heal();
-                    s.rig.bus.inject(slot..slot + 8, Failure::Poison);
+                    s.rig.heal();
+                    s.rig.inject(slot..slot + 8, Failure::Poison);
                     expect(&mut s.rig, "corrupt", kind(query), Some(Cause::PtDataCorruption));
-                    s.rig.bus.heal();
+                    s.rig.heal();
                 }
             }
             expect(&mut s.rig, "whole again", query, None);
@@ -272,12 +272,12 @@ fn napot_groups_are_one_page_of_64_kib() {
             s.rig.invalidate_all();
             let order = [5, 0, 15, 7, 8, 1, 2, 3, 4, 6, 9, 10, 11, 12, 13, 14];
             for (i, page) in order.into_iter().enumerate() {
-                let reads = s.rig.bus.reads.len();
+                let reads = s.rig.reads().len();
                 let query = Query::read(DID, Some(PID), group + page * 4096 + 0x234);
                 let answer = check(&mut s.rig, "NAPOT", query, None);
                 assert_eq!((answer.spa, answer.size), (frame + page * 4096 + 0x234, 16));
                 assert!(
-                    i == 0 || s.rig.bus.reads.len() == reads,
+                    i == 0 || s.rig.reads().len() == reads,
                     "{name}, {}, page {page}: the group is one entry of the TLB",
                     g.name
                 );

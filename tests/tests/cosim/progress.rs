@@ -17,7 +17,7 @@ fn scene(rig: &mut Rig, pages: u64) -> Vec<u64> {
     rig.set_dc(1, plain_dc(pointer(SV39.mode, root), 7));
     (0..pages)
         .map(|i| {
-            let frame = rig.memory.base() + ((i * 7 + 3) % 4096) * 4096;
+            let frame = rig.bench.memory.base() + ((i * 7 + 3) % 4096) * 4096;
             rig.map(&SV39, root, VA + i * 4096, 0, entry(frame, bits::ALL));
             frame
         })
@@ -111,7 +111,7 @@ fn a_reset_of_the_core_alone_mixes_no_reads() {
             let root = rig.page();
             rig.set_dc(1, plain_dc(pointer(SV39.mode, root), 7));
             let frames: Vec<u64> =
-                (0..24).map(|i| rig.memory.base() + (1000 + round * 64 + i) * 4096).collect();
+                (0..24).map(|i| rig.bench.memory.base() + (1000 + round * 64 + i) * 4096).collect();
             for (i, frame) in frames.iter().enumerate() {
                 rig.map(&SV39, root, VA + i as u64 * 4096, 0, entry(*frame, bits::ALL));
             }

@@ -1,9 +1,9 @@
 //! Emission and the bus protocols. That the memory port and the translation ports keep to theirs is checked in every cycle of
 //! every test; here are the registers' port and what the rest does not reach.
 
-use pasidon_sim::machine::Random;
-use pasidon_sim::model::cache::{Cache, Flavour};
-use pasidon_sim::model::{Model, ports::AxilOut};
+use pasidon_cosim::Random;
+use pasidon_cosim::verilated::{Cache, Flavour};
+use pasidon_cosim::verilated::{Verilated, ports::AxilOut};
 use pasidon_spec::registers::{self, cqb, ddtp, fqb, icvec, pqb};
 use pasidon_tests::{Rig, designs, seed};
 use std::collections::VecDeque;
@@ -142,7 +142,7 @@ fn the_register_port_keeps_to_axi4_lite() {
     let mut random = Random::new(seed);
     let cache = Cache::in_workspace().quiet();
     for name in ["tiny", "odd"] {
-        let mut model = Model::load(&designs::generated(name), name, &cache, Flavour::Fast)
+        let mut model = Verilated::load(&designs::generated(name), name, &cache, Flavour::Fast)
             .unwrap_or_else(|e| panic!("{e}"));
         model.reset(3);
         let address = u64::from(fqb::REG.offset);

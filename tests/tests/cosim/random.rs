@@ -1,6 +1,6 @@
 //! Random tables, whole and broken, random requests: every response and every fault record is the one that the oracle states.
 
-use pasidon_sim::machine::{Random, Timing};
+use pasidon_cosim::{Pace, Random};
 use pasidon_spec::ddt::dc;
 use pasidon_spec::memory::Failure;
 use pasidon_spec::page_table::{self, Geometry};
@@ -170,7 +170,7 @@ fn process_directory(rig: &mut Rig, random: &mut Random, built: &mut Built, did:
 fn build(rig: &mut Rig, random: &mut Random) -> Built {
     let mut built = Built::default();
     rig.allocator.reset();
-    rig.bus.heal();
+    rig.heal();
     // Most often as many levels as the device_id needs, sometimes fewer.
     let levels = if chance(random, 4) {
         0
@@ -226,7 +226,7 @@ fn build(rig: &mut Rig, random: &mut Random) -> Built {
             }
         } else {
             let kind = pick(random, &[Failure::Read, Failure::Poison]);
-            rig.bus.inject(at..at + 8, kind);
+            rig.inject(at..at + 8, kind);
         }
     }
     built
@@ -286,13 +286,9 @@ fn random_tables(name: &str, rounds: u64, requests: usize) {
     for round in 0..rounds {
         let latency = pick(&mut random, &[1, 3, 20]);
         let jitter = pick(&mut random, &[0, 0, 30]);
-        rig.bus.set_timing(Timing {
-            latency,
-            jitter,
-            outstanding: 1 + random.below(16) as u32,
-            write_latency: 2,
-        });
-        rig.pressure = pick(&mut random, &[Pressure::NONE, Pressure::SOME]);
+        let outstanding = 1 + random.below(16) as u32;
+        rig.set_pace(Pace { jitter, outstanding, write_latency: 2, ..Pace::even(latency) });
+        rig.press(pick(&mut random, &[Pressure::None, Pressure::Some]));
         let built = build(&mut rig, &mut random);
         rig.invalidate_all();
         rig.depth = 1 + random.below(1 << rig.design.id_width.min(6)) as usize;

@@ -57,7 +57,7 @@ impl Scene {
 
     /// Device context, process context and page as they were at first; no failures.
     pub fn restore(&mut self) {
-        self.rig.bus.heal();
+        self.rig.heal();
         self.rig.set_dc(DID, process_dc(self.pdtp));
         self.rig.set_pc(self.pdtp, PID, self.process_context());
         self.rig.map(self.geometry, self.root, VA, 0, entry(self.frame, bits::ALL));

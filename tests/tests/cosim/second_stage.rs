@@ -373,7 +373,7 @@ fn accesses_carry_the_ids_of_whom_they_serve() {
     rtl.submit(0, &Guest::read(IOVA));
     while rtl.outstanding() > 0 {
         rtl.cycle();
-        let out = &rtl.model_mut().output.axi;
+        let out = &rtl.verilated_mut().output.axi;
         if out.arvalid != 0 {
             reads.push((out.araddr, out.arrcid, out.armcid));
         }

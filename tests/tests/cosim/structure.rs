@@ -115,7 +115,7 @@ fn misses_to_one_page_share_a_walk() {
         let latency = s.rig.ask(0, page(0)).latency();
         assert!(latency > 900);
         s.rig.carry_out(&[vma(None, None)]);
-        let (reads, walks) = (s.rig.bus.reads.len(), s.rig.events[2]);
+        let (reads, walks) = (s.rig.reads().len(), s.rig.events[2]);
         let entries = u64::from(s.rig.design.miss_entries.min(8));
         let tickets: Vec<usize> = (0..entries)
             .map(|i| {
@@ -124,7 +124,7 @@ fn misses_to_one_page_share_a_walk() {
             })
             .collect();
         s.rig.finish();
-        assert_eq!(s.rig.bus.reads.len() - reads, 3, "{name}: one walk of three levels");
+        assert_eq!(s.rig.reads().len() - reads, 3, "{name}: one walk of three levels");
         assert_eq!(s.rig.events[2] - walks, 1, "{name}: event strobes");
         for (i, ticket) in tickets.into_iter().enumerate() {
             let answer = s.rig.answer(ticket).expect("finished");
@@ -186,10 +186,10 @@ fn latencies_follow_the_number_of_memory_reads() {
                     _ => {}
                 }
                 s.rig.carry_out(&[vma(None, None)]);
-                let before = s.rig.bus.reads.len();
+                let before = s.rig.reads().len();
                 let answer = s.rig.ask(0, page(0));
                 assert!(answer.is_success());
-                let reads = s.rig.bus.reads.len() - before;
+                let reads = s.rig.reads().len() - before;
                 assert_eq!(reads, case.reads[phase], "{}, {name}", case.what);
                 line.push(answer.latency());
             }
@@ -225,14 +225,9 @@ fn a_walk_reads_one_entry_per_level() {
                 s.rig.invalidate_all();
                 assert!(s.rig.ask(0, page(0)).is_success());
                 s.rig.carry_out(&[vma(None, None)]);
-                s.rig.bus.reads.clear();
+                s.rig.forget_traffic();
                 assert!(s.rig.ask(0, page(0)).is_success());
-                assert_eq!(
-                    s.rig.bus.reads.len(),
-                    g.levels.len() - level,
-                    "{name}, {}, level {level}",
-                    g.name
-                );
+                assert_eq!(s.rig.reads().len(), g.levels.len() - level, "{name}, {}, level {level}", g.name);
             }
         }
     }

@@ -10,8 +10,9 @@ use super::op::{Access, Ask, At, Covers, Op, Store, Trouble, Word};
 use super::scene::{self, Ats, Check, Leaf, Scene, broken, everything, id};
 use super::tables::{Meaning, RESERVED_PAGES, Role, chance, extent, pick, windows};
 use crate::engine::versions::{Choices, Versions, WhatIf};
-use crate::engine::{Memory, Pace, parameters};
-use crate::machine::Random;
+use crate::engine::{EngineMemory, parameters};
+use pasidon_cosim::Pace;
+use pasidon_cosim::Random;
 use pasidon_golden::Golden;
 use pasidon_rtl::design::Design;
 use pasidon_rtl::regs::capabilities;
@@ -59,7 +60,7 @@ struct Generator<'a> {
     working_set: Vec<Ask>,
     /// Tells what becomes of a request, so that not too many fault.
     golden: Golden,
-    memory: Memory,
+    memory: EngineMemory,
 }
 
 /// A random round of about `weight` operations. `even`: memory and devices never hesitate, so that its clock cycles follow from the
@@ -86,7 +87,7 @@ pub fn round(design: &Design, seed: u64, latency: u32, weight: u64, even: bool) 
         vectors: [0; 4],
         working_set: Vec::new(),
         golden: Golden::new(parameters(design)),
-        memory: Memory::new(extent(design)),
+        memory: EngineMemory::sparse(extent(design)),
     };
     generator.set_up();
     // Where nearly everything faults there is little to see, and it takes long.
@@ -151,6 +152,7 @@ impl Generator<'_> {
         let data_first = self.chance(40);
         let pace = Pace {
             latency,
+            write_latency: 0,
             jitter,
             outstanding,
             memory_pauses,

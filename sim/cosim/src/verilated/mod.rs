@@ -1,109 +1,24 @@
-//! The hardware as a value: [`Model`] is one instance of a verilated design.
+//! The hardware as a value: [`Verilated`] is one instance of a verilated design.
 //!
-//! [`Model::load`] takes generated Verilog, compiles it once ([`cache`]) and loads it. The machine then writes
-//! [`Model::input`], calls [`Model::tick`] and reads [`Model::output`] ([`ports`]).
+//! [`Verilated::load`] takes generated Verilog, compiles it once ([`Cache`]) and loads it. The bench then writes
+//! [`Verilated::input`], calls [`Verilated::tick`] and reads [`Verilated::output`] ([`ports`]).
 
-pub mod cache;
+mod cache;
+mod error;
 mod flavour;
 pub mod ports;
 mod shim;
+mod source;
 
-pub use cache::{Cache, Flavour};
+pub use cache::{Cache, workspace_target};
+pub use error::VerilatedError;
+pub use flavour::Flavour;
 pub use ports::{In, Out};
+pub use source::{PortShape, Source, shapes};
 
 use libloading::Library;
-use pasidon_rtl::emit::Direction;
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::path::{Path, PathBuf};
-
-/// A port of the top module: what the shim needs to know of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortShape {
-    /// Verilog name.
-    pub name: String,
-    /// Bits.
-    pub width: u32,
-    /// Seen from the module.
-    pub output: bool,
-}
-
-/// Verilog to make a model of.
-#[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
-    /// Name for messages.
-    pub name: &'a str,
-    /// The text.
-    pub verilog: &'a str,
-    /// Top module.
-    pub top: &'a str,
-    /// Its ports, clock included.
-    pub ports: &'a [PortShape],
-}
-
-/// The ports of a generated design.
-pub fn shapes(generated: &pasidon_rtl::Generated) -> Vec<PortShape> {
-    let shape = |port: &pasidon_rtl::emit::Port| PortShape {
-        name: port.name.clone(),
-        width: port.width,
-        output: port.direction == Direction::Out,
-    };
-    generated.ports.iter().map(shape).collect()
-}
-
-/// Why there is no model.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    /// A tool is not installed.
-    #[error(
-        "{tool} is not installed, and the simulation needs it; install it (Debian: apt-get install {package}) or \
-             set {variable} to the command to run"
-    )]
-    Missing {
-        /// The command that was tried.
-        tool: String,
-        /// Debian's package.
-        package: &'static str,
-        /// The environment variable that names another command.
-        variable: &'static str,
-    },
-    /// A tool failed.
-    #[error("{tool} {what}\n{said}")]
-    Tool {
-        /// The command.
-        tool: String,
-        /// What it failed to do.
-        what: String,
-        /// Its own messages.
-        said: String,
-    },
-    /// The cache cannot be written.
-    #[error("{}: {cause}; compiled models are kept there: make it writable, or set PASIDON_TARGET to another directory", path.display())]
-    Write {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the operating system said.
-        cause: std::io::Error,
-    },
-    /// The compiled model is not what was asked for.
-    #[error("{}: {what}; remove that directory to have the model made again", path.display())]
-    Load {
-        /// The shared object.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// A port that the simulated machine cannot drive.
-    #[error("port {0} of the design {1}")]
-    Port(String, &'static str),
-    /// An assertion of the hardware failed, or its logic did not settle.
-    #[error("the hardware failed in cycle {cycle}: {what}")]
-    Hardware {
-        /// Clock cycles since the model was made.
-        cycle: u64,
-        /// The message, with its place in the Verilog.
-        what: String,
-    },
-}
+use std::path::Path;
 
 type Tick = unsafe extern "C" fn(*mut c_void, *const In, *mut Out);
 type Free = unsafe extern "C" fn(*mut c_void);
@@ -111,7 +26,7 @@ type OnFile = unsafe extern "C" fn(*mut c_void, *const c_char);
 type Failure = unsafe extern "C" fn() -> *const c_char;
 
 /// One instance of a verilated design. Each has state of its own.
-pub struct Model {
+pub struct Verilated {
     /// Inputs for the next clock edge.
     pub input: In,
     /// Outputs since the last clock edge.
@@ -127,23 +42,23 @@ pub struct Model {
     _library: Library,
 }
 
-// SAFETY: the state behind the pointer belongs to this Model alone, and Verilator's single-threaded models hold no
+// SAFETY: the state behind the pointer belongs to this Verilated alone, and Verilator's single-threaded models hold no
 // thread-local references to it, so that it may move to another thread.
-unsafe impl Send for Model {}
+unsafe impl Send for Verilated {}
 
-impl Model {
+impl Verilated {
     /// Makes (or finds) and loads the model of a generated design. The model is not reset yet.
     ///
     /// # Errors
-    /// [`ModelError`]: tools missing or failing, the cache not writable.
+    /// [`VerilatedError`]: tools missing or failing, the cache not writable.
     pub fn load(
         generated: &pasidon_rtl::Generated,
         name: &str,
         cache: &Cache,
         flavour: Flavour,
-    ) -> Result<Model, ModelError> {
+    ) -> Result<Verilated, VerilatedError> {
         let ports = shapes(generated);
-        Model::from_source(
+        Verilated::from_source(
             &Source { name, verilog: &generated.verilog, top: "pasidon_iommu", ports: &ports },
             cache,
             flavour,
@@ -153,11 +68,15 @@ impl Model {
     /// The same for any Verilog whose ports are a subset of those of `pasidon_iommu`.
     ///
     /// # Errors
-    /// [`ModelError`]
-    pub fn from_source(source: &Source<'_>, cache: &Cache, flavour: Flavour) -> Result<Model, ModelError> {
+    /// [`VerilatedError`]
+    pub fn from_source(
+        source: &Source<'_>,
+        cache: &Cache,
+        flavour: Flavour,
+    ) -> Result<Verilated, VerilatedError> {
         let layout = shim::layout(source.ports)?;
         let path = cache.shared_object(source, &layout, flavour)?;
-        let wrong = |what: String| ModelError::Load { path: path.clone(), what };
+        let wrong = |what: String| VerilatedError::Load { path: path.clone(), what };
         // SAFETY: the object was compiled from the shim; its initialisers are those of Verilator's runtime.
         let library = unsafe { Library::new(&path) }.map_err(|e| wrong(e.to_string()))?;
         let missing = |e: libloading::Error| wrong(e.to_string());
@@ -186,7 +105,18 @@ impl Model {
             (new(&mut output), tick, free, failure, trace, coverage)
         };
         let input = In::default();
-        Ok(Model { input, output, cycles: 0, state, tick, free, failure, trace, coverage, _library: library })
+        Ok(Verilated {
+            input,
+            output,
+            cycles: 0,
+            state,
+            tick,
+            free,
+            failure,
+            trace,
+            coverage,
+            _library: library,
+        })
     }
 
     /// One clock cycle: the model sees `input` at the edge, then `output` holds its outputs of the new cycle.
@@ -219,8 +149,8 @@ impl Model {
     /// Whether all is well inside the model.
     ///
     /// # Errors
-    /// [`ModelError::Hardware`] after an assertion failed (checked flavour), or when logic did not settle.
-    pub fn check(&self) -> Result<(), ModelError> {
+    /// [`VerilatedError::Hardware`] after an assertion failed (checked flavour), or when logic did not settle.
+    pub fn check(&self) -> Result<(), VerilatedError> {
         // SAFETY: returns null or a string that lives until the next call into the model.
         let what = unsafe {
             let message = (self.failure)();
@@ -229,7 +159,7 @@ impl Model {
             }
             CStr::from_ptr(message).to_string_lossy().into_owned()
         };
-        Err(ModelError::Hardware { cycle: self.cycles, what })
+        Err(VerilatedError::Hardware { cycle: self.cycles, what })
     }
 
     /// Writes waveforms to `file` (`.fst`) from now on; false if the flavour has none ([`Flavour::traces`]).
@@ -237,7 +167,7 @@ impl Model {
         self.on_file(self.trace, file)
     }
 
-    /// Completes the waveform file and writes no more to it, until [`Model::trace_to`] starts another.
+    /// Completes the waveform file and writes no more to it, until [`Verilated::trace_to`] starts another.
     pub fn stop_trace(&mut self) {
         if let Some(trace) = self.trace {
             // SAFETY: `state` was made by the same object; a null pointer instead of a name ends the file.
@@ -245,8 +175,7 @@ impl Model {
         }
     }
 
-    /// Writes the coverage gathered so far to `file`; false if the flavour counts none ([`Flavour::covers`]). See
-    /// [`crate::coverage`].
+    /// Writes the coverage gathered so far to `file`; false if the flavour counts none ([`Flavour::covers`]).
     pub fn write_coverage(&mut self, file: &Path) -> bool {
         self.on_file(self.coverage, file)
     }
@@ -260,7 +189,7 @@ impl Model {
     }
 }
 
-impl Drop for Model {
+impl Drop for Verilated {
     fn drop(&mut self) {
         // SAFETY: made by `pasidon_new` of the same object, freed once.
         unsafe { (self.free)(self.state) };

@@ -3,10 +3,10 @@
 //! A model is built in a directory of its own and then renamed to its final name, under a lock file, so that runs which
 //! need the same model at the same time neither disturb each other nor compile it twice.
 
-pub use super::flavour::Flavour;
-use super::flavour::RUNTIME;
+use super::error::VerilatedError;
+use super::flavour::{Flavour, RUNTIME};
 use super::shim::{self, Layout};
-use super::{ModelError, PortShape, Source};
+use super::source::{PortShape, Source};
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -97,7 +97,7 @@ impl Cache {
         source: &Source<'_>,
         layout: &Layout,
         flavour: Flavour,
-    ) -> Result<PathBuf, ModelError> {
+    ) -> Result<PathBuf, VerilatedError> {
         let tools = self.tools()?;
         let key = key(source, layout, flavour, &tools);
         let name = format!("{key}-{}", flavour.name());
@@ -119,7 +119,7 @@ impl Cache {
     ///
     /// # Errors
     /// As for making the model.
-    pub fn fingerprint(&self, source: &Source<'_>, flavour: Flavour) -> Result<String, ModelError> {
+    pub fn fingerprint(&self, source: &Source<'_>, flavour: Flavour) -> Result<String, VerilatedError> {
         // A directory that no other run uses; it is kept where the model is wanted next.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let unique = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -144,31 +144,31 @@ impl Cache {
     }
 
     /// What tells one installation from another: commands and versions.
-    fn tools(&self) -> Result<[String; 4], ModelError> {
+    fn tools(&self) -> Result<[String; 4], VerilatedError> {
         let version = self.version(&self.verilator, "--version")?;
         let compiler = self.version(&self.compiler, "--version")?;
         // A wrapper tells the version of what it wraps, and may compile differently.
         Ok([version, compiler, self.verilator.clone(), self.compiler.clone()])
     }
 
-    fn version(&self, tool: &str, argument: &str) -> Result<String, ModelError> {
+    fn version(&self, tool: &str, argument: &str) -> Result<String, VerilatedError> {
         let output = Command::new(tool).arg(argument).stdin(Stdio::null()).output();
         match output {
             Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            Ok(output) => Err(ModelError::Tool {
+            Ok(output) => Err(VerilatedError::Tool {
                 tool: tool.into(),
                 what: "does not tell its version".into(),
                 said: text(&output),
             }),
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
                 let is_verilator = tool == self.verilator;
-                Err(ModelError::Missing {
+                Err(VerilatedError::Missing {
                     tool: tool.into(),
                     package: if is_verilator { "verilator" } else { "g++" },
                     variable: if is_verilator { "VERILATOR" } else { "CXX" },
                 })
             }
-            Err(cause) => Err(ModelError::Tool {
+            Err(cause) => Err(VerilatedError::Tool {
                 tool: tool.into(),
                 what: "does not run".into(),
                 said: cause.to_string(),
@@ -176,7 +176,7 @@ impl Cache {
         }
     }
 
-    fn verilate(&self, source: &Source<'_>, flavour: Flavour, dir: &Path) -> Result<(), ModelError> {
+    fn verilate(&self, source: &Source<'_>, flavour: Flavour, dir: &Path) -> Result<(), VerilatedError> {
         write(dir.join("model.v"), source.verilog)?;
         let mut verilate = Command::new(&self.verilator);
         verilate
@@ -187,14 +187,14 @@ impl Cache {
         self.run(verilate, &self.verilator, "does not accept the Verilog", dir)
     }
 
-    fn include(&self) -> Result<PathBuf, ModelError> {
+    fn include(&self) -> Result<PathBuf, VerilatedError> {
         let root = Command::new(&self.verilator).args(["--getenv", "VERILATOR_ROOT"]).output();
         let root = root.map(|o| text(&o)).unwrap_or_default();
         let include = PathBuf::from(root.trim()).join("include");
         if include.join("verilated.h").is_file() {
             return Ok(include);
         }
-        Err(ModelError::Tool {
+        Err(VerilatedError::Tool {
             tool: self.verilator.clone(),
             what: format!("names no usable VERILATOR_ROOT (no verilated.h in {})", include.display()),
             said: String::new(),
@@ -207,7 +207,7 @@ impl Cache {
         flavour: Flavour,
         dir: &Path,
         tools: &[String],
-    ) -> Result<(), ModelError> {
+    ) -> Result<(), VerilatedError> {
         let include = self.include()?;
         let header = read(dir.join(format!("cc/{}___024root.h", shim::PREFIX)))?;
         write(
@@ -265,7 +265,7 @@ impl Cache {
     }
 
     /// Verilator's runtime as an object file, compiled once for all models that need the same parts of it.
-    fn runtime(&self, flavour: Flavour, include: &Path, tools: &[String]) -> Result<PathBuf, ModelError> {
+    fn runtime(&self, flavour: Flavour, include: &Path, tools: &[String]) -> Result<PathBuf, VerilatedError> {
         let parts: Vec<&str> =
             flavour.runtime().into_iter().filter(|part| include.join(part).is_file()).collect();
         let place = include.display().to_string();
@@ -285,9 +285,9 @@ impl Cache {
         std::path::absolute(&object).map_err(denied(&object))
     }
 
-    fn run(&self, mut command: Command, tool: &str, what: &str, dir: &Path) -> Result<(), ModelError> {
+    fn run(&self, mut command: Command, tool: &str, what: &str, dir: &Path) -> Result<(), VerilatedError> {
         let output = command.current_dir(dir).stdin(Stdio::null()).output();
-        let fail = |said| Err(ModelError::Tool { tool: tool.into(), what: what.into(), said });
+        let fail = |said| Err(VerilatedError::Tool { tool: tool.into(), what: what.into(), said });
         match output {
             Ok(output) if output.status.success() => Ok(()),
             Ok(output) => fail(text(&output)),
@@ -322,8 +322,8 @@ fn text(output: &std::process::Output) -> String {
 fn once(
     parent: &Path,
     name: &str,
-    make: impl FnOnce(&Path) -> Result<(), ModelError>,
-) -> Result<(), ModelError> {
+    make: impl FnOnce(&Path) -> Result<(), VerilatedError>,
+) -> Result<(), VerilatedError> {
     let home = parent.join(name);
     if home.is_dir() {
         return Ok(());
@@ -345,21 +345,21 @@ fn once(
     fs::rename(&partial, &home).map_err(denied(&home))
 }
 
-fn denied(path: &Path) -> impl FnOnce(std::io::Error) -> ModelError + use<> {
+fn denied(path: &Path) -> impl FnOnce(std::io::Error) -> VerilatedError + use<> {
     let path = path.to_path_buf();
-    move |cause| ModelError::Write { path, cause }
+    move |cause| VerilatedError::Write { path, cause }
 }
 
-fn write(path: PathBuf, content: &str) -> Result<(), ModelError> {
-    fs::write(&path, content).map_err(|cause| ModelError::Write { path, cause })
+fn write(path: PathBuf, content: &str) -> Result<(), VerilatedError> {
+    fs::write(&path, content).map_err(|cause| VerilatedError::Write { path, cause })
 }
 
-fn read(path: PathBuf) -> Result<String, ModelError> {
-    fs::read_to_string(&path).map_err(|cause| ModelError::Write { path, cause })
+fn read(path: PathBuf) -> Result<String, VerilatedError> {
+    fs::read_to_string(&path).map_err(|cause| VerilatedError::Write { path, cause })
 }
 
 /// Names of the files with these endings, in an order that is the same from build to build: it decides what is inlined where.
-fn files(dir: &Path, endings: &[&str]) -> Result<Vec<String>, ModelError> {
+fn files(dir: &Path, endings: &[&str]) -> Result<Vec<String>, VerilatedError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(denied(dir))? {
         let name = entry.map_err(denied(dir))?.file_name();

@@ -1,10 +1,9 @@
 //! The messages between devices and IOMMU, seen from the devices: offers page requests and invalidation completions, takes messages, and
 //! checks that the hardware keeps what it offers.
 
-use super::bus::Pace;
-use crate::machine::Random;
-use crate::model::ports::{MessageIn, MessageOut};
-use pasidon_rtl::design::Design;
+use crate::pace::Pace;
+use crate::random::Random;
+use crate::verilated::ports::{MessageIn, MessageOut};
 use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::message::{InvalidationRequest, PageRequestGroupResponse, code};
 use pasidon_spec::page_request::PageRequest;
@@ -23,10 +22,18 @@ pub enum MessageEvent {
     Message(Message),
 }
 
+/// What a cycle brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Happened {
+    /// This page request is on offer from now on: the hardware may deal with it, and answer it, before it takes it.
+    pub offered: Option<PageRequest>,
+    /// A completion was taken or a request timed out: commands that wait for devices may go on.
+    pub commands_may_go_on: bool,
+}
+
 /// The message ports.
 #[derive(Default)]
-pub(super) struct MessagePorts {
-    widths: (u32, u32),
+pub struct MessagePort {
     page_requests: VecDeque<PageRequest>,
     page_request: Option<PageRequest>,
     completions: VecDeque<InvalidationCompletion>,
@@ -37,22 +44,35 @@ pub(super) struct MessagePorts {
     events: Vec<MessageEvent>,
 }
 
-impl MessagePorts {
-    pub fn new(design: &Design) -> MessagePorts {
-        MessagePorts { widths: (design.device_id_width, design.process_id_width), ..Default::default() }
-    }
-
+impl MessagePort {
     /// Forgets everything that is under way.
     pub fn reset(&mut self) {
-        *self = MessagePorts { widths: self.widths, ..Default::default() };
+        *self = MessagePort::default();
     }
 
+    /// The hardware was reset while this side was not: a message that it had shown need not be shown again.
+    pub fn forget_shown(&mut self) {
+        self.held = None;
+    }
+
+    /// Hands over a page request, behind those that wait.
     pub fn page_request(&mut self, request: PageRequest) {
         self.page_requests.push_back(request);
     }
 
+    /// Hands over an invalidation completion, behind those that wait.
     pub fn invalidation_completion(&mut self, completion: InvalidationCompletion) {
         self.completions.push_back(completion);
+    }
+
+    /// The page request on offer, which the hardware may have begun to deal with.
+    pub fn on_offer(&self) -> Option<&PageRequest> {
+        self.page_request.as_ref()
+    }
+
+    /// The page requests that the hardware has not dealt with, the one on offer first.
+    pub fn waiting_page_requests(&self) -> impl Iterator<Item = &PageRequest> {
+        self.page_request.iter().chain(&self.page_requests)
     }
 
     /// Nothing happened since events were last taken.
@@ -68,15 +88,17 @@ impl MessagePorts {
             && self.completions.is_empty()
     }
 
+    /// The messages to devices since the last call, oldest first.
     pub fn take_messages(&mut self) -> Vec<Message> {
         std::mem::take(&mut self.messages)
     }
 
+    /// What happened since the last call, in order.
     pub fn take_events(&mut self) -> Vec<MessageEvent> {
         std::mem::take(&mut self.events)
     }
 
-    /// One clock cycle. Says whether something happened that commands may wait for.
+    /// One clock cycle.
     ///
     /// # Errors
     /// What the hardware did wrong.
@@ -87,15 +109,16 @@ impl MessagePorts {
         input: &mut MessageIn,
         pace: &Pace,
         random: &mut Random,
-    ) -> Result<bool, String> {
+    ) -> Result<Happened, String> {
         if self.is_idle() && (out.msg_valid | out.ev_ats_timeout) == 0 && self.held.is_none() {
             (input.pr_valid, input.ic_valid, input.msg_ready) = (0, 0, 1);
-            return Ok(false);
+            return Ok(Happened::default());
         }
-        let mut happened = false;
+        let mut happened = Happened::default();
         let mut offers = || pace.request_pauses == 0 || random.below(256) >= u64::from(pace.request_pauses);
         if self.page_request.is_none() && !self.page_requests.is_empty() && offers() {
             self.page_request = self.page_requests.pop_front();
+            happened.offered = self.page_request;
         }
         if self.completion.is_none() && !self.completions.is_empty() && offers() {
             self.completion = self.completions.pop_front();
@@ -120,13 +143,13 @@ impl MessagePorts {
             input.ic_count = u64::from(completion.count & 7);
             if out.ic_ready & 1 != 0 {
                 self.events.extend(self.completion.take().map(MessageEvent::Completion));
-                happened = true;
+                happened.commands_may_go_on = true;
             }
         }
         // What times out in the cycle in which a completion is done with was in flight before.
         if out.ev_ats_timeout != 0 {
             self.events.push(MessageEvent::Timeout(out.ev_ats_timeout as u32));
-            happened = true;
+            happened.commands_may_go_on = true;
         }
         let ready = pace.response_pauses == 0 || random.below(256) >= u64::from(pace.response_pauses);
         input.msg_ready = u64::from(ready);
@@ -176,5 +199,81 @@ fn decoded(out: &MessageOut) -> Result<Message, String> {
             Ok(Message::GroupResponse { rid, dseg, pid, body })
         }
         (code, itag) => Err(format!("a message with code {code:#x} and tag {itag}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVEN: Pace = Pace::even(1);
+
+    #[test]
+    fn messages_stay_in_order_until_they_are_taken() {
+        let (mut port, mut random) = (MessagePort::default(), Random::new(1));
+        let request = |index| PageRequest { did: 3, index, last: true, read: true, ..PageRequest::default() };
+        let completion = InvalidationCompletion { rid: 3, dseg: None, itags: 5, count: 1 };
+        (1..3).for_each(|index| port.page_request(request(index)));
+        port.invalidation_completion(completion);
+        let mut input = MessageIn::default();
+        let mut cycle = |port: &mut MessagePort, out: MessageOut| {
+            let happened = port.cycle(&out, &mut input, &EVEN, &mut random).unwrap();
+            (happened, input.pr_valid, input.ic_valid)
+        };
+        let first = Happened { offered: Some(request(1)), commands_may_go_on: false };
+        assert_eq!(cycle(&mut port, MessageOut::default()), (first, 1, 1));
+        assert_eq!(cycle(&mut port, MessageOut::default()), (Happened::default(), 1, 1));
+        assert_eq!((port.on_offer(), port.waiting_page_requests().count()), (Some(&request(1)), 2));
+        assert!(port.is_quiet());
+        let out = MessageOut { pr_ready: 1, ic_ready: 1, ..MessageOut::default() };
+        assert_eq!(cycle(&mut port, out), (Happened { offered: None, commands_may_go_on: true }, 1, 1));
+        assert_eq!(
+            cycle(&mut port, out),
+            (Happened { offered: Some(request(2)), commands_may_go_on: false }, 1, 0)
+        );
+        assert!(port.is_idle() && !port.is_quiet());
+        let events = [
+            MessageEvent::PageRequest(request(1)),
+            MessageEvent::Completion(completion),
+            MessageEvent::PageRequest(request(2)),
+        ];
+        assert_eq!((port.take_events(), port.is_quiet()), (events.to_vec(), true));
+    }
+
+    #[test]
+    fn a_message_stays_until_it_is_taken() {
+        let never = Pace { response_pauses: 255, ..EVEN };
+        let out = MessageOut {
+            msg_valid: 1,
+            msg_code: code::PAGE_REQUEST_GROUP_RESPONSE,
+            msg_rid: 7,
+            ..MessageOut::default()
+        };
+        let shown = || {
+            let (mut port, mut random) = (MessagePort::default(), Random::new(1));
+            port.cycle(&out, &mut MessageIn::default(), &never, &mut random).unwrap();
+            assert!(port.take_messages().is_empty());
+            (port, random)
+        };
+        let (mut port, mut random) = shown();
+        port.cycle(&out, &mut MessageIn::default(), &EVEN, &mut random).unwrap();
+        assert!(matches!(port.take_messages()[..], [Message::GroupResponse { rid: 7, .. }]));
+        for (next, said) in [
+            (MessageOut::default(), "taken back"),
+            (MessageOut { msg_rid: 8, ..out }, "changed while it waited"),
+        ] {
+            let (mut port, mut random) = shown();
+            let problem = port.cycle(&next, &mut MessageIn::default(), &EVEN, &mut random).unwrap_err();
+            assert!(problem.contains(said), "{problem}");
+            // After a reset of the hardware nothing is owed.
+            let (mut port, mut random) = shown();
+            port.forget_shown();
+            assert!(port.cycle(&next, &mut MessageIn::default(), &EVEN, &mut random).is_ok());
+        }
+        let (mut port, mut random) = (MessagePort::default(), Random::new(1));
+        let odd = MessageOut { msg_code: 2, ..out };
+        assert!(
+            port.cycle(&odd, &mut MessageIn::default(), &EVEN, &mut random).unwrap_err().contains("code 0x2")
+        );
     }
 }

@@ -1,13 +1,14 @@
-//! The C++ between a verilated class and [`super::Model`].
+//! The C++ between a verilated class and [`super::Verilated`].
 //!
 //! One call per clock cycle moves all ports: `tick` copies the words of `In` to the model's inputs, raises the clock,
 //! and copies its outputs to `Out`. Outputs of the hardware depend on registers only, never on inputs of the same
 //! cycle, so that what `tick` returns is what a device sees in the new cycle *before* it has chosen its inputs.
 //! The checked flavour verifies exactly that each cycle.
 
-use super::cache::Flavour;
+use super::error::VerilatedError;
+use super::flavour::Flavour;
 use super::ports::{self, IN_WORDS, OUT_WORDS};
-use super::{ModelError, PortShape};
+use super::source::PortShape;
 use std::fmt::Write;
 
 /// Changes when the interface between the shim and Rust does.
@@ -22,8 +23,8 @@ pub(super) type Layout = Vec<(String, usize, bool)>;
 /// Places the ports of a design.
 ///
 /// # Errors
-/// A port that the machine does not know, or one wider than a word.
-pub(super) fn layout(shape: &[PortShape]) -> Result<Layout, ModelError> {
+/// A port that the bench does not know, or one wider than a word.
+pub(super) fn layout(shape: &[PortShape]) -> Result<Layout, VerilatedError> {
     let (inputs, outputs) = (ports::inputs(), ports::outputs());
     let mut layout = Layout::new();
     for port in shape {
@@ -31,12 +32,12 @@ pub(super) fn layout(shape: &[PortShape]) -> Result<Layout, ModelError> {
             continue;
         }
         if port.width > 64 {
-            return Err(ModelError::Port(port.name.clone(), "is wider than 64 bits"));
+            return Err(VerilatedError::Port(port.name.clone(), "is wider than 64 bits"));
         }
         let places = if port.output { &outputs } else { &inputs };
         let place = places.iter().find(|(name, _)| *name == port.name);
         let (name, word) =
-            place.ok_or_else(|| ModelError::Port(port.name.clone(), "has no place in the machine"))?;
+            place.ok_or_else(|| VerilatedError::Port(port.name.clone(), "has no place on the bench"))?;
         layout.push((name.clone(), *word, port.output));
     }
     Ok(layout)

@@ -1,6 +1,6 @@
 //! The CPU's side of the register port: one access at a time that is waited for, and others around it that nobody waits for.
 
-use crate::model::ports::{AxilIn, AxilOut};
+use crate::verilated::ports::{AxilIn, AxilOut};
 use std::collections::VecDeque;
 
 /// An access under way.
@@ -31,7 +31,7 @@ impl Channel {
 
 /// Master of the AXI4-Lite port.
 #[derive(Debug, Default)]
-pub struct AxiLite {
+pub struct RegisterPort {
     reads: Channel,
     writes: Channel,
     answer: Option<(u64, u64)>,
@@ -42,7 +42,7 @@ pub struct AxiLite {
     violation: Option<&'static str>,
 }
 
-impl AxiLite {
+impl RegisterPort {
     /// The first rule of AXI4-Lite that the hardware broke, if there is one.
     pub fn violation(&self) -> Option<&'static str> {
         self.violation
@@ -110,7 +110,7 @@ impl AxiLite {
         let waits = [address_waits, data_waits, response_waits && (out.bvalid | out.rvalid) & 1 != 0];
         self.delays.iter_mut().zip(waits).for_each(|(left, waits)| *left -= u8::from(waits));
         (input.bready, input.rready) = (u64::from(!response_waits), u64::from(!response_waits));
-        let AxiLite { reads, writes, answer, .. } = self;
+        let RegisterPort { reads, writes, answer, .. } = self;
         // What is offered stays until it is taken: delays only count down.
         let address = if address_waits { None } else { writes.accesses.get(writes.addresses_taken) };
         input.awvalid = u64::from(address.is_some());

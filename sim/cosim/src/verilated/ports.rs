@@ -45,7 +45,7 @@ macro_rules! words {
 }
 
 words! {
-    /// AXI4-Lite register port, driven by the machine.
+    /// AXI4-Lite register port, driven by the bench.
     AxilIn {
         /// Write address, 12 bits.
         awaddr = "awaddr",
@@ -95,7 +95,7 @@ words! {
 }
 
 words! {
-    /// AXI4 memory port, driven by the machine.
+    /// AXI4 memory port, driven by the bench.
     AxiIn {
         /// Ready for a write address.
         awready = "awready",
@@ -400,7 +400,7 @@ fn per_port(places: &mut Vec<Place>, base: usize, stride: usize, words: &[(&str,
     }
 }
 
-/// Where each input that the machine knows lives in [`In`].
+/// Where each input that the bench drives lives in [`In`].
 pub(super) fn inputs() -> Vec<Place> {
     let mut places: Vec<Place> =
         [("rst", word!(In.rst)), ("mem_rst", word!(In.mem_rst)), ("drain_ready", word!(In.drain_ready))]
@@ -413,7 +413,7 @@ pub(super) fn inputs() -> Vec<Place> {
     places
 }
 
-/// Where each output that the machine uses lives in [`Out`].
+/// Where each output that the bench reads lives in [`Out`].
 pub(super) fn outputs() -> Vec<Place> {
     let mut places: Vec<Place> = [
         ("irq", word!(Out.irq)),

@@ -1,8 +1,6 @@
-//! Physical memory of an engine: sparse, in blocks, with failures by address and a log of what the hardware wrote.
-//!
-//! Every engine has one of its own, so that two engines that are driven alike can be compared word by word.
+//! Physical memory in blocks that are there once they are used, with a log of what the hardware wrote.
 
-use pasidon_spec::memory::Failure;
+use super::{Memory, merge};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
@@ -50,43 +48,40 @@ pub enum Extent {
 
 /// Physical memory, in little-endian doublewords.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub struct Sparse {
     extent: Extent,
     index: AddressMap<u32>,
     blocks: Vec<Box<[u64; BLOCK_WORDS]>>,
     /// The block that was used last, and its index: most accesses are near the one before.
     last: (u64, u32),
-    failures: Vec<(Range<u64>, Failure)>,
     /// Doublewords that the hardware wrote since the log was last cleared.
     pub written: Vec<u64>,
 }
 
 const NO_BLOCK: (u64, u32) = (u64::MAX, 0);
 
-impl Memory {
+impl Sparse {
     /// Memory full of zeroes.
-    pub fn new(extent: Extent) -> Memory {
-        Memory {
+    pub fn new(extent: Extent) -> Sparse {
+        Sparse {
             extent,
             index: AddressMap::default(),
             blocks: Vec::new(),
             last: NO_BLOCK,
-            failures: Vec::new(),
             written: Vec::new(),
         }
     }
 
-    /// Back to zeroes everywhere, without failures; blocks that were in use are kept for the next use.
+    /// Back to zeroes everywhere; blocks that were in use are kept for the next use.
     pub fn clear(&mut self) {
         self.blocks.iter_mut().for_each(|block| block.fill(0));
-        self.failures.clear();
         self.written.clear();
     }
 
     /// Whether there is memory at `address`.
     pub fn exists(&self, address: u64) -> bool {
         match &self.extent {
-            Extent::Everywhere { width } => address >> width == 0,
+            Extent::Everywhere { width } => address.checked_shr(*width).unwrap_or(0) == 0,
             Extent::Ranges(ranges) => ranges.iter().any(|range| range.contains(&address)),
         }
     }
@@ -128,17 +123,6 @@ impl Memory {
         true
     }
 
-    /// A write of the hardware: those bytes of the doubleword that `strobes` selects. False where there is no memory.
-    #[inline]
-    pub fn hardware_write(&mut self, address: u64, value: u64, strobes: u8) -> bool {
-        let Some(old) = self.load(address) else { return false };
-        let mask =
-            (0..8).filter(|lane| strobes >> lane & 1 != 0).fold(0, |mask, lane| mask | 0xff << (8 * lane));
-        self.store(address, old & !mask | value & mask);
-        self.written.push(address & !7);
-        true
-    }
-
     /// Copies bytes out; false, and nothing copied beyond that point, where there is no memory.
     pub fn read_bytes(&mut self, address: u64, bytes: &mut [u8]) -> bool {
         for (i, byte) in bytes.iter_mut().enumerate() {
@@ -159,29 +143,20 @@ impl Memory {
         }
         true
     }
+}
 
-    /// Makes accesses to `range` fail from now on.
-    pub fn inject(&mut self, range: Range<u64>, failure: Failure) {
-        self.failures.push((range, failure));
-    }
-
-    /// Ends all injected failures.
-    pub fn heal(&mut self) {
-        self.failures.clear();
-    }
-
-    /// The injected failures.
-    pub fn failures(&self) -> &[(Range<u64>, Failure)] {
-        &self.failures
-    }
-
-    /// Whether accesses to the doubleword at `address` fail so.
+impl Memory for Sparse {
     #[inline]
-    pub fn fails(&self, address: u64, failure: Failure) -> bool {
-        !self.failures.is_empty()
-            && self.failures.iter().any(|(range, kind)| {
-                *kind == failure && range.start < (address & !7) + 8 && (address & !7) < range.end
-            })
+    fn load(&mut self, address: u64) -> Option<u64> {
+        Sparse::load(self, address)
+    }
+
+    #[inline]
+    fn write(&mut self, address: u64, value: u64, strobes: u8) -> bool {
+        let Some(old) = Sparse::load(self, address) else { return false };
+        self.store(address, merge(old, value, strobes));
+        self.written.push(address & !7);
+        true
     }
 }
 
@@ -192,11 +167,11 @@ mod tests {
     #[test]
     fn memory_is_where_it_was_said_to_be() {
         let mut memory =
-            Memory::new(Extent::Ranges(vec![0x10_0000..0x12_0000, 1 << 40..(1 << 40) + 0x1_0000]));
+            Sparse::new(Extent::Ranges(vec![0x10_0000..0x12_0000, 1 << 40..(1 << 40) + 0x1_0000]));
         assert_eq!(memory.load(0x10_0000), Some(0));
         assert_eq!((memory.load(0xf_fff8), memory.load(0x12_0000)), (None, None));
         assert!(memory.store(0x11_fff8, 5) && !memory.store(0, 5));
-        assert!(memory.hardware_write(1 << 40, 0x1122_3344_5566_7788, 0xf0));
+        assert!(memory.write(1 << 40, 0x1122_3344_5566_7788, 0xf0));
         assert_eq!((memory.load(1 << 40), memory.load(0x11_fff8)), (Some(0x1122_3344_0000_0000), Some(5)));
         assert_eq!(memory.written, [1 << 40]);
         let mut bytes = [0; 4];
@@ -206,17 +181,7 @@ mod tests {
         assert!(!memory.read_bytes(0x11_fffe, &mut bytes));
         memory.clear();
         assert_eq!(memory.load(0x11_fff8), Some(0));
-        let mut open = Memory::new(Extent::Everywhere { width: 40 });
+        let mut open = Sparse::new(Extent::Everywhere { width: 40 });
         assert_eq!((open.load((1 << 40) - 8), open.load(1 << 40)), (Some(0), None));
-    }
-
-    #[test]
-    fn failures_hold_for_whole_doublewords() {
-        let mut memory = Memory::new(Extent::Everywhere { width: 32 });
-        memory.inject(0x1004..0x1008, Failure::Read);
-        assert!(memory.fails(0x1000, Failure::Read) && !memory.fails(0x1008, Failure::Read));
-        assert!(!memory.fails(0x1000, Failure::Write));
-        memory.heal();
-        assert!(!memory.fails(0x1000, Failure::Read));
     }
 }

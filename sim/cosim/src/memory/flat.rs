@@ -1,0 +1,103 @@
+//! One range of physical memory, as bytes.
+
+use super::{Memory, merge};
+
+/// Bytes from `base` on.
+#[derive(Clone, Debug)]
+pub struct Flat {
+    base: u64,
+    bytes: Vec<u8>,
+}
+
+impl Flat {
+    /// So many bytes of zeroes from `base` on; whole doublewords.
+    pub fn new(base: u64, bytes: u64) -> Flat {
+        Flat { base: base & !7, bytes: vec![0; bytes.next_multiple_of(8) as usize] }
+    }
+
+    /// Lowest address of memory.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Bytes of memory.
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Whether there is no memory at all.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn offset(&self, address: u64, length: usize) -> Option<usize> {
+        let offset = usize::try_from(address.checked_sub(self.base)?).ok()?;
+        (offset.checked_add(length)? <= self.bytes.len()).then_some(offset)
+    }
+
+    /// The bytes at `address`; `None` where there is no memory.
+    #[inline]
+    pub fn slice(&self, address: u64, length: usize) -> Option<&[u8]> {
+        let offset = self.offset(address, length)?;
+        Some(&self.bytes[offset..offset + length])
+    }
+
+    /// The bytes at `address`, to change.
+    #[inline]
+    pub fn slice_mut(&mut self, address: u64, length: usize) -> Option<&mut [u8]> {
+        let offset = self.offset(address, length)?;
+        Some(&mut self.bytes[offset..offset + length])
+    }
+
+    /// The little-endian doubleword at `address`, which need not be aligned; `None` where there is no memory.
+    #[inline]
+    pub fn load(&self, address: u64) -> Option<u64> {
+        let bytes = self.slice(address, 8)?;
+        bytes.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    /// Writes the little-endian doubleword at `address`, which need not be aligned; false where there is no memory.
+    #[inline]
+    pub fn store(&mut self, address: u64, value: u64) -> bool {
+        let Some(bytes) = self.slice_mut(address, 8) else { return false };
+        bytes.copy_from_slice(&value.to_le_bytes());
+        true
+    }
+}
+
+impl Memory for Flat {
+    #[inline]
+    fn load(&mut self, address: u64) -> Option<u64> {
+        Flat::load(self, address & !7)
+    }
+
+    #[inline]
+    fn write(&mut self, address: u64, value: u64, strobes: u8) -> bool {
+        let address = address & !7;
+        let Some(old) = Flat::load(self, address) else { return false };
+        self.store(address, merge(old, value, strobes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_ends_where_it_was_said_to() {
+        let mut memory = Flat::new(1 << 31, 4096);
+        assert!(memory.write((1 << 31) + 5, 0x1122_3344_5566_7788, 0xf0));
+        assert_eq!(memory.load(1 << 31), Some(0x1122_3344_0000_0000));
+        assert_eq!(Memory::load(&mut memory, (1 << 31) + 7), Some(0x1122_3344_0000_0000));
+        for none in [0, (1 << 31) - 8, (1 << 31) + 4096, u64::MAX - 3, u64::MAX] {
+            assert_eq!(
+                (memory.load(none), memory.store(none, 1), memory.write(none, 1, 0xff)),
+                (None, false, false)
+            );
+        }
+        assert_eq!(memory.exchange(1 << 31, 0, 1, 0xff), Some(false));
+        assert_eq!(memory.exchange(1 << 31, 0x1122_3344_0000_0000, 1, 0x0f), Some(true));
+        assert_eq!(memory.load(1 << 31), Some(0x1122_3344_0000_0001));
+        assert_eq!(memory.exchange(0, 0, 1, 0xff), None);
+    }
+}
