@@ -28,7 +28,7 @@ verify: ## The long verification alone, kept in docs/verification.md: PART="lock
 
 generate: ## Verilog of a design: DESIGN=name or file, OUT=folder
 	@scripts/setup.sh core
-	@cargo run --quiet --release -p pasidon-sim --bin pasidon -- generate --design $(DESIGN) --out $(OUT)
+	@cargo run --quiet --release -p pasidon -- generate --design $(DESIGN) --out $(OUT)
 
 lint: ## Every Verilog tool at hand reads every shipped design
 	@scripts/lint.sh

@@ -100,5 +100,5 @@ apt_need() {
 build_pasidon() {
     need_cargo
     [ -x "$PASIDON" ] || say "Building the pasidon command: some minutes the first time"
-    (cd "$ROOT" && cargo build --release -p pasidon-sim --bin pasidon) || die "the pasidon command does not build"
+    (cd "$ROOT" && cargo build --release -p pasidon) || die "the pasidon command does not build"
 }

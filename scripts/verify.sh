@@ -46,7 +46,7 @@ one_run() {
     note "$design, latency $latency, seed $seed: no difference in $ops operations"
 }
 
-step "Build the simulator" cargo build --release -p pasidon-sim --bin pasidon
+step "Build the simulator" cargo build --release -p pasidon
 status=0
 for part in "${parts[@]}"; do
     case $part in

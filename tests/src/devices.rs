@@ -5,13 +5,13 @@ use crate::designs;
 use pasidon_cosim::verilated::{Cache, Flavour, Verilated};
 use pasidon_cosim::{Extent, Pace};
 use pasidon_rtl::design::Design;
-use pasidon_sim::engine::{Both, Engine, EngineMemory, Model, Rtl, parameters};
 use pasidon_spec::command::{COMMAND_BYTES, Command};
 use pasidon_spec::ddt::{BASE_DC_BYTES, BASE_DDI, DeviceContext, EXT_DC_BYTES, EXT_DDI, dc, iommu_mode};
 use pasidon_spec::fault::{self, FaultRecord};
 use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::page_request::{self, PageRequest};
 use pasidon_spec::registers::{Register, cqb, cqcsr, cqt, ddtp, fqb, fqcsr, fqh, fqt, pqb, pqcsr, pqt};
+use pasidon_verify::engine::{Both, Engine, EngineMemory, Model, Rtl, parameters};
 
 /// The device.
 pub const DID: u32 = 0x2d;

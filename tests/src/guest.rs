@@ -5,7 +5,6 @@ use crate::designs;
 use pasidon_cosim::verilated::{Cache, Flavour, Verilated};
 use pasidon_cosim::{Extent, Pace};
 use pasidon_rtl::design::Design;
-use pasidon_sim::engine::{Both, Engine, EngineMemory, Model, Rtl, parameters};
 use pasidon_spec::command::Command;
 use pasidon_spec::ddt::{BASE_DC_BYTES, BASE_DDI, DeviceContext, EXT_DC_BYTES, EXT_DDI, dc, iommu_mode};
 use pasidon_spec::fault::Cause;
@@ -14,6 +13,7 @@ use pasidon_spec::page_table::{Geometry, SV39, SV39X4, pte};
 use pasidon_spec::pdt::{PC_BYTES, PDI, ProcessContext, pdte, pdtp_mode};
 use pasidon_spec::registers::{cqb, cqcsr, cqt, ddtp, fctl, fqb, fqcsr};
 use pasidon_spec::request::{Request, Response, Translation};
+use pasidon_verify::engine::{Both, Engine, EngineMemory, Model, Rtl, parameters};
 use std::ops::Range;
 
 /// The device.

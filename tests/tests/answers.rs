@@ -1,9 +1,9 @@
 //! Answers that were once wrong, on the hardware, on the golden model and on both in lockstep: sequences of the serve protocol.
 
+use pasidon::serve::Kind;
+use pasidon::serve::Session;
 use pasidon_cosim::verilated::Cache;
 use pasidon_rtl::design::Design;
-use pasidon_sim::serve::Kind;
-use pasidon_sim::serve::Session;
 use serde_json::{Value, json};
 
 /// Runs `lines` on every engine; the answers of those that are asked for something.

@@ -5,9 +5,9 @@
 
 use pasidon_cosim::verilated::{Cache, Flavour};
 use pasidon_rtl::design::Design;
-use pasidon_sim::lockstep::replay::Replay;
-use pasidon_sim::lockstep::{Options, ROUND, engines, run_on};
 use pasidon_tests::seed;
+use pasidon_verify::lockstep::replay::Replay;
+use pasidon_verify::lockstep::{Options, ROUND, engines, run_on};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 //! whenever it is quiet. `SEED` repeats or varies it, `STRESS_SECONDS` is the time.
 
 use pasidon_cosim::verilated::{Cache, Flavour};
+use pasidon_machine::stress::{StressOptions, stress};
 use pasidon_rtl::design::Design;
-use pasidon_sim::stress::{StressOptions, stress};
 use pasidon_tests::seed;
 use std::time::Duration;
 

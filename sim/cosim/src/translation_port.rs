@@ -305,7 +305,7 @@ mod tests {
 
     fn port() -> (TranslationPort<u32>, Random) {
         let mut random = Random::new(1);
-        (TranslationPort::new(&Design::default(), &mut random), random)
+        (TranslationPort::new(&Design::shipped("default").unwrap(), &mut random), random)
     }
 
     /// Offers a request that the hardware takes, and returns its id.

@@ -1,7 +1,6 @@
 //! ATS.INVAL and ATS.PRGR, and the answers of devices. (Section "IOMMU PCIe ATS commands".)
 
 use pasidon_cosim::Pace;
-use pasidon_sim::engine::Engine;
 use pasidon_spec::command::{Command, Store, ats, func3, opcode};
 use pasidon_spec::ddt::{DeviceContext, dc};
 use pasidon_spec::fault::{Cause, ttyp};
@@ -10,6 +9,7 @@ use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::message::{InvalidationRequest, PageRequestGroupResponse, code};
 use pasidon_spec::registers::{cqcsr, cqh, cqt, fctl, ipsr, msi_addr, msi_vec_ctl};
 use pasidon_tests::devices::{DID, Devices, completion, willing};
+use pasidon_verify::engine::Engine;
 
 const DESIGNS: [&str; 2] = ["endpoint", "endpoints"];
 

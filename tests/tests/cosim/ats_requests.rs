@@ -1,7 +1,6 @@
 //! ATS translation requests: which permissions are granted, every row of the table of answers, and the other fields of a completion.
 //! (Section "PCIe ATS translation request handling".)
 
-use pasidon_sim::engine::Engine;
 use pasidon_spec::ddt::{EXT_DC_BYTES, EXT_DDI, dc, iommu_mode};
 use pasidon_spec::fault::{Cause, record, ttyp};
 use pasidon_spec::memory::Failure;
@@ -12,6 +11,7 @@ use pasidon_spec::registers::ddtp;
 use pasidon_spec::request::{AddressType, AtsCompletion, Denial, Fault, Request, Translation};
 use pasidon_tests::guest::{ALL, DID, DIRECTORY, FAULTS, Guest, IOVA, entry};
 use pasidon_tests::tables::bits;
+use pasidon_verify::engine::Engine;
 
 const GPA: u64 = 0x1_8000_0000;
 const SPA: u64 = 0x7_4000_0000;

@@ -2,7 +2,6 @@
 
 use crate::scene::{DID, PID, Scene, VA};
 use pasidon_cosim::Pace;
-use pasidon_sim::engine::Engine;
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::Cause;
 use pasidon_spec::msi::{basic, mode, mrif, msipte};
@@ -12,6 +11,7 @@ use pasidon_tests::guest::{self, Guest, IOVA};
 use pasidon_tests::oracle;
 use pasidon_tests::tables::{bits, entry};
 use pasidon_tests::{Pressure, Query, Rig};
+use pasidon_verify::engine::Engine;
 
 const DESIGNS: [&str; 2] = ["counter", "observed"];
 

@@ -3,7 +3,6 @@
 
 use crate::scene::{DID, PID, PSCID, Scene, VA};
 use pasidon_cosim::Random;
-use pasidon_sim::engine::Engine;
 use pasidon_spec::ddt::dc;
 use pasidon_spec::page_table::{SV39, SV39X4};
 use pasidon_spec::pdt::pdtp_mode;
@@ -14,6 +13,7 @@ use pasidon_spec::request::Request;
 use pasidon_tests::guest::{self, Guest, IOVA};
 use pasidon_tests::tables::{bits, entry};
 use pasidon_tests::{Pressure, Query, Rig, seed};
+use pasidon_verify::engine::Engine;
 
 const DESIGNS: [&str; 2] = ["counter", "observed"];
 

@@ -2,7 +2,6 @@
 //! Architecture, chapter "IOMMU Support for MSIs to Virtual Machines".)
 
 use pasidon_cosim::Pace;
-use pasidon_sim::engine::Engine;
 use pasidon_spec::command::Command;
 use pasidon_spec::ddt::{EXT_DC_BYTES, EXT_DDI, dc};
 use pasidon_spec::fault::Cause;
@@ -11,6 +10,7 @@ use pasidon_spec::msi::{basic, file, interrupt_file, mode, mrif, msipte};
 use pasidon_spec::registers::{cqh, cqt};
 use pasidon_spec::request::{Request, Translation};
 use pasidon_tests::guest::{ALL, COMMANDS, DID, DIRECTORY, FAULTS, Guest, entry};
+use pasidon_verify::engine::Engine;
 
 /// Guest pages of interrupt files: four groups of four, with holes.
 const PATTERN: u64 = 0x2_8000_0000;

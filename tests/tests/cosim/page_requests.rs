@@ -1,7 +1,6 @@
 //! Page requests of devices. (Sections "Page-Request-Queue (PQ)" and "PCIe ATS Page Request handling".)
 
 use pasidon_cosim::Pace;
-use pasidon_sim::engine::Engine;
 use pasidon_spec::command::Command;
 use pasidon_spec::ddt::{DeviceContext, dc, iommu_mode};
 use pasidon_spec::fault::{Cause, ttyp};
@@ -11,6 +10,7 @@ use pasidon_spec::message::{PageRequestGroupResponse, code, response_code};
 use pasidon_spec::page_request::PageRequest;
 use pasidon_spec::registers::{capabilities, ddtp, fctl, icvec, ipsr, msi_addr, msi_data, pqcsr, pqh, pqt};
 use pasidon_tests::devices::{DID, DIRECTORY, Devices, PAGE_REQUESTS, page_request, willing};
+use pasidon_verify::engine::Engine;
 
 const DESIGNS: [&str; 2] = ["endpoint", "endpoints"];
 

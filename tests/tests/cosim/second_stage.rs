@@ -2,7 +2,6 @@
 //! (Privileged specification, "Two-Stage Address Translation"; IOMMU specification, sections "Process to translate an IOVA",
 //! "Process to locate the Process-context" and "Fault/Event-Queue (FQ)".)
 
-use pasidon_sim::engine::Engine;
 use pasidon_spec::command::{Command, Range};
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::Cause;
@@ -13,6 +12,7 @@ use pasidon_spec::registers::iommu_qosid;
 use pasidon_spec::request::Request;
 use pasidon_tests::guest::{ALL, GUEST, Guest, IOVA, entry};
 use pasidon_tests::tables::bits;
+use pasidon_verify::engine::Engine;
 
 /// Where the access itself ends up in guest memory.
 const GPA: u64 = 0x1_8000_0000;

@@ -1,7 +1,6 @@
 //! Translated requests: who may send them, pass-through, and the second stage with `DC.tc.T2GPA`. (Section "Process to translate an
 //! IOVA", steps 7 to 9.)
 
-use pasidon_sim::engine::Engine;
 use pasidon_spec::ddt::dc;
 use pasidon_spec::fault::{Cause, record, ttyp};
 use pasidon_spec::msi::{file, mode, mrif, msipte};
@@ -10,6 +9,7 @@ use pasidon_spec::pdt::pdtp_mode;
 use pasidon_spec::request::{AddressType, Request};
 use pasidon_tests::guest::{ALL, FAULTS, Guest, IOVA, entry};
 use pasidon_tests::tables::bits;
+use pasidon_verify::engine::Engine;
 
 const GPA: u64 = 0x1_8000_0000;
 const SPA: u64 = 0x7_4000_0000;

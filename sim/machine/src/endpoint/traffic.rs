@@ -1,0 +1,105 @@
+//! What devices are told to do: streams of accesses.
+
+use crate::truth::SpaceId;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// One access of a device. Stays inside a 4 KiB page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Virtual address; of a [`Kind::Forged`] access, the physical address that the device makes up.
+    pub va: u64,
+    /// Bytes, 1 to 4096.
+    pub length: u16,
+    /// Store, not load.
+    pub write: bool,
+    /// Instruction fetch (a load with execute permission).
+    pub exec: bool,
+}
+
+/// How a device reaches memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It sends virtual addresses, and a page that is not there is a fault.
+    Untranslated,
+    /// It asks for translations, keeps them, and asks for pages that are not there.
+    Ats,
+    /// It says that its addresses are translated, and has never asked for them: a lie.
+    Forged,
+}
+
+/// A stream of requests of one device in one address space.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    /// Who.
+    pub device_id: u32,
+    /// PASID; `None` for requests without one.
+    pub process_id: Option<u32>,
+    /// How.
+    pub kind: Kind,
+    /// Asks for supervisor privilege.
+    pub privileged: bool,
+    /// Translation port; that of the endpoint, if it is one.
+    pub port: usize,
+    /// The address space whose contents depend on the order of accesses; `None` for accesses that are only observed.
+    pub space: Option<SpaceId>,
+    /// What to do, in order.
+    pub requests: Arc<[Request]>,
+    /// The part of `requests` that is sent, round and round.
+    pub window: Range<usize>,
+    /// How many requests are still to be sent.
+    pub remaining: u64,
+    /// Requests under way at a time, at least 1.
+    pub depth: u32,
+    /// Keep an [`Outcome`] per request.
+    pub observe: bool,
+}
+
+impl Channel {
+    /// A channel that sends all `requests` once, untranslated, up to eight at a time.
+    pub fn new(device_id: u32, process_id: Option<u32>, port: usize, requests: Arc<[Request]>) -> Channel {
+        let window = 0..requests.len();
+        let remaining = requests.len() as u64;
+        Channel {
+            device_id,
+            process_id,
+            kind: Kind::Untranslated,
+            privileged: false,
+            port,
+            space: None,
+            requests,
+            window,
+            remaining,
+            depth: 8,
+            observe: false,
+        }
+    }
+}
+
+/// What became of an observed request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The request.
+    pub request: Request,
+    /// Status of the last response of the translation port: 0 success, 1 abort.
+    pub status: u64,
+    /// Cause of a fault, or why a translation request was granted nothing, or 0.
+    pub cause: u64,
+    /// How a page request that the access needed was refused: its [code](pasidon_spec::message::response_code).
+    pub refused: Option<u8>,
+    /// Translated address.
+    pub spa: u64,
+    /// Cycles from the request's first valid to the response's.
+    pub latency: u64,
+    /// The cycle in which the response came.
+    pub cycle: u64,
+    /// The data that was read or written; empty after a fault.
+    pub data: Vec<u8>,
+}
+
+impl Outcome {
+    /// Whether the access was allowed.
+    pub fn is_success(&self) -> bool {
+        self.status == 0 && self.cause == 0 && self.refused.is_none()
+    }
+}

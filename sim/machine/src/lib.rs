@@ -1,0 +1,30 @@
+//! The machine around the IOMMU: devices, memory with its owners, an operating system, and real work on it.
+//!
+//! - [`machine`]: the IOMMU on its bench with devices, root port and the clock.
+//! - [`memory`]: physical memory and who owns which part of it.
+//! - [`dma`]: the data path of the devices.
+//! - [`endpoint`]: a device that speaks ATS and PRI.
+//! - [`root_port`]: messages between devices and the IOMMU, and a book of what is owed.
+//! - [`truth`]: whose page is where, whatever the hardware believes.
+//! - [`platform`]: the driver's platform on the machine.
+//! - [`os`]: an operating system: processes, demand paging, copy-on-write, page-out.
+//! - [`trace`]: memory accesses of real programs.
+//! - [`run`]: devices replay a trace on the pointers of a process.
+//! - [`report`]: what a run tells.
+//! - [`stress`]: everything that processes, devices and memory can do to each other, at random, and an audit.
+//! - [`stats`]: counters and distributions.
+
+mod allocator;
+pub mod dma;
+pub mod endpoint;
+pub mod machine;
+pub mod memory;
+pub mod os;
+pub mod platform;
+pub mod report;
+pub mod root_port;
+pub mod run;
+pub mod stats;
+pub mod stress;
+pub mod trace;
+pub mod truth;
