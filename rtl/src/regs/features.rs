@@ -10,7 +10,6 @@ use pasidon_spec::registers::{capabilities as cap, fctl, igs, iommu_qosid};
 use super::words::{ReadMap, WriteBus};
 use crate::design::Design;
 use crate::hdl::{E, Module, lit};
-use crate::walk::context::has_narrow_tables;
 
 /// The value of the `capabilities` register: what this design really does.
 ///
@@ -64,12 +63,12 @@ pub fn features_control(m: &mut Module, design: &Design, bus: WriteBus, map: &mu
     };
     let big_endian = choice(m, "fctl_be_q", fctl::BE, design.big_endian, false);
     let wired = choice(m, "fctl_wsi_q", fctl::WSI, design.wired && design.msi, design.wired);
-    let guests = choice(m, "fctl_gxl_q", fctl::GXL, has_narrow_tables(design), false);
+    let guests = choice(m, "fctl_gxl_q", fctl::GXL, design.has_narrow_tables(), false);
     m.section("Features that software chose");
     for (there, name, value) in [
         (design.big_endian, "fctl_be", big_endian),
         (design.wired && design.msi, "fctl_wsi", wired),
-        (has_narrow_tables(design), "fctl_gxl", guests),
+        (design.has_narrow_tables(), "fctl_gxl", guests),
     ] {
         if there {
             m.output(name, value);

@@ -17,12 +17,12 @@ use crate::port::axi_master::{AXI_ID_WIDTH, axi_master};
 use crate::queue::{InvalidationKind, barrier, command_queue, fault_queue, page_request_queue};
 use crate::regs::{axi_lite, registers};
 use crate::translate::completion::{ats_answers, completion, result_fields};
-use crate::translate::dispatch::{dispatch, has_l2};
+use crate::translate::dispatch::dispatch;
 use crate::translate::fence;
 use crate::translate::miss_table::miss_table;
 use crate::translate::request::{Request, Translation};
-use crate::walk::context::{device_context_widths, has_narrow_tables, process_context_widths};
-use crate::walk::walker::{walker, writes};
+use crate::walk::context::{device_context_widths, process_context_widths};
+use crate::walk::walker::walker;
 use std::rc::Rc;
 
 /// The core of a design.
@@ -50,14 +50,14 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let walks: Vec<Instance> = (0..walkers).map(|i| m.instance(&format!("walker_{i}"), &walk)).collect();
     let completer = m.instance("completion", &completion(d));
     let fence = m.instance("fence", &fence::fence(d));
-    let l2 = has_l2(d).then(|| m.instance("l2_tlb", &l2_tlb(d)));
+    let l2 = d.has_l2().then(|| m.instance("l2_tlb", &l2_tlb(d)));
     let messages = d.msi.then(|| m.instance("msi", &msi(d)));
     let debugger = d.debug.then(|| m.instance("translation_request", &translation_request(d)));
     let monitor = d.monitor().then(|| m.instance("hpm", &hpm(d)));
     let ats = d.ats.then(|| Ats::new(&mut m, d));
     // Readers: walkers, then the command queue. Writers: walkers where they write, command queue (fences), fault queue,
     // messages, page-request queue.
-    let exclusive: &[Instance] = if writes(d) { &walks } else { &[] };
+    let exclusive: &[Instance] = if d.walks_write() { &walks } else { &[] };
     let page_requests = ats.as_ref().map(|ats| &ats.queue);
     let writers: Vec<&Instance> =
         exclusive.iter().chain([&commands, &faults]).chain(&messages).chain(page_requests).collect();
@@ -71,7 +71,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     register_port(&mut m, &bus, &own.into_iter().chain(others).collect::<Vec<_>>());
     memory_port(&mut m, d, &axi, &walks, &commands, &writers);
     if d.qosid {
-        quality_of_service(&mut m, &axi, &regs, &walks, writes(d), writers.len());
+        quality_of_service(&mut m, &axi, &regs, &walks, d.walks_write(), writers.len());
     }
 
     // ---- Registers and queues --------------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         );
         for (name, there) in [
             ("fctl_be", d.big_endian),
-            ("fctl_gxl", has_narrow_tables(d)),
+            ("fctl_gxl", d.has_narrow_tables()),
             ("iommu_rcid", d.qosid),
             ("iommu_mcid", d.qosid),
         ] {
@@ -616,13 +616,13 @@ fn memory_port(
     // Normal, bufferable, not allocated; unprivileged, secure data access.
     let fixed = |m: &mut Module, channel: &str| {
         m.output(&format!("{AXI}{channel}burst"), lit(1, 2));
-        let lock = if writes(d) { axi.out(&format!("{channel}lock")) } else { lit(0, 1) };
+        let lock = if d.walks_write() { axi.out(&format!("{channel}lock")) } else { lit(0, 1) };
         m.output(&format!("{AXI}{channel}lock"), lock);
         m.output(&format!("{AXI}{channel}cache"), lit(3, 4));
         m.output(&format!("{AXI}{channel}prot"), lit(0, 3));
         m.output(&format!("{AXI}{channel}qos"), lit(0, 4));
     };
-    m.output("m_axi_awid", if writes(d) { axi.out("awid") } else { lit(0, AXI_ID_WIDTH) });
+    m.output("m_axi_awid", if d.walks_write() { axi.out("awid") } else { lit(0, AXI_ID_WIDTH) });
     for name in ["awaddr", "awlen", "awsize"] {
         m.output(&format!("{AXI}{name}"), axi.out(name));
     }
@@ -666,14 +666,14 @@ fn memory_port(
         reader.connect_all(m, &[("rd_data", data), ("rd_error", axi.out("rd_error")), ("rd_poison", poison)]);
         if i < walks.len() {
             reader.connect(m, "rd_last", last);
-            if writes(d) {
+            if d.walks_write() {
                 axi.connect(m, &format!("rd{i}_lock"), reader.out("rd_lock"));
                 reader.connect(m, "rd_exclusive", axi.out("rd_exclusive"));
             }
         }
     }
     for (i, writer) in writers.iter().enumerate() {
-        if writes(d) && i < walks.len() {
+        if d.walks_write() && i < walks.len() {
             axi.connect(m, &format!("wr{i}_lock"), writer.out("wr_lock"));
             writer.connect(m, "wr_exclusive", axi.out("wr_exclusive"));
         }

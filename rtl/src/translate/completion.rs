@@ -8,13 +8,11 @@
 //! again because of what others invalidate. Bound: every port takes a completion within 2 cycles, whatever its device does. Never: a
 //! stale translation or context is kept.
 
-use super::dispatch::has_l2;
 use super::miss_table::{askers, entry_width, port_width, round_robin, walker_width};
 use super::request::{Request, Translation, is_canonical};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, encode, hi, lit, lo, onehot};
-use crate::walk::context::{device_context_widths, process_context_widths, stores_msis};
-use crate::walk::walker::guest_beyond;
+use crate::walk::context::{device_context_widths, process_context_widths};
 use pasidon_spec::fault::{AtsResponse, Cause};
 use std::rc::Rc;
 
@@ -151,14 +149,14 @@ pub fn completion(d: &Design) -> Rc<Module> {
         ] {
             m.output(&format!("c_ats_{name}"), value);
         }
-        if stores_msis(d) {
+        if d.stores_msis() {
             m.output("c_ats_untranslated", ok & get("untranslated"));
         }
-        if guest_beyond(d) > 0 {
+        if d.guest_beyond() > 0 {
             m.output("c_guest_high", get("guest_high"));
         }
     }
-    if has_l2(d) {
+    if d.has_l2() {
         m.section("To the L2 TLB: keep what a walk found");
         m.output("l2_fill", delivered & primary & cacheable & !get("known") & !mark);
     }
@@ -211,8 +209,8 @@ pub fn result_fields(d: &Design) -> Vec<(String, u32)> {
     }
     if d.ats {
         list.extend(["withheld", "cxl_io"].map(|name| (name.into(), 1)));
-        list.extend(stores_msis(d).then(|| ("untranslated".into(), 1)));
-        list.extend((guest_beyond(d) > 0).then(|| ("guest_high".into(), guest_beyond(d))));
+        list.extend(d.stores_msis().then(|| ("untranslated".into(), 1)));
+        list.extend((d.guest_beyond() > 0).then(|| ("guest_high".into(), d.guest_beyond())));
     }
     Translation::from_fn(d, |name, width| {
         list.push((name.to_string(), width));
@@ -227,8 +225,8 @@ pub fn ats_answers(d: &Design) -> Vec<(&'static str, u32)> {
         return vec![];
     }
     let mut list = vec![("ats_withheld", 1), ("ats_abort", 1), ("ats_global", 1), ("ats_cxl_io", 1)];
-    list.extend(stores_msis(d).then_some(("ats_untranslated", 1)));
-    list.extend((guest_beyond(d) > 0).then(|| ("guest_high", guest_beyond(d))));
+    list.extend(d.stores_msis().then_some(("ats_untranslated", 1)));
+    list.extend((d.guest_beyond() > 0).then(|| ("guest_high", d.guest_beyond())));
     list
 }
 

@@ -33,11 +33,6 @@ pub fn page_tag_widths(d: &Design) -> [u32; 2] {
     [d.device_id_width + 1 + d.process_id_width + 2, 64 - u32::from(PAGE_SHIFT)]
 }
 
-/// Whether a design has an L2 TLB.
-pub fn has_l2(d: &Design) -> bool {
-    d.l2_sets > 0
-}
-
 /// The dispatcher.
 pub fn dispatch(d: &Design) -> Rc<Module> {
     let n = d.walkers as usize;
@@ -59,13 +54,13 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     let dc = words(&mut m, "dc", device_context_widths(d));
     let pc_hit = m.input("pc_hit", 1);
     let pc = words(&mut m, "pc", process_context_widths(d));
-    let l2_hit = if has_l2(d) {
+    let l2_hit = if d.has_l2() {
         m.section("Answer of the L2 TLB, two cycles after the lookup");
         m.input("l2_hit", 1)
     } else {
         lo()
     };
-    let ddtp_mode = if has_l2(d) {
+    let ddtp_mode = if d.has_l2() {
         m.section(
             "ddtp.iommu_mode: the L2 TLB may hit if there is a directory, for devices that it can hold",
         );
@@ -87,7 +82,7 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     let same: Vec<E> = (0..n).map(|i| m.reg_data(&format!("same_{i}"), 1)).collect();
     m.section("Context lookup, and that of the L2 TLB where there is one");
     m.output("lookup", !state.is(IDLE));
-    if has_l2(d) {
+    if d.has_l2() {
         m.output("lookup_valid", state.is(LOOKUP));
         let located = has_directory(ddtp_mode) & !device_id_too_wide(d, ddtp_mode, request.device_id);
         m.output("lookup_usable", located & request.at.is(0) & is_canonical(d, request.iova));
@@ -112,7 +107,7 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
                 let [ids, page] = page_tag(&request);
                 m.set(*s, ids.eq(t[0]) & page.eq(t[1]));
             }
-            m.set(state, lit(if has_l2(d) { WAIT } else { ISSUE }, 2));
+            m.set(state, lit(if d.has_l2() { WAIT } else { ISSUE }, 2));
         });
         s.case(m, WAIT, |m| m.set(state, lit(ISSUE, 2)));
         s.default(m, |m| {

@@ -23,28 +23,6 @@ pub fn first_stage_ppn_width(d: &Design) -> u32 {
     if d.second_stage() { GUEST_PPN_WIDTH } else { ppn_width(d) }
 }
 
-/// Width of the widest guest physical address in bits, MGPAW. (Section "MSI address mask (msi_addr_mask) and pattern
-/// (msi_addr_pattern)".)
-pub fn guest_address_width(d: &Design) -> u32 {
-    let widths = [(d.sv57x4, 59), (d.sv48x4, 50), (d.sv39x4, 41), (d.sv32x4, 34)];
-    widths.into_iter().find(|(on, _)| *on).map_or(d.pas, |(_, width)| width)
-}
-
-/// Whether MSIs can be translated: `msiptp.MODE` must be Off without a second stage.
-pub fn translates_msis(d: &Design) -> bool {
-    d.msi_flat && d.second_stage()
-}
-
-/// Whether MSIs can go to memory-resident interrupt files.
-pub fn stores_msis(d: &Design) -> bool {
-    d.msi_mrif && d.second_stage()
-}
-
-/// Whether `fctl.GXL` is writable, and so `DC.tc.SXL` may be 1.
-pub fn has_narrow_tables(d: &Design) -> bool {
-    d.sv32 || d.sv32x4
-}
-
 /// A pointer to a table: mode and page number.
 #[derive(Clone, Copy)]
 pub struct Pointer {
@@ -153,8 +131,8 @@ pub struct ProcessContext {
 /// The fields of a [`DeviceContext`].
 fn device_context_parts(d: &Design) -> Vec<Part> {
     let on = |there: bool, width: u32| if there { width } else { 0 };
-    let (second, msi) = (d.second_stage(), translates_msis(d));
-    let page = guest_address_width(d) - 12;
+    let (second, msi) = (d.second_stage(), d.translates_msis());
+    let page = d.guest_address_width() - 12;
     present(vec![
         (0, "dtf", 1),
         (0, "pdtv", 1),
@@ -164,7 +142,7 @@ fn device_context_parts(d: &Design) -> Vec<Part> {
         (0, "sade", on(d.amo_hwad, 1)),
         (0, "gade", on(d.amo_hwad && second, 1)),
         (0, "sbe", on(d.big_endian, 1)),
-        (0, "sxl", on(has_narrow_tables(d), 1)),
+        (0, "sxl", on(d.has_narrow_tables(), 1)),
         (0, "en_ats", on(d.ats, 1)),
         (0, "en_pri", on(d.ats, 1)),
         (0, "prpr", on(d.ats, 1)),
@@ -226,8 +204,8 @@ impl DeviceContext {
         let rcid = f("rcid", 12);
         let mcid = f("mcid", 12);
         let msi_ppn = f("msi_ppn", ppn_width(d));
-        let msi_mask = f("msi_mask", guest_address_width(d) - 12);
-        let msi_pattern = f("msi_pattern", guest_address_width(d) - 12);
+        let msi_mask = f("msi_mask", d.guest_address_width() - 12);
+        let msi_pattern = f("msi_pattern", d.guest_address_width() - 12);
         DeviceContext {
             dtf,
             pdtv,

@@ -3,10 +3,7 @@
 //! What the specification leaves open: a page number of a root beyond the physical address space is a misconfiguration, and
 //! so is `msiptp.MODE` other than Off without a second stage.
 
-use super::context::{
-    DeviceContext, any_bit, field, first_stage_ppn_width, guest_address_width, has_narrow_tables,
-    translates_msis,
-};
+use super::context::{DeviceContext, any_bit, field, first_stage_ppn_width};
 use super::page_table::{is_first_stage_mode, second_stage_modes, too_wide};
 use super::process_context::directory_modes;
 use crate::design::Design;
@@ -25,7 +22,7 @@ pub fn last_beat(d: &Design) -> u64 {
 pub fn is_misconfigured(d: &Design, known: &DeviceContext, gxl: E, beat: E, word: E) -> E {
     let mut checks = vec![tc(d, gxl, word), iohgatp(d, known, gxl, word), ta(d, word), fsc(d, known, word)];
     if d.extended_contexts() {
-        let reserved = lo_mask(guest_address_width(d) - 12);
+        let reserved = lo_mask(d.guest_address_width() - 12);
         let page = any_bit(word, !reserved);
         checks.extend([msiptp(d, known, word), page, page, word.any()]);
     }
@@ -43,7 +40,7 @@ fn tc(d: &Design, gxl: E, tc: E) -> E {
         (GADE, d.amo_hwad),
         (SADE, d.amo_hwad),
         (SBE, d.big_endian),
-        (SXL, has_narrow_tables(d)),
+        (SXL, d.has_narrow_tables()),
         (EN_ATS, d.ats),
         (EN_PRI, d.ats),
         (PRPR, d.ats),
@@ -67,7 +64,7 @@ fn iohgatp(d: &Design, known: &DeviceContext, gxl: E, iohgatp: E) -> E {
     }
     let ppn = field(iohgatp, dc::iohgatp::PPN);
     let legal = any_of(second_stage_modes(d).into_iter().map(|(narrow, g)| {
-        mode.is(g.mode) & if !has_narrow_tables(d) { hi() } else { gxl.eq(lit(narrow.into(), 1)) }
+        mode.is(g.mode) & if !d.has_narrow_tables() { hi() } else { gxl.eq(lit(narrow.into(), 1)) }
     }));
     (mode.any() & (!legal | ppn.bits(0, 2).any() | too_wide(d, ppn))) | (known.t2gpa & mode.none())
 }
@@ -88,7 +85,7 @@ fn fsc(d: &Design, known: &DeviceContext, fsc: E) -> E {
 fn msiptp(d: &Design, known: &DeviceContext, msiptp: E) -> E {
     let mode = field(msiptp, dc::msiptp::MODE);
     let flat = mode.is(dc::msiptp_mode::FLAT);
-    let legal = if translates_msis(d) { flat & two_stage(known) } else { lo() };
+    let legal = if d.translates_msis() { flat & two_stage(known) } else { lo() };
     any_bit(msiptp, dc::msiptp::RESERVED)
         | (mode.any() & (!legal | too_wide(d, field(msiptp, dc::msiptp::PPN))))
 }
@@ -141,7 +138,7 @@ pub fn load(m: &mut Module, d: &Design, context: &DeviceContext, beat: E, word: 
         return;
     }
     m.when(beat.is(3), first_stage);
-    if translates_msis(d) {
+    if d.translates_msis() {
         m.when(beat.is(4), |m| {
             m.set(context.msi, field(word, dc::msiptp::MODE).any());
             m.set(context.msi_ppn, page(field(word, dc::msiptp::PPN)));

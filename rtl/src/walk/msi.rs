@@ -10,7 +10,7 @@
 //!
 //! Latency: a cycle for each 1 in `msi_addr_mask` and one more, then the reads and writes.
 
-use super::context::{any_bit, field, stores_msis};
+use super::context::{any_bit, field};
 use super::page_table::too_wide;
 use super::state::*;
 use crate::hdl::{E, Module, cat, hi, lit, lo};
@@ -72,7 +72,7 @@ impl Walk<'_> {
         let second = self.beat.bit(0);
         let is_file = field(word, msipte::M).is(mode::MRIF);
         let is_basic = field(word, msipte::M).is(mode::BASIC);
-        let file_there = if stores_msis(d) { is_file } else { lo() };
+        let file_there = if d.stores_msis() { is_file } else { lo() };
         let wrong_first = field(word, msipte::C)
             | !(is_basic | file_there)
             | is_file.mux(any_bit(word, mrif::RESERVED[0]), any_bit(word, basic::RESERVED[0]));
@@ -90,7 +90,7 @@ impl Walk<'_> {
             m.set(self.level, too_wide(d, field(word, basic::PPN)).resize(3));
         });
         m.when(second & self.in_file, |m| {
-            if stores_msis(d) {
+            if d.stores_msis() {
                 m.set(self.root_ppn, field(word, mrif::NPPN).resize(self.root_ppn.width()));
                 let id = cat(&[field(word, mrif::NID_HIGH), field(word, mrif::NID_LOW)]);
                 m.set(self.file, id.resize(self.file.width()));
@@ -134,7 +134,7 @@ impl Walk<'_> {
 
     /// The pending bits of a memory-resident interrupt file arrive.
     pub fn file_entry(&self, m: &mut Module, raw: E, error: E, poison: E) {
-        if !stores_msis(self.d) {
+        if !self.d.stores_msis() {
             return;
         }
         let bit = self.identity().bits(0, 6).decode(64);
@@ -147,7 +147,7 @@ impl Walk<'_> {
 
     /// The MSI is stored: sends the notice.
     pub fn begin_notice(&self, m: &mut Module) {
-        if !stores_msis(self.d) {
+        if !self.d.stores_msis() {
             return;
         }
         m.set(self.stored, hi());

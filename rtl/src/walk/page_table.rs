@@ -1,7 +1,7 @@
 //! Page-table formats of a design, and one page-table entry as it arrives, of either stage. (Privileged specification, "Virtual
 //! Address Translation Process", "Two-Stage Address Translation", "Svnapot", "Svpbmt", "Svrsw60t59b".)
 
-use super::context::{any_bit, field, has_narrow_tables};
+use super::context::{any_bit, field};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, hi, lit, lo};
 use crate::translate::request::{geometries, page_shifts, ppn_width, segments, table_levels, vpn_width};
@@ -40,7 +40,7 @@ pub fn chosen(
     narrow: E,
     mode: E,
 ) -> Vec<(E, &'static Geometry)> {
-    let right = |n: bool| if has_narrow_tables(d) { narrow.eq(lit(n.into(), 1)) } else { hi() };
+    let right = |n: bool| if d.has_narrow_tables() { narrow.eq(lit(n.into(), 1)) } else { hi() };
     list.into_iter().map(|(n, g)| (mode.is(g.mode) & right(n), g)).collect()
 }
 

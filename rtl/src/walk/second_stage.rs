@@ -121,7 +121,7 @@ impl Walk<'_> {
                 (None, None) => f(Index::wide(lit(0, 9))),
             }
         };
-        let small = if super::context::translates_msis(d) { self.device.msi } else { lo() };
+        let small = if d.translates_msis() { self.device.msi } else { lo() };
         let mask = (!small).gate(self.result.mask & pte.mask);
         let xwr = pte.permissions(lo());
         let beyond = pte.leads_beyond(d, too_wide(d, pte.ppn()), self.gpa);
@@ -160,7 +160,7 @@ impl Walk<'_> {
     /// Whether the access goes to a page of an interrupt file. (Section "MSI address mask (msi_addr_mask) and pattern
     /// (msi_addr_pattern)".)
     pub fn goes_to_msi(&self) -> E {
-        if !super::context::translates_msis(self.d) {
+        if !self.d.translates_msis() {
             return lo();
         }
         let width = file_width(self.d);

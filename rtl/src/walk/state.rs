@@ -1,6 +1,6 @@
 //! What a walker holds, and the steps that every part of it takes.
 
-use super::context::{DeviceContext, ProcessContext, first_stage_ppn_width, stores_msis, translates_msis};
+use super::context::{DeviceContext, ProcessContext, first_stage_ppn_width};
 use super::device_context::two_stage;
 use super::page_table::Entry;
 use crate::design::Design;
@@ -156,7 +156,7 @@ fn has_more_states(d: &Design) -> bool {
 
 /// Bits of a number of an interrupt file.
 pub fn file_width(d: &Design) -> u32 {
-    super::context::guest_address_width(d) - 12
+    d.guest_address_width() - 12
 }
 
 impl<'d> Walk<'d> {
@@ -166,7 +166,7 @@ impl<'d> Walk<'d> {
         let reg = |m: &mut Module, there: bool, name: &str, width: u32| {
             if there { m.reg_data(name, width) } else { lit(0, width) }
         };
-        let narrow = super::context::has_narrow_tables(d);
+        let narrow = d.has_narrow_tables();
         let state = m.reg("state", if has_more_states(d) { 4 } else { 3 }, IDLE);
         let stale = m.reg_data("stale", 1);
         let entry = m.reg_data("entry", entry_width(d));
@@ -189,7 +189,7 @@ impl<'d> Walk<'d> {
         let fault = m.reg_data("fault", 12);
         let refill = m.reg_data("refill", 1);
         let result = Translation::from_fn(d, |name, width| m.reg_data(&format!("result_{name}"), width));
-        let known = if crate::translate::dispatch::has_l2(d) { m.reg_data("known", 1) } else { lo() };
+        let known = if d.has_l2() { m.reg_data("known", 1) } else { lo() };
         let half = reg(m, narrow, "half", 1);
         let page_fault = m.wire(
             "page_fault",
@@ -245,12 +245,12 @@ impl<'d> Walk<'d> {
             guest_fault: reg(m, second, "guest_fault", 1),
             update: reg(m, update, "update", 1),
             guest_update: reg(m, update && second, "guest_update", 1),
-            held: reg(m, update || stores_msis(d), "write_data", 64),
-            stored: reg(m, stores_msis(d), "stored", 1),
-            notice: reg(m, stores_msis(d), "notice", 1),
-            rest: reg(m, translates_msis(d), "file_mask", file_width(d)),
-            file: reg(m, translates_msis(d), "file", file_width(d)),
-            in_file: reg(m, translates_msis(d), "in_file", 1),
+            held: reg(m, update || d.stores_msis(), "write_data", 64),
+            stored: reg(m, d.stores_msis(), "stored", 1),
+            notice: reg(m, d.stores_msis(), "notice", 1),
+            rest: reg(m, d.translates_msis(), "file_mask", file_width(d)),
+            file: reg(m, d.translates_msis(), "file", file_width(d)),
+            in_file: reg(m, d.translates_msis(), "in_file", 1),
             page_fault,
             access_fault,
         }

@@ -5,7 +5,6 @@
 //! Software may reuse a table after the fence that follows its invalidation, and the fence waits for the writes of walks that were
 //! overtaken.
 
-use super::context::stores_msis;
 use super::state::*;
 use crate::hdl::{E, Module, cat, hi, lit, lo};
 use pasidon_spec::fault::Cause;
@@ -15,7 +14,7 @@ impl Walk<'_> {
     /// The read under way is exclusive.
     pub fn exclusive(&self) -> E {
         let pte = self.nested.mux(self.guest_update, self.update & self.kind.is(PTE));
-        if stores_msis(self.d) { pte | (!self.nested & self.kind.is(MRIF)) } else { pte }
+        if self.d.stores_msis() { pte | (!self.nested & self.kind.is(MRIF)) } else { pte }
     }
 
     /// The doubleword of `entry` with A set, and D if it is written.
@@ -57,7 +56,7 @@ impl Walk<'_> {
 
     /// A write has its response.
     pub fn written(&self, m: &mut Module, error: E, done: E) {
-        let file = if stores_msis(self.d) { !self.nested & self.kind.is(MRIF) } else { lo() };
+        let file = if self.d.stores_msis() { !self.nested & self.kind.is(MRIF) } else { lo() };
         let (guest_access_fault, _) = self.guest_troubles();
         let trouble =
             file.mux(cause(Cause::MrifAccessFault), self.nested.mux(guest_access_fault, self.access_fault));

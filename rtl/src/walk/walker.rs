@@ -16,7 +16,7 @@ use super::state::*;
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
 use crate::monitor::WalkEvents;
-use crate::translate::dispatch::{has_l2, page_tag};
+use crate::translate::dispatch::page_tag;
 use crate::translate::miss_table::entry_width;
 use crate::translate::request::{
     Request, Translation, device_id_too_wide, mask_width, ppn_width, sign_extends,
@@ -68,7 +68,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let s_dc = DeviceContext::unpack(d, &words(&mut m, "s_dc", &device_context_widths(d)));
     let s_pc_hit = m.input("s_pc_hit", 1);
     let s_pc = ProcessContext::unpack(d, &words(&mut m, "s_pc", &process_context_widths(d)));
-    let l2 = has_l2(d).then(|| {
+    let l2 = d.has_l2().then(|| {
         m.section("The answer of the L2 TLB, which makes the walk unnecessary");
         let hit = m.input("s_l2_hit", 1);
         (hit, Translation::from_fn(d, |name, width| m.input(&format!("s_l2_{name}"), width)))
@@ -77,7 +77,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let ddtp_mode = m.input("ddtp_mode", 3);
     let ddtp_root = m.input("ddtp_root", ppn_width(d));
     let big = if d.big_endian { m.input("fctl_be", 1) } else { lo() };
-    let gxl = if has_narrow_tables(d) { m.input("fctl_gxl", 1) } else { lo() };
+    let gxl = if d.has_narrow_tables() { m.input("fctl_gxl", 1) } else { lo() };
     let own_ids = d.qosid.then(|| {
         m.section("iommu_qosid");
         [m.input("iommu_rcid", 12), m.input("iommu_mcid", 12)]
@@ -93,7 +93,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let rd_last = m.input("rd_last", 1);
     let rd_error = m.input("rd_error", 1);
     let rd_poison = m.input("rd_poison", 1);
-    let writer = writes(d).then(|| {
+    let writer = d.walks_write().then(|| {
         m.section("Memory read: it was exclusive. Memory write: accepted, beat taken, response, an exclusive write took place");
         ["rd_exclusive", "wr_ready", "wd_ready", "wr_done", "wr_error", "wr_exclusive"].map(|name| m.input(name, 1))
     });
@@ -186,7 +186,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let narrow = w.nested.mux(gxl, device.sxl & w.kind.is(PTE));
     // A doubleword in reverse holds its halves in reverse too.
     let half = w.nested.mux(w.guest_index.half, w.index.half);
-    let pte_word = if has_narrow_tables(d) {
+    let pte_word = if d.has_narrow_tables() {
         let part = (half ^ swapped).mux(word.bits(32, 32), word.bits(0, 32));
         m.wire("entry_word", narrow.mux(part.resize(64), word))
     } else {
@@ -408,7 +408,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                         );
                     });
                 });
-                if translates_msis(d) {
+                if d.translates_msis() {
                     s.case(m, MSIPTE, |m| w.msi_entry(m, word, rd_last, any_error, any_poison));
                     s.case(m, MRIF, |m| w.file_entry(m, raw, rd_error, rd_poison));
                 }
@@ -468,7 +468,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
         if d.second_stage() {
             s.case(m, GUEST, |m| w.begin_guest(m, gxl));
         }
-        if translates_msis(d) {
+        if d.translates_msis() {
             s.case(m, FILE, |m| w.number_file(m));
         }
         if let Some([_, wr_ready, wd_ready, wr_done, wr_error, wr_exclusive]) = writer {
@@ -507,14 +507,14 @@ pub fn walker(d: &Design) -> Rc<Module> {
             "The answer to a translation request: no permission instead of a fault; only CXL.io may use it",
         );
         m.output("r_withheld", withheld);
-        let msi = if translates_msis(d) { two_stage & w.kind.is(MSIPTE) } else { lo() };
+        let msi = if d.translates_msis() { two_stage & w.kind.is(MSIPTE) } else { lo() };
         let typed = w.result.pbmt.map_or_else(lo, |pbmt| pbmt.any());
         m.output("r_cxl_io", q.cxl.unwrap_or_else(lo) & (msi | device.t2gpa | typed));
-        if stores_msis(d) {
+        if d.stores_msis() {
             m.output("r_untranslated", asks & w.stored);
         }
-        if guest_beyond(d) > 0 {
-            m.output("r_guest_high", answers_guest.gate(w.gpa.bits(ppn_width(d), guest_beyond(d))));
+        if d.guest_beyond() > 0 {
+            m.output("r_guest_high", answers_guest.gate(w.gpa.bits(ppn_width(d), d.guest_beyond())));
         }
     }
     if d.second_stage() {
@@ -539,7 +539,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
         let directory = !w.nested & (w.kind.is(DDTE) | w.kind.is(DC));
         for (name, own, device) in [("rcid", own[0], device.rcid), ("mcid", own[1], device.mcid)] {
             m.output(&format!("rd_{name}"), directory.mux(own, device));
-            if writes(d) {
+            if d.walks_write() {
                 m.output(&format!("wr_{name}"), device);
             }
         }
@@ -573,11 +573,11 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let offset = w.nested.mux(w.guest_index.offset, w.index.offset);
     let address = cat(&[w.page, offset, lit(0, 3)]).resize(64);
     m.output("rd_addr", address);
-    let pair = w.kind.is(PC) | if translates_msis(d) { w.kind.is(MSIPTE) } else { lo() };
+    let pair = w.kind.is(PC) | if d.translates_msis() { w.kind.is(MSIPTE) } else { lo() };
     let dc_len = lit(device_context::last_beat(d), 8);
     let len = w.kind.is(DC).mux(dc_len, pair.mux(lit(1, 8), lit(0, 8)));
     m.output("rd_len", (!w.nested).gate(len));
-    if writes(d) {
+    if d.walks_write() {
         m.output("rd_lock", w.exclusive());
         w.write_ports(&mut m, address);
     }
@@ -589,14 +589,4 @@ pub fn walker(d: &Design) -> Rc<Module> {
 fn is_withheld(fault: E) -> E {
     let causes = Cause::ALL.iter().filter(|c| c.ats_response() == Some(AtsResponse::Success));
     any_of(causes.map(|c| fault.is(c.code().into())))
-}
-
-/// Bits of a guest physical address beyond a physical one, in designs that answer with guest physical addresses.
-pub fn guest_beyond(d: &Design) -> u32 {
-    if d.t2gpa { guest_address_width(d).saturating_sub(d.pas) } else { 0 }
-}
-
-/// Whether the walkers of a design write: A and D bits, or MSIs to memory-resident interrupt files.
-pub fn writes(d: &Design) -> bool {
-    d.amo_hwad || stores_msis(d)
 }

@@ -23,7 +23,7 @@ pub struct Rules {
 impl Rules {
     /// Those of a design.
     pub fn of(design: &Design) -> Rules {
-        Rules { address_width: design.pas, exclusive: design.amo_hwad || design.msi_mrif }
+        Rules { address_width: design.pas, exclusive: design.walks_write() }
     }
 }
 

@@ -39,7 +39,7 @@ mod process_context;
 mod registers;
 mod second_stage;
 
-pub use parameters::Parameters;
+pub use parameters::{ParameterError, Parameters};
 
 use access::Port;
 use command_queue::Commands;
@@ -109,7 +109,7 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// An IOMMU after reset.
+    /// An IOMMU after reset. The parameters are in their ranges: [`Parameters::check`] says so.
     pub fn new(parameters: Parameters) -> Golden {
         Golden {
             registers: Registers::new(&parameters),

@@ -63,7 +63,91 @@ pub struct Parameters {
     pub cache_log2: u8,
 }
 
+/// A field of [`Parameters`] that is out of range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParameterError {
+    /// Name of the field.
+    pub field: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// What it may be.
+    pub legal: &'static str,
+}
+
+impl std::fmt::Display for ParameterError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} = {}: it must be {}", self.field, self.value, self.legal)
+    }
+}
+
+impl std::error::Error for ParameterError {}
+
 impl Parameters {
+    /// Whether every field is in its range.
+    ///
+    /// # Errors
+    /// [`ParameterError`], the first field that is not.
+    pub fn check(&self) -> Result<(), ParameterError> {
+        let within = |range: std::ops::RangeInclusive<u8>, value: u8| range.contains(&value);
+        let timeout = self.invalidation_timeout.unwrap_or(1);
+        let fields: [(&'static str, u64, &'static str, bool); 15] = [
+            ("capabilities.PAS", self.pas().into(), "32 to 56", (32..=56).contains(&self.pas())),
+            ("device_id_width", self.device_id_width.into(), "1 to 24", within(1..=24, self.device_id_width)),
+            (
+                "process_id_width",
+                self.process_id_width.into(),
+                "1 to 20",
+                within(1..=20, self.process_id_width),
+            ),
+            (
+                "command_log2_max",
+                self.command_log2_max.into(),
+                "1 to 32",
+                within(1..=32, self.command_log2_max),
+            ),
+            ("fault_log2_max", self.fault_log2_max.into(), "1 to 32", within(1..=32, self.fault_log2_max)),
+            (
+                "page_request_log2_max",
+                self.page_request_log2_max.into(),
+                "1 to 32",
+                within(1..=32, self.page_request_log2_max),
+            ),
+            (
+                "vectors",
+                self.vectors.into(),
+                "1, 2, 4, 8 or 16",
+                self.vectors.is_power_of_two() && self.vectors <= 16,
+            ),
+            ("hpm_counters", self.hpm_counters.into(), "0 to 31", self.hpm_counters <= 31),
+            (
+                "hpm_counter_bits",
+                self.hpm_counter_bits.into(),
+                "32 to 64",
+                within(32..=64, self.hpm_counter_bits),
+            ),
+            ("hpm_cycle_bits", self.hpm_cycle_bits.into(), "32 to 63", within(32..=63, self.hpm_cycle_bits)),
+            ("rcid_width", self.rcid_width.into(), "0 to 12", self.rcid_width <= 12),
+            ("mcid_width", self.mcid_width.into(), "0 to 12", self.mcid_width <= 12),
+            (
+                "invalidations_in_flight",
+                self.invalidations_in_flight.into(),
+                "1 to 32",
+                within(1..=32, self.invalidations_in_flight),
+            ),
+            ("invalidation_timeout", timeout, "at least 1", timeout >= 1),
+            ("cache_log2", self.cache_log2.into(), "4 to 24", within(4..=24, self.cache_log2)),
+        ];
+        if let Some(&(field, value, legal, _)) = fields.iter().find(|(.., fits)| !fits) {
+            return Err(ParameterError { field, value, legal });
+        }
+        let shift = u32::from(self.bare_page_shift);
+        if !(12..=self.pas()).contains(&shift) {
+            let legal = "12 to the width of physical addresses";
+            return Err(ParameterError { field: "bare_page_shift", value: shift.into(), legal });
+        }
+        Ok(())
+    }
+
     /// An IOMMU with this `capabilities` value and otherwise with everything in the greatest size.
     pub fn new(capabilities: u64) -> Parameters {
         Parameters {
