@@ -176,7 +176,7 @@ impl<T> TranslationPort<T> {
             return Err(format!("an answer for id {}, which nobody waits for", out.rsp_id));
         };
         self.free.push(slot);
-        let response = decoded(out, pending.asked)?;
+        let response = decoded(out, pending.asked, now - since > fence::PATIENCE)?;
         Ok(Some(Answer { tag: pending.tag, offered: pending.offered, shown: since, taken: now, response }))
     }
 
@@ -253,7 +253,7 @@ fn is_refusal_of(held: &ReqOut, shown: &ReqOut) -> bool {
 ///
 /// # Errors
 /// What the wires must not say.
-fn decoded(out: &ReqOut, asked: Asked) -> Result<Response, String> {
+fn decoded(out: &ReqOut, asked: Asked, overdue: bool) -> Result<Response, String> {
     let permissions = (out.rsp_r != 0, out.rsp_w != 0, out.rsp_x != 0);
     let nothing = out.rsp_spa == 0 && permissions == (false, false, false);
     let cause = Cause::from_code(out.rsp_cause as u16);
@@ -269,12 +269,18 @@ fn decoded(out: &ReqOut, asked: Asked) -> Result<Response, String> {
             withheld: cause,
         }),
     };
-    let plain = completion == [false; 3] && (ats.is_some() || out.rsp_abort == 0);
+    // What a fence waited for in vain becomes a refusal that has `abort` set, whatever was asked.
+    let overdue = overdue && cause == Some(Cause::AllInboundTransactionsDisallowed);
+    let plain = completion == [false; 3] && (ats.is_some() || out.rsp_abort == 0 || overdue);
     match (out.rsp_status, cause, ats) {
         (0, None, _) if out.rsp_cause == 0 && out.rsp_abort == 0 && (ats.is_some() || plain) => {}
         (0, Some(_), Some(_)) if nothing && plain && out.rsp_abort == 0 => {}
         (1, Some(cause), _) if nothing && plain => {
-            let denial = if out.rsp_abort == 0 { Denial::UnsupportedRequest } else { Denial::CompleterAbort };
+            let denial = if out.rsp_abort == 0 || ats.is_none() {
+                Denial::UnsupportedRequest
+            } else {
+                Denial::CompleterAbort
+            };
             return Ok(Response::Fault(Fault { cause, iotval2: 0, reported: false, denial }));
         }
         _ => {
@@ -365,6 +371,12 @@ mod tests {
         assert!(shown(refusal, 1 + fence::PATIENCE).unwrap_err().contains("changed while it waited"));
         // A fence that has waited for it in vain refuses it.
         assert!(matches!(shown(refusal, 2 + fence::PATIENCE), Ok(Some(Response::Fault(_)))));
+        let abort = |out: &mut ReqOut| {
+            let id = out.rsp_id;
+            *out = ReqOut { rsp_valid: 1, rsp_id: id, rsp_status: 1, rsp_cause: 256, ..ReqOut::default() };
+            out.rsp_abort = 1;
+        };
+        assert!(matches!(shown(abort, 2 + fence::PATIENCE), Ok(Some(Response::Fault(_)))));
         // `ready` is of the other handshake.
         assert!(matches!(shown(|out| out.ready = 1, 2), Ok(Some(Response::Success(_)))));
         let malformed = |change: fn(&mut ReqOut)| {
