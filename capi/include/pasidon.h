@@ -55,6 +55,10 @@ enum iommu_error {
    */
   IOMMU_ERROR_HARDWARE = 5,
   /**
+   * There is nothing yet.
+   */
+  IOMMU_ERROR_AGAIN = 11,
+  /**
    * There is no memory, or none within the reach of the IOMMU.
    */
   IOMMU_ERROR_MEMORY = 12,
@@ -75,7 +79,8 @@ enum iommu_error {
    */
   IOMMU_ERROR_DEVICE = 19,
   /**
-   * An argument is NULL or outside its range, or the IOMMU can't use the page table.
+   * An argument is NULL or outside its range, a handle is none or one of another kind, or the IOMMU can't use the page
+   * table.
    */
   IOMMU_ERROR_INVALID = 22,
   /**
@@ -103,7 +108,7 @@ enum iommu_error {
    */
   IOMMU_ERROR_TIMEOUT = 110,
   /**
-   * The handle is not bound: its last unbind was before this, or it never was one.
+   * The handle was given back before this.
    */
   IOMMU_ERROR_STALE = 116,
   /**
@@ -198,30 +203,29 @@ enum iommu_log_level {
 };
 
 /**
- * An IOMMU that is up and translating.
+ * An IOMMU that is up and translating. A handle.
  */
 struct iommu;
 
 #if defined(IOMMU_FAKE)
 /**
- * A machine to try a driver on.
+ * A machine to try a driver on. A handle.
  */
 struct iommu_fake;
 #endif
 
 /**
- * An address space that devices can be bound to.
+ * An address space that devices can be bound to. A handle.
  */
 struct iommu_mm;
 
 /**
- * The PASIDs of a system.
+ * The PASIDs of a system. A handle.
  */
 struct iommu_pasid_space;
 
 /**
- * A device bound to an address space. Binding the same two again gives the same handle. It is not an address, but a
- * number that is not used again: one that is not bound any more is recognised.
+ * A device bound to an address space. A handle. Binding the same two again gives the same one.
  */
 struct iommu_sva;
 
@@ -616,7 +620,7 @@ extern "C" {
  * a PASID fault, or, with `pass_untagged`, reach physical memory untranslated.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_enable_sva(const struct iommu_device *device,
                             uint32_t pasid_width,
@@ -626,7 +630,7 @@ int iommu_device_enable_sva(const struct iommu_device *device,
  * Takes a device's context away. It has been told to stop, and has no bonds.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_disable_sva(const struct iommu_device *device);
 
@@ -635,7 +639,7 @@ int iommu_device_disable_sva(const struct iommu_device *device);
  * is what messages to it name, 0 to 255, or -1: bits 23:16 of the device id if they are not 0.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_enable_ats(const struct iommu_device *device,
                             int16_t segment);
@@ -644,7 +648,7 @@ int iommu_device_enable_ats(const struct iommu_device *device,
  * Takes ATS and page requests from an idle device whose own enable bits have been cleared. Bonds stay.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_disable_ats(const struct iommu_device *device);
 
@@ -653,7 +657,7 @@ int iommu_device_disable_ats(const struct iommu_device *device);
  * `response_needs_pasid` is the device's "PRG Response PASID Required" bit.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_enable_pri(const struct iommu_device *device, size_t outstanding, bool response_needs_pasid);
 
@@ -661,7 +665,7 @@ int iommu_device_enable_pri(const struct iommu_device *device, size_t outstandin
  * Takes page requests from a device whose own enable bit has been cleared. What is pending is answered Invalid Request.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_disable_pri(const struct iommu_device *device);
 
@@ -669,7 +673,7 @@ int iommu_device_disable_pri(const struct iommu_device *device);
  * Refuses everything from a device from now on: it is gone, or about to be reset.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_cut_off(const struct iommu_device *device);
 
@@ -677,7 +681,7 @@ int iommu_device_cut_off(const struct iommu_device *device);
  * Lets a device in again that was cut off and has been reset since.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_reinstate(const struct iommu_device *device);
 
@@ -685,10 +689,9 @@ int iommu_device_reinstate(const struct iommu_device *device);
  * The state of a device for which SVA is enabled.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive; `state` is NULL or points to memory for one.
+ * `device` is NULL or points to a device; `state` is NULL or points to memory for one.
  */
-int iommu_device_get_state(const struct iommu_device *device,
-                           struct iommu_device_state *state);
+int iommu_device_get_state(const struct iommu_device *device, struct iommu_device_state *state);
 
 /**
  * The meaning of an error code, with or without its minus sign. Never NULL.
@@ -704,12 +707,9 @@ struct iommu_fake *iommu_fake_create(void);
 
 #if defined(IOMMU_FAKE)
 /**
- * Ends a machine. NULL is ignored.
- *
- * # Safety
- * `fake` is NULL or comes from `iommu_fake_create`, its IOMMU has been destroyed, and it is not used again.
+ * Ends a machine, whose IOMMU has been destroyed. NULL is ignored.
  */
-void iommu_fake_destroy(struct iommu_fake *fake);
+int iommu_fake_destroy(struct iommu_fake *fake);
 #endif
 
 #if defined(IOMMU_FAKE)
@@ -717,22 +717,19 @@ void iommu_fake_destroy(struct iommu_fake *fake);
  * The machine's IOMMU and memory, as iommu_create wants them.
  *
  * # Safety
- * `fake` is alive, and stays so for as long as what `platform` is used for; `platform` points to memory for one.
+ * The machine is not ended for as long as the platform is used; `platform` is NULL or points to memory for one.
  */
-void iommu_fake_platform(struct iommu_fake *fake,
-                         struct iommu_platform *platform);
+int iommu_fake_platform(struct iommu_fake *fake,
+                        struct iommu_platform *platform);
 #endif
 
 #if defined(IOMMU_FAKE)
 /**
  * Puts a device on the bus that speaks ATS and PRI. If `completes` is false it never completes an invalidation.
- *
- * # Safety
- * `fake` is alive.
  */
-void iommu_fake_attach(struct iommu_fake *fake,
-                       uint32_t device_id,
-                       bool completes);
+int iommu_fake_attach(struct iommu_fake *fake,
+                      uint32_t device_id,
+                      bool completes);
 #endif
 
 #if defined(IOMMU_FAKE)
@@ -741,7 +738,7 @@ void iommu_fake_attach(struct iommu_fake *fake,
  * page is not there, 2 if the IOMMU refuses.
  *
  * # Safety
- * `fake` is alive; `paddr` points to memory for an address.
+ * `paddr` is NULL or points to memory for an address.
  */
 int iommu_fake_access(struct iommu_fake *fake,
                       uint32_t device_id,
@@ -754,69 +751,30 @@ int iommu_fake_access(struct iommu_fake *fake,
 #if defined(IOMMU_FAKE)
 /**
  * A device asks for a page, in a group of its own.
- *
- * # Safety
- * `fake` is alive.
  */
-void iommu_fake_page_request(struct iommu_fake *fake,
-                             uint32_t device_id,
-                             uint32_t pasid,
-                             uint16_t index,
-                             uint64_t address,
-                             bool write);
+int iommu_fake_page_request(struct iommu_fake *fake,
+                            uint32_t device_id,
+                            uint32_t pasid,
+                            uint16_t index,
+                            uint64_t address,
+                            bool write);
 #endif
 
 #if defined(IOMMU_FAKE)
 /**
- * The code of the last answer to a page request that a device has got, -1 if there was none since the last call.
+ * The code of the last answer to a page request that a device has got since the last call.
  *
- * # Safety
- * `fake` is alive.
+ * Errors: IOMMU_ERROR_AGAIN: there was none.
  */
-int iommu_fake_response(struct iommu_fake *fake,
-                        uint32_t device_id);
+int iommu_fake_response(struct iommu_fake *fake, uint32_t device_id);
 #endif
 
 #if defined(IOMMU_FAKE)
 /**
  * How often the driver, or the program, did something that software must not do.
- *
- * # Safety
- * `fake` is alive.
  */
-size_t iommu_fake_violations(struct iommu_fake *fake);
+int iommu_fake_violations(struct iommu_fake *fake);
 #endif
-
-/**
- * Memory for the library's own records, of `size` bytes, aligned to `align`; NULL if there is none.
- */
-extern void *iommu_host_alloc(size_t size, size_t align);
-
-/**
- * Returns such memory, with the same numbers.
- */
-extern void iommu_host_free(void *memory, size_t size, size_t align);
-
-/**
- * Takes the library's one lock.
- */
-extern void iommu_host_lock(void);
-
-/**
- * Releases it.
- */
-extern void iommu_host_unlock(void);
-
-/**
- * The library has found itself in a state that it can't be in. Does not return.
- */
-extern void iommu_host_panic(const char *message, size_t length);
-
-/**
- * Parts of the language's own library were compiled for programs that unwind, and name this. Nothing calls it: here
- * a panic does not unwind.
- */
-void rust_eh_personality(void);
 
 /**
  * Fills in what is usual: 8-bit device ids, queues of a page each, ten million ticks (a thousand million for devices),
@@ -825,22 +783,19 @@ void rust_eh_personality(void);
  * # Safety
  * `config` is NULL or points to memory for one.
  */
-void iommu_config_init(struct iommu_config *config);
+int iommu_config_init(struct iommu_config *config);
 
 /**
- * PASIDs from 1 to `max` (at most 2^20 - 1), for several IOMMUs to share.
+ * PASIDs from 1 to `max`, for several IOMMUs to share.
  *
- * Errors: IOMMU_ERROR_MEMORY.
+ * Errors: IOMMU_ERROR_INVALID: `max` is 0 or larger than 2^20 - 1. IOMMU_ERROR_MEMORY.
  */
 struct iommu_pasid_space *iommu_pasid_space_create(uint32_t max);
 
 /**
  * Lets go of PASIDs. They live on as long as IOMMUs and address spaces use them. NULL is ignored.
- *
- * # Safety
- * `space` is NULL or comes from `iommu_pasid_space_create`, and the caller does not use it again.
  */
-void iommu_pasid_space_put(struct iommu_pasid_space *space);
+int iommu_pasid_space_put(struct iommu_pasid_space *space);
 
 /**
  * Brings an IOMMU up: with queues and an empty device directory, in which everything is refused until its device is
@@ -848,7 +803,7 @@ void iommu_pasid_space_put(struct iommu_pasid_space *space);
  *
  * # Safety
  * `platform` is NULL or points to functions that do what `iommu_platform` says, with its context, from any thread, for
- * as long as the IOMMU exists; it is copied. `config` is NULL or points to one, whose `pasids` is NULL or alive.
+ * as long as the IOMMU exists; it is copied. `config` is NULL or points to one.
  */
 struct iommu *iommu_create(const struct iommu_platform *platform,
                            const struct iommu_config *config);
@@ -856,18 +811,12 @@ struct iommu *iommu_create(const struct iommu_platform *platform,
 /**
  * Lets go of an IOMMU. When nothing is bound to it any more it is set to Off, in which it refuses everything. NULL is
  * ignored.
- *
- * # Safety
- * `iommu` is NULL or comes from `iommu_create`, nobody is using it, and the caller does not use it again.
  */
-void iommu_destroy(struct iommu *iommu);
+int iommu_destroy(struct iommu *iommu);
 
 /**
  * Switches an IOMMU off, so that its power can be taken. Devices are idle. Everything stays bound, no register is touched
  * until iommu_resume, and what is bound, unbound or invalidated meanwhile counts from then on.
- *
- * # Safety
- * `iommu` is NULL or alive.
  */
 int iommu_suspend(struct iommu *iommu);
 
@@ -875,17 +824,11 @@ int iommu_suspend(struct iommu *iommu);
  * Brings an IOMMU back that was suspended, or was reset behind the driver's back: calls return IOMMU_ERROR_RESET then, and
  * the reports of the service calls say so. Everything is bound as before. An invalidation that failed for a reset
  * is to be repeated after this.
- *
- * # Safety
- * `iommu` is NULL or alive.
  */
 int iommu_resume(struct iommu *iommu);
 
 /**
  * Switches an IOMMU off and on again, with everything bound as before: for one that does not do what it should.
- *
- * # Safety
- * `iommu` is NULL or alive.
  */
 int iommu_reset(struct iommu *iommu);
 
@@ -921,20 +864,14 @@ struct iommu_mm *iommu_mm_create(const struct iommu_mm_ops *ops,
 
 /**
  * Lets go of an address space. It lives on as long as it is bound. NULL is ignored.
- *
- * # Safety
- * `mm` is NULL or comes from `iommu_mm_create`, and the caller does not use it again.
  */
-void iommu_mm_put(struct iommu_mm *mm);
+int iommu_mm_put(struct iommu_mm *mm);
 
 /**
  * Makes every device forget what it may have cached of the addresses `start` to `end` (exclusive). The page table has
  * been changed already; pages can be reused when this has returned 0. `tables`: page-table pages are about to be freed.
  *
  * Does not sleep and allocates nothing: may be called from any context where `mask` lets the driver take a spin lock.
- *
- * # Safety
- * `iommu` and `mm` are NULL or alive.
  */
 int iommu_invalidate_range(struct iommu *iommu,
                            struct iommu_mm *mm,
@@ -946,9 +883,6 @@ int iommu_invalidate_range(struct iommu *iommu,
  * Page-table pages that all address spaces share, those of the kernel, are about to be freed: the IOMMU forgets what it
  * has cached of the tables of every address space. To be called for every IOMMU, after the entries that pointed to
  * them are gone, and before the pages are used for something else; they can be when this has returned 0.
- *
- * # Safety
- * `iommu` is NULL or alive.
  */
 int iommu_invalidate_shared_tables(struct iommu *iommu);
 
@@ -956,9 +890,6 @@ int iommu_invalidate_shared_tables(struct iommu *iommu);
  * The address space is dying: calls the `mm_exit` of each of its bonds once, then has all accesses with its PASID
  * refused. To be called for every IOMMU where it may be bound, while the page tables are still there; they are freed
  * after 0 was returned. Bonds remain to be unbound.
- *
- * # Safety
- * `iommu` and `mm` are NULL or alive.
  */
 int iommu_mm_exit(struct iommu *iommu,
                   struct iommu_mm *mm);
@@ -968,7 +899,7 @@ int iommu_mm_exit(struct iommu *iommu,
  * from time to time, from any number of ordinary threads. `report` may be NULL.
  *
  * # Safety
- * `iommu` is NULL or alive; `report` is NULL or points to memory for one.
+ * `report` is NULL or points to memory for one.
  */
 int iommu_service_page_requests(struct iommu *iommu,
                                 size_t budget,
@@ -977,9 +908,6 @@ int iommu_service_page_requests(struct iommu *iommu,
 /**
  * The part of that for interrupt handlers: takes requests out of the IOMMU's queue. Returns whether
  * iommu_service_page_requests has something to do: 1 or 0.
- *
- * # Safety
- * `iommu` is NULL or alive.
  */
 int iommu_receive_page_requests(struct iommu *iommu);
 
@@ -988,7 +916,7 @@ int iommu_receive_page_requests(struct iommu *iommu);
  * from time to time. `report` may be NULL. iommu_service_faults_each also shows the records.
  *
  * # Safety
- * `iommu` is NULL or alive; `report` is NULL or points to memory for one.
+ * `report` is NULL or points to memory for one.
  */
 int iommu_service_faults(struct iommu *iommu,
                          struct iommu_fault_report *report);
@@ -998,7 +926,7 @@ int iommu_service_faults(struct iommu *iommu,
  * be NULL; it runs without driver locks. Can be called from an interrupt handler.
  *
  * # Safety
- * `iommu` is NULL or alive; `each` can be called with `context`; `report` is NULL or points to memory for one.
+ * `each` can be called with `context`; `report` is NULL or points to memory for one.
  */
 int iommu_service_faults_each(struct iommu *iommu,
                               void (*each)(void *context, const struct iommu_fault_record *record),
@@ -1009,11 +937,11 @@ int iommu_service_faults_each(struct iommu *iommu,
  * Fills in what the driver has counted, up to `count` numbers, and returns how many there are. The names live for ever.
  *
  * # Safety
- * `iommu` is NULL or alive; `entries` points to memory for `count` entries, or is NULL and `count` 0.
+ * `entries` points to memory for `count` entries, or is NULL and `count` 0.
  */
-size_t iommu_statistics(const struct iommu *iommu,
-                        struct iommu_statistic *entries,
-                        size_t count);
+int iommu_statistics(const struct iommu *iommu,
+                     struct iommu_statistic *entries,
+                     size_t count);
 
 /**
  * Binds a device to an address space: the device may use its virtual addresses with the handle's PASID. The same two
@@ -1022,7 +950,7 @@ size_t iommu_statistics(const struct iommu *iommu,
  * Errors: IOMMU_ERROR_DEVICE, _LEAVING, _NO_PASID, _WIDE, _FOREIGN_PASID, _NO_TAG, _INVALID, _EXITED, _MEMORY.
  *
  * # Safety
- * `dev` is NULL or points to a device whose IOMMU is NULL or alive; `mm` is NULL or alive.
+ * `dev` is NULL or points to a device.
  */
 struct iommu_sva *iommu_sva_bind_device(const struct iommu_device *dev,
                                         struct iommu_mm *mm);

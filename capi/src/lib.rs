@@ -36,6 +36,7 @@ mod mm;
 mod platform;
 mod requests;
 mod sva;
+mod table;
 
 pub use device::*;
 pub use error::*;
