@@ -129,6 +129,8 @@ pub extern "C" fn iommu_pasid_space_create(max: u32) -> *mut iommu_pasid_space {
 }
 
 /// Lets go of PASIDs. They live on as long as IOMMUs and address spaces use them. NULL is ignored.
+///
+/// Errors: IOMMU_ERROR_INVALID, IOMMU_ERROR_STALE.
 #[unsafe(no_mangle)]
 pub extern "C" fn iommu_pasid_space_put(space: *mut iommu_pasid_space) -> c_int {
     put(&SPACES, space)
@@ -201,7 +203,9 @@ fn vector(number: i8) -> Result<Option<u8>, iommu_error> {
 }
 
 /// Lets go of an IOMMU. When nothing is bound to it any more it is set to Off, in which it refuses everything. NULL is
-/// ignored.
+/// ignored. Nobody is calling anything with it, nor an interrupt handler about to.
+///
+/// Errors: IOMMU_ERROR_INVALID, IOMMU_ERROR_STALE.
 #[unsafe(no_mangle)]
 pub extern "C" fn iommu_destroy(iommu: *mut iommu) -> c_int {
     put(&IOMMUS, iommu)

@@ -26,7 +26,7 @@ pub enum iommu_page_table {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct iommu_access {
-    /// The virtual address, of which the low 12 bits may be 0.
+    /// The virtual address, in bytes; the low 12 bits of a page request's are 0.
     pub address: u64,
     /// It wants to read.
     pub read: bool,
@@ -131,8 +131,8 @@ impl Drop for AddressSpace {
 /// operating system then has the duties that iommu_invalidate_range, iommu_invalidate_shared_tables and iommu_mm_exit
 /// tell of.
 ///
-/// Leaf entries for pages that devices may use don't have the G bit (global): a global translation outlives an
-/// invalidation by address space, and the device could go on using a page that was unmapped.
+/// No entry of the table, leaf or not, that leads to a page that devices may use has the G bit (global): a global translation
+/// outlives an invalidation by address space, and the device could go on using a page that was unmapped.
 ///
 /// Errors: IOMMU_ERROR_INVALID: the format does not exist, or `ops` is NULL. IOMMU_ERROR_MEMORY.
 ///
@@ -160,7 +160,10 @@ pub unsafe extern "C" fn iommu_mm_create(
     room_for::<AddressSpace>().and_then(|()| MMS.insert(mm)).unwrap_or_else(error_pointer)
 }
 
-/// Lets go of an address space. It lives on as long as it is bound. NULL is ignored.
+/// Lets go of an address space. It lives on as long as it is bound, or used by a call that is running: whoever is the last
+/// calls `release`. NULL is ignored.
+///
+/// Errors: IOMMU_ERROR_INVALID, IOMMU_ERROR_STALE.
 #[unsafe(no_mangle)]
 pub extern "C" fn iommu_mm_put(mm: *mut iommu_mm) -> c_int {
     put(&MMS, mm)
@@ -187,6 +190,9 @@ fn with_mm<E: Into<iommu_error>>(
 /// been changed already; pages can be reused when this has returned 0. `tables`: page-table pages are about to be freed.
 ///
 /// Does not sleep and allocates nothing: may be called from any context where `mask` lets the driver take a spin lock.
+///
+/// Errors: IOMMU_ERROR_INVALID, _STALE: a handle. IOMMU_ERROR_TIMEOUT, _HARDWARE, _RESET: the IOMMU did not confirm, so what
+/// was unmapped must be taken as still in use.
 #[unsafe(no_mangle)]
 pub extern "C" fn iommu_invalidate_range(
     iommu: *mut iommu,
@@ -201,7 +207,11 @@ pub extern "C" fn iommu_invalidate_range(
 
 /// Page-table pages that all address spaces share, those of the kernel, are about to be freed: the IOMMU forgets what it
 /// has cached of the tables of every address space. To be called for every IOMMU, after the entries that pointed to
-/// them are gone, and before the pages are used for something else; they can be when this has returned 0.
+/// them are gone, and before the pages are used for something else; they can be when this has returned 0. May be called
+/// from the same contexts as iommu_invalidate_range.
+///
+/// Errors: IOMMU_ERROR_INVALID, _STALE: the handle. IOMMU_ERROR_TIMEOUT, _HARDWARE, _RESET: the IOMMU did not confirm, so the
+/// pages must be taken as still in use.
 #[unsafe(no_mangle)]
 pub extern "C" fn iommu_invalidate_shared_tables(iommu: *mut iommu) -> c_int {
     with(iommu, Iommu::invalidate_shared_tables)

@@ -46,25 +46,27 @@ pub struct iommu_fault_report {
     pub excess: usize,
 }
 
-/// A record of the fault queue: an access that was refused.
+/// A record of the fault queue: an access that was refused. (Section "Fault/Event-Queue" of the specification.)
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct iommu_fault_record {
-    /// The device.
+    /// The device: 24 bits, segment (bits 23:16) and requester id (bits 15:0).
     pub device_id: u32,
-    /// The PASID, if the access had one.
+    /// The PASID: 20 bits; 0 if the access had none.
     pub pasid: u32,
-    /// Whether it had.
+    /// Whether the access had a PASID.
     pub has_pasid: bool,
-    /// It asked for supervisor privilege.
+    /// The access asked for supervisor privilege.
     pub privileged: bool,
-    /// Why: the cause code of the specification (section "Fault causes").
+    /// Why: 12 bits, the cause code of the specification (section "Fault causes"), as 13: a page may not be read.
     pub cause: u16,
-    /// What kind of access: the transaction type of the specification (`TTYP`).
+    /// What kind of access: 6 bits, the transaction type of the specification (`TTYP`): 1 to 3 an untranslated fetch, read,
+    /// write; 5 to 7 the same translated; 8 a translation request; 9 a message; 0 none of a device.
     pub kind: u8,
-    /// The virtual address, or, for a message, its code (`iotval`).
+    /// The virtual address of the access, in bytes; for a message its code (`iotval`).
     pub address: u64,
-    /// More about some causes (`iotval2`).
+    /// More about some causes (`iotval2`): of a guest-page fault the guest physical address, in bytes, with bits 0 and 1 as
+    /// the specification has them; otherwise 0.
     pub detail: u64,
 }
 

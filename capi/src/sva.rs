@@ -27,8 +27,13 @@ pub struct iommu_fault {
     /// A page request that could not be resolved: the device waits for the decision. If false, the access has been
     /// refused already.
     pub recoverable: bool,
-    /// The IOMMU's cause code, if the access has been refused.
+    /// Why the access was refused: the cause code of the specification (section "Fault causes"), 12 bits. 0 if the fault is
+    /// recoverable.
     pub cause: u16,
+    /// The device: segment (bits 23:16) and requester id (bits 15:0).
+    pub device_id: u32,
+    /// The PASID, 20 bits, not 0.
+    pub pasid: u32,
 }
 
 /// What a device is told about a recoverable fault; what `iommu_sva_ops.fault` returns. Any other value means as
@@ -46,8 +51,13 @@ pub enum iommu_decision {
     Failure = 3,
 }
 
-/// The callbacks of a device driver. Any function may be NULL. They run without driver locks, from any thread, and must
-/// not unbind what they are called for, which would wait for them.
+/// The callbacks of a device driver. Any function may be NULL. They run without driver locks, from any thread that calls
+/// iommu_mm_exit, iommu_service_page_requests or iommu_service_faults; in an interrupt handler if the last is called in one,
+/// and then they call only what may be called there.
+///
+/// An unbind waits for callbacks of its bond that are running, but not one from within a callback, which would wait for
+/// itself: to know the one from the other takes `iommu_platform.flow`. Without it a callback must not unbind what it is called
+/// for, nor what is waited for by one that it waits for.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct iommu_sva_ops {
@@ -208,12 +218,14 @@ impl SvaOps for Shim {
         }
     }
 
-    fn fault(&self, _: &Bond, _: &DrvData, fault: &Fault) -> FaultDecision {
+    fn fault(&self, bond: &Bond, _: &DrvData, fault: &Fault) -> FaultDecision {
         let Some(callback) = self.ops.fault else { return FaultDecision::AsResolved };
         let fault = iommu_fault {
             access: fault.access.into(),
             recoverable: fault.is_recoverable(),
             cause: fault.record.map_or(0, |record| record.cause),
+            device_id: bond.device_id(),
+            pasid: bond.pasid().get(),
         };
         // SAFETY: see `mm_exit`.
         match unsafe { callback(self.handle, self.drvdata, &raw const fault) } {
@@ -228,7 +240,7 @@ impl SvaOps for Shim {
 /// Binds a device to an address space: the device may use its virtual addresses with the handle's PASID. The same two
 /// give the same handle, and as many unbinds are needed as there were binds.
 ///
-/// Errors: IOMMU_ERROR_DEVICE, _LEAVING, _NO_PASID, _WIDE, _FOREIGN_PASID, _NO_TAG, _INVALID, _EXITED, _MEMORY.
+/// Errors: IOMMU_ERROR_DEVICE, _LEAVING, _NO_PASID, _WIDE, _FOREIGN_PASID, _NO_TAG, _INVALID, _STALE, _EXITED, _MEMORY.
 ///
 /// # Safety
 /// `dev` is NULL or points to a device.
@@ -266,7 +278,7 @@ fn bind(iommu: &Instance, id: u32, mm: Arc<AddressSpace>) -> Result<*mut iommu_s
 /// can't fail for a handle that is bound. The device driver always does so in the end, also after the address space has
 /// exited.
 ///
-/// Errors: IOMMU_ERROR_INVALID: the handle is NULL. IOMMU_ERROR_STALE: it is not bound; nothing was done.
+/// Errors: IOMMU_ERROR_INVALID: the handle is none. IOMMU_ERROR_STALE: its last unbind was before this. Nothing was done then.
 #[unsafe(no_mangle)]
 pub extern "C" fn iommu_sva_unbind_device(handle: *mut iommu_sva) -> c_int {
     let taken = {
@@ -290,7 +302,9 @@ pub extern "C" fn iommu_sva_unbind_device(handle: *mut iommu_sva) -> c_int {
     0
 }
 
-/// The PASID that the device uses for the address space, which is not 0, or minus IOMMU_ERROR_STALE.
+/// The PASID that the device uses for the address space: 20 bits, not 0.
+///
+/// Errors: IOMMU_ERROR_INVALID, IOMMU_ERROR_STALE.
 #[unsafe(no_mangle)]
 pub extern "C" fn iommu_sva_get_pasid(handle: *const iommu_sva) -> c_int {
     let found = REGISTRY.lock().find(handle).map(|(_, binding)| binding.pasid);
@@ -298,8 +312,16 @@ pub extern "C" fn iommu_sva_get_pasid(handle: *const iommu_sva) -> c_int {
     found.map_or_else(fail, |pasid| pasid as c_int)
 }
 
-/// Attaches callbacks to a bond. The same `ops` and `drvdata` again do nothing; others are refused with
-/// IOMMU_ERROR_EXISTS. `ops` is copied, but told from others by its address.
+/// Attaches callbacks to a bond. The same `ops` and `drvdata` again do nothing; others are refused, and what is attached
+/// stays. `ops` is copied, but told from others by its address.
+///
+/// `drvdata` is the device driver's and remains so: the library hands it to the callbacks, neither looks into it nor frees
+/// it, and keeps it until the last unbind of the bond has returned. Then, not before, the device driver may free it: not in
+/// `mm_exit`, after which the handle is still to be unbound; and where a callback makes the last unbind itself, after that callback
+/// has returned. A `drvdata` that holds the handle is no exception: nobody unbinds it but the device driver.
+///
+/// Errors: IOMMU_ERROR_INVALID: the handle is none, or `ops` is NULL. IOMMU_ERROR_STALE. IOMMU_ERROR_EXISTS: others are attached.
+/// IOMMU_ERROR_EXITED. IOMMU_ERROR_MEMORY.
 ///
 /// # Safety
 /// `ops` is NULL or points to functions that do what `iommu_sva_ops` says, with `drvdata`, from any thread, until the
@@ -326,12 +348,13 @@ pub unsafe extern "C" fn iommu_sva_set_ops(
         Ok((_, binding)) => binding,
         Err(error) => return fail(error),
     };
-    let known = binding.callbacks.take().filter(|known| known.ops == ops && known.drvdata == drvdata);
-    let callbacks = known.unwrap_or(new);
     let Some(bound) = binding.handles.last() else { return fail(iommu_error::Stale) };
+    // The driver knows the same from others by where they are.
+    let known = binding.callbacks.as_ref().filter(|known| known.ops == ops && known.drvdata == drvdata);
+    let callbacks = known.unwrap_or(&new);
     let result = bound.set_ops(callbacks.shim.clone(), callbacks.data.clone());
-    if result.is_ok() {
-        binding.callbacks = Some(callbacks);
+    if result.is_ok() && known.is_none() {
+        binding.callbacks = Some(new);
     }
     code(result)
 }

@@ -253,3 +253,120 @@ impl<T> Table<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::atomic::AtomicBool, thread, vec::Vec};
+
+    /// Counts how many of its kind are alive.
+    struct Counted<'a>(&'a AtomicUsize);
+
+    impl<'a> Counted<'a> {
+        fn new(alive: &'a AtomicUsize) -> Arc<Self> {
+            alive.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Self(alive))
+        }
+    }
+
+    impl Drop for Counted<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_handle_is_good_from_when_it_was_given_out_until_it_is_taken_back() {
+        let alive = AtomicUsize::new(0);
+        let table = Table::new(Kind::Mm);
+        // More than the first chunks have.
+        let handles: Vec<*mut u8> =
+            (0..100).map(|_| table.insert(|| Counted::new(&alive)).unwrap()).collect();
+        assert_eq!(alive.load(Ordering::Relaxed), 100);
+        for &handle in &handles {
+            assert!(table.get(handle).is_ok());
+            assert!(!handle.is_null() && handle.addr() < usize::MAX - 4095 && handle.addr() > LOWER);
+            assert_eq!(decode(Kind::Iommu, handle), None);
+        }
+        let unknown: *mut u8 = encode(Kind::Mm, 5000, 1);
+        assert_eq!(table.get(unknown).err(), Some(iommu_error::Invalid));
+        for &handle in handles.iter().step_by(2) {
+            assert_eq!(table.remove(handle), Ok(()));
+            assert_eq!(table.remove(handle), Err(iommu_error::Stale));
+            assert_eq!(table.get(handle).err(), Some(iommu_error::Stale));
+        }
+        assert_eq!(alive.load(Ordering::Relaxed), 50);
+        // The slots are used again, the numbers are not.
+        for _ in 0..50 {
+            let handle: *mut u8 = table.insert(|| Counted::new(&alive)).unwrap();
+            assert!(!handles.contains(&handle));
+            assert!(decode(Kind::Mm, handle).unwrap().0 < 100);
+        }
+    }
+
+    #[test]
+    fn what_is_in_use_when_it_is_taken_back_goes_with_the_last_use() {
+        let alive = AtomicUsize::new(0);
+        let table = Table::new(Kind::Mm);
+        let handle: *mut u8 = table.insert(|| Counted::new(&alive)).unwrap();
+        let (first, second) = (table.get(handle).unwrap(), table.get(handle).unwrap());
+        assert_eq!(table.remove(handle), Ok(()));
+        assert_eq!(table.get(handle).err(), Some(iommu_error::Stale));
+        drop(first);
+        assert_eq!(alive.load(Ordering::Relaxed), 1);
+        drop(second);
+        assert_eq!(alive.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_slot_that_is_worn_out_is_not_used_again() {
+        let table = Table::new(Kind::Mm);
+        let first: *mut u8 = table.insert(|| Arc::new(())).unwrap();
+        table.remove(first).unwrap();
+        table.slot(0).unwrap().state.store((LAST_GENERATION - 1) << (HALF + 1), Ordering::Relaxed);
+        let last: *mut u8 = table.insert(|| Arc::new(())).unwrap();
+        assert_eq!(decode(Kind::Mm, last), Some((0, LAST_GENERATION)));
+        assert!(last.addr() < usize::MAX - 4095);
+        table.remove(last).unwrap();
+        let next: *mut u8 = table.insert(|| Arc::new(())).unwrap();
+        assert_eq!(decode(Kind::Mm, next), Some((1, 1)));
+        assert_eq!(table.get(last).err(), Some(iommu_error::Stale));
+    }
+
+    #[test]
+    fn threads_that_use_take_back_and_give_out_at_once_lose_nothing() {
+        let alive = AtomicUsize::new(0);
+        let table: Table<Counted<'_>> = Table::new(Kind::Mm);
+        let shared = AtomicPtr::new(core::ptr::null_mut::<u8>());
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        if let Ok(found) = table.get(shared.load(Ordering::Relaxed)) {
+                            assert!(found.0.load(Ordering::Relaxed) > 0);
+                        }
+                    }
+                });
+            }
+            let makers: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| {
+                        for _ in 0..20_000 {
+                            let handle: *mut u8 = table.insert(|| Counted::new(&alive)).unwrap();
+                            shared.store(handle, Ordering::Relaxed);
+                            table.remove(handle).unwrap();
+                        }
+                    })
+                })
+                .collect();
+            for maker in makers {
+                maker.join().unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(alive.load(Ordering::Relaxed), 0);
+        // Two at a time, and a few that somebody was about to leave: the slots were used again.
+        assert!(table.slot(1 << 10).is_none());
+    }
+}

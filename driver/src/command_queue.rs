@@ -477,7 +477,17 @@ impl Ring {
         let head = self.head;
         let mut stragglers = false;
         self.line.each(|job| {
-            let State::Submitted(end) = job.state else { return true };
+            let State::Submitted(end) = job.state else {
+                // A queue that comes back and is off again each time, or whose head is never one, takes nobody's commands:
+                // who waits for their turn does not do so for ever.
+                if job.state == State::Waiting && error == CommandError::Aborted {
+                    job.attempts += 1;
+                    if job.attempts == ATTEMPTS {
+                        job.finish(Err(error));
+                    }
+                }
+                return true;
+            };
             let guilty = (end - job.length..end).contains(&head);
             stragglers |= job.waits && error != CommandError::DeviceTimeout;
             let taken = job.once && end - job.length < head;
