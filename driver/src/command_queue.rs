@@ -472,15 +472,16 @@ impl Ring {
             self.dismiss(hardware);
             return false;
         }
+        let idle = self.head == self.tail;
         self.head += advance;
         self.complete(hardware);
         let head = self.head;
         let mut stragglers = false;
         self.line.each(|job| {
             let State::Submitted(end) = job.state else {
-                // A queue that comes back and is off again each time, or whose head is never one, takes nobody's commands:
-                // who waits for their turn does not do so for ever.
-                if job.state == State::Waiting && error == CommandError::Aborted {
+                // A queue that fails without a command, each time that it is on, takes nobody's: who waits for a turn does not
+                // do so for ever.
+                if idle && job.state == State::Waiting {
                     job.attempts += 1;
                     if job.attempts == ATTEMPTS {
                         job.finish(Err(error));
