@@ -8,7 +8,7 @@ TRACE_SKIP ?= 100000
 TRACE_TAKE ?= 300000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long verify generate lint check bench synth pnr trace traces docs
+.PHONY: help demo test test-long verify generate lint check bench size synth pnr trace traces docs
 
 help: ## This list
 	@echo "Pasidon: a PASID-aware IOMMU and its driver. make VERB, where VERB is one of:"
@@ -38,6 +38,9 @@ check: ## Formatting, clippy and rustdoc, warnings are errors
 
 bench: ## Cycles per translation and speed of the simulation; kept in docs/baseline.md
 	@scripts/bench.sh
+
+size: ## What the driver for C takes in a program without an operating system
+	@scripts/size.sh
 
 synth: ## Cells per module on ECP5 for tiny and default; kept in docs/baseline.md
 	@scripts/synth.sh $(if $(filter command line,$(origin DESIGN)),$(DESIGN),tiny default)
