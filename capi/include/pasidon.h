@@ -3,13 +3,13 @@
  *
  * Errors. Every function but iommu_strerror, which can't fail, returns an int or a pointer. An int is minus one of
  * enum iommu_error if the function failed, and otherwise 0, or the number that was asked for, which is not negative. A pointer
- * is one that IOMMU_IS_ERR accepts if the function failed, and IOMMU_PTR_ERR is minus the code then; it is never NULL. A
- * function that failed has done nothing, but where it says otherwise.
+ * is one that IOMMU_IS_ERR accepts if the function failed, and IOMMU_PTR_ERR is minus the code then; it is never NULL.
  *
  * Handles. struct iommu, iommu_mm, iommu_pasid_space and iommu_sva are never looked into: a pointer to one is a handle, a number that
  * is looked up and not used again. Every function refuses NULL, an error, a handle of another kind and whatever else was
- * never a handle of this kind with IOMMU_ERROR_INVALID, and one that was given back with IOMMU_ERROR_STALE; functions that
- * give something back ignore NULL and return 0. An iommu_device is the caller's own; the handle in it is checked.
+ * never a handle of this kind with IOMMU_ERROR_INVALID, and one that was given back with IOMMU_ERROR_STALE. Only iommu_destroy,
+ * iommu_mm_put and iommu_pasid_space_put ignore NULL and return 0. An iommu_device is the caller's own; the handle in it is
+ * checked.
  *
  * Contexts. iommu_invalidate_range, iommu_invalidate_shared_tables, iommu_receive_page_requests, iommu_service_faults,
  * iommu_service_faults_each and iommu_statistics may be called in interrupt handlers, where `mask` keeps them from interrupting the
