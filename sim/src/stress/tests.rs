@@ -137,6 +137,24 @@ fn the_same_seed_is_the_same_run() {
     assert_eq!(serde_json::to_string(&first).unwrap(), serde_json::to_string(&second).unwrap());
 }
 
+#[test]
+fn a_device_that_was_lost_is_there_before_it_is_enabled() {
+    let mut world = world();
+    // A reset of the IOMMU while it is enabled has the driver ask all devices to forget what they know.
+    for delay in (0..1500).step_by(50) {
+        world.take_away(0, true);
+        world.disable(0);
+        let mut machine = world.platform.machine();
+        let at = machine.now() + delay;
+        machine.reset_core_at(at);
+        drop(machine);
+        world.enable(0);
+        world.ensure_on();
+        assert_eq!(details(&world), Vec::<&str>::new(), "reset {delay} cycles after the beginning");
+        assert!(!world.iommu.device_state(world.devices[0].id).unwrap().cut_off);
+    }
+}
+
 /// Lets devices finish what they do, with the driver's services.
 fn settle(world: &mut World) {
     world.calm_down();
