@@ -128,6 +128,7 @@ fn clause_20_a_dead_device_costs_those_that_share_its_process_one_timeout() {
     drop(mm);
     driven.check();
     assert_eq!(driven.iommu.statistics().device_timeouts, 1);
+    assert_eq!(driven.os.statistics().unconfirmed, 0, "no invalidation failed");
 }
 
 /// What a healthy device's neighbour does while a dead device is waited for.
@@ -222,5 +223,6 @@ fn clause_20_healthy_devices_keep_their_bounds_while_dead_ones_are_waited_for() 
     assert!(worst[0] < 500, "{worst:?}");
     assert!(worst[1..].iter().all(|worst| (waited..2 * batch).contains(worst)), "{worst:?}");
     assert_eq!(driven.iommu.statistics().device_timeouts, 60);
+    assert_eq!(driven.os.statistics().unconfirmed, 0, "no invalidation failed");
     assert_eq!(pasids.in_use(), 0, "PASIDs are lost");
 }
