@@ -83,6 +83,10 @@ fn bonds_work_after_suspend_and_resume_whether_power_was_lost_or_not() {
         let mut bench = Bench::new(seed("suspend and resume"));
         let driven = bench.driven.clone();
         let id = bench.processes[0].id();
+        // What is cached now and moves later must not come back.
+        for handle in bench.handles.iter().filter(|handle| handle.device_id() == 1).rev() {
+            assert!((1..3).all(|page| bench.reaches(handle, page, false)));
+        }
         driven.iommu.suspend().expect("it is switched off");
         driven.iommu.suspend().expect("it is off");
         let before = driven.platform.machine().register_accesses;
@@ -139,6 +143,18 @@ fn bonds_work_after_resets_on_demand_while_devices_are_at_work() {
     }
     bench.calm_down();
     bench.works();
+    // Devices ask anew for what they knew.
+    for handle in bench.handles.iter().filter(|handle| handle.device_id() != 1) {
+        let questions = || {
+            let mut machine = driven.platform.machine();
+            machine.dma.endpoint(handle.device_id()).map(|it| it.statistics.translation_requests)
+        };
+        assert!(bench.reaches(handle, 1, false));
+        let before = questions();
+        assert!(bench.reaches(handle, 1, false) && questions() == before, "{handle:?} remembers");
+        driven.iommu.reset().expect("it is switched off and on");
+        assert!(bench.reaches(handle, 1, false) && questions() > before, "{handle:?} has forgotten");
+    }
     bench.handles.drain(..).for_each(|handle| driven.unbind(handle));
     driven.check();
 }
