@@ -195,7 +195,7 @@ impl Machine {
             self.registers.hold_pending();
         } else if is(&icvec::REG) {
             let kept = (1 << self.knobs.vector_bits) - 1;
-            let mut fields = std::vec![icvec::CIV, icvec::FIV, icvec::PMIV];
+            let mut fields = alloc::vec![icvec::CIV, icvec::FIV, icvec::PMIV];
             fields.extend(self.registers.ats().then_some(icvec::PIV));
             self.registers.icvec =
                 fields.iter().fold(0, |word, field| word | field.of(field.get(value) & kept));
