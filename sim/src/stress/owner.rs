@@ -171,9 +171,10 @@ impl World {
         Err(RunError::driver("take the IOMMU over", last))
     }
 
-    /// Every bond of a living process on a device that is in order leads to its memory. All is quiet.
+    /// Every bond of a living process on a device that is in order leads to its memory. All is quiet, or becomes so.
     pub(super) fn check_bonds(&mut self) {
         self.platform.machine().dram.heal();
+        self.calm_down();
         let mut asked = Vec::new();
         self.platform.machine().dma.take_outcomes();
         for process in 0..self.processes.len() {
