@@ -324,7 +324,9 @@ impl Handle {
     /// When the last unbind returns, the device can't reach the address space and no callback runs or will
     /// run; unbind waits for those that are running. From within a callback it does not: see [`SvaOps`]. It can't
     /// fail: if the IOMMU does not confirm in time, that is logged, and PASID and PSCID are not used for another
-    /// mm before it does.
+    /// mm before it is known that they are forgotten: after the mm's exit, [`crate::Iommu::resume`] or
+    /// [`crate::Iommu::reset`], a later unbind of the same pair, or once the device is reinstated or disabled, or
+    /// the IOMMU Off for good.
     pub fn unbind(self) {
         drop(self);
     }

@@ -168,6 +168,8 @@ impl Drop for Inner {
             let processes = link.device.turn.take(self.hardware.platform()).processes.take();
             processes.into_iter().for_each(ProcessDirectory::leak);
         }
+        // Nor are PASIDs given back that it may still know.
+        self.bonds.get_mut().spaces.take().for_each(|(_, space)| core::mem::forget(space.claim));
         self.tables.get_mut().empty_root.take().into_iter().for_each(Region::leak);
         // The directory's own drop leaks that as well.
     }

@@ -5,9 +5,10 @@ use crate::{
     lock::{Lock, Rank},
     pasid::{NoId, Pasid, PasidSpace},
     platform::Platform,
+    shared::Shared,
 };
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A process address space that devices can be bound to.
 ///
@@ -108,28 +109,29 @@ pub enum PageTableMode {
 /// What the driver keeps in an mm: its PASID, which is the mm's from the first bind until the mm object is
 /// dropped, however often devices are unbound in between and even after the address space has exited.
 pub struct MmSva {
-    assigned: Lock<Option<Assigned>>,
+    assigned: Lock<Option<Shared<Assigned>>>,
     /// The number in `assigned`, or 0, for those who must not wait for the lock.
     pasid: AtomicU32,
     exited: AtomicBool,
-    /// IOMMUs that did not confirm that they forgot the PASID; it can't be another mm's before they do.
-    unconfirmed: AtomicUsize,
 }
 
-struct Assigned {
+/// A PASID that is taken from its space until this goes. The mm refers to it, and every IOMMU that did not confirm that
+/// it forgot the PASID: it can't be another mm's before all of them do, though this mm may be gone.
+pub(crate) struct Assigned {
     pasid: Pasid,
     space: Arc<PasidSpace>,
+}
+
+impl Drop for Assigned {
+    fn drop(&mut self) {
+        self.space.free(self.pasid);
+    }
 }
 
 impl MmSva {
     /// For an mm that was never bound.
     pub const fn new() -> Self {
-        Self {
-            assigned: Lock::new(Rank::Mm, None),
-            pasid: AtomicU32::new(0),
-            exited: AtomicBool::new(false),
-            unconfirmed: AtomicUsize::new(0),
-        }
+        Self { assigned: Lock::new(Rank::Mm, None), pasid: AtomicU32::new(0), exited: AtomicBool::new(false) }
     }
 
     /// The mm's PASID, if it was ever bound.
@@ -152,14 +154,9 @@ impl MmSva {
         self.exited.store(true, Ordering::Release);
     }
 
-    /// An IOMMU did not confirm that it forgot the PASID.
-    pub(crate) fn quarantine(&self) {
-        self.unconfirmed.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Now it did.
-    pub(crate) fn release(&self) {
-        self.unconfirmed.fetch_sub(1, Ordering::AcqRel);
+    /// What keeps the mm's PASID from being another's.
+    pub(crate) fn assigned(&self, platform: &dyn Platform) -> Option<Shared<Assigned>> {
+        self.assigned.lock(platform).clone()
     }
 
     /// The mm's PASID, allocated now if this is the first bind; `limit` is the largest that the device
@@ -184,35 +181,20 @@ impl MmSva {
             NoId::OutOfMemory => BindError::OutOfMemory,
         })?;
         let new = Assigned { pasid, space: space.clone() };
-        let result = {
-            let mut assigned = self.assigned.lock(platform);
-            match &*assigned {
-                Some(assigned) => known(assigned),
-                None => {
-                    self.pasid.store(pasid.get(), Ordering::Release);
-                    *assigned = Some(new);
-                    return Ok(pasid);
-                }
-            }
-        };
-        space.free(pasid);
-        result
+        let new = Shared::new(new).map_err(|_| BindError::OutOfMemory)?;
+        // Whichever is not used goes when the lock is free.
+        let mut assigned = self.assigned.lock(platform);
+        if let Some(assigned) = &*assigned {
+            return known(assigned);
+        }
+        self.pasid.store(pasid.get(), Ordering::Release);
+        *assigned = Some(new);
+        Ok(pasid)
     }
 }
 
 impl Default for MmSva {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Drop for MmSva {
-    fn drop(&mut self) {
-        if *self.unconfirmed.get_mut() > 0 {
-            return;
-        }
-        if let Some(Assigned { pasid, space }) = self.assigned.get_mut().take() {
-            space.free(pasid);
-        }
     }
 }

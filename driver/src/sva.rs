@@ -3,7 +3,7 @@
 
 use crate::{
     bond::{Bond, Call, Callbacks, Handle},
-    bonds::{Entry, Grave, Space},
+    bonds::{Cached, Entry, Grave, Left, Space},
     device_caches,
     devices::EVERYTHING,
     error::{BindError, CommandError, SetOpsError},
@@ -216,13 +216,12 @@ impl Inner {
                         Err(NoId::OutOfMemory) => BindError::OutOfMemory,
                         _ => BindError::TagsExhausted,
                     })?;
-                    bonds.spaces.insert(pasid, Space { pscid, users: 1, unconfirmed: false });
+                    bonds.spaces.insert(pasid, Space { pscid, users: 1, claim: None });
                     pscid
                 }
             };
-            if let Some(requester) = link.ats {
-                bonds.caches.insert(bond.key(), requester);
-            }
+            // What was left of an earlier bond of this pair goes with this one.
+            bonds.caches.insert(bond.key(), Cached { requester: link.ats, left: Left::Bound });
             link.alive += 1;
             unmuted = link.mute(&self.hardware);
             let entry = Entry { bond: bond.clone(), binds: 1, slot, callbacks: None };
@@ -274,12 +273,12 @@ impl Inner {
     /// pass.
     fn detach(&self, mm: &dyn Mm, pasid: Pasid) -> Result<(), CommandError> {
         let table = PageTable { mode: mm.page_table().mode, root: self.empty_root };
-        let Some((pscid, unconfirmed)) = ({
-            let bonds = self.bonds.lock(self.platform());
-            bonds.spaces.get(pasid).map(|space| (space.pscid, space.unconfirmed))
-        }) else {
-            return Ok(());
+        let (space, since) = {
+            let mut bonds = self.bonds.lock(self.platform());
+            let since = bonds.now();
+            (bonds.spaces.get(pasid).map(|space| (space.pscid, space.claim.is_some())), since)
         };
+        let Some((pscid, unconfirmed)) = space else { return Ok(()) };
         let mut next = Some(0);
         while let Some(first) = next {
             let (commands, count);
@@ -296,7 +295,8 @@ impl Inner {
         self.invalidate_caches(pasid, EVERYTHING)?;
         log::debug!("PASID {pasid}: the address space has exited");
         if unconfirmed {
-            self.settle(mm, pasid);
+            self.bonds.lock(self.platform()).space_forgotten(pasid, since);
+            self.release_claims();
         }
         Ok(())
     }
@@ -329,27 +329,6 @@ impl Inner {
             }
         }
         (commands, count, None)
-    }
-
-    /// The IOMMU has confirmed what an earlier unbind could not get confirmed.
-    fn settle(&self, mm: &dyn Mm, pasid: Pasid) {
-        let unused = {
-            let mut bonds = self.bonds.lock(self.platform());
-            let bonds = &mut *bonds;
-            let Some(space) = bonds.spaces.get_mut(pasid) else { return };
-            if !core::mem::replace(&mut space.unconfirmed, false) {
-                return;
-            }
-            mm.sva().release();
-            let by_pasid = &bonds.by_pasid;
-            bonds.caches.retain(|key, _| key.0 != pasid || by_pasid.contains(key));
-            space.users == 0
-                && bonds.spaces.remove(pasid).is_some_and(|space| {
-                    self.pscids.free(space.pscid);
-                    true
-                })
-        };
-        log::debug!("PASID {pasid}: confirmed at last, unused: {unused}");
     }
 
     pub(crate) fn is_cut_off(&self, device_id: u32) -> bool {
@@ -395,9 +374,10 @@ impl Inner {
         let (pasid, device_id) = bond.key();
         let device = self.device(device_id)?;
         let _turn = device.turn.take(self.platform());
+        let claim = bond.mm().sva().assigned(self.platform());
         let mut commands = [whole(0), whole(0), Command::IodirInvalDdt { did: Some(device_id) }];
         let mut count = 2;
-        let (entry, cache) = {
+        let (entry, cache, wipes) = {
             let mut bonds = self.bonds.lock(self.platform());
             let bonds = &mut *bonds;
             let known = bonds.by_pasid.get_mut(bond.key())?;
@@ -416,11 +396,13 @@ impl Inner {
                 let which = if bond.mm_exited() { &mut link.dead } else { &mut link.alive };
                 *which = which.saturating_sub(1);
                 count += usize::from(link.mute(&self.hardware));
-                cache = bonds.caches.get(bond.key()).filter(|_| !link.cut_off).copied();
+                let cached = bonds.caches.get(bond.key()).filter(|_| !link.cut_off);
+                cache = cached.and_then(|cached| cached.requester);
             }
-            (entry, cache)
+            (entry, cache, bonds.wipes)
         };
         let mut result = self.commands.execute(commands.into_iter().take(count));
+        let confirmed = result.is_ok();
         if let (Ok(()), Some(requester)) = (result, cache) {
             self.hardware.counters.device_invalidations.add(1);
             let command = requester.invalidate(Some(pasid.get()), EVERYTHING.encode());
@@ -428,18 +410,16 @@ impl Inner {
         }
         {
             let mut bonds = self.bonds.lock(self.platform());
-            let bonds = &mut *bonds;
-            match result {
-                Ok(()) => _ = bonds.caches.remove(bond.key()),
-                Err(_) => {
-                    if let Some(space) = bonds.spaces.get_mut(pasid)
-                        && !core::mem::replace(&mut space.unconfirmed, true)
-                    {
-                        bond.mm().sva().quarantine();
-                    }
-                }
+            // A reset since then has made the IOMMU forget as well.
+            let forgotten = confirmed || bonds.wipes != wipes;
+            let device = bonds.caches.get(bond.key()).is_some_and(|cached| cached.requester.is_some());
+            if result.is_ok() || forgotten && !device {
+                bonds.caches.remove(bond.key());
+            } else {
+                bonds.leave(bond.key(), !forgotten, claim);
             }
         }
+        self.release_claims();
         if let Err(error) = result {
             log::error!("device {device_id:#x}, PASID {pasid}: unbind was not confirmed: {error}");
         }

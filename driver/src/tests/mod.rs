@@ -17,6 +17,7 @@ mod misbehaviour;
 mod neighbours;
 mod order;
 mod page_requests;
+mod quarantine;
 mod races;
 mod soundness;
 mod stress;
