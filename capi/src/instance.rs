@@ -142,7 +142,7 @@ pub unsafe extern "C" fn iommu_create(
     let Some(platform) = unsafe { platform.as_ref() }.and_then(CPlatform::new) else {
         return error_pointer(iommu_error::Invalid);
     };
-    if let Err(error) = room_for::<(PasidSpace, CPlatform, iommu)>() {
+    if let Err(error) = room_for::<(CPlatform, iommu)>() {
         return error_pointer(error);
     }
     let mut wanted = Config::default();
@@ -167,15 +167,15 @@ pub unsafe extern "C" fn iommu_create(
             fault_message: config.fault_message.get(),
             page_request_message: config.page_request_message.get(),
             update_ad: config.update_ad,
-            pasids: wanted.pasids,
+            pasids: None,
         };
         let shared = config.pasids.cast_const().cast::<PasidSpace>();
         if !shared.is_null() {
             // SAFETY: the caller holds a reference to the `Arc` that this points into.
-            wanted.pasids = unsafe {
+            wanted.pasids = Some(unsafe {
                 Arc::increment_strong_count(shared);
                 Arc::from_raw(shared)
-            };
+            });
         }
     }
     match Iommu::new(Arc::new(platform), wanted) {

@@ -3,18 +3,17 @@
 use crate::{
     error::BindError,
     lock::{Lock, Rank},
-    pasid::{NoId, Pasid, PasidSpace},
+    pasid::{NoId, Pasid, Pasids},
     platform::Platform,
     shared::Shared,
 };
-use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A process address space that devices can be bound to.
 ///
 /// The operating system implements this for the object that lives as long as the address space's identity
-/// does (Linux: `mm_struct`), keeps it in an [`Arc`], and embeds one [`MmSva`] in it. The driver holds a
-/// clone of the `Arc` per bond.
+/// does (Linux: `mm_struct`), keeps it in an [`Arc`](alloc::sync::Arc), and embeds one [`MmSva`] in it. The driver holds a
+/// clone of the `Arc` per bond: so it must not own a [`Handle`](crate::Handle) of its own, which would then never be unbound.
 ///
 /// The operating system has two further duties. After it made a mapping weaker, or moved it, and before it
 /// reuses the page, it calls [`crate::Iommu::invalidate_range`] on every IOMMU where the mm is bound. When
@@ -119,7 +118,7 @@ pub struct MmSva {
 /// it forgot the PASID: it can't be another mm's before all of them do, though this mm may be gone.
 pub(crate) struct Assigned {
     pasid: Pasid,
-    space: Arc<PasidSpace>,
+    space: Pasids,
 }
 
 impl Drop for Assigned {
@@ -145,9 +144,9 @@ impl MmSva {
     }
 
     /// The mm's PASID if it is one of `space`.
-    pub(crate) fn pasid_in(&self, platform: &dyn Platform, space: &Arc<PasidSpace>) -> Option<Pasid> {
+    pub(crate) fn pasid_in(&self, platform: &dyn Platform, space: &Pasids) -> Option<Pasid> {
         let assigned = self.assigned.lock(platform);
-        assigned.as_ref().filter(|known| Arc::ptr_eq(&known.space, space)).map(|known| known.pasid)
+        assigned.as_ref().filter(|known| Pasids::same(&known.space, space)).map(|known| known.pasid)
     }
 
     pub(crate) fn set_exited(&self) {
@@ -164,11 +163,11 @@ impl MmSva {
     pub(crate) fn assign(
         &self,
         platform: &dyn Platform,
-        space: &Arc<PasidSpace>,
+        space: &Pasids,
         limit: u32,
     ) -> Result<Pasid, BindError> {
         let known = |assigned: &Assigned| match assigned {
-            known if !Arc::ptr_eq(&known.space, space) => Err(BindError::ForeignPasid),
+            known if !Pasids::same(&known.space, space) => Err(BindError::ForeignPasid),
             known if known.pasid.get() > limit => Err(BindError::PasidTooWide { pasid: known.pasid, limit }),
             known => Ok(known.pasid),
         };

@@ -50,7 +50,7 @@ impl Iommu {
         }
         let table = mm.page_table();
         inner.check_page_table(table)?;
-        let pasid = mm.sva().assign(platform, &inner.config.pasids, device.pasid_limit)?;
+        let pasid = mm.sva().assign(platform, &inner.pasids, device.pasid_limit)?;
 
         // Clause 1: one bond per pair. While the turn is held nobody else makes it or tears it down.
         if let Some(entry) = inner.bonds.lock(platform).by_pasid.get_mut((pasid, device_id)) {
@@ -86,7 +86,7 @@ impl Iommu {
         change: Change,
     ) -> Result<(), CommandError> {
         let inner = &*self.0;
-        let Some(pasid) = mm.sva().pasid_in(inner.platform(), &inner.config.pasids) else { return Ok(()) };
+        let Some(pasid) = mm.sva().pasid_in(inner.platform(), &inner.pasids) else { return Ok(()) };
         let Some(pscid) = inner.pscid(pasid) else { return Ok(()) };
         if range.is_empty() {
             return Ok(());
@@ -153,7 +153,7 @@ impl Iommu {
             let _bonds = inner.bonds.lock(platform);
             mm.sva().set_exited();
         }
-        let Some(pasid) = mm.sva().pasid_in(platform, &inner.config.pasids) else { return Ok(()) };
+        let Some(pasid) = mm.sva().pasid_in(platform, &inner.pasids) else { return Ok(()) };
         while let Some(call) = inner.next_exit(pasid) {
             call.mm_exit(&inner.running, platform);
         }
@@ -161,6 +161,7 @@ impl Iommu {
             platform.relax();
         }
         let result = inner.detach(mm, pasid);
+        inner.let_go_of_callbacks(pasid);
         inner.reap();
         // What was recorded before its end makes room for the records of others.
         inner.receive_faults();
@@ -267,6 +268,26 @@ impl Inner {
         let graves = bonds.graves.iter().map(|grave| &grave.entry.bond);
         let entries = bonds.of(pasid).iter().map(|(_, entry)| &entry.bond);
         entries.chain(graves).any(|bond| bond.pasid() == pasid && bond.is_exiting())
+    }
+
+    /// Bonds whose `mm_exit` has run call nobody any more: what they were given for that goes, with no lock held. Handles
+    /// may go with it.
+    fn let_go_of_callbacks(&self, pasid: Pasid) {
+        let mut next = Some(0);
+        while let Some(first) = next {
+            let callbacks;
+            (callbacks, next) = {
+                let mut bonds = self.bonds.lock(self.platform());
+                let candidates = bonds.by_pasid.range((pasid, first)..=(pasid, u32::MAX));
+                let found = candidates.iter().find_map(|((_, device_id), entry)| {
+                    let over = entry.bond.mm_exited() && !entry.bond.is_exiting();
+                    (over && entry.callbacks.is_some()).then_some(*device_id)
+                });
+                let entry = found.and_then(|device_id| bonds.by_pasid.get_mut((pasid, device_id)));
+                (entry.and_then(|entry| entry.callbacks.take()), found)
+            };
+            drop(callbacks);
+        }
     }
 
     /// Points the contexts of an mm that has exited to an empty page table. Never to Bare, which lets DMA

@@ -109,7 +109,7 @@ fn failing<R>(successes: usize, call: impl FnOnce() -> R) -> R {
 }
 
 fn on(fake: &Arc<Fake>, pasids: &Arc<PasidSpace>) -> (Arc<dyn Platform>, Config) {
-    (Tapped::new(fake.clone(), Uncounted), Config { pasids: pasids.clone(), ..config() })
+    (Tapped::new(fake.clone(), Uncounted), Config { pasids: Some(pasids.clone()), ..config() })
 }
 
 fn bench() -> Bench {

@@ -186,7 +186,7 @@ fn clause_20_a_device_that_never_completes_is_cut_off_and_everyone_else_goes_on(
 fn clause_20_a_timeout_at_unbind_cuts_the_device_off_and_frees_the_pasid() {
     let pasids = Arc::new(crate::PasidSpace::default());
     let bench = Bench::with_ats_and(
-        Config { pasids: pasids.clone(), ..config() },
+        Config { pasids: Some(pasids.clone()), ..config() },
         Behaviour { completes: false, ..Behaviour::default() },
         PriOptions::default(),
     );

@@ -25,10 +25,10 @@ fn clause_01_one_bond_per_device_and_mm() {
 #[test]
 fn clause_02_one_pasid_per_mm_on_all_devices_until_it_is_freed() {
     let pasids = Arc::new(PasidSpace::default());
-    let bench = Bench::with(Config { pasids: pasids.clone(), ..config() });
+    let bench = Bench::with(Config { pasids: Some(pasids.clone()), ..config() });
     // Another IOMMU in the same system.
     let other = Fake::new();
-    let other_iommu = Iommu::new(other.clone(), Config { pasids: pasids.clone(), ..config() }).unwrap();
+    let other_iommu = Iommu::new(other.clone(), Config { pasids: Some(pasids.clone()), ..config() }).unwrap();
     other_iommu.enable_sva(7, DeviceOptions::default()).unwrap();
 
     let (a, b) = (bench.mm(), bench.mm());
@@ -84,7 +84,7 @@ fn clause_03_a_device_must_be_enabled() {
 
 #[test]
 fn clause_03_pasids_run_out() {
-    let bench = Bench::with(Config { pasids: Arc::new(PasidSpace::new(2)), ..config() });
+    let bench = Bench::with(Config { pasids: Some(Arc::new(PasidSpace::new(2))), ..config() });
     let _a = bench.iommu.bind(1, bench.mm()).unwrap();
     let b = bench.iommu.bind(1, bench.mm()).unwrap();
     assert_eq!(bench.iommu.bind(1, bench.mm()).unwrap_err(), BindError::PasidsExhausted);

@@ -120,7 +120,7 @@ fn bench(pasids: &Arc<PasidSpace>) -> Arc<Bench> {
     let config = Config {
         timeout: 1 << 40,
         device_timeout: 1 << 40,
-        pasids: pasids.clone(),
+        pasids: Some(pasids.clone()),
         command_queue_log2: 4,
         fault_queue_log2: 4,
         page_request_queue_log2: 4,

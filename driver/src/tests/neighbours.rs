@@ -22,7 +22,7 @@ fn with_dead(dead: core::ops::Range<u32>, healthy: core::ops::Range<u32>, config
 /// The fake's ticks are shared by all threads, so each sees time pass faster.
 fn patient(pasids: &Arc<PasidSpace>) -> Config {
     let (timeout, device_timeout) = (1_000_000, 4_000_000);
-    Config { timeout, device_timeout, pasids: pasids.clone(), ..config() }
+    Config { timeout, device_timeout, pasids: Some(pasids.clone()), ..config() }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{DisableError, PasidSpace, fake::Access};
 /// The PASIDs of a system, and a bench that draws from them, whose devices speak ATS or not.
 fn bench(ats: bool) -> (Arc<PasidSpace>, Bench) {
     let pasids = Arc::new(PasidSpace::default());
-    let config = Config { pasids: pasids.clone(), ..config() };
+    let config = Config { pasids: Some(pasids.clone()), ..config() };
     let bench = if ats {
         Bench::with_ats_and(config, Behaviour::default(), PriOptions::default())
     } else {
