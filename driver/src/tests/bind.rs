@@ -254,17 +254,17 @@ fn clause_07_order_of_teardown() {
 
 #[test]
 fn clause_07_unbind_waits_for_handlers_and_none_runs_after() {
-    let bench = Bench::new();
+    let (bench, platform) = waiting::bench_with_patience();
     let mm = bench.mm();
     let handle = bench.iommu.bind(1, mm).unwrap();
     let pasid = handle.pasid().get();
     let gate = Arc::new(std::sync::Barrier::new(2));
     let finished = Arc::new(AtomicUsize::new(0));
-    let (entered, done) = (gate.clone(), finished.clone());
+    let (entered, done, watch) = (gate.clone(), finished.clone(), platform.clone());
     let ops = Arc::new(TestOps {
         on_fault: Some(std::boxed::Box::new(move |_| {
             entered.wait();
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            watch.tap.until_somebody_waits();
             done.fetch_add(1, Ordering::SeqCst);
         })),
         ..TestOps::default()
@@ -275,6 +275,7 @@ fn clause_07_unbind_waits_for_handlers_and_none_runs_after() {
         scope.spawn(|| faults(&bench.iommu));
         gate.wait();
         handle.unbind();
+        platform.tap.end();
         assert_eq!(finished.load(Ordering::SeqCst), 1);
     });
     // Late faults of the device find nobody.

@@ -4,24 +4,10 @@ use super::*;
 use crate::PasidSpace;
 use std::{
     boxed::Box,
-    sync::{Barrier, atomic::AtomicBool, mpsc},
+    sync::{Barrier, atomic::AtomicBool},
     thread,
-    time::Duration,
 };
-
-/// Runs `test` on another thread: what hangs fails.
-fn in_time(test: impl FnOnce() + Send + 'static) {
-    let (done, wait) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        test();
-        _ = done.send(());
-    });
-    let result = wait.recv_timeout(Duration::from_secs(60));
-    if result == Err(mpsc::RecvTimeoutError::Timeout) {
-        panic!("it hangs");
-    }
-    thread.join().unwrap();
-}
+use waiting::in_time;
 
 type Slot = Arc<Mutex<Option<Handle>>>;
 
@@ -142,15 +128,15 @@ fn clause_07_one_bonds_unbind_does_not_wait_for_anothers_callback() {
 #[test]
 fn clause_09_a_second_exit_returns_when_the_callbacks_of_the_first_have() {
     in_time(|| {
-        let bench = Arc::new(Bench::new());
+        let (bench, platform) = waiting::bench_with_patience();
         let mm = bench.mm();
         let handle = bench.iommu.bind(1, mm.clone()).unwrap();
         let (inside, returned) = (Arc::new(Barrier::new(2)), Arc::new(AtomicBool::new(false)));
-        let (entered, returns) = (inside.clone(), returned.clone());
+        let (entered, returns, watch) = (inside.clone(), returned.clone(), platform.clone());
         let ops = Arc::new(TestOps {
             on_exit: Some(Box::new(move |_| {
                 entered.wait();
-                thread::sleep(Duration::from_millis(50));
+                watch.tap.until_somebody_waits();
                 returns.store(true, Ordering::SeqCst);
             })),
             ..TestOps::default()
@@ -161,6 +147,7 @@ fn clause_09_a_second_exit_returns_when_the_callbacks_of_the_first_have() {
             scope.spawn(move || bench.iommu.mm_exit(&**mm).unwrap());
             inside.wait();
             bench.iommu.mm_exit(&**mm).unwrap();
+            platform.tap.end();
             assert!(returned.load(Ordering::SeqCst), "the page tables would be freed under the callback");
         });
     });

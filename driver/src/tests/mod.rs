@@ -24,6 +24,7 @@ mod stress;
 mod surface;
 mod takeover;
 mod timeouts;
+mod waiting;
 
 use crate::{
     AtsOptions, Bond, Config, DeviceOptions, DrvData, Fault, FaultAccess, FaultDecision, FaultRecord,
