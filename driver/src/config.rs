@@ -29,7 +29,8 @@ pub struct Config {
     /// Logarithm to base 2 of the page-request queue's entries: 3 to 15. Fewer are used if the IOMMU supports
     /// fewer. Should hold what all devices together may have outstanding ([`PriOptions::outstanding`]).
     pub page_request_queue_log2: u32,
-    /// The interrupt vector (wire) that signals new page requests, 0 to 15; `None` to poll.
+    /// The interrupt vector (wire) that signals new page requests, 0 to 15; `None` to poll. It is not looked at where the
+    /// IOMMU has no ATS: there are no page requests then.
     pub page_request_vector: Option<u8>,
     /// Where interrupts are written to, if they are messages and not wires: that of the fault queue, and that of the
     /// page-request queue. For each queue that has a vector and none for others; with both queues on one vector

@@ -208,10 +208,14 @@ pub(crate) fn set_features(
     capabilities: Capabilities,
     config: &Config,
 ) -> Result<(), InitError> {
-    let vectors = [
+    let mut vectors = [
         (icvec::FIV, config.fault_vector, config.fault_message),
         (icvec::PIV, config.page_request_vector, config.page_request_message),
     ];
+    if !capabilities.ats() {
+        // There is no page-request queue, and no choice of its vector. (Section "Interrupt-cause-to-vector register".)
+        vectors[1] = (icvec::PIV, None, None);
+    }
     // The configuration was checked: either all are messages, or none is.
     let messages = vectors.iter().any(|(.., message)| message.is_some());
     let wired = !messages && vectors.iter().any(|(_, vector, _)| vector.is_some());
