@@ -275,8 +275,9 @@ fn clause_07_unbind_waits_for_handlers_and_none_runs_after() {
         scope.spawn(|| faults(&bench.iommu));
         gate.wait();
         handle.unbind();
+        let finished = finished.load(Ordering::SeqCst);
         platform.tap.end();
-        assert_eq!(finished.load(Ordering::SeqCst), 1);
+        assert_eq!(finished, 1);
     });
     // Late faults of the device find nobody.
     bench.fake.dma(1, Some(pasid), 0x1000, Access::Read).unwrap_err();

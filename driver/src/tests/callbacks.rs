@@ -147,8 +147,9 @@ fn clause_09_a_second_exit_returns_when_the_callbacks_of_the_first_have() {
             scope.spawn(move || bench.iommu.mm_exit(&**mm).unwrap());
             inside.wait();
             bench.iommu.mm_exit(&**mm).unwrap();
+            let returned = returned.load(Ordering::SeqCst);
             platform.tap.end();
-            assert!(returned.load(Ordering::SeqCst), "the page tables would be freed under the callback");
+            assert!(returned, "the page tables would be freed under the callback");
         });
     });
 }
