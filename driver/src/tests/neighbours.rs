@@ -23,6 +23,15 @@ fn patient(pasids: &Arc<PasidSpace>) -> Config {
     Config { timeout, device_timeout, pasids: Some(pasids.clone()), ..config() }
 }
 
+/// Has others end when this does, also by a panic.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn clause_20_dead_devices_fail_nobody_elses_commands_and_cost_no_pasids() {
     for dead in [1, 8] {
@@ -31,6 +40,7 @@ fn clause_20_dead_devices_fail_nobody_elses_commands_and_cost_no_pasids() {
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
             let (bench, over) = (&bench, &over);
+            let _ends = Ends(over);
             let dying: Vec<_> = (10..10 + dead)
                 .map(|device| {
                     scope.spawn(move || {
@@ -65,7 +75,6 @@ fn clause_20_dead_devices_fail_nobody_elses_commands_and_cost_no_pasids() {
                 });
             }
             dying.into_iter().for_each(|thread| thread.join().unwrap());
-            over.store(true, Ordering::SeqCst);
         });
         assert_eq!(bench.iommu.statistics().device_timeouts, 6 * dead as usize);
         assert_eq!(pasids.in_use(), 0, "PASIDs lost with {dead} dead devices");

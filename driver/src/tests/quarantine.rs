@@ -112,7 +112,10 @@ fn a_device_that_is_cut_off_keeps_the_pasids_until_it_is_reinstated_or_disabled(
         let mms = [bench.unconfirmed(&[1, 2]), bench.unconfirmed(&[2])];
         bench.iommu.cut_off(1).unwrap();
         drop(mms);
+        bench.fake.take_events();
         bench.iommu.reset().unwrap();
+        let asks = |command: &Command| matches!(command, Command::AtsInval { rid: 1, .. });
+        assert!(!bench.fake.take_commands().iter().any(asks), "a device that is cut off is asked nothing");
         assert_eq!(pasids.in_use(), 1, "{what}: what only device 2 had has come back");
         bench.iommu.suspend().unwrap();
         bench.iommu.resume().unwrap();
