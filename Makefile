@@ -20,8 +20,8 @@ demo: ## Real programs' accesses through bound PASIDs, on simulated hardware (DE
 test: ## Unit tests, co-simulation, lint of the emitted Verilog
 	@scripts/test.sh
 
-test-long: ## The same, and the long verification: 59 million operations in lockstep, mutants, coverage (hours)
-	@scripts/test.sh && scripts/verify.sh
+test-long: ## The same with more interleavings of the driver (SCHEDULES=2000), and the long verification: 59 million operations in lockstep, mutants, coverage (hours)
+	@SCHEDULES=$${SCHEDULES:-2000} scripts/test.sh && scripts/verify.sh
 
 verify: ## The long verification alone, kept in docs/verification.md: PART="lockstep stress mutation coverage" [SHARE=percent MUTANTS=n]
 	@scripts/verify.sh $(PART)

@@ -151,7 +151,7 @@ pub unsafe extern "C" fn iommu_create(
     let Some(platform) = unsafe { platform.as_ref() }.and_then(CPlatform::new) else {
         return error_pointer(iommu_error::Invalid);
     };
-    if let Err(error) = room_for::<(PasidSpace, CPlatform, Instance)>() {
+    if let Err(error) = room_for::<(CPlatform, Instance)>() {
         return error_pointer(error);
     }
     let mut wanted = Config::default();
@@ -176,11 +176,11 @@ pub unsafe extern "C" fn iommu_create(
             fault_message: config.fault_message.get(),
             page_request_message: config.page_request_message.get(),
             update_ad: config.update_ad,
-            pasids: wanted.pasids,
+            pasids: None,
         };
         if !config.pasids.is_null() {
             wanted.pasids = match SPACES.get(config.pasids) {
-                Ok(shared) => (*shared).clone(),
+                Ok(shared) => Some((*shared).clone()),
                 Err(error) => return error_pointer(error),
             };
         }

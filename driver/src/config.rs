@@ -42,8 +42,9 @@ pub struct Config {
     /// `.AMO_HWAD`](crate::Capabilities::updates_ad)), as harts with Svadu do. Otherwise, and if it can't, a page
     /// whose bits are clear is not there for devices.
     pub update_ad: bool,
-    /// The PASIDs to draw from. IOMMUs that the same mm may be bound on share one space.
-    pub pasids: Arc<PasidSpace>,
+    /// The PASIDs to draw from. IOMMUs that the same mm may be bound on share one space. `None`: all PASIDs, for this
+    /// IOMMU alone.
+    pub pasids: Option<Arc<PasidSpace>>,
 }
 
 impl Config {
@@ -90,7 +91,7 @@ impl Config {
 
 impl Default for Config {
     /// 8-bit device ids; 256 commands, 128 fault records and 256 page requests (a page each); ten million
-    /// ticks, or a thousand million for devices; polling; all PASIDs.
+    /// ticks, or a thousand million for devices; polling; PASIDs of its own.
     fn default() -> Self {
         Self {
             device_id_width: 8,
@@ -105,7 +106,7 @@ impl Default for Config {
             fault_message: None,
             page_request_message: None,
             update_ad: true,
-            pasids: Arc::new(PasidSpace::default()),
+            pasids: None,
         }
     }
 }

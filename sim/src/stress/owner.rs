@@ -156,7 +156,7 @@ impl World {
         let mut last = InitError::OutOfMemory;
         for _ in 0..ATTEMPTS {
             let platform = Arc::new(self.platform.clone());
-            let config = Config { pasids: self.pasids.clone(), ..self.driver.clone() };
+            let config = Config { pasids: Some(self.pasids.clone()), ..self.driver.clone() };
             let (result, short) = self.short_of_memory(|| Iommu::new(platform, config));
             match result {
                 Ok(iommu) => return Ok(iommu),

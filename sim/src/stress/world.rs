@@ -184,7 +184,7 @@ impl World {
             fault_vector: vector(1),
             page_request_vector: vector(2),
             range_limit: 8,
-            pasids: pasids.clone(),
+            pasids: Some(pasids.clone()),
             ..Config::default()
         };
         let booted = Iommu::new(Arc::new(platform.clone()), driver.clone());
