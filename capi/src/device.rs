@@ -1,11 +1,13 @@
 //! The life of a device.
 
 use crate::{
-    error::{code, fail},
+    error::{code, fail, fill},
+    instance::{IOMMUS, Instance},
     iommu, iommu_error,
+    table::Use,
 };
 use core::ffi::c_int;
-use pasidon_driver::{AtsOptions, DeviceError, DeviceOptions, Iommu, PriOptions, Untagged};
+use pasidon_driver::{AtsOptions, DeviceOptions, Iommu, PriOptions, Untagged};
 
 /// A device: the IOMMU that it is behind, and its id there. C makes these as it needs them.
 #[repr(C)]
@@ -31,15 +33,16 @@ pub struct iommu_device_state {
     pub cut_off: bool,
 }
 
-/// The driver and the id that a device stands for; `None` if a pointer is NULL.
+/// The driver and the id that a device stands for.
 ///
 /// # Safety
-/// `device` is NULL or points to one, whose IOMMU is NULL or alive for as long as `'a`.
-pub(crate) unsafe fn device<'a>(device: *const iommu_device) -> Option<(&'a iommu, u32)> {
+/// `device` is NULL or points to one.
+pub(crate) unsafe fn device(
+    device: *const iommu_device,
+) -> Result<(Use<'static, Instance>, u32), iommu_error> {
     // SAFETY: as the caller has promised.
-    let device = unsafe { device.as_ref() }?;
-    // SAFETY: as the caller has promised.
-    unsafe { device.iommu.as_ref() }.map(|iommu| (iommu, device.id))
+    let device = unsafe { device.as_ref() }.ok_or(iommu_error::Invalid)?;
+    Ok((IOMMUS.get(device.iommu)?, device.id))
 }
 
 /// Calls `call` with what a device stands for.
@@ -52,8 +55,8 @@ unsafe fn with<E: Into<iommu_error>>(
 ) -> c_int {
     // SAFETY: as the caller has promised.
     match unsafe { device(pointer) } {
-        Some((iommu, id)) => code(call(&iommu.driver, id)),
-        None => fail(iommu_error::Invalid),
+        Ok((iommu, id)) => code(call(&iommu.driver, id)),
+        Err(error) => fail(error),
     }
 }
 
@@ -61,7 +64,7 @@ unsafe fn with<E: Into<iommu_error>>(
 /// a PASID fault, or, with `pass_untagged`, reach physical memory untranslated.
 ///
 /// # Safety
-/// `device` is NULL or points to a device whose IOMMU is NULL or alive.
+/// `device` is NULL or points to a device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_device_enable_sva(
     device: *const iommu_device,
@@ -76,7 +79,7 @@ pub unsafe extern "C" fn iommu_device_enable_sva(
 /// Takes a device's context away. It has been told to stop, and has no bonds.
 ///
 /// # Safety
-/// `device` is NULL or points to a device whose IOMMU is NULL or alive.
+/// `device` is NULL or points to a device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_device_disable_sva(device: *const iommu_device) -> c_int {
     // SAFETY: as the caller has promised.
@@ -87,7 +90,7 @@ pub unsafe extern "C" fn iommu_device_disable_sva(device: *const iommu_device) -
 /// is what messages to it name, 0 to 255, or -1: bits 23:16 of the device id if they are not 0.
 ///
 /// # Safety
-/// `device` is NULL or points to a device whose IOMMU is NULL or alive.
+/// `device` is NULL or points to a device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_device_enable_ats(device: *const iommu_device, segment: i16) -> c_int {
     let segment = match segment {
@@ -104,7 +107,7 @@ pub unsafe extern "C" fn iommu_device_enable_ats(device: *const iommu_device, se
 /// Takes ATS and page requests from an idle device whose own enable bits have been cleared. Bonds stay.
 ///
 /// # Safety
-/// `device` is NULL or points to a device whose IOMMU is NULL or alive.
+/// `device` is NULL or points to a device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_device_disable_ats(device: *const iommu_device) -> c_int {
     // SAFETY: as the caller has promised.
@@ -115,7 +118,7 @@ pub unsafe extern "C" fn iommu_device_disable_ats(device: *const iommu_device) -
 /// `response_needs_pasid` is the device's "PRG Response PASID Required" bit.
 ///
 /// # Safety
-/// `device` is NULL or points to a device whose IOMMU is NULL or alive.
+/// `device` is NULL or points to a device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_device_enable_pri(
     device: *const iommu_device,
@@ -130,7 +133,7 @@ pub unsafe extern "C" fn iommu_device_enable_pri(
 /// Takes page requests from a device whose own enable bit has been cleared. What is pending is answered Invalid Request.
 ///
 /// # Safety
-/// `device` is NULL or points to a device whose IOMMU is NULL or alive.
+/// `device` is NULL or points to a device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_device_disable_pri(device: *const iommu_device) -> c_int {
     // SAFETY: as the caller has promised.
@@ -140,7 +143,7 @@ pub unsafe extern "C" fn iommu_device_disable_pri(device: *const iommu_device) -
 /// Refuses everything from a device from now on: it is gone, or about to be reset.
 ///
 /// # Safety
-/// `device` is NULL or points to a device whose IOMMU is NULL or alive.
+/// `device` is NULL or points to a device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_device_cut_off(device: *const iommu_device) -> c_int {
     // SAFETY: as the caller has promised.
@@ -150,7 +153,7 @@ pub unsafe extern "C" fn iommu_device_cut_off(device: *const iommu_device) -> c_
 /// Lets a device in again that was cut off and has been reset since.
 ///
 /// # Safety
-/// `device` is NULL or points to a device whose IOMMU is NULL or alive.
+/// `device` is NULL or points to a device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_device_reinstate(device: *const iommu_device) -> c_int {
     // SAFETY: as the caller has promised.
@@ -160,17 +163,14 @@ pub unsafe extern "C" fn iommu_device_reinstate(device: *const iommu_device) -> 
 /// The state of a device for which SVA is enabled.
 ///
 /// # Safety
-/// `device` is NULL or points to a device whose IOMMU is NULL or alive; `state` is NULL or points to memory for one.
+/// `device` is NULL or points to a device; `state` is NULL or points to memory for one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_device_get_state(
     device: *const iommu_device,
     state: *mut iommu_device_state,
 ) -> c_int {
-    if state.is_null() {
-        return fail(iommu_error::Invalid);
-    }
     let look = |driver: &Iommu, id| {
-        let found = driver.device_state(id).ok_or(DeviceError::NotEnabled(id))?;
+        let found = driver.device_state(id).ok_or(iommu_error::Device)?;
         let filled = iommu_device_state {
             bonds: found.bonds,
             ats: found.ats,
@@ -178,8 +178,7 @@ pub unsafe extern "C" fn iommu_device_get_state(
             cut_off: found.cut_off,
         };
         // SAFETY: as the caller has promised.
-        unsafe { state.write(filled) };
-        Ok::<(), DeviceError>(())
+        unsafe { fill(state, filled) }
     };
     // SAFETY: as the caller has promised.
     unsafe { with(device, look) }

@@ -13,6 +13,8 @@ pub enum iommu_error {
     Exited = 3,
     /// The IOMMU did not confirm: a memory fault, an illegal command, a queue that can't be restarted.
     Hardware = 5,
+    /// There is nothing yet.
+    Again = 11,
     /// There is no memory, or none within the reach of the IOMMU.
     Memory = 12,
     /// Bonds are in the way.
@@ -23,7 +25,8 @@ pub enum iommu_error {
     ForeignPasid = 18,
     /// SVA is not enabled for the device, or something that this needs is not.
     Device = 19,
-    /// An argument is NULL or outside its range, or the IOMMU can't use the page table.
+    /// An argument is NULL or outside its range, a handle is none or one of another kind, or the IOMMU can't use the page
+    /// table.
     Invalid = 22,
     /// There is no free PASID that the device can carry.
     NoPasid = 28,
@@ -37,7 +40,7 @@ pub enum iommu_error {
     Leaving = 108,
     /// The hardware did not do something in time.
     Timeout = 110,
-    /// The handle is not bound: its last unbind was before this, or it never was one.
+    /// The handle was given back before this.
     Stale = 116,
     /// There is no free tag for the address space.
     NoTag = 119,
@@ -49,6 +52,7 @@ const TEXTS: &[(iommu_error, &core::ffi::CStr)] = &[
         iommu_error::Hardware,
         c"the IOMMU did not confirm: a memory fault, an illegal command, a queue that can't be restarted",
     ),
+    (iommu_error::Again, c"there is nothing yet"),
     (iommu_error::Memory, c"there is no memory, or none within the reach of the IOMMU"),
     (iommu_error::Busy, c"bonds are in the way"),
     (iommu_error::Exists, c"this is on, or set to something else, already"),
@@ -56,13 +60,14 @@ const TEXTS: &[(iommu_error, &core::ffi::CStr)] = &[
     (iommu_error::Device, c"SVA is not enabled for the device, or something that this needs is not"),
     (
         iommu_error::Invalid,
-        c"an argument is NULL or outside its range, or the IOMMU can't use the page table",
+        c"an argument is NULL or outside its range, a handle is none or one of another kind, or the IOMMU can't use \
+          the page table",
     ),
     (iommu_error::NoPasid, c"there is no free PASID that the device can carry"),
     (iommu_error::Wide, c"the PASID of the address space is larger than the device can carry"),
     (iommu_error::Unsupported, c"the IOMMU can't do this"),
     (iommu_error::Reset, c"the IOMMU was reset: it has to be resumed"),
-    (iommu_error::Stale, c"the handle is not bound: its last unbind was before this, or it never was one"),
+    (iommu_error::Stale, c"the handle was given back before this"),
     (iommu_error::Leaving, c"the device is being removed or was cut off"),
     (iommu_error::Timeout, c"the hardware did not do something in time"),
     (iommu_error::NoTag, c"there is no free tag for the address space"),
@@ -78,6 +83,19 @@ pub(crate) fn code<E: Into<iommu_error>>(result: Result<(), E>) -> c_int {
         Ok(()) => 0,
         Err(error) => fail(error.into()),
     }
+}
+
+/// Writes what a call has found to where the caller wants it.
+///
+/// # Safety
+/// `to` is NULL or points to memory for a `T`.
+pub(crate) unsafe fn fill<T>(to: *mut T, found: T) -> Result<(), iommu_error> {
+    if to.is_null() {
+        return Err(iommu_error::Invalid);
+    }
+    // SAFETY: as the caller has promised.
+    unsafe { to.write(found) }
+    Ok(())
 }
 
 /// Whether the heap has room for a value. Where the language has no way to be told that there is none, this is asked

@@ -1,41 +1,47 @@
 //! The fake machine for C: a small behavioural IOMMU with memory, and devices that speak ATS and PRI.
 
-use crate::iommu_platform;
-use alloc::{boxed::Box, sync::Arc};
+use crate::{
+    error::{error_pointer, fail, fill},
+    instance::put,
+    iommu_error, iommu_platform,
+    table::{Kind, Table},
+};
+use alloc::sync::Arc;
 use core::ffi::{c_int, c_void};
 use pasidon_driver::fake::{Access, Behaviour, CAPABILITIES_ATS, Fake, Reached};
 use pasidon_spec::page_request::PageRequest;
 
-/// A machine to try a driver on.
+/// A machine to try a driver on. A handle.
 pub struct iommu_fake {
-    machine: Arc<Fake>,
+    _nothing: [u8; 0],
 }
+
+static FAKES: Table<Fake> = Table::new(Kind::Fake);
 
 /// A machine just out of reset, with no devices.
 #[unsafe(no_mangle)]
 pub extern "C" fn iommu_fake_create() -> *mut iommu_fake {
-    Box::into_raw(Box::new(iommu_fake { machine: Fake::with_capabilities(CAPABILITIES_ATS) }))
+    FAKES.insert(|| Fake::with_capabilities(CAPABILITIES_ATS)).unwrap_or_else(error_pointer)
 }
 
-/// Ends a machine. NULL is ignored.
-///
-/// # Safety
-/// `fake` is NULL or comes from `iommu_fake_create`, its IOMMU has been destroyed, and it is not used again.
+/// Ends a machine, whose IOMMU has been destroyed. NULL is ignored.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_fake_destroy(fake: *mut iommu_fake) {
-    if !fake.is_null() {
-        // SAFETY: this gives back what `iommu_fake_create` gave out.
-        drop(unsafe { Box::from_raw(fake) });
-    }
+pub extern "C" fn iommu_fake_destroy(fake: *mut iommu_fake) -> c_int {
+    put(&FAKES, fake)
+}
+
+/// Calls `call` with a machine.
+fn with(fake: *mut iommu_fake, call: impl FnOnce(&Arc<Fake>) -> Result<c_int, iommu_error>) -> c_int {
+    FAKES.get(fake).and_then(|fake| call(&fake)).unwrap_or_else(fail)
 }
 
 /// The machine that a context is.
 ///
 /// # Safety
-/// `context` is an `iommu_fake` that is alive.
+/// `context` is a `Fake` that is alive.
 unsafe fn machine<'a>(context: *mut c_void) -> &'a Fake {
     // SAFETY: as the caller has promised.
-    unsafe { &(*context.cast::<iommu_fake>()).machine }
+    unsafe { &*context.cast::<Fake>() }
 }
 
 // SAFETY, for each of the functions below: they are only given out by `iommu_fake_platform`, together with the machine as
@@ -88,11 +94,11 @@ unsafe extern "C" fn relax(context: *mut c_void) {
 /// The machine's IOMMU and memory, as iommu_create wants them.
 ///
 /// # Safety
-/// `fake` is alive, and stays so for as long as what `platform` is used for; `platform` points to memory for one.
+/// The machine is not ended for as long as the platform is used; `platform` is NULL or points to memory for one.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_fake_platform(fake: *mut iommu_fake, platform: *mut iommu_platform) {
-    let filled = iommu_platform {
-        context: fake.cast(),
+pub unsafe extern "C" fn iommu_fake_platform(fake: *mut iommu_fake, platform: *mut iommu_platform) -> c_int {
+    let filled = |machine: &Arc<Fake>| iommu_platform {
+        context: Arc::as_ptr(machine).cast_mut().cast(),
         read32: Some(read32),
         read64: Some(read64),
         write32: Some(write32),
@@ -110,25 +116,24 @@ pub unsafe extern "C" fn iommu_fake_platform(fake: *mut iommu_fake, platform: *m
         is_fixed_memory: None,
     };
     // SAFETY: as the caller has promised.
-    unsafe { platform.write(filled) }
+    with(fake, |machine| unsafe { fill(platform, filled(machine)) }.map(|()| 0))
 }
 
 /// Puts a device on the bus that speaks ATS and PRI. If `completes` is false it never completes an invalidation.
-///
-/// # Safety
-/// `fake` is alive.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_fake_attach(fake: *mut iommu_fake, device_id: u32, completes: bool) {
+pub extern "C" fn iommu_fake_attach(fake: *mut iommu_fake, device_id: u32, completes: bool) -> c_int {
     let behaviour = Behaviour { completes, ..Behaviour::default() };
-    // SAFETY: as the caller has promised.
-    unsafe { machine(fake.cast()) }.attach(device_id, behaviour);
+    with(fake, |machine| {
+        machine.attach(device_id, behaviour);
+        Ok(0)
+    })
 }
 
 /// A device's access to a virtual address, through its translation cache. Returns 0 and the physical address, 1 if the
 /// page is not there, 2 if the IOMMU refuses.
 ///
 /// # Safety
-/// `fake` is alive; `paddr` points to memory for an address.
+/// `paddr` is NULL or points to memory for an address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_fake_access(
     fake: *mut iommu_fake,
@@ -139,31 +144,24 @@ pub unsafe extern "C" fn iommu_fake_access(
     paddr: *mut u64,
 ) -> c_int {
     let access = if write { Access::Write } else { Access::Read };
-    // SAFETY: as the caller has promised.
-    match unsafe { machine(fake.cast()) }.access(device_id, Some(pasid), address, access) {
-        Reached::Memory(address) => {
-            // SAFETY: as the caller has promised.
-            unsafe { paddr.write(address) };
-            0
-        }
-        Reached::NoPage => 1,
-        Reached::Refused(_) => 2,
-    }
+    with(fake, |machine| match machine.access(device_id, Some(pasid), address, access) {
+        // SAFETY: as the caller has promised.
+        Reached::Memory(address) => unsafe { fill(paddr, address) }.map(|()| 0),
+        Reached::NoPage => Ok(1),
+        Reached::Refused(_) => Ok(2),
+    })
 }
 
 /// A device asks for a page, in a group of its own.
-///
-/// # Safety
-/// `fake` is alive.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_fake_page_request(
+pub extern "C" fn iommu_fake_page_request(
     fake: *mut iommu_fake,
     device_id: u32,
     pasid: u32,
     index: u16,
     address: u64,
     write: bool,
-) {
+) -> c_int {
     let request = PageRequest {
         did: device_id,
         pv: true,
@@ -175,28 +173,26 @@ pub unsafe extern "C" fn iommu_fake_page_request(
         page: address >> 12,
         ..PageRequest::default()
     };
-    // SAFETY: as the caller has promised.
-    unsafe { machine(fake.cast()) }.page_request(request);
+    with(fake, |machine| {
+        machine.page_request(request);
+        Ok(0)
+    })
 }
 
-/// The code of the last answer to a page request that a device has got, -1 if there was none since the last call.
+/// The code of the last answer to a page request that a device has got since the last call.
 ///
-/// # Safety
-/// `fake` is alive.
+/// Errors: IOMMU_ERROR_AGAIN: there was none.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_fake_response(fake: *mut iommu_fake, device_id: u32) -> c_int {
-    // SAFETY: as the caller has promised.
-    let machine = unsafe { machine(fake.cast()) };
-    machine.run_for(20);
-    machine.take_responses(device_id).last().map_or(-1, |response| response.code.into())
+pub extern "C" fn iommu_fake_response(fake: *mut iommu_fake, device_id: u32) -> c_int {
+    with(fake, |machine| {
+        machine.run_for(20);
+        let responses = machine.take_responses(device_id);
+        responses.last().map(|response| response.code.into()).ok_or(iommu_error::Again)
+    })
 }
 
 /// How often the driver, or the program, did something that software must not do.
-///
-/// # Safety
-/// `fake` is alive.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_fake_violations(fake: *mut iommu_fake) -> usize {
-    // SAFETY: as the caller has promised.
-    unsafe { machine(fake.cast()) }.violations().len()
+pub extern "C" fn iommu_fake_violations(fake: *mut iommu_fake) -> c_int {
+    with(fake, |machine| Ok(machine.violations().len().try_into().unwrap_or(c_int::MAX)))
 }

@@ -1,19 +1,25 @@
 //! One IOMMU, and the PASIDs that several can share.
 
 use crate::{
-    error::{code, error_pointer, fail, room_for},
+    error::{code, error_pointer, fail, fill, room_for},
     iommu_error, iommu_platform,
     platform::CPlatform,
+    table::{Kind, Table},
 };
-use alloc::{boxed::Box, sync::Arc};
+use alloc::sync::Arc;
 use core::{
     ffi::c_int,
     sync::atomic::{AtomicUsize, Ordering},
 };
-use pasidon_driver::{Config, InitError, Iommu, Message, PasidSpace};
+use pasidon_driver::{Config, Iommu, Message, Pasid, PasidSpace};
 
-/// An IOMMU that is up and translating.
+/// An IOMMU that is up and translating. A handle.
 pub struct iommu {
+    _nothing: [u8; 0],
+}
+
+/// What that handle stands for.
+pub(crate) struct Instance {
     pub(crate) driver: Iommu,
     /// Told from all others that ever were.
     pub(crate) serial: usize,
@@ -21,10 +27,18 @@ pub struct iommu {
 
 static SERIALS: AtomicUsize = AtomicUsize::new(0);
 
-/// The PASIDs of a system.
+pub(crate) static IOMMUS: Table<Instance> = Table::new(Kind::Iommu);
+
+/// The PASIDs of a system. A handle.
 pub struct iommu_pasid_space {
-    // Pointers to this point to the one in an `Arc`, of which there is nothing else.
-    _pasids: PasidSpace,
+    _nothing: [u8; 0],
+}
+
+static SPACES: Table<PasidSpace> = Table::new(Kind::PasidSpace);
+
+/// Takes a handle back; NULL is ignored.
+pub(crate) fn put<T, C>(table: &Table<T>, handle: *const C) -> c_int {
+    if handle.is_null() { 0 } else { code(table.remove(handle)) }
 }
 
 /// An interrupt that is a message: a store of four bytes.
@@ -81,50 +95,45 @@ pub struct iommu_config {
 /// # Safety
 /// `config` is NULL or points to memory for one.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_config_init(config: *mut iommu_config) {
+pub unsafe extern "C" fn iommu_config_init(config: *mut iommu_config) -> c_int {
     let usual = Config::default();
-    if !config.is_null() {
-        let filled = iommu_config {
-            device_id_width: usual.device_id_width,
-            command_queue_log2: usual.command_queue_log2,
-            fault_queue_log2: usual.fault_queue_log2,
-            page_request_queue_log2: usual.page_request_queue_log2,
-            timeout: usual.timeout,
-            device_timeout: usual.device_timeout,
-            range_limit: usual.range_limit,
-            fault_vector: -1,
-            page_request_vector: -1,
-            pasids: core::ptr::null_mut(),
-            fault_message: iommu_message::default(),
-            page_request_message: iommu_message::default(),
-            update_ad: usual.update_ad,
-        };
-        // SAFETY: as the caller has promised.
-        unsafe { config.write(filled) }
-    }
+    let filled = iommu_config {
+        device_id_width: usual.device_id_width,
+        command_queue_log2: usual.command_queue_log2,
+        fault_queue_log2: usual.fault_queue_log2,
+        page_request_queue_log2: usual.page_request_queue_log2,
+        timeout: usual.timeout,
+        device_timeout: usual.device_timeout,
+        range_limit: usual.range_limit,
+        fault_vector: -1,
+        page_request_vector: -1,
+        pasids: core::ptr::null_mut(),
+        fault_message: iommu_message::default(),
+        page_request_message: iommu_message::default(),
+        update_ad: usual.update_ad,
+    };
+    // SAFETY: as the caller has promised.
+    code(unsafe { fill(config, filled) })
 }
 
-/// PASIDs from 1 to `max` (at most 2^20 - 1), for several IOMMUs to share.
+/// PASIDs from 1 to `max`, for several IOMMUs to share.
 ///
-/// Errors: IOMMU_ERROR_MEMORY.
+/// Errors: IOMMU_ERROR_INVALID: `max` is 0 or larger than 2^20 - 1. IOMMU_ERROR_MEMORY.
 #[unsafe(no_mangle)]
 pub extern "C" fn iommu_pasid_space_create(max: u32) -> *mut iommu_pasid_space {
-    if let Err(error) = room_for::<PasidSpace>() {
-        return error_pointer(error);
+    if !(1..=Pasid::MAX).contains(&max) {
+        return error_pointer(iommu_error::Invalid);
     }
-    Arc::into_raw(Arc::new(PasidSpace::new(max))).cast_mut().cast()
+    let made = room_for::<PasidSpace>().and_then(|()| SPACES.insert(|| Arc::new(PasidSpace::new(max))));
+    made.unwrap_or_else(error_pointer)
 }
 
 /// Lets go of PASIDs. They live on as long as IOMMUs and address spaces use them. NULL is ignored.
 ///
-/// # Safety
-/// `space` is NULL or comes from `iommu_pasid_space_create`, and the caller does not use it again.
+/// Errors: IOMMU_ERROR_INVALID, IOMMU_ERROR_STALE.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_pasid_space_put(space: *mut iommu_pasid_space) {
-    if !space.is_null() {
-        // SAFETY: this gives back the reference that `iommu_pasid_space_create` gave out.
-        drop(unsafe { Arc::from_raw(space.cast_const().cast::<PasidSpace>()) });
-    }
+pub extern "C" fn iommu_pasid_space_put(space: *mut iommu_pasid_space) -> c_int {
+    put(&SPACES, space)
 }
 
 /// Brings an IOMMU up: with queues and an empty device directory, in which everything is refused until its device is
@@ -132,7 +141,7 @@ pub unsafe extern "C" fn iommu_pasid_space_put(space: *mut iommu_pasid_space) {
 ///
 /// # Safety
 /// `platform` is NULL or points to functions that do what `iommu_platform` says, with its context, from any thread, for
-/// as long as the IOMMU exists; it is copied. `config` is NULL or points to one, whose `pasids` is NULL or alive.
+/// as long as the IOMMU exists; it is copied. `config` is NULL or points to one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_create(
     platform: *const iommu_platform,
@@ -142,7 +151,7 @@ pub unsafe extern "C" fn iommu_create(
     let Some(platform) = unsafe { platform.as_ref() }.and_then(CPlatform::new) else {
         return error_pointer(iommu_error::Invalid);
     };
-    if let Err(error) = room_for::<(PasidSpace, CPlatform, iommu)>() {
+    if let Err(error) = room_for::<(CPlatform, Instance)>() {
         return error_pointer(error);
     }
     let mut wanted = Config::default();
@@ -167,21 +176,19 @@ pub unsafe extern "C" fn iommu_create(
             fault_message: config.fault_message.get(),
             page_request_message: config.page_request_message.get(),
             update_ad: config.update_ad,
-            pasids: wanted.pasids,
+            pasids: None,
         };
-        let shared = config.pasids.cast_const().cast::<PasidSpace>();
-        if !shared.is_null() {
-            // SAFETY: the caller holds a reference to the `Arc` that this points into.
-            wanted.pasids = unsafe {
-                Arc::increment_strong_count(shared);
-                Arc::from_raw(shared)
+        if !config.pasids.is_null() {
+            wanted.pasids = match SPACES.get(config.pasids) {
+                Ok(shared) => Some((*shared).clone()),
+                Err(error) => return error_pointer(error),
             };
         }
     }
     match Iommu::new(Arc::new(platform), wanted) {
         Ok(driver) => {
             let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-            Box::into_raw(Box::new(iommu { driver, serial }))
+            IOMMUS.insert(|| Arc::new(Instance { driver, serial })).unwrap_or_else(error_pointer)
         }
         Err(error) => error_pointer(error),
     }
@@ -196,59 +203,42 @@ fn vector(number: i8) -> Result<Option<u8>, iommu_error> {
 }
 
 /// Lets go of an IOMMU. When nothing is bound to it any more it is set to Off, in which it refuses everything. NULL is
-/// ignored.
+/// ignored. Nobody is calling anything with it, nor an interrupt handler about to.
 ///
-/// # Safety
-/// `iommu` is NULL or comes from `iommu_create`, nobody is using it, and the caller does not use it again.
+/// Errors: IOMMU_ERROR_INVALID, IOMMU_ERROR_STALE.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_destroy(iommu: *mut iommu) {
-    if !iommu.is_null() {
-        // SAFETY: this gives back what `iommu_create` gave out.
-        drop(unsafe { Box::from_raw(iommu) });
-    }
+pub extern "C" fn iommu_destroy(iommu: *mut iommu) -> c_int {
+    put(&IOMMUS, iommu)
 }
 
 /// Calls `call` with the driver of an IOMMU.
-///
-/// # Safety
-/// `iommu` is NULL or alive.
-unsafe fn with(iommu: *mut iommu, call: impl FnOnce(&Iommu) -> Result<(), InitError>) -> c_int {
-    // SAFETY: as the caller has promised.
-    match unsafe { iommu.as_ref() } {
-        Some(iommu) => code(call(&iommu.driver)),
-        None => fail(iommu_error::Invalid),
+pub(crate) fn with<E: Into<iommu_error>>(
+    iommu: *const iommu,
+    call: impl FnOnce(&Iommu) -> Result<(), E>,
+) -> c_int {
+    match IOMMUS.get(iommu) {
+        Ok(iommu) => code(call(&iommu.driver)),
+        Err(error) => fail(error),
     }
 }
 
 /// Switches an IOMMU off, so that its power can be taken. Devices are idle. Everything stays bound, no register is touched
 /// until iommu_resume, and what is bound, unbound or invalidated meanwhile counts from then on.
-///
-/// # Safety
-/// `iommu` is NULL or alive.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_suspend(iommu: *mut iommu) -> c_int {
-    // SAFETY: as the caller has promised.
-    unsafe { with(iommu, Iommu::suspend) }
+pub extern "C" fn iommu_suspend(iommu: *mut iommu) -> c_int {
+    with(iommu, Iommu::suspend)
 }
 
 /// Brings an IOMMU back that was suspended, or was reset behind the driver's back: calls return IOMMU_ERROR_RESET then, and
 /// the reports of the service calls say so. Everything is bound as before. An invalidation that failed for a reset
 /// is to be repeated after this.
-///
-/// # Safety
-/// `iommu` is NULL or alive.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_resume(iommu: *mut iommu) -> c_int {
-    // SAFETY: as the caller has promised.
-    unsafe { with(iommu, Iommu::resume) }
+pub extern "C" fn iommu_resume(iommu: *mut iommu) -> c_int {
+    with(iommu, Iommu::resume)
 }
 
 /// Switches an IOMMU off and on again, with everything bound as before: for one that does not do what it should.
-///
-/// # Safety
-/// `iommu` is NULL or alive.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_reset(iommu: *mut iommu) -> c_int {
-    // SAFETY: as the caller has promised.
-    unsafe { with(iommu, Iommu::reset) }
+pub extern "C" fn iommu_reset(iommu: *mut iommu) -> c_int {
+    with(iommu, Iommu::reset)
 }

@@ -3,14 +3,14 @@
 //! Only here does the driver meet raw pointers, so this is where `unsafe` is, and what a C caller has to promise
 //! stands beside each function. The header `include/pasidon.h` is generated from these files.
 //!
-//! The objects that C holds:
+//! What C holds are handles, which are looked up and never looked into:
 //!
 //! | C | Rust | ends with |
 //! |---|---|---|
-//! | `struct iommu` | [`pasidon_driver::Iommu`] | [`iommu_destroy`], when its last handle is gone too |
+//! | `struct iommu` | [`pasidon_driver::Iommu`] | [`iommu_destroy`], when its last bond is gone too |
 //! | `struct iommu_mm` | an implementation of [`pasidon_driver::Mm`] | [`iommu_mm_put`], when its last bond is gone too |
 //! | `struct iommu_sva` | a bond and its handles | the [`iommu_sva_unbind_device`] that answers its last bind |
-//! | `struct iommu_pasid_space` | [`pasidon_driver::PasidSpace`] | [`iommu_pasid_space_put`] |
+//! | `struct iommu_pasid_space` | [`pasidon_driver::PasidSpace`] | [`iommu_pasid_space_put`], when nobody draws from it |
 //!
 //! A panic can't cross into C: it ends the program.
 //!
@@ -36,6 +36,7 @@ mod mm;
 mod platform;
 mod requests;
 mod sva;
+mod table;
 
 pub use device::*;
 pub use error::*;

@@ -2,11 +2,13 @@
 
 use crate::{
     error::{error_pointer, fail, room_for},
+    instance::{put, with},
     iommu, iommu_error,
+    table::{Kind, Table},
 };
 use alloc::sync::Arc;
 use core::ffi::{c_int, c_void};
-use pasidon_driver::{FaultAccess, Mm, MmSva, PageTable, PageTableMode, Resolution};
+use pasidon_driver::{Change, FaultAccess, Iommu, Mm, MmSva, PageTable, PageTableMode, Resolution};
 
 /// The format of a page table.
 #[repr(C)]
@@ -24,7 +26,7 @@ pub enum iommu_page_table {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct iommu_access {
-    /// The virtual address, of which the low 12 bits may be 0.
+    /// The virtual address, in bytes; the low 12 bits of a page request's are 0.
     pub address: u64,
     /// It wants to read.
     pub read: bool,
@@ -70,8 +72,15 @@ pub struct iommu_mm_ops {
     pub release: Option<unsafe extern "C" fn(context: *mut c_void)>,
 }
 
-/// An address space that devices can be bound to.
+/// An address space that devices can be bound to. A handle.
 pub struct iommu_mm {
+    _nothing: [u8; 0],
+}
+
+static MMS: Table<AddressSpace> = Table::new(Kind::Mm);
+
+/// What that handle stands for.
+pub(crate) struct AddressSpace {
     sva: MmSva,
     table: PageTable,
     ops: iommu_mm_ops,
@@ -80,12 +89,12 @@ pub struct iommu_mm {
 
 // SAFETY: the caller of `iommu_mm_create` has promised that the functions may be called, with this context, from any
 // thread; nothing else is done with the pointer.
-unsafe impl Send for iommu_mm {}
+unsafe impl Send for AddressSpace {}
 // SAFETY: see above.
-unsafe impl Sync for iommu_mm {}
+unsafe impl Sync for AddressSpace {}
 
 // SAFETY: the caller of `iommu_mm_create` has promised what `Mm` asks for.
-unsafe impl Mm for iommu_mm {
+unsafe impl Mm for AddressSpace {
     fn sva(&self) -> &MmSva {
         &self.sva
     }
@@ -107,7 +116,7 @@ unsafe impl Mm for iommu_mm {
     }
 }
 
-impl Drop for iommu_mm {
+impl Drop for AddressSpace {
     fn drop(&mut self) {
         // The PASID goes back first, so that `release` may already bind another address space with it.
         self.sva = MmSva::new();
@@ -122,8 +131,8 @@ impl Drop for iommu_mm {
 /// operating system then has the duties that iommu_invalidate_range, iommu_invalidate_shared_tables and iommu_mm_exit
 /// tell of.
 ///
-/// Leaf entries for pages that devices may use don't have the G bit (global): a global translation outlives an
-/// invalidation by address space, and the device could go on using a page that was unmapped.
+/// No entry of the table, leaf or not, that leads to a page that devices may use has the G bit (global): a global translation
+/// outlives an invalidation by address space, and the device could go on using a page that was unmapped.
 ///
 /// Errors: IOMMU_ERROR_INVALID: the format does not exist, or `ops` is NULL. IOMMU_ERROR_MEMORY.
 ///
@@ -147,34 +156,33 @@ pub unsafe extern "C" fn iommu_mm_create(
     let (Some(&(_, mode)), Some(&ops)) = (mode, unsafe { ops.as_ref() }) else {
         return error_pointer(iommu_error::Invalid);
     };
-    if let Err(error) = room_for::<iommu_mm>() {
-        return error_pointer(error);
-    }
-    let mm = iommu_mm { sva: MmSva::new(), table: PageTable { mode, root }, ops, context };
-    Arc::into_raw(Arc::new(mm)).cast_mut()
+    let mm = || Arc::new(AddressSpace { sva: MmSva::new(), table: PageTable { mode, root }, ops, context });
+    room_for::<AddressSpace>().and_then(|()| MMS.insert(mm)).unwrap_or_else(error_pointer)
 }
 
-/// Lets go of an address space. It lives on as long as it is bound. NULL is ignored.
+/// Lets go of an address space. It lives on as long as it is bound, or used by a call that is running: whoever is the last
+/// calls `release`. NULL is ignored.
 ///
-/// # Safety
-/// `mm` is NULL or comes from `iommu_mm_create`, and the caller does not use it again.
+/// Errors: IOMMU_ERROR_INVALID, IOMMU_ERROR_STALE.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_mm_put(mm: *mut iommu_mm) {
-    if !mm.is_null() {
-        // SAFETY: this gives back the reference that `iommu_mm_create` gave out.
-        drop(unsafe { Arc::from_raw(mm.cast_const()) });
-    }
+pub extern "C" fn iommu_mm_put(mm: *mut iommu_mm) -> c_int {
+    put(&MMS, mm)
 }
 
-/// Another reference to an address space that C holds one to.
-///
-/// # Safety
-/// `mm` comes from `iommu_mm_create` and was not given back.
-pub(crate) unsafe fn clone_mm(mm: *mut iommu_mm) -> Arc<iommu_mm> {
-    // SAFETY: `mm` points into an `Arc` that is alive.
-    unsafe {
-        Arc::increment_strong_count(mm.cast_const());
-        Arc::from_raw(mm.cast_const())
+/// The address space of a handle.
+pub(crate) fn clone_mm(mm: *mut iommu_mm) -> Result<Arc<AddressSpace>, iommu_error> {
+    MMS.get(mm).map(|mm| (*mm).clone())
+}
+
+/// Calls `call` with an IOMMU and an address space.
+fn with_mm<E: Into<iommu_error>>(
+    iommu: *mut iommu,
+    mm: *mut iommu_mm,
+    call: impl FnOnce(&Iommu, &AddressSpace) -> Result<(), E>,
+) -> c_int {
+    match MMS.get(mm) {
+        Ok(mm) => with(iommu, |driver| call(driver, &mm)),
+        Err(error) => fail(error),
     }
 }
 
@@ -183,50 +191,36 @@ pub(crate) unsafe fn clone_mm(mm: *mut iommu_mm) -> Arc<iommu_mm> {
 ///
 /// Does not sleep and allocates nothing: may be called from any context where `mask` lets the driver take a spin lock.
 ///
-/// # Safety
-/// `iommu` and `mm` are NULL or alive.
+/// Errors: IOMMU_ERROR_INVALID, _STALE: a handle. IOMMU_ERROR_TIMEOUT, _HARDWARE, _RESET: the IOMMU did not confirm, so what
+/// was unmapped must be taken as still in use.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_invalidate_range(
+pub extern "C" fn iommu_invalidate_range(
     iommu: *mut iommu,
     mm: *mut iommu_mm,
     start: u64,
     end: u64,
     tables: bool,
 ) -> c_int {
-    // SAFETY: as the caller has promised.
-    let (Some(iommu), Some(mm)) = (unsafe { iommu.as_ref() }, unsafe { mm.as_ref() }) else {
-        return fail(iommu_error::Invalid);
-    };
-    let change = if tables { pasidon_driver::Change::Tables } else { pasidon_driver::Change::Leaves };
-    crate::error::code(iommu.driver.invalidate_range(mm, start..end, change))
+    let change = if tables { Change::Tables } else { Change::Leaves };
+    with_mm(iommu, mm, |driver, mm| driver.invalidate_range(mm, start..end, change))
 }
 
 /// Page-table pages that all address spaces share, those of the kernel, are about to be freed: the IOMMU forgets what it
 /// has cached of the tables of every address space. To be called for every IOMMU, after the entries that pointed to
-/// them are gone, and before the pages are used for something else; they can be when this has returned 0.
+/// them are gone, and before the pages are used for something else; they can be when this has returned 0. May be called
+/// from the same contexts as iommu_invalidate_range.
 ///
-/// # Safety
-/// `iommu` is NULL or alive.
+/// Errors: IOMMU_ERROR_INVALID, _STALE: the handle. IOMMU_ERROR_TIMEOUT, _HARDWARE, _RESET: the IOMMU did not confirm, so the
+/// pages must be taken as still in use.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_invalidate_shared_tables(iommu: *mut iommu) -> c_int {
-    // SAFETY: as the caller has promised.
-    match unsafe { iommu.as_ref() } {
-        Some(iommu) => crate::error::code(iommu.driver.invalidate_shared_tables()),
-        None => fail(iommu_error::Invalid),
-    }
+pub extern "C" fn iommu_invalidate_shared_tables(iommu: *mut iommu) -> c_int {
+    with(iommu, Iommu::invalidate_shared_tables)
 }
 
 /// The address space is dying: calls the `mm_exit` of each of its bonds once, then has all accesses with its PASID
 /// refused. To be called for every IOMMU where it may be bound, while the page tables are still there; they are freed
 /// after 0 was returned. Bonds remain to be unbound.
-///
-/// # Safety
-/// `iommu` and `mm` are NULL or alive.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_mm_exit(iommu: *mut iommu, mm: *mut iommu_mm) -> c_int {
-    // SAFETY: as the caller has promised.
-    let (Some(iommu), Some(mm)) = (unsafe { iommu.as_ref() }, unsafe { mm.as_ref() }) else {
-        return fail(iommu_error::Invalid);
-    };
-    crate::error::code(iommu.driver.mm_exit(mm))
+pub extern "C" fn iommu_mm_exit(iommu: *mut iommu, mm: *mut iommu_mm) -> c_int {
+    with_mm(iommu, mm, |driver, mm| driver.mm_exit(mm))
 }

@@ -6,39 +6,57 @@ use pasidon_driver::Platform;
 /// Access to one IOMMU's registers, to memory that it can reach, to time, and to a way of waiting. `context` is passed
 /// to each function.
 ///
-/// All functions may be called from several threads at once, some with the driver's spin locks held, and none may call
-/// the driver. `relax`, `mask` and `unmask` may be NULL; the others must be there.
+/// Calls: all functions may be called from several threads at once, also in interrupt handlers that call the driver, and
+/// most with the driver's spin locks held and interrupts masked: none calls the driver, sleeps, or waits for somebody who
+/// does. The one exception is `alloc`, which is called by ordinary threads with no spin lock held: it may block, and call
+/// iommu_invalidate_range to find memory. `relax`, `mask`, `unmask`, `flow` and `is_fixed_memory` may be NULL; the others must
+/// be there.
+///
+/// Memory model: the driver assumes no more than the RISC-V memory model (RVWMO) and its I/O ordering give. Register accesses of one
+/// thread reach the IOMMU in program order. Accesses to memory are ordered neither among themselves nor with those to
+/// registers, except by `fence`, which the driver calls before every write of a register that tells the IOMMU of something in
+/// memory, after it has read how far the IOMMU is, and between the parts of a table entry. Memory is coherent, or `fence`,
+/// `load64` and `store64` make it so. The IOMMU reads and writes it at any time. Values are little-endian in memory.
+///
+/// Who changes a page table on one thread and has another call the driver orders the two itself.
+///
+/// Time: `now` counts up at a constant rate from any origin; all timeouts of iommu_config are in its ticks. It goes on while
+/// interrupts are masked.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct iommu_platform {
     /// For the functions' own use.
     pub context: *mut c_void,
-    /// Reads the 32-bit register at a byte offset of the register page.
+    /// Reads the 32-bit register, or half of a 64-bit one, at a byte offset of the register page, a multiple of 4: one access.
     pub read32: Option<unsafe extern "C" fn(context: *mut c_void, offset: u32) -> u32>,
-    /// Reads the 64-bit register at a byte offset.
+    /// Reads the 64-bit register at a byte offset, a multiple of 8: one access, or where the bus is narrower two, low half first.
     pub read64: Option<unsafe extern "C" fn(context: *mut c_void, offset: u32) -> u64>,
-    /// Writes the 32-bit register at a byte offset.
+    /// Writes the 32-bit register at a byte offset: one access.
     pub write32: Option<unsafe extern "C" fn(context: *mut c_void, offset: u32, value: u32)>,
-    /// Writes the 64-bit register at a byte offset.
+    /// Writes the 64-bit register at a byte offset: one access, or where the bus is narrower two, low half first.
     pub write64: Option<unsafe extern "C" fn(context: *mut c_void, offset: u32, value: u64)>,
-    /// Allocates memory that the IOMMU can reach, aligned to `align`, a power of two. Returns its physical address, or
-    /// UINT64_MAX if there is none.
+    /// Allocates memory that the IOMMU can reach, aligned to `align`, a power of two, and nobody else's until it is freed. What it
+    /// holds does not matter. Returns its physical address, or UINT64_MAX if there is none.
     pub alloc: Option<unsafe extern "C" fn(context: *mut c_void, bytes: usize, align: usize) -> u64>,
-    /// Returns memory that `alloc` gave, with the same size.
+    /// Returns memory that `alloc` gave, with the same size. The IOMMU does not use it any more.
     pub free: Option<unsafe extern "C" fn(context: *mut c_void, paddr: u64, bytes: usize)>,
-    /// Reads the aligned doubleword at a physical address, whole.
+    /// Reads the doubleword at a physical address, a multiple of 8, whole: a single access, which the compiler may neither merge
+    /// nor drop.
     pub load64: Option<unsafe extern "C" fn(context: *mut c_void, paddr: u64) -> u64>,
-    /// Writes the aligned doubleword at a physical address, whole.
+    /// Writes the doubleword at a physical address, a multiple of 8, whole: the IOMMU sees the old value or the new one.
     pub store64: Option<unsafe extern "C" fn(context: *mut c_void, paddr: u64, value: u64)>,
-    /// Orders every earlier memory and register access before every later one.
+    /// Orders every earlier memory and register access before every later one, as the IOMMU sees them (on RISC-V
+    /// `fence iorw, iorw`).
     pub fence: Option<unsafe extern "C" fn(context: *mut c_void)>,
-    /// The time in ticks. It must advance while the driver polls.
+    /// The time in ticks. It must advance while the driver polls, or a wait for dead hardware has no end.
     pub now: Option<unsafe extern "C" fn(context: *mut c_void) -> u64>,
-    /// Called once per turn of every polling loop. May be NULL.
+    /// Called once per turn of every polling loop: a pause instruction, or a yield where interrupts are not masked and the caller of
+    /// the driver may be preempted. NULL: a pause instruction.
     pub relax: Option<unsafe extern "C" fn(context: *mut c_void)>,
-    /// Keeps interrupt handlers off that call the driver on this CPU, and returns what `unmask` needs. May be NULL.
+    /// Keeps interrupt handlers, and tasks that preempt, off this CPU if they call the driver, and returns what `unmask`
+    /// needs. Called before every spin lock of the driver; calls nest. NULL: nobody who interrupts calls the driver.
     pub mask: Option<unsafe extern "C" fn(context: *mut c_void) -> usize>,
-    /// Undoes `mask`. May be NULL.
+    /// Undoes the `mask` that returned `state`. There if `mask` is.
     pub unmask: Option<unsafe extern "C" fn(context: *mut c_void, state: usize)>,
     /// A number, not 0, that tells the thread or interrupt handler that calls from all others that exist at the time.
     /// NULL, or 0: there is no such number here; then callbacks must not unbind what they are called for.

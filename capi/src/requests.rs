@@ -1,6 +1,10 @@
 //! Page requests, faults and statistics.
 
-use crate::{error::fail, iommu, iommu_error};
+use crate::{
+    error::{fail, fill},
+    instance::IOMMUS,
+    iommu, iommu_error,
+};
 use core::ffi::{c_int, c_void};
 use pasidon_driver::FaultRecord;
 
@@ -42,25 +46,27 @@ pub struct iommu_fault_report {
     pub excess: usize,
 }
 
-/// A record of the fault queue: an access that was refused.
+/// A record of the fault queue: an access that was refused. (Section "Fault/Event-Queue" of the specification.)
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct iommu_fault_record {
-    /// The device.
+    /// The device: 24 bits, segment (bits 23:16) and requester id (bits 15:0).
     pub device_id: u32,
-    /// The PASID, if the access had one.
+    /// The PASID: 20 bits; 0 if the access had none.
     pub pasid: u32,
-    /// Whether it had.
+    /// Whether the access had a PASID.
     pub has_pasid: bool,
-    /// It asked for supervisor privilege.
+    /// The access asked for supervisor privilege.
     pub privileged: bool,
-    /// Why: the cause code of the specification (section "Fault causes").
+    /// Why: 12 bits, the cause code of the specification (section "Fault causes"), as 13: a page may not be read.
     pub cause: u16,
-    /// What kind of access: the transaction type of the specification (`TTYP`).
+    /// What kind of access: 6 bits, the transaction type of the specification (`TTYP`): 1 to 3 an untranslated fetch, read,
+    /// write; 5 to 7 the same translated; 8 a translation request; 9 a message; 0 none of a device.
     pub kind: u8,
-    /// The virtual address, or, for a message, its code (`iotval`).
+    /// The virtual address of the access, in bytes; for a message its code (`iotval`).
     pub address: u64,
-    /// More about some causes (`iotval2`).
+    /// More about some causes (`iotval2`): of a guest-page fault the guest physical address, in bytes, with bits 0 and 1 as
+    /// the specification has them; otherwise 0.
     pub detail: u64,
 }
 
@@ -95,15 +101,17 @@ pub struct iommu_statistic {
 /// from time to time, from any number of ordinary threads. `report` may be NULL.
 ///
 /// # Safety
-/// `iommu` is NULL or alive; `report` is NULL or points to memory for one.
+/// `report` is NULL or points to memory for one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_service_page_requests(
     iommu: *mut iommu,
     budget: usize,
     report: *mut iommu_page_request_report,
 ) -> c_int {
-    // SAFETY: as the caller has promised.
-    let Some(iommu) = (unsafe { iommu.as_ref() }) else { return fail(iommu_error::Invalid) };
+    let iommu = match IOMMUS.get(iommu) {
+        Ok(iommu) => iommu,
+        Err(error) => return fail(error),
+    };
     let done = iommu.driver.service_page_requests(budget);
     let filled = iommu_page_request_report {
         groups: done.groups,
@@ -113,39 +121,27 @@ pub unsafe extern "C" fn iommu_service_page_requests(
         more: done.more,
         reset: done.reset,
     };
+    // A report that nobody wants is no error.
     // SAFETY: as the caller has promised.
-    unsafe { hand_over(filled, report) }
+    _ = unsafe { fill(report, filled) };
+    0
 }
 
 /// The part of that for interrupt handlers: takes requests out of the IOMMU's queue. Returns whether
 /// iommu_service_page_requests has something to do: 1 or 0.
-///
-/// # Safety
-/// `iommu` is NULL or alive.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn iommu_receive_page_requests(iommu: *mut iommu) -> c_int {
-    // SAFETY: as the caller has promised.
-    unsafe { iommu.as_ref() }
-        .map_or(fail(iommu_error::Invalid), |iommu| iommu.driver.receive_page_requests().into())
-}
-
-/// Writes what a call has found to where the caller wants it, if anywhere; always 0.
-///
-/// # Safety
-/// `to` is NULL or points to memory for a `T`.
-unsafe fn hand_over<T>(found: T, to: *mut T) -> c_int {
-    if !to.is_null() {
-        // SAFETY: as the caller has promised.
-        unsafe { to.write(found) }
+pub extern "C" fn iommu_receive_page_requests(iommu: *mut iommu) -> c_int {
+    match IOMMUS.get(iommu) {
+        Ok(iommu) => iommu.driver.receive_page_requests().into(),
+        Err(error) => fail(error),
     }
-    0
 }
 
 /// Empties the fault queue and calls the `fault` callbacks of the bonds concerned. Called on the fault interrupt, or
 /// from time to time. `report` may be NULL. iommu_service_faults_each also shows the records.
 ///
 /// # Safety
-/// `iommu` is NULL or alive; `report` is NULL or points to memory for one.
+/// `report` is NULL or points to memory for one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_service_faults(iommu: *mut iommu, report: *mut iommu_fault_report) -> c_int {
     // SAFETY: as the caller has promised.
@@ -156,7 +152,7 @@ pub unsafe extern "C" fn iommu_service_faults(iommu: *mut iommu, report: *mut io
 /// be NULL; it runs without driver locks. Can be called from an interrupt handler.
 ///
 /// # Safety
-/// `iommu` is NULL or alive; `each` can be called with `context`; `report` is NULL or points to memory for one.
+/// `each` can be called with `context`; `report` is NULL or points to memory for one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_service_faults_each(
     iommu: *mut iommu,
@@ -164,8 +160,10 @@ pub unsafe extern "C" fn iommu_service_faults_each(
     context: *mut c_void,
     report: *mut iommu_fault_report,
 ) -> c_int {
-    // SAFETY: as the caller has promised.
-    let Some(iommu) = (unsafe { iommu.as_ref() }) else { return fail(iommu_error::Invalid) };
+    let iommu = match IOMMUS.get(iommu) {
+        Ok(iommu) => iommu,
+        Err(error) => return fail(error),
+    };
     let done = iommu.driver.service_faults(|record| {
         if let Some(each) = each {
             let record = iommu_fault_record::from(record);
@@ -182,23 +180,28 @@ pub unsafe extern "C" fn iommu_service_faults_each(
         reset: done.reset,
         excess: done.excess,
     };
+    // A report that nobody wants is no error.
     // SAFETY: as the caller has promised.
-    unsafe { hand_over(filled, report) }
+    _ = unsafe { fill(report, filled) };
+    0
 }
 
 /// Fills in what the driver has counted, up to `count` numbers, and returns how many there are. The names live for ever.
 ///
 /// # Safety
-/// `iommu` is NULL or alive; `entries` points to memory for `count` entries, or is NULL and `count` 0.
+/// `entries` points to memory for `count` entries, or is NULL and `count` 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_statistics(
     iommu: *const iommu,
     entries: *mut iommu_statistic,
     count: usize,
-) -> usize {
-    // SAFETY: as the caller has promised.
-    let Some(iommu) = (unsafe { iommu.as_ref() }) else { return 0 };
-    let mut known = 0;
+) -> c_int {
+    let iommu = match IOMMUS.get(iommu) {
+        Ok(_) if entries.is_null() && count > 0 => return fail(iommu_error::Invalid),
+        Ok(iommu) => iommu,
+        Err(error) => return fail(error),
+    };
+    let mut known = 0_usize;
     for (name, value) in iommu.driver.statistics().entries() {
         if known < count {
             let entry =
@@ -208,5 +211,6 @@ pub unsafe extern "C" fn iommu_statistics(
         }
         known += 1;
     }
-    known
+    // They are some dozens.
+    known as c_int
 }

@@ -3,16 +3,17 @@
 use crate::{
     device::{device, iommu_device},
     error::{code, error_pointer, fail, room_for},
+    instance::Instance,
     iommu_access, iommu_error, iommu_mm,
     lock::Lock,
-    mm::clone_mm,
+    mm::{AddressSpace, clone_mm},
+    table::{Kind, LAST_GENERATION, LAST_INDEX, decode, encode},
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::ffi::{c_int, c_void};
 use pasidon_driver::{Bond, DrvData, Fault, FaultDecision, Handle, SvaOps};
 
-/// A device bound to an address space. Binding the same two again gives the same handle. It is not an address, but a
-/// number that is not used again: one that is not bound any more is recognised.
+/// A device bound to an address space. A handle. Binding the same two again gives the same one.
 pub struct iommu_sva {
     _nothing: [u8; 0],
 }
@@ -26,8 +27,13 @@ pub struct iommu_fault {
     /// A page request that could not be resolved: the device waits for the decision. If false, the access has been
     /// refused already.
     pub recoverable: bool,
-    /// The IOMMU's cause code, if the access has been refused.
+    /// Why the access was refused: the cause code of the specification (section "Fault causes"), 12 bits. 0 if the fault is
+    /// recoverable.
     pub cause: u16,
+    /// The device: segment (bits 23:16) and requester id (bits 15:0).
+    pub device_id: u32,
+    /// The PASID, 20 bits, not 0.
+    pub pasid: u32,
 }
 
 /// What a device is told about a recoverable fault; what `iommu_sva_ops.fault` returns. Any other value means as
@@ -45,8 +51,13 @@ pub enum iommu_decision {
     Failure = 3,
 }
 
-/// The callbacks of a device driver. Any function may be NULL. They run without driver locks, from any thread, and must
-/// not unbind what they are called for, which would wait for them.
+/// The callbacks of a device driver. Any function may be NULL. They run without driver locks, from any thread that calls
+/// iommu_mm_exit, iommu_service_page_requests or iommu_service_faults; in an interrupt handler if the last is called in one,
+/// and then they call only what may be called there.
+///
+/// An unbind waits for callbacks of its bond that are running, but not one from within a callback, which would wait for
+/// itself: to know the one from the other takes `iommu_platform.flow`. Without it a callback must not unbind what it is called
+/// for, nor what is waited for by one that it waits for.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct iommu_sva_ops {
@@ -79,7 +90,7 @@ struct Registry {
 }
 
 struct Slot {
-    /// How often it was used before: part of the handle.
+    /// How often it was used, counting this time: part of the handle.
     generation: usize,
     binding: Option<Binding>,
 }
@@ -92,11 +103,6 @@ struct Binding {
     /// Binds that C has not answered with an unbind, and those that are being answered.
     uses: usize,
 }
-
-/// A handle has the slot's number, from 1 on, in its lower half, and the generation in the upper one, but for the
-/// highest bit: so it is neither NULL nor an error.
-const HALF: u32 = usize::BITS / 2;
-const LOWER: usize = (1 << HALF) - 1;
 
 impl Registry {
     /// The slot of a device and an address space, used once more, and with room for a handle.
@@ -130,12 +136,12 @@ impl Registry {
             return Ok(index);
         }
         let index = self.slots.len();
-        if index + 1 > LOWER {
+        if index > LAST_INDEX {
             return Err(iommu_error::Memory);
         }
         self.slots.try_reserve(1).map_err(|_| iommu_error::Memory)?;
         self.free.try_reserve(index + 1).map_err(|_| iommu_error::Memory)?;
-        self.slots.push(Slot { generation: 0, binding: None });
+        self.slots.push(Slot { generation: 1, binding: None });
         self.free.push(index);
         Ok(index)
     }
@@ -152,22 +158,29 @@ impl Registry {
         if let Ok(at) = self.known.binary_search_by_key(&key, |known| known.0) {
             self.known.remove(at);
         }
-        slot.generation = (slot.generation + 1) & (LOWER >> 1);
-        self.free.push(index);
+        slot.generation += 1;
+        // A slot that is worn out stays as it is, so that no handle is given out twice.
+        if slot.generation <= LAST_GENERATION {
+            self.free.push(index);
+        }
         slot.binding.take()
     }
 
     fn handle(&self, index: usize) -> *mut iommu_sva {
-        core::ptr::without_provenance_mut(self.slots[index].generation << HALF | (index + 1))
+        encode(Kind::Sva, index, self.slots[index].generation)
     }
 
     /// The binding of a handle that is bound, and its slot.
-    fn find(&mut self, handle: *const iommu_sva) -> Option<(usize, &mut Binding)> {
-        let index = (handle.addr() & LOWER).checked_sub(1)?;
-        let slot = self.slots.get_mut(index)?;
-        let binding = slot.binding.as_mut()?;
-        let bound = slot.generation == handle.addr() >> HALF && !binding.handles.is_empty();
-        bound.then_some((index, binding))
+    fn find(&mut self, handle: *const iommu_sva) -> Result<(usize, &mut Binding), iommu_error> {
+        let (index, generation) = decode(Kind::Sva, handle).ok_or(iommu_error::Invalid)?;
+        let slot = self.slots.get_mut(index).ok_or(iommu_error::Invalid)?;
+        if generation < slot.generation {
+            return Err(iommu_error::Stale);
+        }
+        let binding = slot.binding.as_mut().filter(|_| generation == slot.generation);
+        let binding = binding.ok_or(iommu_error::Invalid)?;
+        // While one bind is being made or another taken back, there may be nothing.
+        if binding.handles.is_empty() { Err(iommu_error::Stale) } else { Ok((index, binding)) }
     }
 }
 
@@ -205,12 +218,14 @@ impl SvaOps for Shim {
         }
     }
 
-    fn fault(&self, _: &Bond, _: &DrvData, fault: &Fault) -> FaultDecision {
+    fn fault(&self, bond: &Bond, _: &DrvData, fault: &Fault) -> FaultDecision {
         let Some(callback) = self.ops.fault else { return FaultDecision::AsResolved };
         let fault = iommu_fault {
             access: fault.access.into(),
             recoverable: fault.is_recoverable(),
             cause: fault.record.map_or(0, |record| record.cause),
+            device_id: bond.device_id(),
+            pasid: bond.pasid().get(),
         };
         // SAFETY: see `mm_exit`.
         match unsafe { callback(self.handle, self.drvdata, &raw const fault) } {
@@ -225,25 +240,22 @@ impl SvaOps for Shim {
 /// Binds a device to an address space: the device may use its virtual addresses with the handle's PASID. The same two
 /// give the same handle, and as many unbinds are needed as there were binds.
 ///
-/// Errors: IOMMU_ERROR_DEVICE, _LEAVING, _NO_PASID, _WIDE, _FOREIGN_PASID, _NO_TAG, _INVALID, _EXITED, _MEMORY.
+/// Errors: IOMMU_ERROR_DEVICE, _LEAVING, _NO_PASID, _WIDE, _FOREIGN_PASID, _NO_TAG, _INVALID, _STALE, _EXITED, _MEMORY.
 ///
 /// # Safety
-/// `dev` is NULL or points to a device whose IOMMU is NULL or alive; `mm` is NULL or alive.
+/// `dev` is NULL or points to a device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iommu_sva_bind_device(
     dev: *const iommu_device,
     mm: *mut iommu_mm,
 ) -> *mut iommu_sva {
     // SAFETY: as the caller has promised.
-    let Some((iommu, id)) = unsafe { device(dev) }.filter(|_| !mm.is_null()) else {
-        return error_pointer(iommu_error::Invalid);
-    };
-    let index = match REGISTRY.lock().enter((iommu.serial, id, mm.addr())) {
-        Ok(index) => index,
-        Err(error) => return error_pointer(error),
-    };
-    // SAFETY: as the caller has promised.
-    let mm = unsafe { clone_mm(mm) };
+    let bound = unsafe { device(dev) }.and_then(|(iommu, id)| bind(&iommu, id, clone_mm(mm)?));
+    bound.unwrap_or_else(error_pointer)
+}
+
+fn bind(iommu: &Instance, id: u32, mm: Arc<AddressSpace>) -> Result<*mut iommu_sva, iommu_error> {
+    let index = REGISTRY.lock().enter((iommu.serial, id, Arc::as_ptr(&mm).addr()))?;
     match iommu.driver.bind(id, mm) {
         Ok(handle) => {
             let mut registry = REGISTRY.lock();
@@ -251,12 +263,12 @@ pub unsafe extern "C" fn iommu_sva_bind_device(
                 binding.pasid = handle.pasid().get();
                 binding.handles.push(handle);
             }
-            registry.handle(index)
+            Ok(registry.handle(index))
         }
         Err(error) => {
             let gone = REGISTRY.lock().leave(index);
             drop(gone);
-            error_pointer(error)
+            Err(error.into())
         }
     }
 }
@@ -266,19 +278,22 @@ pub unsafe extern "C" fn iommu_sva_bind_device(
 /// can't fail for a handle that is bound. The device driver always does so in the end, also after the address space has
 /// exited.
 ///
-/// Errors: IOMMU_ERROR_INVALID: the handle is NULL. IOMMU_ERROR_STALE: it is not bound; nothing was done.
+/// Errors: IOMMU_ERROR_INVALID: the handle is none. IOMMU_ERROR_STALE: its last unbind was before this. Nothing was done then.
 #[unsafe(no_mangle)]
 pub extern "C" fn iommu_sva_unbind_device(handle: *mut iommu_sva) -> c_int {
-    if handle.is_null() {
-        return fail(iommu_error::Invalid);
-    }
     let taken = {
         let mut registry = REGISTRY.lock();
-        registry.find(handle).and_then(|(index, binding)| binding.handles.pop().map(|taken| (index, taken)))
+        let take = |(index, binding): (usize, &mut Binding)| {
+            binding.handles.pop().map(|taken| (index, taken)).ok_or(iommu_error::Stale)
+        };
+        registry.find(handle).and_then(take)
     };
-    let Some((index, taken)) = taken else {
-        log::error!("unbind of {handle:p}, which is not bound");
-        return fail(iommu_error::Stale);
+    let (index, taken) = match taken {
+        Ok(taken) => taken,
+        Err(error) => {
+            log::error!("unbind of {handle:p}, which is not bound");
+            return fail(error);
+        }
     };
     // Waits for callbacks, which may bind: with nothing locked.
     drop(taken);
@@ -287,16 +302,26 @@ pub extern "C" fn iommu_sva_unbind_device(handle: *mut iommu_sva) -> c_int {
     0
 }
 
-/// The PASID that the device uses for the address space, which is not 0, or minus IOMMU_ERROR_STALE.
+/// The PASID that the device uses for the address space: 20 bits, not 0.
+///
+/// Errors: IOMMU_ERROR_INVALID, IOMMU_ERROR_STALE.
 #[unsafe(no_mangle)]
 pub extern "C" fn iommu_sva_get_pasid(handle: *const iommu_sva) -> c_int {
     let found = REGISTRY.lock().find(handle).map(|(_, binding)| binding.pasid);
     // A PASID has 20 bits.
-    found.map_or(fail(iommu_error::Stale), |pasid| pasid as c_int)
+    found.map_or_else(fail, |pasid| pasid as c_int)
 }
 
-/// Attaches callbacks to a bond. The same `ops` and `drvdata` again do nothing; others are refused with
-/// IOMMU_ERROR_EXISTS. `ops` is copied, but told from others by its address.
+/// Attaches callbacks to a bond. The same `ops` and `drvdata` again do nothing; others are refused, and what is attached
+/// stays. `ops` is copied, but told from others by its address.
+///
+/// `drvdata` is the device driver's and remains so: the library hands it to the callbacks, neither looks into it nor frees
+/// it, and keeps it until the last unbind of the bond has returned. Then, not before, the device driver may free it: not in
+/// `mm_exit`, after which the handle is still to be unbound; and where a callback makes the last unbind itself, after that callback
+/// has returned. A `drvdata` that holds the handle is no exception: nobody unbinds it but the device driver.
+///
+/// Errors: IOMMU_ERROR_INVALID: the handle is none, or `ops` is NULL. IOMMU_ERROR_STALE. IOMMU_ERROR_EXISTS: others are attached.
+/// IOMMU_ERROR_EXITED. IOMMU_ERROR_MEMORY.
 ///
 /// # Safety
 /// `ops` is NULL or points to functions that do what `iommu_sva_ops` says, with `drvdata`, from any thread, until the
@@ -319,13 +344,17 @@ pub unsafe extern "C" fn iommu_sva_set_ops(
         data: Arc::new(()),
     };
     let mut registry = REGISTRY.lock();
-    let Some((_, binding)) = registry.find(handle) else { return fail(iommu_error::Stale) };
-    let known = binding.callbacks.take().filter(|known| known.ops == ops && known.drvdata == drvdata);
-    let callbacks = known.unwrap_or(new);
+    let binding = match registry.find(handle) {
+        Ok((_, binding)) => binding,
+        Err(error) => return fail(error),
+    };
     let Some(bound) = binding.handles.last() else { return fail(iommu_error::Stale) };
+    // The driver knows the same from others by where they are.
+    let known = binding.callbacks.as_ref().filter(|known| known.ops == ops && known.drvdata == drvdata);
+    let callbacks = known.unwrap_or(&new);
     let result = bound.set_ops(callbacks.shim.clone(), callbacks.data.clone());
-    if result.is_ok() {
-        binding.callbacks = Some(callbacks);
+    if result.is_ok() && known.is_none() {
+        binding.callbacks = Some(new);
     }
     code(result)
 }
@@ -344,13 +373,15 @@ mod tests {
         assert_ne!(other, first);
         assert!(!handle.is_null() && handle.addr() < usize::MAX - 4095);
         // Nothing is bound yet.
-        assert!(registry.find(handle).is_none());
+        assert!(registry.find(handle).is_err());
         assert!(registry.leave(first).is_none());
         assert!(registry.leave(first).is_some());
         let again = registry.enter((0, 2, 0x2000)).unwrap();
         assert_eq!(again, first);
         assert_ne!(registry.handle(again), handle);
-        assert!(registry.find(core::ptr::null()).is_none());
-        assert!(registry.find(core::ptr::without_provenance(usize::MAX)).is_none());
+        assert_eq!(registry.find(handle).err(), Some(iommu_error::Stale));
+        assert_eq!(registry.find(core::ptr::null()).err(), Some(iommu_error::Invalid));
+        let wild = core::ptr::without_provenance(usize::MAX);
+        assert_eq!(registry.find(wild).err(), Some(iommu_error::Invalid));
     }
 }

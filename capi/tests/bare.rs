@@ -22,6 +22,7 @@ fn a_bare_metal_program_links_the_library_alone() {
             .arg(capi.join("examples/bare.c"))
             .arg(library),
     );
+    // The README tells what `make size` measures, some 115 kB: that it has to be told anew is noticed here.
     let size = std::fs::metadata(&program).expect("it was linked").len();
-    assert!(size < 1 << 20, "{size} bytes");
+    assert!(size < 256 << 10, "{size} bytes");
 }

@@ -1,8 +1,33 @@
-//! A device driver in C, compiled with the C compiler against the header and the static library, and run.
+//! Programs in C, compiled with the C compiler against the header and the static library, and run: the device driver of the
+//! example, and those of `c/`, each of which says what it tests.
 
 use std::{fs, path::Path, process::Command};
 
 mod compile;
+
+/// Runs a program of `c/` to its end.
+fn passes(name: &str) {
+    let capi = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = compile::program(capi, name, &[&format!("tests/c/{name}.c")]);
+    let output = compile::run(&mut Command::new(program));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said.lines().last(), Some("ok"), "{said}");
+}
+
+#[test]
+fn drvdata_is_the_device_drivers_and_free_after_the_last_unbind() {
+    passes("callbacks");
+}
+
+#[test]
+fn shared_tables_are_forgotten_in_order_and_confirmed() {
+    passes("shared_tables");
+}
+
+#[test]
+fn reserved_bits_of_queue_registers_lead_nowhere() {
+    passes("lying");
+}
 
 #[test]
 fn a_driver_in_c_faults_its_pages_in() {

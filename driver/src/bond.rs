@@ -39,7 +39,8 @@ pub trait SvaOps: Send + Sync {
     ///
     /// Called once per bond from within [`crate::Iommu::mm_exit`], while the page tables are still there.
     /// When it has returned, DMA with the PASID will be aborted silently. The bond stays, and the handle has
-    /// to be unbound later.
+    /// to be unbound later. What was given to [`Handle::set_ops`] is let go of before `mm_exit` of the mm returns; see
+    /// there for data that owns its handle.
     fn mm_exit(&self, bond: &Bond, drvdata: &DrvData) {
         let _ = (bond, drvdata);
     }
@@ -306,9 +307,16 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Attaches callbacks to the bond, shared by all its handles.
+    /// Attaches callbacks to the bond, shared by all its handles. The bond refers to `ops` and `drvdata` until its last
+    /// unbind or the exit of its mm has returned, whichever comes first.
     ///
     /// Does nothing if these very `ops` and `drvdata` are attached already.
+    ///
+    /// `drvdata` (or `ops`) may own this handle, or others. If nobody else refers to it, the bond holds what holds the
+    /// bond: nobody can unbind it, and it lasts until its mm exits, which lets go of the data and so unbinds. A driver whose
+    /// data is like that makes the device stop for good in [`SvaOps::mm_exit`], before that returns, as before any
+    /// unbind; and one that wants to unbind earlier (its device is going away, say) takes the handle out of the data, or
+    /// keeps a reference to it.
     ///
     /// # Errors
     /// [`SetOpsError::AlreadySet`] if others are attached; [`SetOpsError::MmExited`] if it is too late.
@@ -324,7 +332,9 @@ impl Handle {
     /// When the last unbind returns, the device can't reach the address space and no callback runs or will
     /// run; unbind waits for those that are running. From within a callback it does not: see [`SvaOps`]. It can't
     /// fail: if the IOMMU does not confirm in time, that is logged, and PASID and PSCID are not used for another
-    /// mm before it does.
+    /// mm before it is known that they are forgotten: after the mm's exit, [`crate::Iommu::resume`] or
+    /// [`crate::Iommu::reset`], a later unbind of the same pair, or once the device is reinstated or disabled, or
+    /// the IOMMU Off for good.
     pub fn unbind(self) {
         drop(self);
     }

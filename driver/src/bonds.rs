@@ -7,6 +7,7 @@ use crate::{
     iommu::Inner,
     lock::{Guard, Turn},
     map::{Map, Spare},
+    mm::Assigned,
     pasid::Pasid,
     process_directory::{ProcessDirectory, Slot},
     requester::Requester,
@@ -18,12 +19,37 @@ use pasidon_spec::ddt::dc::tc;
 /// Everything in here is looked at under one lock.
 pub(crate) struct Bonds {
     pub(crate) links: Map<u32, Link>,
-    /// Devices that may have translations of an address space in caches of their own.
-    pub(crate) caches: Map<(Pasid, u32), Requester>,
+    /// What may be cached of bonds, including those that are gone.
+    pub(crate) caches: Map<(Pasid, u32), Cached>,
     pub(crate) by_pasid: Map<(Pasid, u32), Entry>,
     pub(crate) spaces: Map<Pasid, Space>,
     /// Bonds that were unbound from within a callback while callbacks of theirs ran: see [`Inner::reap`].
     pub(crate) graves: Vec<Grave>,
+    /// Address spaces with a claim.
+    claims: usize,
+    /// How often something was left behind.
+    left: u64,
+    /// How often the IOMMU has forgotten everything while it was Off.
+    pub(crate) wipes: u64,
+}
+
+/// What the IOMMU, and the device if it has ATS, may have cached of a bond. It outlives the bond if they did not confirm
+/// that they have forgotten it, and the address space's PASID and PSCID are nobody else's meanwhile.
+pub(crate) struct Cached {
+    /// How to reach the device, if it may have translations of its own.
+    pub(crate) requester: Option<Requester>,
+    pub(crate) left: Left,
+}
+
+/// Where something is left of a bond that is gone, and since when, as a number that grows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// There is the bond, or its unbind is under way.
+    Bound,
+    /// The IOMMU may have the context and translations, and the device too.
+    Everywhere(u64),
+    /// The device may have translations.
+    Device(u64),
 }
 
 /// A device that is enabled.
@@ -87,14 +113,14 @@ pub(crate) struct Space {
     pub(crate) pscid: u32,
     /// Bonds, including those that are being torn down.
     pub(crate) users: usize,
-    /// The IOMMU did not confirm an unbind: it may still have contexts or translations cached.
-    pub(crate) unconfirmed: bool,
+    /// Something is left of a bond that is gone: the PASID stays what it was.
+    pub(crate) claim: Option<Shared<Assigned>>,
 }
 
 /// Memory for one more of everything.
 struct Room {
     links: Spare<u32, Link>,
-    caches: Spare<(Pasid, u32), Requester>,
+    caches: Spare<(Pasid, u32), Cached>,
     by_pasid: Spare<(Pasid, u32), Entry>,
     spaces: Spare<Pasid, Space>,
     graves: Vec<Grave>,
@@ -136,6 +162,9 @@ impl Bonds {
             by_pasid: Map::new(),
             spaces: Map::new(),
             graves: Vec::new(),
+            claims: 0,
+            left: 0,
+            wipes: 0,
         }
     }
 
@@ -171,8 +200,92 @@ impl Bonds {
     pub(crate) fn leave_space(&mut self, pasid: Pasid) -> Option<u32> {
         let space = self.spaces.get_mut(pasid)?;
         space.users = space.users.saturating_sub(1);
-        let unused = space.users == 0 && !space.unconfirmed;
+        let unused = space.users == 0 && space.claim.is_none();
         if unused { self.spaces.remove(pasid).map(|space| space.pscid) } else { None }
+    }
+
+    /// A bond is gone and this is left of it.
+    pub(crate) fn leave(&mut self, key: (Pasid, u32), iommu: bool, claim: Option<Shared<Assigned>>) {
+        let since = self.now();
+        let (Some(space), Some(cached)) = (self.spaces.get_mut(key.0), self.caches.get_mut(key)) else {
+            return;
+        };
+        cached.left = if iommu { Left::Everywhere(since) } else { Left::Device(since) };
+        if space.claim.is_none() && claim.is_some() {
+            space.claim = claim;
+            self.claims += 1;
+        }
+    }
+
+    /// Later than everything that was left so far, and not later than what will be.
+    pub(crate) fn now(&mut self) -> u64 {
+        self.left += 1;
+        self.left
+    }
+
+    /// The IOMMU is Off and has forgotten everything.
+    pub(crate) fn wiped(&mut self) {
+        self.wipes += 1;
+        self.caches.retain(|_, cached| cached.iommu_forgot());
+    }
+
+    /// The IOMMU has forgotten a device's contexts. The device's turn is held: no unbind is under way.
+    pub(crate) fn contexts_forgotten(&mut self, device_id: u32) {
+        self.caches.retain(|(_, device), cached| device != device_id || cached.iommu_forgot());
+    }
+
+    /// A device has forgotten everything that was left to it before `since`.
+    pub(crate) fn device_forgot(&mut self, device_id: u32, since: u64) {
+        self.caches.retain(|(_, device), cached| {
+            device != device_id || !matches!(cached.left, Left::Device(left) if left < since)
+        });
+    }
+
+    /// Everybody has forgotten what was left of an address space before `since`.
+    pub(crate) fn space_forgotten(&mut self, pasid: Pasid, since: u64) {
+        self.caches.retain(|(space, _), cached| match cached.left {
+            Left::Everywhere(left) | Left::Device(left) => space != pasid || left >= since,
+            Left::Bound => true,
+        });
+    }
+
+    /// Whether something is left to a device.
+    pub(crate) fn is_left_to(&self, device_id: u32) -> bool {
+        self.claims > 0
+            && self
+                .caches
+                .iter()
+                .any(|((_, device), cached)| device == device_id && matches!(cached.left, Left::Device(_)))
+    }
+
+    /// Gives up the claim on an address space of which nothing is left any more, if there is one; and its PSCID, if it
+    /// has no bonds.
+    fn give_up_claim(&mut self) -> Option<(Shared<Assigned>, Option<u32>)> {
+        if self.claims == 0 {
+            return None;
+        }
+        let caches = &self.caches;
+        let is_free = |pasid, space: &Space| {
+            let left = caches.range((pasid, 0)..=(pasid, u32::MAX));
+            space.claim.is_some() && left.iter().all(|(_, cached)| cached.left == Left::Bound)
+        };
+        let pasid = self.spaces.iter().find_map(|(pasid, space)| is_free(pasid, space).then_some(pasid))?;
+        let space = self.spaces.get_mut(pasid)?;
+        let (claim, unused) = (space.claim.take()?, space.users == 0);
+        self.claims -= 1;
+        let pscid = if unused { self.spaces.remove(pasid).map(|space| space.pscid) } else { None };
+        Some((claim, pscid))
+    }
+}
+
+impl Cached {
+    /// The IOMMU has forgotten what it had of this. Whether something is left.
+    fn iommu_forgot(&mut self) -> bool {
+        if let Left::Everywhere(since) = self.left {
+            self.left = Left::Device(since);
+            return self.requester.is_some();
+        }
+        true
     }
 }
 
@@ -238,6 +351,18 @@ impl Inner {
             };
             let mut room = Room::new(wanted)?;
             self.bonds.lock(self.platform()).move_into(&mut room);
+        }
+    }
+
+    /// Lets go of PASIDs and PSCIDs of which nothing is left. Called where something was confirmed, in ordinary threads:
+    /// memory is returned, while no lock is held.
+    pub(crate) fn release_claims(&self) {
+        loop {
+            let Some((claim, pscid)) = self.bonds.lock(self.platform()).give_up_claim() else { return };
+            if let Some(pscid) = pscid {
+                self.pscids.free(pscid);
+            }
+            drop(claim);
         }
     }
 

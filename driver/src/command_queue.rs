@@ -472,12 +472,23 @@ impl Ring {
             self.dismiss(hardware);
             return false;
         }
+        let idle = self.head == self.tail;
         self.head += advance;
         self.complete(hardware);
         let head = self.head;
         let mut stragglers = false;
         self.line.each(|job| {
-            let State::Submitted(end) = job.state else { return true };
+            let State::Submitted(end) = job.state else {
+                // A queue that fails without a command, each time that it is on, takes nobody's: who waits for a turn does not
+                // do so for ever.
+                if idle && job.state == State::Waiting {
+                    job.attempts += 1;
+                    if job.attempts == ATTEMPTS {
+                        job.finish(Err(error));
+                    }
+                }
+                return true;
+            };
             let guilty = (end - job.length..end).contains(&head);
             stragglers |= job.waits && error != CommandError::DeviceTimeout;
             let taken = job.once && end - job.length < head;

@@ -29,7 +29,8 @@ pub struct Config {
     /// Logarithm to base 2 of the page-request queue's entries: 3 to 15. Fewer are used if the IOMMU supports
     /// fewer. Should hold what all devices together may have outstanding ([`PriOptions::outstanding`]).
     pub page_request_queue_log2: u32,
-    /// The interrupt vector (wire) that signals new page requests, 0 to 15; `None` to poll.
+    /// The interrupt vector (wire) that signals new page requests, 0 to 15; `None` to poll. It is not looked at where the
+    /// IOMMU has no ATS: there are no page requests then.
     pub page_request_vector: Option<u8>,
     /// Where interrupts are written to, if they are messages and not wires: that of the fault queue, and that of the
     /// page-request queue. For each queue that has a vector and none for others; with both queues on one vector
@@ -41,8 +42,9 @@ pub struct Config {
     /// `.AMO_HWAD`](crate::Capabilities::updates_ad)), as harts with Svadu do. Otherwise, and if it can't, a page
     /// whose bits are clear is not there for devices.
     pub update_ad: bool,
-    /// The PASIDs to draw from. IOMMUs that the same mm may be bound on share one space.
-    pub pasids: Arc<PasidSpace>,
+    /// The PASIDs to draw from. IOMMUs that the same mm may be bound on share one space. `None`: all PASIDs, for this
+    /// IOMMU alone.
+    pub pasids: Option<Arc<PasidSpace>>,
 }
 
 impl Config {
@@ -89,7 +91,7 @@ impl Config {
 
 impl Default for Config {
     /// 8-bit device ids; 256 commands, 128 fault records and 256 page requests (a page each); ten million
-    /// ticks, or a thousand million for devices; polling; all PASIDs.
+    /// ticks, or a thousand million for devices; polling; PASIDs of its own.
     fn default() -> Self {
         Self {
             device_id_width: 8,
@@ -104,7 +106,7 @@ impl Default for Config {
             fault_message: None,
             page_request_message: None,
             update_ad: true,
-            pasids: Arc::new(PasidSpace::default()),
+            pasids: None,
         }
     }
 }

@@ -33,15 +33,21 @@ impl Inner {
             let mut count = 0;
             let next = {
                 let bonds = self.bonds.lock(self.platform());
-                let rest = bonds.caches.range((pasid, first)..=(pasid, u32::MAX));
-                for ((_, device_id), requester) in rest.iter().take(size) {
-                    if bonds.links.get(*device_id).is_some_and(|link| !link.cut_off) {
-                        let command = requester.invalidate(Some(pasid.get()), request.encode());
-                        batch[count] = Some((*device_id, command));
-                        count += 1;
+                let mut next = None;
+                for ((_, device_id), cached) in bonds.caches.range((pasid, first)..=(pasid, u32::MAX)) {
+                    let Some(requester) = cached.requester else { continue };
+                    if bonds.links.get(*device_id).is_none_or(|link| link.cut_off) {
+                        continue;
                     }
+                    if count == size {
+                        next = Some(*device_id);
+                        break;
+                    }
+                    let command = requester.invalidate(Some(pasid.get()), request.encode());
+                    batch[count] = Some((*device_id, command));
+                    count += 1;
                 }
-                rest.get(size).map(|((_, device_id), _)| *device_id)
+                next
             };
             if count > 0 {
                 self.invalidate_batch(&batch[..count])?;

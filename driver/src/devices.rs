@@ -99,9 +99,14 @@ impl Iommu {
         inner.stop_ats(device_id)?;
         inner.change_link(device_id, |link| device_directory::retract(&inner.hardware, link.context));
         inner.forget_context(device_id)?;
-        let link = inner.bonds.lock(inner.platform()).links.remove(device_id);
+        let link = {
+            let mut bonds = inner.bonds.lock(inner.platform());
+            bonds.contexts_forgotten(device_id);
+            bonds.links.remove(device_id)
+        };
         // The memory goes with no lock held.
         drop((link, tables.processes.take()));
+        inner.release_claims();
         log::debug!("device {device_id:#x}: disabled");
         Ok(())
     }
@@ -233,10 +238,17 @@ impl Iommu {
         inner.forget_context(device_id)?;
         inner.discard_requests(device_id);
         inner.requests.lock(inner.platform()).reopen(device_id);
-        inner.change_link(device_id, |link| {
-            link.cut_off = false;
-            link.write(&inner.hardware);
-        });
+        {
+            let mut bonds = inner.bonds.lock(inner.platform());
+            bonds.contexts_forgotten(device_id);
+            let now = bonds.now();
+            bonds.device_forgot(device_id, now);
+            if let Some(link) = bonds.links.get_mut(device_id) {
+                link.cut_off = false;
+                link.write(&inner.hardware);
+            }
+        }
+        inner.release_claims();
         log::info!("device {device_id:#x}: reinstated");
         Ok(())
     }
@@ -309,7 +321,9 @@ impl Inner {
             link.rewriting = false;
             link.write(&self.hardware);
         });
-        Ok(result?)
+        result?;
+        self.contexts_forgotten(device_id);
+        Ok(())
     }
 
     /// Takes permissions away. The context stays valid: an invalid one would have page requests answered with
@@ -319,7 +333,15 @@ impl Inner {
             link.control &= !bits;
             link.write(&self.hardware);
         });
-        self.forget_context(device_id)
+        self.forget_context(device_id)?;
+        self.contexts_forgotten(device_id);
+        Ok(())
+    }
+
+    /// What that was good for beside. The device's turn is held.
+    fn contexts_forgotten(&self, device_id: u32) {
+        self.bonds.lock(self.platform()).contexts_forgotten(device_id);
+        self.release_claims();
     }
 
     /// Clause 17: stop reception, answer everything pending with Invalid, disable.
@@ -350,11 +372,21 @@ impl Inner {
             self.empty_device_cache(device_id, requester)?;
         }
         self.restrict_control(device_id, tc::EN_ATS.mask())?;
-        let mut bonds = self.bonds.lock(self.platform());
-        bonds.caches.retain(|(_, device), _| device != device_id);
-        if let Some(link) = bonds.links.get_mut(device_id) {
-            link.ats = None;
+        {
+            let mut bonds = self.bonds.lock(self.platform());
+            let now = bonds.now();
+            bonds.device_forgot(device_id, now);
+            bonds.caches.retain(|(_, device), cached| {
+                if device == device_id {
+                    cached.requester = None;
+                }
+                true
+            });
+            if let Some(link) = bonds.links.get_mut(device_id) {
+                link.ats = None;
+            }
         }
+        self.release_claims();
         Ok(())
     }
 

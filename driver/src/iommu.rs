@@ -12,7 +12,7 @@ use crate::{
     groups::Groups,
     hardware::{Condition, Hardware, Region},
     lock::{Lock, Rank, Turn},
-    pasid::IdAllocator,
+    pasid::{IdAllocator, Pasids},
     platform::Platform,
     process_directory::ProcessDirectory,
     record_queue::{self, RecordQueue},
@@ -38,6 +38,7 @@ pub(crate) struct Inner {
     /// Dropped first: its tables are in use until the IOMMU is Off.
     pub(crate) tables: Turn<Tables>,
     pub(crate) bonds: Lock<Bonds>,
+    pub(crate) pasids: Pasids,
     /// PSCIDs have 20 bits, whatever the width of PASIDs.
     pub(crate) pscids: IdAllocator,
     pub(crate) running: Running,
@@ -91,6 +92,7 @@ impl Iommu {
         }
         hardware.address_limit = 1 << capabilities.address_width();
         let hardware = Shared::new(hardware).map_err(|_| InitError::OutOfMemory)?;
+        let pasids = Pasids::of(config.pasids.as_ref()).map_err(|_| InitError::OutOfMemory)?;
 
         quiesce(&hardware, capabilities)?;
         set_features(&hardware, capabilities, &config)?;
@@ -125,6 +127,7 @@ impl Iommu {
                 Tables { directory: Some(directory), empty_root: Some(empty_root) },
             ),
             bonds: Lock::new(Rank::Bonds, Bonds::new()),
+            pasids,
             pscids: IdAllocator::new(PSCID_MAX),
             running: Running::new(),
             commands,
@@ -168,6 +171,8 @@ impl Drop for Inner {
             let processes = link.device.turn.take(self.hardware.platform()).processes.take();
             processes.into_iter().for_each(ProcessDirectory::leak);
         }
+        // Nor are PASIDs given back that it may still know.
+        self.bonds.get_mut().spaces.take().for_each(|(_, space)| core::mem::forget(space.claim));
         self.tables.get_mut().empty_root.take().into_iter().for_each(Region::leak);
         // The directory's own drop leaks that as well.
     }
@@ -203,10 +208,14 @@ pub(crate) fn set_features(
     capabilities: Capabilities,
     config: &Config,
 ) -> Result<(), InitError> {
-    let vectors = [
+    let mut vectors = [
         (icvec::FIV, config.fault_vector, config.fault_message),
         (icvec::PIV, config.page_request_vector, config.page_request_message),
     ];
+    if !capabilities.ats() {
+        // There is no page-request queue, and no choice of its vector. (Section "Interrupt-cause-to-vector register".)
+        vectors[1] = (icvec::PIV, None, None);
+    }
     // The configuration was checked: either all are messages, or none is.
     let messages = vectors.iter().any(|(.., message)| message.is_some());
     let wired = !messages && vectors.iter().any(|(_, vector, _)| vector.is_some());

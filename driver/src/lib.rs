@@ -142,7 +142,15 @@
 //! | `enable_ats`, `enable_pri` | 1 | 4 |
 //! | `disable_ats`, `disable_pri` | 4, 1 | 12, and 4 for every 16 requests |
 //! | `cut_off`, `reinstate` | 1, and 1 for every pending answer | 12, and 4 for every 16 requests |
+//! | `invalidate_shared_tables` | 1 | 0 |
+//! | [`Iommu::new`] | 1 | 48 |
+//! | `suspend` | 2 for every device with ATS | 12 |
+//! | `resume` | 1, and after a reset 2 for every device with ATS | 40 |
+//! | `reset` | 1, and 2 for every device with ATS | 40 |
 //! | everything else | 0 | 0 |
+//!
+//! Bringing up, suspending, resuming and resetting wait in steps beside that, each no longer than [`Config::timeout`]: two
+//! for each change of the mode, and three for each queue. After a suspension a device with ATS is asked that was left something by an unbind that was not confirmed.
 //!
 //! A batch of invalidations in which a device does not answer is followed by one for each of its devices, and 2 more
 //! for each that does not answer then; such a device is asked no more.

@@ -60,8 +60,8 @@ impl<K: Ord + Copy, V> Map<K, V> {
     }
 
     /// Keeps the entries that `keep` accepts. Others must own no memory.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(K, &V) -> bool) {
-        self.0.retain(|(key, value)| keep(*key, value));
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(K, &mut V) -> bool) {
+        self.0.retain_mut(|(key, value)| keep(*key, value));
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {

@@ -3,17 +3,17 @@
 use crate::{
     error::BindError,
     lock::{Lock, Rank},
-    pasid::{NoId, Pasid, PasidSpace},
+    pasid::{NoId, Pasid, Pasids},
     platform::Platform,
+    shared::Shared,
 };
-use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A process address space that devices can be bound to.
 ///
 /// The operating system implements this for the object that lives as long as the address space's identity
-/// does (Linux: `mm_struct`), keeps it in an [`Arc`], and embeds one [`MmSva`] in it. The driver holds a
-/// clone of the `Arc` per bond.
+/// does (Linux: `mm_struct`), keeps it in an [`Arc`](alloc::sync::Arc), and embeds one [`MmSva`] in it. The driver holds a
+/// clone of the `Arc` per bond: so it must not own a [`Handle`](crate::Handle) of its own, which would then never be unbound.
 ///
 /// The operating system has two further duties. After it made a mapping weaker, or moved it, and before it
 /// reuses the page, it calls [`crate::Iommu::invalidate_range`] on every IOMMU where the mm is bound. When
@@ -108,28 +108,29 @@ pub enum PageTableMode {
 /// What the driver keeps in an mm: its PASID, which is the mm's from the first bind until the mm object is
 /// dropped, however often devices are unbound in between and even after the address space has exited.
 pub struct MmSva {
-    assigned: Lock<Option<Assigned>>,
+    assigned: Lock<Option<Shared<Assigned>>>,
     /// The number in `assigned`, or 0, for those who must not wait for the lock.
     pasid: AtomicU32,
     exited: AtomicBool,
-    /// IOMMUs that did not confirm that they forgot the PASID; it can't be another mm's before they do.
-    unconfirmed: AtomicUsize,
 }
 
-struct Assigned {
+/// A PASID that is taken from its space until this goes. The mm refers to it, and every IOMMU that did not confirm that
+/// it forgot the PASID: it can't be another mm's before all of them do, though this mm may be gone.
+pub(crate) struct Assigned {
     pasid: Pasid,
-    space: Arc<PasidSpace>,
+    space: Pasids,
+}
+
+impl Drop for Assigned {
+    fn drop(&mut self) {
+        self.space.free(self.pasid);
+    }
 }
 
 impl MmSva {
     /// For an mm that was never bound.
     pub const fn new() -> Self {
-        Self {
-            assigned: Lock::new(Rank::Mm, None),
-            pasid: AtomicU32::new(0),
-            exited: AtomicBool::new(false),
-            unconfirmed: AtomicUsize::new(0),
-        }
+        Self { assigned: Lock::new(Rank::Mm, None), pasid: AtomicU32::new(0), exited: AtomicBool::new(false) }
     }
 
     /// The mm's PASID, if it was ever bound.
@@ -143,23 +144,18 @@ impl MmSva {
     }
 
     /// The mm's PASID if it is one of `space`.
-    pub(crate) fn pasid_in(&self, platform: &dyn Platform, space: &Arc<PasidSpace>) -> Option<Pasid> {
+    pub(crate) fn pasid_in(&self, platform: &dyn Platform, space: &Pasids) -> Option<Pasid> {
         let assigned = self.assigned.lock(platform);
-        assigned.as_ref().filter(|known| Arc::ptr_eq(&known.space, space)).map(|known| known.pasid)
+        assigned.as_ref().filter(|known| Pasids::same(&known.space, space)).map(|known| known.pasid)
     }
 
     pub(crate) fn set_exited(&self) {
         self.exited.store(true, Ordering::Release);
     }
 
-    /// An IOMMU did not confirm that it forgot the PASID.
-    pub(crate) fn quarantine(&self) {
-        self.unconfirmed.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Now it did.
-    pub(crate) fn release(&self) {
-        self.unconfirmed.fetch_sub(1, Ordering::AcqRel);
+    /// What keeps the mm's PASID from being another's.
+    pub(crate) fn assigned(&self, platform: &dyn Platform) -> Option<Shared<Assigned>> {
+        self.assigned.lock(platform).clone()
     }
 
     /// The mm's PASID, allocated now if this is the first bind; `limit` is the largest that the device
@@ -167,11 +163,11 @@ impl MmSva {
     pub(crate) fn assign(
         &self,
         platform: &dyn Platform,
-        space: &Arc<PasidSpace>,
+        space: &Pasids,
         limit: u32,
     ) -> Result<Pasid, BindError> {
         let known = |assigned: &Assigned| match assigned {
-            known if !Arc::ptr_eq(&known.space, space) => Err(BindError::ForeignPasid),
+            known if !Pasids::same(&known.space, space) => Err(BindError::ForeignPasid),
             known if known.pasid.get() > limit => Err(BindError::PasidTooWide { pasid: known.pasid, limit }),
             known => Ok(known.pasid),
         };
@@ -184,35 +180,20 @@ impl MmSva {
             NoId::OutOfMemory => BindError::OutOfMemory,
         })?;
         let new = Assigned { pasid, space: space.clone() };
-        let result = {
-            let mut assigned = self.assigned.lock(platform);
-            match &*assigned {
-                Some(assigned) => known(assigned),
-                None => {
-                    self.pasid.store(pasid.get(), Ordering::Release);
-                    *assigned = Some(new);
-                    return Ok(pasid);
-                }
-            }
-        };
-        space.free(pasid);
-        result
+        let new = Shared::new(new).map_err(|_| BindError::OutOfMemory)?;
+        // Whichever is not used goes when the lock is free.
+        let mut assigned = self.assigned.lock(platform);
+        if let Some(assigned) = &*assigned {
+            return known(assigned);
+        }
+        self.pasid.store(pasid.get(), Ordering::Release);
+        *assigned = Some(new);
+        Ok(pasid)
     }
 }
 
 impl Default for MmSva {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Drop for MmSva {
-    fn drop(&mut self) {
-        if *self.unconfirmed.get_mut() > 0 {
-            return;
-        }
-        if let Some(Assigned { pasid, space }) = self.assigned.get_mut().take() {
-            space.free(pasid);
-        }
     }
 }

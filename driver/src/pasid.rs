@@ -1,6 +1,7 @@
 //! PASIDs, and the allocator of small identifiers behind PASIDs and PSCIDs.
 
-use alloc::{boxed::Box, vec::Vec};
+use crate::shared::{OutOfMemory, Shared};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     fmt,
     num::NonZeroU32,
@@ -78,6 +79,40 @@ impl PasidSpace {
 impl Default for PasidSpace {
     fn default() -> Self {
         Self::new(Pasid::MAX)
+    }
+}
+
+/// The PASIDs that an IOMMU draws from.
+#[derive(Clone)]
+pub(crate) enum Pasids {
+    /// Its own.
+    Own(Shared<PasidSpace>),
+    /// Those it was given.
+    Given(Arc<PasidSpace>),
+}
+
+impl Pasids {
+    /// Those of a configuration, or all.
+    pub(crate) fn of(given: Option<&Arc<PasidSpace>>) -> Result<Self, OutOfMemory> {
+        match given {
+            Some(given) => Ok(Self::Given(given.clone())),
+            None => Shared::new(PasidSpace::default()).map(Self::Own),
+        }
+    }
+
+    /// Whether both are the same.
+    pub(crate) fn same(a: &Self, b: &Self) -> bool {
+        core::ptr::eq::<PasidSpace>(&**a, &**b)
+    }
+}
+
+impl core::ops::Deref for Pasids {
+    type Target = PasidSpace;
+    fn deref(&self) -> &PasidSpace {
+        match self {
+            Self::Own(space) => space,
+            Self::Given(space) => space,
+        }
     }
 }
 

@@ -33,7 +33,7 @@ impl Iommu {
             Condition::Lost => return Err(CommandError::Reset.into()),
             Condition::Starting | Condition::On => {}
         }
-        inner.empty_device_caches()?;
+        inner.empty_device_caches(true)?;
         // From here on a mode of Off is not taken for a reset.
         hardware.set_condition(Condition::Starting);
         if device_directory::switch_off(hardware).is_err() {
@@ -53,6 +53,9 @@ impl Iommu {
     /// After a reset the devices with ATS are made to forget their translations once the IOMMU is on. Until then they
     /// may use those that were valid at the time of the reset; so an invalidation that failed for the reset is
     /// repeated after this before the pages are used for something else.
+    ///
+    /// PASIDs of unbinds that the IOMMU did not confirm can be used again afterwards, but for those that a device may know
+    /// that is cut off.
     ///
     /// An ordinary thread calls this. It waits no longer than [`crate::Config::timeout`] for each step of mode and
     /// queues.
@@ -97,9 +100,8 @@ impl Iommu {
             }
         }
         drop(tables);
-        if before != Condition::Suspended {
-            inner.empty_device_caches()?;
-        }
+        inner.release_claims();
+        inner.empty_device_caches(before != Condition::Suspended)?;
         Ok(())
     }
 }
@@ -124,6 +126,8 @@ impl Inner {
         self.commands.reopen().map_err(|_| InitError::Timeout(command_queue::NAME))?;
         hardware.set_condition(Condition::Starting);
         self.commands.execute(iommu::everything_cached(self.capabilities))?;
+        // While it is Off: what was retracted before it forgot everything can't come back.
+        self.bonds.lock(self.platform()).wiped();
         self.faults.reopen()?;
         self.request_queue.iter().try_for_each(|queue| queue.reopen())?;
         directory.enter()?;
@@ -131,18 +135,28 @@ impl Inner {
         Ok(())
     }
 
-    /// Every device with ATS forgets everything that it has cached.
-    fn empty_device_caches(&self) -> Result<(), CommandError> {
+    /// Every device with ATS, or those that something is left to of bonds that are gone, forget everything that they have
+    /// cached. A device that is cut off is not asked: what is left to it stays so until it is reinstated.
+    fn empty_device_caches(&self, all: bool) -> Result<(), CommandError> {
         let mut next = 0;
         loop {
-            let found = {
-                let bonds = self.bonds.lock(self.platform());
-                bonds.links.range(next..=u32::MAX).iter().find_map(|(device_id, link)| {
-                    link.ats.filter(|_| !link.cut_off).map(|requester| (*device_id, requester))
-                })
+            let (found, since) = {
+                let mut bonds = self.bonds.lock(self.platform());
+                let found = bonds.links.range(next..=u32::MAX).iter().find_map(|(device_id, link)| {
+                    let asked = !link.cut_off && (all || bonds.is_left_to(*device_id));
+                    link.ats.filter(|_| asked).map(|requester| (*device_id, requester, link.cuts))
+                });
+                (found, bonds.now())
             };
-            let Some((device_id, requester)) = found else { return Ok(()) };
+            let Some((device_id, requester, cuts)) = found else { return Ok(()) };
             self.empty_device_cache(device_id, requester)?;
+            {
+                let mut bonds = self.bonds.lock(self.platform());
+                if bonds.links.get(device_id).is_some_and(|link| !link.cut_off && link.cuts == cuts) {
+                    bonds.device_forgot(device_id, since);
+                }
+            }
+            self.release_claims();
             let Some(after) = device_id.checked_add(1) else { return Ok(()) };
             next = after;
         }

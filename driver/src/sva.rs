@@ -3,7 +3,7 @@
 
 use crate::{
     bond::{Bond, Call, Callbacks, Handle},
-    bonds::{Entry, Grave, Space},
+    bonds::{Cached, Entry, Grave, Left, Space},
     device_caches,
     devices::EVERYTHING,
     error::{BindError, CommandError, SetOpsError},
@@ -50,7 +50,7 @@ impl Iommu {
         }
         let table = mm.page_table();
         inner.check_page_table(table)?;
-        let pasid = mm.sva().assign(platform, &inner.config.pasids, device.pasid_limit)?;
+        let pasid = mm.sva().assign(platform, &inner.pasids, device.pasid_limit)?;
 
         // Clause 1: one bond per pair. While the turn is held nobody else makes it or tears it down.
         if let Some(entry) = inner.bonds.lock(platform).by_pasid.get_mut((pasid, device_id)) {
@@ -86,7 +86,7 @@ impl Iommu {
         change: Change,
     ) -> Result<(), CommandError> {
         let inner = &*self.0;
-        let Some(pasid) = mm.sva().pasid_in(inner.platform(), &inner.config.pasids) else { return Ok(()) };
+        let Some(pasid) = mm.sva().pasid_in(inner.platform(), &inner.pasids) else { return Ok(()) };
         let Some(pscid) = inner.pscid(pasid) else { return Ok(()) };
         if range.is_empty() {
             return Ok(());
@@ -153,7 +153,7 @@ impl Iommu {
             let _bonds = inner.bonds.lock(platform);
             mm.sva().set_exited();
         }
-        let Some(pasid) = mm.sva().pasid_in(platform, &inner.config.pasids) else { return Ok(()) };
+        let Some(pasid) = mm.sva().pasid_in(platform, &inner.pasids) else { return Ok(()) };
         while let Some(call) = inner.next_exit(pasid) {
             call.mm_exit(&inner.running, platform);
         }
@@ -161,6 +161,7 @@ impl Iommu {
             platform.relax();
         }
         let result = inner.detach(mm, pasid);
+        inner.let_go_of_callbacks(pasid);
         inner.reap();
         // What was recorded before its end makes room for the records of others.
         inner.receive_faults();
@@ -216,13 +217,12 @@ impl Inner {
                         Err(NoId::OutOfMemory) => BindError::OutOfMemory,
                         _ => BindError::TagsExhausted,
                     })?;
-                    bonds.spaces.insert(pasid, Space { pscid, users: 1, unconfirmed: false });
+                    bonds.spaces.insert(pasid, Space { pscid, users: 1, claim: None });
                     pscid
                 }
             };
-            if let Some(requester) = link.ats {
-                bonds.caches.insert(bond.key(), requester);
-            }
+            // What was left of an earlier bond of this pair goes with this one.
+            bonds.caches.insert(bond.key(), Cached { requester: link.ats, left: Left::Bound });
             link.alive += 1;
             unmuted = link.mute(&self.hardware);
             let entry = Entry { bond: bond.clone(), binds: 1, slot, callbacks: None };
@@ -270,16 +270,36 @@ impl Inner {
         entries.chain(graves).any(|bond| bond.pasid() == pasid && bond.is_exiting())
     }
 
+    /// Bonds whose `mm_exit` has run call nobody any more: what they were given for that goes, with no lock held. Handles
+    /// may go with it.
+    fn let_go_of_callbacks(&self, pasid: Pasid) {
+        let mut next = Some(0);
+        while let Some(first) = next {
+            let callbacks;
+            (callbacks, next) = {
+                let mut bonds = self.bonds.lock(self.platform());
+                let candidates = bonds.by_pasid.range((pasid, first)..=(pasid, u32::MAX));
+                let found = candidates.iter().find_map(|((_, device_id), entry)| {
+                    let over = entry.bond.mm_exited() && !entry.bond.is_exiting();
+                    (over && entry.callbacks.is_some()).then_some(*device_id)
+                });
+                let entry = found.and_then(|device_id| bonds.by_pasid.get_mut((pasid, device_id)));
+                (entry.and_then(|entry| entry.callbacks.take()), found)
+            };
+            drop(callbacks);
+        }
+    }
+
     /// Points the contexts of an mm that has exited to an empty page table. Never to Bare, which lets DMA
     /// pass.
     fn detach(&self, mm: &dyn Mm, pasid: Pasid) -> Result<(), CommandError> {
         let table = PageTable { mode: mm.page_table().mode, root: self.empty_root };
-        let Some((pscid, unconfirmed)) = ({
-            let bonds = self.bonds.lock(self.platform());
-            bonds.spaces.get(pasid).map(|space| (space.pscid, space.unconfirmed))
-        }) else {
-            return Ok(());
+        let (space, since) = {
+            let mut bonds = self.bonds.lock(self.platform());
+            let since = bonds.now();
+            (bonds.spaces.get(pasid).map(|space| (space.pscid, space.claim.is_some())), since)
         };
+        let Some((pscid, unconfirmed)) = space else { return Ok(()) };
         let mut next = Some(0);
         while let Some(first) = next {
             let (commands, count);
@@ -296,7 +316,8 @@ impl Inner {
         self.invalidate_caches(pasid, EVERYTHING)?;
         log::debug!("PASID {pasid}: the address space has exited");
         if unconfirmed {
-            self.settle(mm, pasid);
+            self.bonds.lock(self.platform()).space_forgotten(pasid, since);
+            self.release_claims();
         }
         Ok(())
     }
@@ -329,27 +350,6 @@ impl Inner {
             }
         }
         (commands, count, None)
-    }
-
-    /// The IOMMU has confirmed what an earlier unbind could not get confirmed.
-    fn settle(&self, mm: &dyn Mm, pasid: Pasid) {
-        let unused = {
-            let mut bonds = self.bonds.lock(self.platform());
-            let bonds = &mut *bonds;
-            let Some(space) = bonds.spaces.get_mut(pasid) else { return };
-            if !core::mem::replace(&mut space.unconfirmed, false) {
-                return;
-            }
-            mm.sva().release();
-            let by_pasid = &bonds.by_pasid;
-            bonds.caches.retain(|key, _| key.0 != pasid || by_pasid.contains(key));
-            space.users == 0
-                && bonds.spaces.remove(pasid).is_some_and(|space| {
-                    self.pscids.free(space.pscid);
-                    true
-                })
-        };
-        log::debug!("PASID {pasid}: confirmed at last, unused: {unused}");
     }
 
     pub(crate) fn is_cut_off(&self, device_id: u32) -> bool {
@@ -395,9 +395,10 @@ impl Inner {
         let (pasid, device_id) = bond.key();
         let device = self.device(device_id)?;
         let _turn = device.turn.take(self.platform());
+        let claim = bond.mm().sva().assigned(self.platform());
         let mut commands = [whole(0), whole(0), Command::IodirInvalDdt { did: Some(device_id) }];
         let mut count = 2;
-        let (entry, cache) = {
+        let (entry, cache, wipes) = {
             let mut bonds = self.bonds.lock(self.platform());
             let bonds = &mut *bonds;
             let known = bonds.by_pasid.get_mut(bond.key())?;
@@ -416,11 +417,13 @@ impl Inner {
                 let which = if bond.mm_exited() { &mut link.dead } else { &mut link.alive };
                 *which = which.saturating_sub(1);
                 count += usize::from(link.mute(&self.hardware));
-                cache = bonds.caches.get(bond.key()).filter(|_| !link.cut_off).copied();
+                let cached = bonds.caches.get(bond.key()).filter(|_| !link.cut_off);
+                cache = cached.and_then(|cached| cached.requester);
             }
-            (entry, cache)
+            (entry, cache, bonds.wipes)
         };
         let mut result = self.commands.execute(commands.into_iter().take(count));
+        let confirmed = result.is_ok();
         if let (Ok(()), Some(requester)) = (result, cache) {
             self.hardware.counters.device_invalidations.add(1);
             let command = requester.invalidate(Some(pasid.get()), EVERYTHING.encode());
@@ -428,18 +431,16 @@ impl Inner {
         }
         {
             let mut bonds = self.bonds.lock(self.platform());
-            let bonds = &mut *bonds;
-            match result {
-                Ok(()) => _ = bonds.caches.remove(bond.key()),
-                Err(_) => {
-                    if let Some(space) = bonds.spaces.get_mut(pasid)
-                        && !core::mem::replace(&mut space.unconfirmed, true)
-                    {
-                        bond.mm().sva().quarantine();
-                    }
-                }
+            // A reset since then has made the IOMMU forget as well.
+            let forgotten = confirmed || bonds.wipes != wipes;
+            let device = bonds.caches.get(bond.key()).is_some_and(|cached| cached.requester.is_some());
+            if result.is_ok() || forgotten && !device {
+                bonds.caches.remove(bond.key());
+            } else {
+                bonds.leave(bond.key(), !forgotten, claim);
             }
         }
+        self.release_claims();
         if let Err(error) = result {
             log::error!("device {device_id:#x}, PASID {pasid}: unbind was not confirmed: {error}");
         }

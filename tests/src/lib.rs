@@ -6,12 +6,14 @@
 //! - [`oracle`]: what the specification says a request must come to, as a plain walk over the same memory.
 //! - [`guest`]: a device with two stages of translation, on the hardware and the golden model at once.
 //! - [`devices`]: devices that send and take messages, on the hardware and the golden model at once.
+//! - [`driven`]: the hardware under its driver, with an operating system and devices.
 //! - [`designs`]: the few designs that the tests use.
 //!
 //! Everything random follows from a seed, which is printed; the environment variable `SEED` repeats a run.
 
 pub mod designs;
 pub mod devices;
+pub mod driven;
 pub mod guest;
 pub mod oracle;
 pub mod queues;

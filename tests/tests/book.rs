@@ -2,6 +2,7 @@
 
 use pasidon_rtl::Design;
 use pasidon_rtl::design::KEYS;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -99,4 +100,26 @@ fn board_designs_are_legal() {
             Design::load(design.to_str().expect("a plain name")).unwrap_or_else(|e| panic!("{e}"));
         }
     }
+}
+
+#[test]
+fn the_tests_of_the_driver_on_the_hardware_are_in_the_table() {
+    let text = page("docs/verification.md");
+    let (_, section) = text.split_once("\n## The driver on the hardware\n").expect("the section");
+    let section = section.split("\n## ").next().expect("text before the next section");
+    let told = section.lines().filter(|line| line.starts_with("| ") && line.contains("` | `"));
+    let told: BTreeSet<String> = told.filter_map(|line| Some(line.split_once(" | ")?.1.into())).collect();
+    let mut there = BTreeSet::new();
+    for file in std::fs::read_dir(root().join("tests/tests/driver")).expect("the folder") {
+        let file = file.expect("an entry").path();
+        let module = file.file_stem().expect("a name").to_string_lossy().to_string();
+        let source = std::fs::read_to_string(&file).expect("text");
+        let lines: Vec<&str> = source.lines().collect();
+        for pair in lines.windows(2).filter(|pair| pair[0] == "#[test]") {
+            let name = pair[1].strip_prefix("fn ").and_then(|rest| rest.split('(').next()).expect("a name");
+            there.insert(format!("`{module}` | `{name}` |"));
+        }
+    }
+    assert!(there.len() > 10);
+    assert_eq!(told, there);
 }

@@ -1,4 +1,4 @@
-//! Compiles the example in C with a machine of one's choice, against the header and the static library.
+//! Compiles programs in C against the header and the static library.
 
 use std::{
     env, fs,
@@ -36,16 +36,22 @@ fn library(capi: &Path) -> PathBuf {
     path.expect("cargo names the library that it built").into()
 }
 
-/// The example program on the machine in `examples/<machine>.c`.
-pub fn example(capi: &Path, machine: &str) -> PathBuf {
+/// A program of these sources, which are named from the crate's folder.
+pub fn program(capi: &Path, name: &str, sources: &[&str]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     fs::create_dir_all(folder).expect("a folder for what the tests build");
-    let program = folder.join(format!("fault_in_{machine}"));
-    let examples = capi.join("examples");
+    let program = folder.join(name);
     run(compiler(capi)
         .args(["-std=c11", "-Wpedantic", "-g", "-DIOMMU_FAKE", "-o"])
         .arg(&program)
-        .args([examples.join("fault_in.c"), examples.join(machine).with_extension("c"), library(capi)])
+        .args(sources.iter().map(|source| capi.join(source)))
+        .arg(library(capi))
         .args(["-lpthread", "-ldl", "-lm"]));
     program
+}
+
+/// The example program on the machine in `examples/<machine>.c`.
+pub fn example(capi: &Path, machine: &str) -> PathBuf {
+    let machine_source = format!("examples/{machine}.c");
+    program(capi, &format!("fault_in_{machine}"), &["examples/fault_in.c", &machine_source])
 }

@@ -1,7 +1,7 @@
 //! Registers, command processor and queues of the behavioural IOMMU.
 
 use super::{Event, Machine};
-use alloc::format;
+use alloc::{format, vec};
 use pasidon_spec::{
     command::{Command, Support},
     ddt::{self, dc, iommu_mode},
@@ -195,7 +195,8 @@ impl Machine {
             self.registers.hold_pending();
         } else if is(&icvec::REG) {
             let kept = (1 << self.knobs.vector_bits) - 1;
-            let fields = [icvec::CIV, icvec::FIV, icvec::PMIV, icvec::PIV];
+            let mut fields = vec![icvec::CIV, icvec::FIV, icvec::PMIV];
+            fields.extend(self.registers.ats().then_some(icvec::PIV));
             self.registers.icvec =
                 fields.iter().fold(0, |word, field| word | field.of(field.get(value) & kept));
         } else if let Some((vector, field)) = message_field(offset) {

@@ -109,7 +109,7 @@ fn failing<R>(successes: usize, call: impl FnOnce() -> R) -> R {
 }
 
 fn on(fake: &Arc<Fake>, pasids: &Arc<PasidSpace>) -> (Arc<dyn Platform>, Config) {
-    (Tapped::new(fake.clone(), Uncounted), Config { pasids: pasids.clone(), ..config() })
+    (Tapped::new(fake.clone(), Uncounted), Config { pasids: Some(pasids.clone()), ..config() })
 }
 
 fn bench() -> Bench {
@@ -339,4 +339,89 @@ fn an_allocator_may_invalidate_to_find_memory() {
     assert_eq!(bench.iommu.statistics().invalidations - before, count);
     assert!(count > 5);
     drop((handles, victim));
+}
+
+#[test]
+fn an_iommu_with_pasids_of_its_own_survives_every_failing_allocation() {
+    for all in 0.. {
+        let fake = Fake::with_capabilities(CAPABILITIES_ATS);
+        let result = {
+            let platform: Arc<dyn Platform> = Tapped::new(fake.clone(), Uncounted);
+            failing(all, || Iommu::new(platform, config()))
+        };
+        match result {
+            Ok(iommu) => {
+                // They are as good as others.
+                iommu.enable_sva(1, DeviceOptions::default()).unwrap();
+                let mm = TestMm::new(&fake);
+                let handle = iommu.bind(1, mm.clone()).unwrap();
+                assert_eq!(handle.pasid().get(), 1);
+                // And nobody else's.
+                let other = Bench::new();
+                assert_eq!(other.iommu.bind(1, mm.clone()).unwrap_err(), BindError::ForeignPasid);
+                assert_eq!(other.iommu.bind(1, other.mm()).unwrap().pasid().get(), 1);
+                assert!(all > 3, "{all} allocations");
+                break;
+            }
+            Err(error) => assert_eq!(error, InitError::OutOfMemory),
+        }
+        assert_eq!((fake.allocations(), fake.violations()), (vec![], vec![]));
+    }
+}
+
+/// Text that goes nowhere.
+struct Nowhere;
+
+impl core::fmt::Write for Nowhere {
+    fn write_str(&mut self, _: &str) -> core::fmt::Result {
+        Ok(())
+    }
+}
+
+/// Values are made, copied and shown without memory: there is no way to tell that there is none.
+#[test]
+fn making_copying_and_showing_values_allocates_nothing() {
+    use core::fmt::Write;
+    let bench = bench();
+    let (mm, given) = (bench.mm(), Arc::new(PasidSpace::default()));
+    let handle = bench.iommu.bind(1, mm.clone()).unwrap();
+    let count = allocations(|| {
+        let config = Config { pasids: Some(given.clone()), ..Config::default() };
+        drop((config.clone(), Config::default()));
+        _ = (DeviceOptions::default(), AtsOptions::default(), PriOptions::default());
+        drop((PasidSpace::new(9), PasidSpace::default(), MmSva::new(), MmSva::default()));
+        _ = (FaultReport::default(), crate::PageRequestReport::default(), crate::Statistics::default());
+        drop((bench.iommu.clone(), mm.clone()));
+        _ = (bench.iommu.capabilities(), bench.iommu.statistics(), bench.iommu.device_state(1));
+        _ = (handle.device_id(), handle.mm(), handle.mm_exited(), mm.sva.pasid(), given.in_use());
+        write!(Nowhere, "{handle:?} {:?} {} {:?}", *handle, handle.pasid(), bench.iommu.statistics())
+            .unwrap();
+        write!(Nowhere, "{:?} {:?}", bench.iommu.device_state(1), bench.iommu.capabilities()).unwrap();
+    });
+    let errors = allocations(|| {
+        let command = crate::CommandError::DeviceTimeout;
+        let pasid = handle.pasid();
+        write!(Nowhere, "{command} {command:?}").unwrap();
+        for error in [
+            InitError::Version(7),
+            InitError::Features(1),
+            InitError::Timeout("command queue"),
+            InitError::Config { key: "timeout", value: 0, min: 1, max: 2 },
+            command.into(),
+        ] {
+            write!(Nowhere, "{error} {error:?}").unwrap();
+        }
+        for error in [EnableError::DeviceId { device_id: 256, width: 8 }, EnableError::OutOfMemory] {
+            write!(Nowhere, "{error} {error:?}").unwrap();
+        }
+        for error in [BindError::PasidTooWide { pasid, limit: 3 }, BindError::OutOfMemory] {
+            write!(Nowhere, "{error} {error:?}").unwrap();
+        }
+        for error in [DeviceError::Bound { device_id: 1, bonds: 2 }, DeviceError::Command(command)] {
+            write!(Nowhere, "{error} {error:?}").unwrap();
+        }
+        let disable = crate::DisableError::Bound { device_id: 1, bonds: 2 };
+        write!(Nowhere, "{disable} {disable:?} {}", crate::SetOpsError::AlreadySet).unwrap();
+    });
+    assert_eq!((count, errors), (0, 0));
 }

@@ -186,7 +186,7 @@ fn clause_20_a_device_that_never_completes_is_cut_off_and_everyone_else_goes_on(
 fn clause_20_a_timeout_at_unbind_cuts_the_device_off_and_frees_the_pasid() {
     let pasids = Arc::new(crate::PasidSpace::default());
     let bench = Bench::with_ats_and(
-        Config { pasids: pasids.clone(), ..config() },
+        Config { pasids: Some(pasids.clone()), ..config() },
         Behaviour { completes: false, ..Behaviour::default() },
         PriOptions::default(),
     );
@@ -200,24 +200,33 @@ fn clause_20_a_timeout_at_unbind_cuts_the_device_off_and_frees_the_pasid() {
 
 #[test]
 fn clause_20_a_straggler_of_an_earlier_queue_blames_nobody_else() {
-    let bench = Bench::with_ats();
+    let (bench, platform) = waiting::bench_with_waits(config(), PriOptions::default());
+    bench.add(2, Behaviour::default(), PriOptions::default());
     let mm = bench.mm();
     let handles = [1, 2].map(|device| bench.iommu.bind(device, mm.clone()).unwrap());
     bench.fake.attach(1, Behaviour { completes: false, ..Behaviour::default() });
-    std::thread::scope(|scope| {
-        let mm = &mm;
-        let bench = &bench;
-        scope.spawn(move || bench.iommu.invalidate_range(&**mm, 0..PAGE, Change::Leaves).unwrap());
-        for _ in 0..20 {
-            // Restarts of the queue while an invalidation of device 1 is outstanding.
-            bench.fake.adjust(|knobs| knobs.fetch_faults = 1);
-            let other = bench.mm();
-            let handle = bench.iommu.bind(2, other.clone()).unwrap();
-            _ = bench.iommu.invalidate_range(&*other, 0..PAGE, Change::Leaves);
-            handle.unbind();
-            bench.fake.run_for(30);
-        }
-    });
+    let busy = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let rounds = Arc::new(AtomicUsize::new(0));
+    for _ in 0..5 {
+        let (iommu, fake, other) = (bench.iommu.clone(), bench.fake.clone(), bench.mm());
+        let (asked, idle, busy) = (bench.iommu.clone(), busy.clone(), busy.clone());
+        let rounds = rounds.clone();
+        // Restarts of the queue while an invalidation of device 1 is outstanding, one round after the other.
+        platform.tap.when(
+            move || asked.statistics().device_invalidations > 0 && !idle.load(Ordering::SeqCst),
+            move || {
+                busy.store(true, Ordering::SeqCst);
+                fake.adjust(|knobs| knobs.fetch_faults = 1);
+                let handle = iommu.bind(2, other.clone()).unwrap();
+                _ = iommu.invalidate_range(&*other, 0..PAGE, Change::Leaves);
+                handle.unbind();
+                rounds.fetch_add(1, Ordering::SeqCst);
+                busy.store(false, Ordering::SeqCst);
+            },
+        );
+    }
+    bench.iommu.invalidate_range(&*mm, 0..PAGE, Change::Leaves).unwrap();
+    assert_eq!((rounds.load(Ordering::SeqCst), platform.tap.is_done()), (5, true));
     bench.fake.adjust(|knobs| knobs.fetch_faults = 0);
     assert!(!bench.iommu.device_state(2).unwrap().cut_off);
     assert!(bench.iommu.device_state(1).unwrap().cut_off);

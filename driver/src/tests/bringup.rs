@@ -8,7 +8,7 @@ use crate::{
 use pasidon_spec::{
     command::Command,
     ddt::iommu_mode,
-    registers::{capabilities, cqb, cqcsr, ddtp, fctl, fqb, fqcsr, igs},
+    registers::{capabilities, cqb, cqcsr, ddtp, fctl, fqb, fqcsr, icvec, igs},
 };
 
 /// Brings up the IOMMU of a fake, which must then be Off again with everything returned if it failed.
@@ -129,6 +129,22 @@ fn an_iommu_that_does_not_fit_is_refused() {
     bring_up(&Fake::new(), wired).unwrap();
     let result = bring_up(&Fake::new(), Config { fault_vector: Some(4), ..config() }).err();
     assert_eq!(result, Some(InitError::Vector(4)));
+}
+
+/// One configuration does for designs with ATS and without.
+#[test]
+fn a_vector_of_page_requests_is_not_needed_without_ats() {
+    let plain = capabilities::ATS.set(CAPABILITIES, 0);
+    let config = Config { fault_vector: Some(1), page_request_vector: Some(2), ..config() };
+    let fake = Fake::with_capabilities(plain);
+    let iommu = bring_up(&fake, config.clone()).unwrap();
+    assert_eq!(fake.read64(icvec::REG.offset.into()), icvec::FIV.of(1));
+    iommu.suspend().unwrap();
+    iommu.resume().unwrap();
+    drop(iommu);
+    let fake = Fake::with_capabilities(capabilities::ATS.set(CAPABILITIES, 1));
+    bring_up(&fake, config).unwrap();
+    assert_eq!(fake.read64(icvec::REG.offset.into()), icvec::FIV.of(1) | icvec::PIV.of(2));
 }
 
 #[test]

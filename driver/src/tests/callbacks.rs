@@ -4,24 +4,10 @@ use super::*;
 use crate::PasidSpace;
 use std::{
     boxed::Box,
-    sync::{Barrier, atomic::AtomicBool, mpsc},
+    sync::{Barrier, atomic::AtomicBool},
     thread,
-    time::Duration,
 };
-
-/// Runs `test` on another thread: what hangs fails.
-fn in_time(test: impl FnOnce() + Send + 'static) {
-    let (done, wait) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        test();
-        _ = done.send(());
-    });
-    let result = wait.recv_timeout(Duration::from_secs(60));
-    if result == Err(mpsc::RecvTimeoutError::Timeout) {
-        panic!("it hangs");
-    }
-    thread.join().unwrap();
-}
+use waiting::in_time;
 
 type Slot = Arc<Mutex<Option<Handle>>>;
 
@@ -41,7 +27,7 @@ fn dropping(slot: &Slot, before: impl Fn() + Send + Sync + 'static) -> Arc<TestO
 fn clause_09_a_callback_may_drop_the_handles_of_the_other_bonds() {
     in_time(|| {
         let pasids = Arc::new(PasidSpace::default());
-        let bench = Bench::with(Config { pasids: pasids.clone(), ..config() });
+        let bench = Bench::with(Config { pasids: Some(pasids.clone()), ..config() });
         let mm = bench.mm();
         let slots: [Slot; 2] =
             [1, 2].map(|device| Arc::new(Mutex::new(Some(bench.iommu.bind(device, mm.clone()).unwrap()))));
@@ -65,7 +51,7 @@ fn clause_09_a_callback_may_drop_the_handles_of_the_other_bonds() {
 fn clause_09_two_exits_may_drop_each_others_handles() {
     in_time(|| {
         let pasids = Arc::new(PasidSpace::default());
-        let bench = Arc::new(Bench::with(Config { pasids: pasids.clone(), ..config() }));
+        let bench = Arc::new(Bench::with(Config { pasids: Some(pasids.clone()), ..config() }));
         let (mms, slots) = ([bench.mm(), bench.mm()], [Slot::default(), Slot::default()]);
         let (barrier, data) = (Arc::new(Barrier::new(2)), no_data());
         for (number, mm) in mms.iter().enumerate() {
@@ -142,15 +128,15 @@ fn clause_07_one_bonds_unbind_does_not_wait_for_anothers_callback() {
 #[test]
 fn clause_09_a_second_exit_returns_when_the_callbacks_of_the_first_have() {
     in_time(|| {
-        let bench = Arc::new(Bench::new());
+        let (bench, platform) = waiting::bench_with_patience();
         let mm = bench.mm();
         let handle = bench.iommu.bind(1, mm.clone()).unwrap();
         let (inside, returned) = (Arc::new(Barrier::new(2)), Arc::new(AtomicBool::new(false)));
-        let (entered, returns) = (inside.clone(), returned.clone());
+        let (entered, returns, watch) = (inside.clone(), returned.clone(), platform.clone());
         let ops = Arc::new(TestOps {
             on_exit: Some(Box::new(move |_| {
                 entered.wait();
-                thread::sleep(Duration::from_millis(50));
+                watch.tap.until_somebody_waits();
                 returns.store(true, Ordering::SeqCst);
             })),
             ..TestOps::default()
@@ -161,7 +147,9 @@ fn clause_09_a_second_exit_returns_when_the_callbacks_of_the_first_have() {
             scope.spawn(move || bench.iommu.mm_exit(&**mm).unwrap());
             inside.wait();
             bench.iommu.mm_exit(&**mm).unwrap();
-            assert!(returned.load(Ordering::SeqCst), "the page tables would be freed under the callback");
+            let returned = returned.load(Ordering::SeqCst);
+            platform.tap.end();
+            assert!(returned, "the page tables would be freed under the callback");
         });
     });
 }
@@ -198,4 +186,75 @@ fn clause_07_fault_callbacks_may_drop_each_others_handles() {
         bench.iommu.bind(1, bench.mm()).unwrap().unbind();
         assert_eq!(Arc::strong_count(&data), 1);
     });
+}
+
+/// Driver's data that owns handles.
+#[derive(Default)]
+struct Owner(Mutex<Vec<Handle>>);
+
+/// Callbacks that own handles.
+struct OwningOps(Owner);
+
+impl SvaOps for OwningOps {}
+
+#[test]
+fn data_that_owns_its_handles_is_let_go_of_when_the_address_space_exits() {
+    in_time(|| {
+        let pasids = Arc::new(PasidSpace::default());
+        let bench = Bench::with(Config { pasids: Some(pasids.clone()), ..config() });
+        let bonds = || [1, 2].map(|device| bench.iommu.device_state(device).unwrap().bonds);
+        for in_ops in [false, true] {
+            let mm = bench.mm();
+            let handles = [1, 2].map(|device| bench.iommu.bind(device, mm.clone()).unwrap());
+            let (data, ops) = (Arc::new(Owner::default()), Arc::new(OwningOps(Owner::default())));
+            let last = Arc::downgrade(&data);
+            for handle in &handles {
+                handle.set_ops(ops.clone(), data.clone()).unwrap();
+            }
+            let owner = if in_ops { &ops.0 } else { &*data };
+            owner.0.lock().unwrap().extend(handles);
+            drop((ops, data));
+            // The bonds hold what holds them: they last as long as the address space.
+            assert_eq!((bonds(), last.strong_count()), ([1, 1], 2));
+            bench.iommu.mm_exit(&*mm).unwrap();
+            assert_eq!((bonds(), last.strong_count(), Arc::strong_count(&mm)), ([0, 0], 0, 1));
+            drop(mm);
+            assert_eq!(pasids.in_use(), 0);
+        }
+    });
+}
+
+#[test]
+fn data_that_somebody_else_refers_to_keeps_its_handle_after_exit() {
+    let bench = Bench::new();
+    let mm = bench.mm();
+    let handle = bench.iommu.bind(1, mm.clone()).unwrap();
+    let (data, ops) = (Arc::new(Owner::default()), TestOps::new());
+    handle.set_ops(ops.clone(), data.clone()).unwrap();
+    data.0.lock().unwrap().push(handle);
+    bench.iommu.mm_exit(&*mm).unwrap();
+    // The device driver is the only one left that knows of them, and it unbinds.
+    assert_eq!((ops.exits(), Arc::strong_count(&data), Arc::strong_count(&ops)), (1, 1, 1));
+    assert_eq!(bench.iommu.device_state(1).unwrap().bonds, 1);
+    let late = data.0.lock().unwrap()[0].set_ops(ops.clone(), data.clone());
+    assert_eq!(late, Err(crate::SetOpsError::MmExited));
+    drop(data);
+    assert_eq!(bench.iommu.device_state(1).unwrap().bonds, 0);
+}
+
+#[test]
+fn an_exit_that_is_not_confirmed_lets_go_of_the_data_as_well() {
+    let bench = Bench::new();
+    let mm = bench.mm();
+    let handle = bench.iommu.bind(1, mm.clone()).unwrap();
+    let data = Arc::new(Owner::default());
+    let last = Arc::downgrade(&data);
+    handle.set_ops(TestOps::new(), data.clone()).unwrap();
+    data.0.lock().unwrap().push(handle);
+    drop(data);
+    bench.fake.adjust(|knobs| knobs.commands_stall = true);
+    assert_eq!(bench.iommu.mm_exit(&*mm), Err(crate::CommandError::Timeout));
+    assert_eq!(last.strong_count(), 0);
+    bench.fake.adjust(|knobs| knobs.commands_stall = false);
+    bench.iommu.mm_exit(&*mm).unwrap();
 }

@@ -176,23 +176,22 @@ fn requests_of_a_device_that_the_driver_cut_off_are_answered_by_the_service() {
 
 #[test]
 fn a_device_that_is_reset_while_it_is_asked_to_forget_is_not_held_to_it() {
-    let bench = Bench::with_ats();
+    let (bench, platform) = waiting::bench_with_waits(config(), PriOptions::default());
     let mm = bench.mm();
     let handle = bench.iommu.bind(1, mm.clone()).unwrap();
     bench.fake.attach(1, Behaviour { completes: false, ..Behaviour::default() });
-    std::thread::scope(|scope| {
-        let invalidation = scope.spawn(|| {
-            bench.iommu.invalidate_range(&*mm, 0..0x1000, crate::Change::Leaves).unwrap();
-        });
-        while bench.iommu.statistics().device_invalidations == 0 {
-            std::thread::yield_now();
-        }
-        bench.iommu.cut_off(1).unwrap();
-        bench.fake.reset_device(1);
-        bench.fake.attach(1, Behaviour::default());
-        bench.iommu.reinstate(1).unwrap();
-        invalidation.join().unwrap();
-    });
+    let (asked, iommu, fake) = (bench.iommu.clone(), bench.iommu.clone(), bench.fake.clone());
+    platform.tap.when(
+        move || asked.statistics().device_invalidations > 0,
+        move || {
+            iommu.cut_off(1).unwrap();
+            fake.reset_device(1);
+            fake.attach(1, Behaviour::default());
+            iommu.reinstate(1).unwrap();
+        },
+    );
+    bench.iommu.invalidate_range(&*mm, 0..0x1000, crate::Change::Leaves).unwrap();
+    assert!(platform.tap.is_done());
     assert!(!bench.iommu.device_state(1).unwrap().cut_off);
     assert_eq!(bench.iommu.statistics().device_timeouts, 0);
     handle.unbind();

@@ -1,5 +1,6 @@
 //! Races, explored: shuttle runs each test under many interleavings of its threads, chosen at random and by a
 //! scheduler that looks for rare orders. A failure prints the schedule that leads to it, for `shuttle::replay`.
+//! `SCHEDULES=n` is how many of each kind, 100 otherwise; `SEED=n` chooses others, and repeats them.
 //!
 //! Threads can be interrupted wherever the driver takes or releases a lock, touches a register, or waits. What
 //! happens between two such points is one step; the few atomics that the driver has are next to them.
@@ -99,17 +100,27 @@ unsafe impl Platform for Explored {
     }
 }
 
-/// How many interleavings of each kind.
+/// How many interleavings of each kind, unless `SCHEDULES` says otherwise.
 const INTERLEAVINGS: usize = 100;
+
+/// A number of the environment.
+fn variable(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| match text.parse() {
+        Ok(number) => number,
+        Err(_) => panic!("{name}={text} is not a number"),
+    })
+}
 
 /// Runs `test` under many interleavings.
 fn explore(test: impl Fn() + Send + Sync + Clone + 'static) {
     let mut config = Shuttle::new();
     config.stack_size = 1 << 20;
     config.max_steps = shuttle::MaxSteps::FailAfter(4_000_000);
+    let (count, seed) = (variable("SCHEDULES", INTERLEAVINGS as u64) as usize, variable("SEED", 1));
+    std::println!("SEED={seed} SCHEDULES={count}");
     EXPLORING.set(true);
-    Runner::new(scheduler::RandomScheduler::new(INTERLEAVINGS), config.clone()).run(test.clone());
-    Runner::new(scheduler::PctScheduler::new(3, INTERLEAVINGS), config).run(test);
+    Runner::new(scheduler::RandomScheduler::new_from_seed(seed, count), config.clone()).run(test.clone());
+    Runner::new(scheduler::PctScheduler::new_from_seed(seed, 3, count), config).run(test);
     EXPLORING.set(false);
 }
 
@@ -120,7 +131,7 @@ fn bench(pasids: &Arc<PasidSpace>) -> Arc<Bench> {
     let config = Config {
         timeout: 1 << 40,
         device_timeout: 1 << 40,
-        pasids: pasids.clone(),
+        pasids: Some(pasids.clone()),
         command_queue_log2: 4,
         fault_queue_log2: 4,
         page_request_queue_log2: 4,

@@ -17,12 +17,14 @@ mod misbehaviour;
 mod neighbours;
 mod order;
 mod page_requests;
+mod quarantine;
 mod races;
 mod soundness;
 mod stress;
 mod surface;
 mod takeover;
 mod timeouts;
+mod waiting;
 
 use crate::{
     AtsOptions, Bond, Config, DeviceOptions, DrvData, Fault, FaultAccess, FaultDecision, FaultRecord,

@@ -1,11 +1,9 @@
 //! Clauses 7, 18 and 20: what a dead device costs its neighbours, and what those who wait owe each other.
 
 use super::*;
-use crate::{
-    Change, CommandError, PasidSpace,
-    fake::{Call, Tap, Tapped},
-};
+use crate::{Change, CommandError, PasidSpace};
 use std::{boxed::Box, sync::atomic::AtomicBool, thread};
+use waiting::{bench_with_waits, in_time};
 
 const DEAD: Behaviour =
     Behaviour { completes: false, delay: 2, forgets: false, wrong_tag: false, response_needs_pasid: false };
@@ -19,10 +17,19 @@ fn with_dead(dead: core::ops::Range<u32>, healthy: core::ops::Range<u32>, config
     bench
 }
 
-/// The fake's ticks are shared by all threads, so each sees time pass faster.
+/// The fake's ticks are shared by all threads, so each sees time pass faster: only the hardware's own timeouts count.
 fn patient(pasids: &Arc<PasidSpace>) -> Config {
-    let (timeout, device_timeout) = (1_000_000, 4_000_000);
-    Config { timeout, device_timeout, pasids: pasids.clone(), ..config() }
+    let (timeout, device_timeout) = (1 << 40, 1 << 40);
+    Config { timeout, device_timeout, pasids: Some(pasids.clone()), ..config() }
+}
+
+/// Has others end when this does, also by a panic.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[test]
@@ -33,6 +40,7 @@ fn clause_20_dead_devices_fail_nobody_elses_commands_and_cost_no_pasids() {
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
             let (bench, over) = (&bench, &over);
+            let _ends = Ends(over);
             let dying: Vec<_> = (10..10 + dead)
                 .map(|device| {
                     scope.spawn(move || {
@@ -67,7 +75,6 @@ fn clause_20_dead_devices_fail_nobody_elses_commands_and_cost_no_pasids() {
                 });
             }
             dying.into_iter().for_each(|thread| thread.join().unwrap());
-            over.store(true, Ordering::SeqCst);
         });
         assert_eq!(bench.iommu.statistics().device_timeouts, 6 * dead as usize);
         assert_eq!(pasids.in_use(), 0, "PASIDs lost with {dead} dead devices");
@@ -76,54 +83,36 @@ fn clause_20_dead_devices_fail_nobody_elses_commands_and_cost_no_pasids() {
 
 #[test]
 fn clause_20_a_bind_does_not_wait_for_a_dead_devices_unbind() {
-    let pasids = Arc::new(PasidSpace::default());
-    let bench = with_dead(10..11, 30..31, patient(&pasids));
-    bench.fake.adjust(|knobs| knobs.ats_timeout = 200_000);
-    let handle = bench.iommu.bind(10, bench.mm()).unwrap();
-    let unbound = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            handle.unbind();
-            unbound.store(true, Ordering::SeqCst);
-        });
-        // The request is on its way.
-        while bench.iommu.statistics().device_invalidations == 0 {
-            thread::yield_now();
-        }
-        let healthy = bench.iommu.bind(30, bench.mm()).unwrap();
-        bench.iommu.enable_sva(40, DeviceOptions::default()).unwrap();
-        assert!(!unbound.load(Ordering::SeqCst), "it was waited for");
-        healthy.unbind();
+    in_time(|| {
+        let (bench, platform) = bench_with_waits(config(), PriOptions::default());
+        bench.add(30, Behaviour::default(), PriOptions::default());
+        bench.fake.attach(1, DEAD);
+        let handle = bench.iommu.bind(1, bench.mm()).unwrap();
+        let (asked, iommu, mm) = (bench.iommu.clone(), bench.iommu.clone(), bench.mm());
+        // The request is on its way, and will not be answered.
+        platform.tap.when(
+            move || asked.statistics().device_invalidations > 0,
+            move || {
+                // Another thread, as this one has a device's turn; the one that waits goes on when it is done.
+                let other = thread::spawn(move || {
+                    let healthy = iommu.bind(30, mm).unwrap();
+                    iommu.enable_sva(40, DeviceOptions::default()).unwrap();
+                    healthy.unbind();
+                    assert_eq!(iommu.statistics().unbinds, 1);
+                });
+                other.join().unwrap();
+            },
+        );
+        handle.unbind();
+        assert!(platform.tap.is_done() && bench.iommu.device_state(1).unwrap().cut_off);
+        assert_eq!(bench.iommu.statistics().unbinds, 2);
     });
-}
-
-/// Does something else, once, in the middle of a wait of the driver.
-#[derive(Default)]
-struct Meanwhile {
-    what: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
-    wanted: AtomicBool,
-}
-
-impl Tap for Meanwhile {
-    fn after(&self, call: Call) {
-        if call == Call::Relax && self.wanted.load(Ordering::SeqCst) {
-            let next = self.what.lock().unwrap().pop();
-            next.into_iter().for_each(|what| what());
-        }
-    }
-}
-
-fn tapped(config: Config, options: PriOptions) -> (Bench, Arc<Tapped<Fake, Meanwhile>>) {
-    let fake = Fake::with_capabilities(CAPABILITIES_ATS);
-    let platform = Tapped::new(fake.clone(), Meanwhile::default());
-    let bench = Bench { iommu: Iommu::new(platform.clone(), config).unwrap(), fake };
-    bench.add(1, Behaviour::default(), options);
-    (bench, platform)
 }
 
 #[test]
 fn clause_20_batches_are_submitted_first_come_first_served() {
-    let (bench, platform) = tapped(Config { command_queue_log2: 3, ..config() }, PriOptions::default());
+    let (bench, platform) =
+        bench_with_waits(Config { command_queue_log2: 3, ..config() }, PriOptions::default());
     let mms = [bench.mm(), bench.mm(), bench.mm()];
     let _handles = mms.each_ref().map(|mm| bench.iommu.bind(1, mm.clone()).unwrap());
     bench.iommu.disable_ats(1).unwrap_or_default();
@@ -132,9 +121,8 @@ fn clause_20_batches_are_submitted_first_come_first_served() {
         move || iommu.invalidate_range(&*mm, 0..pages * PAGE, Change::Leaves).unwrap()
     };
     // The second does not fit behind the first; the third would.
-    let (second, third) = (invalidate(1, 5), invalidate(2, 1));
-    *platform.tap.what.lock().unwrap() = vec![Box::new(third), Box::new(second)];
-    platform.tap.wanted.store(true, Ordering::SeqCst);
+    platform.tap.next(invalidate(1, 5));
+    platform.tap.next(invalidate(2, 1));
     bench.fake.take_events();
     invalidate(0, 4)();
     let order: Vec<u32> = bench
@@ -152,7 +140,7 @@ fn clause_20_batches_are_submitted_first_come_first_served() {
 #[test]
 fn clause_18_the_service_ends_while_somebody_else_sends_refusals() {
     let config = Config { page_request_queue_log2: 3, ..config() };
-    let (bench, platform) = tapped(config, PriOptions { outstanding: 1, ..PriOptions::default() });
+    let (bench, platform) = bench_with_waits(config, PriOptions { outstanding: 1, ..PriOptions::default() });
     let handle = bench.iommu.bind(1, bench.mm().resolve_with(populate)).unwrap();
     let pasid = handle.pasid();
     let ask = |fake: &Fake, first: u16| {
@@ -165,8 +153,7 @@ fn clause_18_the_service_ends_while_somebody_else_sends_refusals() {
         (20..27).for_each(|index| fake.page_request(request(1, pasid, index, 0x1000)));
         *result.lock().unwrap() = Some(iommu.service_page_requests(100));
     };
-    *platform.tap.what.lock().unwrap() = vec![Box::new(inner)];
-    platform.tap.wanted.store(true, Ordering::SeqCst);
+    platform.tap.next(inner);
     bench.iommu.service_page_requests(100);
     assert!(report.lock().unwrap().take().is_some_and(|report| report.more));
     while bench.iommu.service_page_requests(100).more {}
@@ -175,7 +162,7 @@ fn clause_18_the_service_ends_while_somebody_else_sends_refusals() {
 
 #[test]
 fn clause_20_whoever_waits_for_a_dead_queue_waits_no_longer_for_the_company() {
-    let (bench, platform) = tapped(config(), PriOptions::default());
+    let (bench, platform) = bench_with_waits(config(), PriOptions::default());
     let mms: Vec<_> = (0..8).map(|_| bench.mm()).collect();
     let handles: Vec<_> = mms.iter().map(|mm| bench.iommu.bind(1, mm.clone()).unwrap()).collect();
     bench.fake.adjust(|knobs| knobs.commands_stall = true);
@@ -191,8 +178,7 @@ fn clause_20_whoever_waits_for_a_dead_queue_waits_no_longer_for_the_company() {
         }));
     }
     let outermost = calls.pop().unwrap();
-    *platform.tap.what.lock().unwrap() = calls;
-    platform.tap.wanted.store(true, Ordering::SeqCst);
+    calls.into_iter().for_each(|call| platform.tap.next(call));
     outermost();
     let waited = waited.lock().unwrap();
     assert_eq!(waited.len(), 8);

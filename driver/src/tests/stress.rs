@@ -166,7 +166,7 @@ fn random_threads_leave_nothing_behind() {
     let config = Config {
         timeout: 1 << 40,
         device_timeout: 1 << 40,
-        pasids: pasids.clone(),
+        pasids: Some(pasids.clone()),
         page_request_queue_log2: 5,
         command_queue_log2: 5,
         ..Config::default()

@@ -152,18 +152,18 @@ fn a_reset_behind_the_driver_is_noticed_by_every_kind_of_call() {
 
 #[test]
 fn a_reset_while_somebody_waits_is_told_to_him() {
-    let bench = Bench::with_ats();
+    let (bench, platform) = waiting::bench_with_waits(config(), PriOptions::default());
+    bench.add(2, Behaviour::default(), PriOptions::default());
     let (mm, handles) = bench.two_bonds();
     bench.fake.adjust(|knobs| knobs.commands_stall = true);
-    std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| bench.iommu.invalidate_range(&*mm, 0..PAGE, Change::Leaves));
-        while bench.fake.read32(u32::from(pasidon_spec::registers::cqt::REG.offset)) == 0 {
-            std::thread::yield_now();
-        }
-        bench.fake.reset();
-        bench.fake.adjust(|knobs| knobs.commands_stall = false);
-        assert_eq!(waiter.join().unwrap(), Err(CommandError::Reset));
+    let (fake, before) = (bench.fake.clone(), bench.fake.read32(offset(&cqt::REG)));
+    platform.tap.next(move || {
+        assert_ne!(fake.read32(offset(&cqt::REG)), before, "it has been submitted");
+        fake.reset();
+        fake.adjust(|knobs| knobs.commands_stall = false);
     });
+    let result = bench.iommu.invalidate_range(&*mm, 0..PAGE, Change::Leaves);
+    assert_eq!((result, platform.tap.is_done()), (Err(CommandError::Reset), true));
     bench.iommu.resume().unwrap();
     bench.works(&handles);
 }

@@ -65,7 +65,7 @@ fn clause_20_bring_up_ends_whatever_is_stuck() {
 #[test]
 fn an_unbind_that_is_not_confirmed_retires_pasid_and_pscid() {
     let pasids = Arc::new(PasidSpace::default());
-    let bench = Bench::with(Config { pasids: pasids.clone(), ..config() });
+    let bench = Bench::with(Config { pasids: Some(pasids.clone()), ..config() });
     let mm = bench.mm();
     mm.map(0x1000, 0x9000_0000, RW);
     let handle = bench.iommu.bind(1, mm.clone()).unwrap();
@@ -93,7 +93,7 @@ fn an_unbind_that_is_not_confirmed_retires_pasid_and_pscid() {
 #[test]
 fn a_later_exit_makes_up_for_an_unbind_that_was_not_confirmed() {
     let pasids = Arc::new(PasidSpace::default());
-    let bench = Bench::with(Config { pasids: pasids.clone(), ..config() });
+    let bench = Bench::with(Config { pasids: Some(pasids.clone()), ..config() });
     let mm = bench.mm();
     mm.map(0x1000, 0x9000_0000, RW);
     let handle = bench.iommu.bind(1, mm.clone()).unwrap();

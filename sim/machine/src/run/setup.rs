@@ -8,9 +8,7 @@ use crate::os::{AddressSpace, Mapping, Os, OsConfig, Permissions};
 use crate::platform::SimPlatform;
 use crate::trace::{Access, Op, Trace};
 use pasidon_cosim::verilated::{Cache, Verilated};
-use pasidon_driver::{
-    AtsOptions, Config, DeviceOptions, Handle, Iommu, PageTableMode, PasidSpace, PriOptions, Untagged,
-};
+use pasidon_driver::{AtsOptions, Config, DeviceOptions, Handle, Iommu, PageTableMode, PriOptions, Untagged};
 use pasidon_rtl::design::Design;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -112,7 +110,6 @@ impl System {
             timeout: TIMEOUT,
             fault_vector: Some(1.min(design.vectors as u8 - 1)),
             page_request_vector: Some(2.min(design.vectors as u8 - 1)),
-            pasids: Arc::new(PasidSpace::default()),
             ..Config::default()
         };
         let booted = Iommu::new(Arc::new(platform.clone()), config);

@@ -49,6 +49,7 @@ impl World {
                 let again = machine.interrupts() != 0 || !machine.root_port.is_idle();
                 drop(machine);
                 if !again {
+                    self.settle_lost_answers();
                     return;
                 }
             }
@@ -75,6 +76,13 @@ impl World {
             if owed.contains(&self.devices[index].id) {
                 self.reset_device(index);
             }
+        }
+    }
+
+    /// It is quiet: if nobody waits, those whose answers were lost so far have been reset. Who waits later waits for another one.
+    fn settle_lost_answers(&mut self) {
+        if self.platform.machine().root_port.owed().next().is_none() {
+            self.lost = self.iommu.statistics().responses_lost;
         }
     }
 

@@ -156,7 +156,7 @@ impl World {
         let mut last = InitError::OutOfMemory;
         for _ in 0..ATTEMPTS {
             let platform = Arc::new(self.platform.clone());
-            let config = Config { pasids: self.pasids.clone(), ..self.driver.clone() };
+            let config = Config { pasids: Some(self.pasids.clone()), ..self.driver.clone() };
             let (result, short) = self.short_of_memory(|| Iommu::new(platform, config));
             match result {
                 Ok(iommu) => return Ok(iommu),
@@ -171,9 +171,10 @@ impl World {
         Err(RunError::driver("take the IOMMU over", last))
     }
 
-    /// Every bond of a living process on a device that is in order leads to its memory. All is quiet.
+    /// Every bond of a living process on a device that is in order leads to its memory. All is quiet, or becomes so.
     pub(super) fn check_bonds(&mut self) {
         self.platform.machine().heal();
+        self.calm_down();
         let mut asked = Vec::new();
         self.platform.machine().dma.take_outcomes();
         for process in 0..self.processes.len() {

@@ -186,7 +186,7 @@ impl World {
             fault_vector: vector(1),
             page_request_vector: vector(2),
             range_limit: 8,
-            pasids: pasids.clone(),
+            pasids: Some(pasids.clone()),
             ..Config::default()
         };
         let booted = Iommu::new(Arc::new(platform.clone()), driver.clone());
@@ -289,6 +289,8 @@ impl World {
             completions: 1 + self.random.below(8) as u8,
             ..Behaviour::default()
         };
+        // One that was lost is there again: if the IOMMU is brought back meanwhile, devices are asked to forget what they know.
+        self.replace_behaviour(index, behaviour);
         let sva = DeviceOptions { pasid_width, untagged: Untagged::Fault };
         let iommu = self.iommu.clone();
         let enabled =
@@ -308,8 +310,9 @@ impl World {
         }
         self.devices[index].presence = Presence::There;
         self.devices[index].wicked = false;
-        self.replace_behaviour(index, behaviour);
-        self.platform.machine().root_port.forget(id);
+        let mut machine = self.platform.machine();
+        machine.root_port.excuse(id);
+        machine.root_port.forget(id);
     }
 
     /// Resets the device into this behaviour.
