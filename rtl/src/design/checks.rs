@@ -14,13 +14,13 @@ impl Design {
         for key in KEYS.iter().filter(|key| !(no_l2 && key.key == "l2_ways")) {
             let value = i64::from(key.get(self));
             if !key.legal.admits(value) {
-                let mend = format!("the nearest legal value is {}", key.legal.nearest(value));
+                let remedy = format!("the nearest legal value is {}", key.legal.nearest(value));
                 return Err(DesignError::value(
                     file,
                     &key.path(),
                     value.to_string(),
                     key.legal.to_string(),
-                    &mend,
+                    &remedy,
                 ));
             }
         }
@@ -39,13 +39,13 @@ impl Design {
         ];
         for (key, on, needs, there) in implied {
             if on && !there {
-                let mend = format!("set {needs}, or {key} = false");
+                let remedy = format!("set {needs}, or {key} = false");
                 return Err(DesignError::value(
                     file,
                     key,
                     "true".into(),
                     format!("true only with {needs}"),
-                    &mend,
+                    &remedy,
                 ));
             }
         }
@@ -87,7 +87,7 @@ impl Design {
         if (least..=most).contains(&self.process_id_width) {
             return Ok(());
         }
-        let mend = if self.process_id_width > most {
+        let remedy = if self.process_id_width > most {
             format!(
                 "no process directory holds so wide a process_id: lower it, or turn on more than {widest}"
             )
@@ -101,7 +101,7 @@ impl Design {
             format!(
                 "an integer from {least} to {most} with process.{widest} as the widest process directory"
             ),
-            &mend,
+            &remedy,
         ))
     }
 }

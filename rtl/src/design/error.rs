@@ -26,7 +26,7 @@ pub enum DesignError {
         reason: String,
     },
     /// A key or section that does not exist.
-    #[error("{file}: unknown key '{key}' (set to {value}); legal here: {legal}; {mend}")]
+    #[error("{file}: unknown key '{key}' (set to {value}); legal here: {legal}; {remedy}")]
     UnknownKey {
         /// File name.
         file: String,
@@ -37,7 +37,7 @@ pub enum DesignError {
         /// The keys that exist there.
         legal: String,
         /// What to do.
-        mend: String,
+        remedy: String,
     },
     /// A key is not set and there is no base to take it from.
     #[error(
@@ -52,7 +52,7 @@ pub enum DesignError {
         legal: String,
     },
     /// A value out of its range, or at odds with another key.
-    #[error("{file}: {key} = {value} is not possible; legal: {legal}; {mend}")]
+    #[error("{file}: {key} = {value} is not possible; legal: {legal}; {remedy}")]
     Value {
         /// File name.
         file: String,
@@ -63,13 +63,13 @@ pub enum DesignError {
         /// Legal values.
         legal: String,
         /// What to do.
-        mend: String,
+        remedy: String,
     },
 }
 
 impl DesignError {
     /// A value that is not possible.
-    pub(super) fn value(file: &str, key: &str, value: String, legal: String, mend: &str) -> DesignError {
-        DesignError::Value { file: file.into(), key: key.into(), value, legal, mend: mend.into() }
+    pub(super) fn value(file: &str, key: &str, value: String, legal: String, remedy: &str) -> DesignError {
+        DesignError::Value { file: file.into(), key: key.into(), value, legal, remedy: remedy.into() }
     }
 }

@@ -190,19 +190,25 @@ fn number(key: &Key, value: &Value, file: &str) -> Result<u32, DesignError> {
         (Legal::Bool, Value::Boolean(flag)) => i64::from(*flag),
         (Legal::Range(..) | Legal::PowerOfTwo(..), Value::Integer(number)) => *number,
         _ => {
-            let mend = format!("write it as {}, without quotation marks", key.legal);
+            let remedy = format!("write it as {}, without quotation marks", key.legal);
             return Err(DesignError::value(
                 file,
                 &key.path(),
                 value.to_string(),
                 key.legal.to_string(),
-                &mend,
+                &remedy,
             ));
         }
     };
     if !key.legal.admits(number) {
-        let mend = format!("the nearest legal value is {}", key.legal.nearest(number));
-        return Err(DesignError::value(file, &key.path(), number.to_string(), key.legal.to_string(), &mend));
+        let remedy = format!("the nearest legal value is {}", key.legal.nearest(number));
+        return Err(DesignError::value(
+            file,
+            &key.path(),
+            number.to_string(),
+            key.legal.to_string(),
+            &remedy,
+        ));
     }
     Ok(number as u32)
 }
@@ -221,13 +227,13 @@ fn refuse_unknown(table: &Table, file: &str) -> Result<(), DesignError> {
             return Err(unknown(file, name.clone(), value, name, &sections));
         }
         let Value::Table(section) = value else {
-            let mend = format!("write [{name}] on a line of its own and the keys below it");
+            let remedy = format!("write [{name}] on a line of its own and the keys below it");
             return Err(DesignError::value(
                 file,
                 name,
                 value.to_string(),
                 format!("a table with {}", keys.join(", ")),
-                &mend,
+                &remedy,
             ));
         };
         if let Some((key, value)) = section.iter().find(|(key, _)| !keys.contains(&key.as_str())) {
@@ -240,7 +246,7 @@ fn refuse_unknown(table: &Table, file: &str) -> Result<(), DesignError> {
 fn unknown(file: &str, key: String, value: &Value, word: &str, legal: &[&str]) -> DesignError {
     let elsewhere = KEYS.iter().find(|key| key.key == word);
     let similar = legal.iter().min_by_key(|candidate| distance(word, candidate));
-    let mend = match (elsewhere, similar) {
+    let remedy = match (elsewhere, similar) {
         (Some(key), _) => format!("'{word}' belongs in section [{}]", key.section),
         (None, Some(candidate)) if distance(word, candidate) <= 3 => format!("did you mean '{candidate}'?"),
         _ => "remove it".to_string(),
@@ -249,7 +255,7 @@ fn unknown(file: &str, key: String, value: &Value, word: &str, legal: &[&str]) -
         Value::Table(_) => "a table".to_string(),
         other => other.to_string(),
     };
-    DesignError::UnknownKey { file: file.into(), key, value, legal: legal.join(", "), mend }
+    DesignError::UnknownKey { file: file.into(), key, value, legal: legal.join(", "), remedy }
 }
 
 /// Edit distance, to find the key that a misspelt one stands for.

@@ -18,7 +18,7 @@ use super::events::{RequestEvents, WalkEvents};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, hi};
 use crate::regs::words::{ReadMap, WriteBus};
-use crate::translate::miss_table::translated_askers;
+use crate::translate::miss_table::translated_requesters;
 
 /// The performance monitor of `d`.
 pub fn hpm(d: &Design) -> Rc<Module> {
@@ -29,7 +29,7 @@ pub fn hpm(d: &Design) -> Rc<Module> {
     let rd_data = m.output_later("reg_rd_data", 64);
 
     let sources = Sources {
-        requests: (0..translated_askers(d))
+        requests: (0..translated_requesters(d))
             .map(|i| {
                 let name =
                     if i < d.ports { format!("Requests of port {i}") } else { "Debug requests".into() };

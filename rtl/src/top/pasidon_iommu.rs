@@ -380,14 +380,21 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
 
 /// The debug interface asks the miss table as one more port; its answers are taken at once.
 fn debug_port(m: &mut Module, d: &Design, debugger: &Instance, misses: &Instance, completer: &Instance) {
-    asker(m, d, d.ports, debugger, misses, completer);
+    requester(m, d, d.ports, debugger, misses, completer);
     for (name, e) in Translation::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields() {
         debugger.connect(m, &format!("c_{name}"), e);
     }
 }
 
 /// A block that asks the miss table as port `port` and takes answers in the cycle in which they are offered.
-fn asker(m: &mut Module, d: &Design, port: u32, block: &Instance, misses: &Instance, completer: &Instance) {
+fn requester(
+    m: &mut Module,
+    d: &Design,
+    port: u32,
+    block: &Instance,
+    misses: &Instance,
+    completer: &Instance,
+) {
     misses.connect(m, &format!("miss{port}_valid"), block.out("miss_valid"));
     Request::of(d, block, "miss").connect(m, misses, &format!("miss{port}"));
     block.connect(m, "miss_ready", misses.out(&format!("miss{port}_ready")));
@@ -458,7 +465,7 @@ impl Ats {
             m.output(&format!("msg_{name}"), port.out(&format!("msg_{name}")));
         }
 
-        asker(m, d, d.ports + u32::from(d.debug), intake, misses, completer);
+        requester(m, d, d.ports + u32::from(d.debug), intake, misses, completer);
         intake.connect(m, "c_cause", completer.out("c_cause"));
         intake.connect(m, "c_prpr", completer.out("c_permissions").bit(0));
         for (to, input, from) in [

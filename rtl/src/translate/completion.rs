@@ -8,7 +8,7 @@
 //! again because of what others invalidate. Bound: every port takes a completion within 2 cycles, whatever its device does. Never: a
 //! stale translation or context is kept.
 
-use super::miss_table::{askers, entry_width, port_width, round_robin, walker_width};
+use super::miss_table::{entry_width, port_width, requesters, round_robin, walker_width};
 use super::request::{Request, Translation, is_canonical};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, encode, hi, lit, lo, onehot};
@@ -118,8 +118,8 @@ pub fn completion(d: &Design) -> Rc<Module> {
     let others = if d.ats { "the debug interface and messages" } else { "the debug interface" };
     m.section(&format!("To the ports, and after them {others}: hold valid until done"));
     let mut dones = vec![];
-    for p in 0..askers(d) {
-        let mine = if askers(d) == 1 { hi() } else { port.is(p.into()) };
+    for p in 0..requesters(d) {
+        let mine = if requesters(d) == 1 { hi() } else { port.is(p.into()) };
         m.output(&format!("c{p}_valid"), deliver & mine);
         dones.push(m.input(&format!("c{p}_done"), 1) & mine);
     }

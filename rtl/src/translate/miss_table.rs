@@ -18,18 +18,18 @@ pub fn entry_width(d: &Design) -> u32 {
 }
 
 /// Who asks: the translation ports, and after them the debug interface and the messages of devices where there are any.
-pub fn askers(d: &Design) -> u32 {
+pub fn requesters(d: &Design) -> u32 {
     d.ports + u32::from(d.debug) + u32::from(d.ats)
 }
 
 /// Those whose requests are translated: all but the messages.
-pub fn translated_askers(d: &Design) -> u32 {
-    askers(d) - u32::from(d.ats)
+pub fn translated_requesters(d: &Design) -> u32 {
+    requesters(d) - u32::from(d.ats)
 }
 
-/// Bits of the number of an asker.
+/// Bits of the number of a requester.
 pub fn port_width(d: &Design) -> u32 {
-    index_width(askers(d) as usize)
+    index_width(requesters(d) as usize)
 }
 
 /// Bits of a walker number.
@@ -70,7 +70,7 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
     // ---- Allocation ------------------------------------------------------------------------------------------------
     let mut valids = vec![];
     let mut words = vec![];
-    for p in 0..askers(d) {
+    for p in 0..requesters(d) {
         let name = match p - d.ports.min(p) {
             _ if p < d.ports => format!("Misses of port {p}"),
             0 if d.debug => "Debug requests".into(),

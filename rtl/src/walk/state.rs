@@ -289,8 +289,8 @@ impl<'d> Walk<'d> {
         self.asks().mux(self.q.write & pte.writable(), self.writes())
     }
 
-    /// A leaf of the access itself wants an update, where `write` is [`dirties`](Self::dirties). Of a page that gives a
-    /// translation request nothing, nothing is accessed.
+    /// A leaf of the access itself wants an update, where `write` is [`dirties`](Self::dirties). A translation request that is granted
+    /// no permission does not set A.
     pub fn wants_update(&self, pte: &Entry, write: E) -> E {
         pte.wants_update(write) & (!self.asks() | pte.readable())
     }

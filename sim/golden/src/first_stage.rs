@@ -143,7 +143,7 @@ impl Golden {
             if due != 0 && !context.sade {
                 return Err(access.page_fault());
             }
-            // Of a page on which a translation request is granted nothing, nothing is accessed.
+            // A translation request that is granted no permission does not set A.
             if access.asks && !read {
                 due = 0;
             }

@@ -115,7 +115,7 @@ impl Golden {
             if due != 0 && !context.gade {
                 return Err(Trouble::Page);
             }
-            // Of a page on which a translation request is granted nothing by both stages, nothing is accessed.
+            // A translation request that is granted no permission by both stages does not set A.
             if explicit && access.asks && !(read && access.readable) {
                 due = 0;
             }

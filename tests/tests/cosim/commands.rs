@@ -128,14 +128,14 @@ fn is_refused(rig: &mut Rig, command: [u64; 2]) -> bool {
     let Err(state) = rig.drain_commands() else { return false };
     assert!(cqcsr::CMD_ILL.is_set(state) && !cqcsr::CQMF.is_set(state), "{command:x?}: cqcsr {state:#x}");
     assert_eq!(rig.read(&cqh::REG), index, "{command:x?}: cqh names the command");
-    // Nothing more is fetched until software clears the bit; then the command, which was mended, is fetched again.
+    // Nothing more is fetched until software clears the bit; then the command, which was corrected, is fetched again.
     let legal = vma(None, None).encode();
     rig.store(at, legal[0]);
     rig.store(at + 8, legal[1]);
     rig.wait(60);
     assert_eq!(rig.read(&cqh::REG), index, "{command:x?}: stopped");
     rig.write(&cqcsr::REG, cqcsr::CQEN.of(1) | cqcsr::CMD_ILL.of(1));
-    rig.drain_commands().expect("mended");
+    rig.drain_commands().expect("corrected");
     true
 }
 

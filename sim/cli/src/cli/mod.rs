@@ -81,7 +81,7 @@ enum Command {
     Coverage(coverage::Coverage),
     /// Make single faults in the hardware and report which of them lockstep notices
     Mutate(mutate::Mutate),
-    /// Processes, devices and memory do everything to each other at random, on simulated hardware; and an audit
+    /// A stress test: processes, devices and memory in random conflict, on simulated hardware, and an audit
     Stress(stress::Stress),
     /// Let a program in any language control the simulation: JSON lines over standard input and output or a socket
     Serve(serve::Serve),

@@ -1,4 +1,4 @@
-//! The fields of a request, each taken once with its legal values; what is wrong with one is said so that it can be mended.
+//! The fields of a request, each taken once with its legal values; what is wrong with one is said together with the remedy.
 
 use serde_json::{Map, Value, json};
 use std::ops::RangeInclusive;

@@ -21,7 +21,7 @@ impl World {
         }
         self.calm_down();
         for index in 0..self.devices.len() {
-            self.mend(index);
+            self.recover(index);
         }
         self.calm_down();
         self.excuse_lost_answers();

@@ -291,11 +291,11 @@ impl World {
     /// The driver of a device that is out of order puts it right.
     pub(super) fn mend_one(&mut self) {
         let index = self.random.below(self.devices.len() as u64) as usize;
-        self.mend(index);
+        self.recover(index);
     }
 
     /// If a device is cut off, lost, wicked or has stopped its page requests, its driver resets it.
-    pub(super) fn mend(&mut self, index: usize) {
+    pub(super) fn recover(&mut self, index: usize) {
         self.adopt_orphans();
         let id = self.devices[index].id;
         if self.devices[index].presence == Presence::Disabled {

@@ -64,7 +64,7 @@ impl World {
         self.ensure_on();
         self.platform.machine().dma.stop();
         self.calm_down();
-        (0..self.devices.len()).for_each(|index| self.mend(index));
+        (0..self.devices.len()).for_each(|index| self.recover(index));
         self.calm_down();
         let iommu = self.iommu.clone();
         if !self.patiently("suspend", || iommu.suspend().map_err(|e| e.to_string())) {

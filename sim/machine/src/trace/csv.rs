@@ -7,7 +7,7 @@ use super::{Access, Op, Selection, Trace, TraceError, check_access};
 use std::io::BufRead;
 use std::path::Path;
 
-const MEND: &str = "each line must be `pasid,op,address,size`, for example `0,R,0x7f001000,8`";
+const REMEDY: &str = "each line must be `pasid,op,address,size`, for example `0,R,0x7f001000,8`";
 
 /// Reads CSV; `name` is used in messages only.
 ///
@@ -28,7 +28,7 @@ pub fn read(
         let line = match line {
             Ok(line) => line,
             Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
-                return Err(TraceError::content(name, format!("line {last}"), "this is not text", MEND));
+                return Err(TraceError::content(name, format!("line {last}"), "this is not text", REMEDY));
             }
             Err(cause) => return Err(TraceError::Io { file: name.to_path_buf(), cause }),
         };
@@ -42,14 +42,14 @@ pub fn read(
             continue;
         }
         let access = parse(text)
-            .map_err(|problem| TraceError::content(name, format!("line {last}"), problem, MEND))?;
+            .map_err(|problem| TraceError::content(name, format!("line {last}"), problem, REMEDY))?;
         if !selection.take(&mut seen, &mut trace.accesses, access) {
             break;
         }
     }
     if trace.accesses.is_empty() {
         let problem = format!("no memory access was selected ({seen} seen)");
-        return Err(TraceError::content(name, format!("line {last}"), problem, MEND));
+        return Err(TraceError::content(name, format!("line {last}"), problem, REMEDY));
     }
     Ok(trace)
 }

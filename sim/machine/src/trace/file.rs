@@ -23,7 +23,7 @@ use std::path::Path;
 
 const MAGIC: &[u8; 8] = b"PASIDON\n";
 const VERSION: u32 = 1;
-const MEND: &str = "import it again with `pasidon trace import`, or fetch the file anew";
+const REMEDY: &str = "import it again with `pasidon trace import`, or fetch the file anew";
 const FOREIGN: &str = "make one with `pasidon trace import IN --out FILE`";
 
 /// Writes a trace. The file appears whole or not at all.
@@ -79,7 +79,7 @@ fn encode(trace: &Trace, out: &mut impl Write) -> std::io::Result<()> {
 /// Reads a trace written by [`write()`].
 ///
 /// # Errors
-/// A file that is something else, cut short or damaged, with the position and the mend.
+/// A file that is something else, cut short or damaged, with the position and the remedy.
 pub fn read(path: &Path) -> Result<Trace, TraceError> {
     let io = |cause| TraceError::Io { file: path.to_path_buf(), cause };
     let mut file = BufReader::new(File::open(path).map_err(io)?);
@@ -119,12 +119,12 @@ impl<R: Read> Input<'_, R> {
         let count = u64::from_le_bytes(self.bytes()?);
         let remark_bytes = u32::from_le_bytes(self.bytes()?);
         if count > 1 << 32 || remark_bytes > 1 << 16 {
-            return Err(self.error("the header is damaged".into(), MEND));
+            return Err(self.error("the header is damaged".into(), REMEDY));
         }
         let mut remark = vec![0; remark_bytes as usize];
         self.fill(&mut remark)?;
         let source =
-            String::from_utf8(remark).map_err(|_| self.error("the header is damaged".into(), MEND))?;
+            String::from_utf8(remark).map_err(|_| self.error("the header is damaged".into(), REMEDY))?;
         // The count is not believed before the accesses have been seen.
         let mut accesses = Vec::with_capacity(count.min(1 << 22) as usize);
         let mut bases = [0u64; 4];
@@ -141,7 +141,7 @@ impl<R: Read> Input<'_, R> {
             *base = base.wrapping_add(unzigzag(distance) as u64);
             let wraps = base.checked_add(size.wrapping_sub(1)).is_none();
             if size == 0 || size > u64::from(MAX_SIZE) || pasid >= 1 << 20 || wraps {
-                return Err(self.error("an impossible access".into(), MEND));
+                return Err(self.error("an impossible access".into(), REMEDY));
             }
             let op = Op::from_code(head);
             accesses.push(Access { pasid: pasid as u32, op, address: *base, size: size as u32 });
@@ -150,19 +150,24 @@ impl<R: Read> Input<'_, R> {
         let mut rest = [0; 1];
         match self.inner.read(&mut rest) {
             Ok(0) => Ok(Trace { source, accesses }),
-            Ok(_) => Err(self.error("there is more than the header announces".into(), MEND)),
+            Ok(_) => Err(self.error("there is more than the header announces".into(), REMEDY)),
             Err(e) => Err(self.failed(e)),
         }
     }
 
-    fn error(&self, problem: String, mend: &str) -> TraceError {
-        TraceError::content(self.path, format!("byte {} of the unpacked trace", self.position), problem, mend)
+    fn error(&self, problem: String, remedy: &str) -> TraceError {
+        TraceError::content(
+            self.path,
+            format!("byte {} of the unpacked trace", self.position),
+            problem,
+            remedy,
+        )
     }
 
     fn failed(&self, cause: std::io::Error) -> TraceError {
         match cause.kind() {
-            std::io::ErrorKind::UnexpectedEof => self.error("the file is cut short".into(), MEND),
-            _ => self.error(format!("the file is damaged ({cause})"), MEND),
+            std::io::ErrorKind::UnexpectedEof => self.error("the file is cut short".into(), REMEDY),
+            _ => self.error(format!("the file is damaged ({cause})"), REMEDY),
         }
     }
 
@@ -190,7 +195,7 @@ impl<R: Read> Input<'_, R> {
                 return Ok(value);
             }
         }
-        Err(self.error("a number of more than 64 bits".into(), MEND))
+        Err(self.error("a number of more than 64 bits".into(), REMEDY))
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Access, Op, Selection, Trace, TraceError, check_access};
 use std::io::BufRead;
 use std::path::Path;
 
-const MEND: &str = "record it with `valgrind --tool=lackey --trace-mem=yes --log-file=FILE PROGRAM`, so that the \
+const REMEDY: &str = "record it with `valgrind --tool=lackey --trace-mem=yes --log-file=FILE PROGRAM`, so that the \
                     program's own output stays out of it";
 
 /// Reads lackey's output; `name` is used in messages only. Lines of valgrind's own are skipped.
@@ -39,7 +39,7 @@ pub fn read(
         }
         let access = parse(text).map_err(|problem| {
             let problem = if complete { problem } else { format!("the file ends inside a line: {problem}") };
-            TraceError::content(name, format!("line {number}"), problem, MEND)
+            TraceError::content(name, format!("line {number}"), problem, REMEDY)
         })?;
         if !complete {
             // A size of `16` cut to `1` would parse, so that a last line without its end is never believed.
@@ -47,7 +47,7 @@ pub fn read(
                 name,
                 format!("line {number}"),
                 "the file ends inside a line",
-                MEND,
+                REMEDY,
             ));
         }
         if !selection.take(&mut seen, &mut trace.accesses, access) {
@@ -56,7 +56,7 @@ pub fn read(
     }
     if trace.accesses.is_empty() {
         let problem = format!("no memory access was selected ({seen} seen)");
-        return Err(TraceError::content(name, format!("line {number}"), problem, MEND));
+        return Err(TraceError::content(name, format!("line {number}"), problem, REMEDY));
     }
     Ok(trace)
 }

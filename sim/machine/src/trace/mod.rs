@@ -132,7 +132,7 @@ pub enum TraceError {
         cause: std::io::Error,
     },
     /// The content is not what it should be.
-    #[error("{}: {position}: {problem}; {mend}", file.display())]
+    #[error("{}: {position}: {problem}; {remedy}", file.display())]
     Content {
         /// The file.
         file: PathBuf,
@@ -141,7 +141,7 @@ pub enum TraceError {
         /// What is wrong there.
         problem: String,
         /// What the user can do.
-        mend: String,
+        remedy: String,
     },
 }
 
@@ -150,13 +150,13 @@ impl TraceError {
         file: &Path,
         position: impl Into<String>,
         problem: impl Into<String>,
-        mend: &str,
+        remedy: &str,
     ) -> TraceError {
         TraceError::Content {
             file: file.to_path_buf(),
             position: position.into(),
             problem: problem.into(),
-            mend: mend.to_string(),
+            remedy: remedy.to_string(),
         }
     }
 }
@@ -234,7 +234,7 @@ pub fn import(
 /// Loads a trace in any form: the compressed form is recognised by its first bytes, else as [`import`] does.
 ///
 /// # Errors
-/// [`TraceError`] naming the file, the position in it, and the mend.
+/// [`TraceError`] naming the file, the position in it, and the remedy.
 pub fn load(path: &Path) -> Result<Trace, TraceError> {
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv")) {
         return import(path, Some(Format::Csv), Selection::default(), &path.display().to_string());

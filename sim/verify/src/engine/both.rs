@@ -27,7 +27,7 @@ use std::ops::Range;
 
 /// Mixtures of old and new values that are tried for one answer.
 const MOST_MIXTURES: u32 = 16_384;
-/// Comparisons after which a difference is one, though invalidation requests time out meanwhile.
+/// How often to compare again before a difference is reported, while invalidation requests time out.
 const MOST_TRIES: u32 = 4;
 
 /// Mixtures that are tried for one answer when there is one already whose updates do not show in memory.
@@ -721,7 +721,7 @@ impl Both {
     fn compare_memory(&mut self) -> Result<(), EngineError> {
         let mut addresses = std::mem::take(&mut self.rtl.memory_mut().written);
         addresses.append(&mut self.model.memory_mut().written);
-        // What a record that could not be stored has left in its place is nobody's promise.
+        // What a record that could not be stored has left in its place is unspecified.
         let place = self.fault_queue().0 + self.golden_register(&fqt::REG) * RECORD_BYTES;
         let place = place..place + RECORD_BYTES;
         let request =

@@ -16,7 +16,7 @@ use pasidon_spec::registers::{
     iohpmcycles, iohpmevt, tr_req_ctl, tr_req_iova, tr_response,
 };
 
-/// Commands that a queue is mended of before software gives up on it.
+/// Commands that a queue recovers from before software gives up on it.
 const MOST_MENDS: u32 = 80;
 /// Records beside those of requests: the messages of the interrupts of the command queue, the fault queue and the page-request queue may
 /// fail. (That of the performance monitor, which a request may cause before it has a record of its own, never does.)
@@ -124,7 +124,7 @@ impl<'a> Executor<'a> {
             Op::Completion { completion } => self.completion(completion),
             Op::CompleteAll => self.complete_all(),
             Op::TimeOut => self.time_out(),
-            Op::MendCommandQueue => self.mend(),
+            Op::RecoverCommandQueue => self.recover_command_queue(),
             Op::Pace { pace } => {
                 self.both.rtl().set_pace(*pace);
                 Ok(())
@@ -435,7 +435,7 @@ impl<'a> Executor<'a> {
 
     /// Commands with a fence behind them; true if all of them were carried out.
     fn invalidate(&mut self, commands: &[[Word; 2]]) -> Result<bool, EngineError> {
-        self.mend()?;
+        self.recover_command_queue()?;
         if !self.can_command() {
             return Ok(false);
         }
@@ -445,7 +445,7 @@ impl<'a> Executor<'a> {
         self.push_all(&all)
     }
 
-    fn mend(&mut self) -> Result<(), EngineError> {
+    fn recover_command_queue(&mut self) -> Result<(), EngineError> {
         let stopped = cqcsr::CQMF.mask() | cqcsr::CMD_TO.mask() | cqcsr::CMD_ILL.mask();
         for _ in 0..MOST_MENDS {
             let state = self.golden(&cqcsr::REG);
@@ -587,7 +587,7 @@ impl<'a> Executor<'a> {
         commands: &[[Word; 2]],
         after: &[Ask],
     ) -> Result<(), EngineError> {
-        self.mend()?;
+        self.recover_command_queue()?;
         if !self.pay()? {
             // What comes later builds on these.
             for store in stores {

@@ -348,7 +348,7 @@ pub enum Op {
     /// Devices answer nothing until every invalidation request has timed out.
     TimeOut,
     /// Software replaces the command that stopped the queue by a fence, and lets the queue go on.
-    MendCommandQueue,
+    RecoverCommandQueue,
     /// Memory and devices behave so from now on.
     Pace {
         /// How.
@@ -394,7 +394,7 @@ impl Op {
             Op::PageRequests { .. } => "page requests",
             Op::Completion { .. } | Op::CompleteAll | Op::TimeOut => "completions",
             Op::EmptyFaultQueue
-            | Op::MendCommandQueue
+            | Op::RecoverCommandQueue
             | Op::EmptyPageRequestQueue
             | Op::MovePageRequestQueue { .. } => "queue care",
             Op::Pace { .. } => "paces",

@@ -103,7 +103,7 @@ impl Generator<'_> {
             let mut spoilt = command.encode();
             spoilt[word] |= mask;
             self.push(Op::Commands { commands: vec![words(spoilt)] });
-            self.push(Op::MendCommandQueue);
+            self.push(Op::RecoverCommandQueue);
         }
     }
 
@@ -121,7 +121,7 @@ impl Generator<'_> {
         let count = if self.chance(10) { 1 + self.below(64) } else { 1 + self.below(6) };
         let commands = (0..count).map(|_| words(self.command())).collect();
         self.push(Op::Commands { commands });
-        self.push(Op::MendCommandQueue);
+        self.push(Op::RecoverCommandQueue);
     }
 }
 

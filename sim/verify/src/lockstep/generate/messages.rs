@@ -166,6 +166,6 @@ impl Generator<'_> {
         if times_out && self.chance(60) {
             self.push(Op::TimeOut);
         }
-        self.push(Op::MendCommandQueue);
+        self.push(Op::RecoverCommandQueue);
     }
 }

@@ -617,7 +617,7 @@ impl Generator<'_> {
         }
         self.push(Op::Heal);
         self.failing = false;
-        self.push(Op::MendCommandQueue);
+        self.push(Op::RecoverCommandQueue);
         if self.chance(80) {
             self.push(Op::EmptyFaultQueue);
         }

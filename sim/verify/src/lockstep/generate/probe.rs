@@ -196,7 +196,7 @@ impl Generator<'_> {
                 _ => Command::IodirInvalDdt { did: Some(did) },
             };
             self.push(Op::Commands { commands: vec![words(commands.encode())] });
-            self.push(Op::MendCommandQueue);
+            self.push(Op::RecoverCommandQueue);
             self.push(Op::Requests { list: list.clone(), serial: true });
         }
     }

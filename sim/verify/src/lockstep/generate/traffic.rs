@@ -160,7 +160,7 @@ impl Generator<'_> {
                 10 => {
                     let value = cqcsr::CQEN.of(1) | noise & !cqcsr::CQEN.mask() & 0xffff_ffff;
                     self.write(&cqcsr::REG, value);
-                    self.push(Op::MendCommandQueue);
+                    self.push(Op::RecoverCommandQueue);
                 }
                 11 => {
                     let value = fqcsr::FQEN.of(1) | noise & !fqcsr::FQEN.mask() & 0xffff_ffff;
