@@ -17,6 +17,9 @@ pub(super) const ABI: u64 = 2;
 /// Prefix of the classes that Verilator makes.
 pub(super) const PREFIX: &str = "Vmodel";
 
+/// Of functions that the shared object shows.
+const EXPORT: &str = "__attribute__((visibility(\"default\")))";
+
 /// Where each port of a design lives, in port order: (name, word, is an output).
 pub(super) type Layout = Vec<(String, usize, bool)>;
 
@@ -47,8 +50,16 @@ pub(super) fn layout(shape: &[PortShape]) -> Result<Layout, VerilatedError> {
 /// the falling edge, at which nothing happens, needs no evaluation.
 pub(super) fn source(layout: &Layout, flavour: Flavour, previous_clock: Option<&str>) -> String {
     let mut s = String::new();
-    let out = &mut s;
-    // Writing to a String cannot fail.
+    preamble(&mut s, flavour);
+    moves(&mut s, layout);
+    lifetime(&mut s, layout, flavour);
+    tick(&mut s, flavour, previous_clock);
+    s
+}
+
+/// Headers, what Verilator's runtime calls when something is wrong, and the state of a model.
+fn preamble(out: &mut String, flavour: Flavour) {
+    // Writing to a String cannot fail, here and below.
     let _ =
         writeln!(out, "#include \"{PREFIX}.h\"\n#include \"{PREFIX}___024root.h\"\n#include \"verilated.h\"");
     let _ = writeln!(out, "#include <cstdint>\n#include <cstring>\n#include <string>");
@@ -77,6 +88,10 @@ pub(super) fn source(layout: &Layout, flavour: Flavour, previous_clock: Option<&
          struct Context : VerilatedContext {{ Context() {{ {initial} }} }};\n\
          struct State {{ Context context; {PREFIX} top{{&context}}; {fst} {before} }};"
     );
+}
+
+/// The functions that copy inputs to the model, and its outputs from it.
+fn moves(out: &mut String, layout: &Layout) {
     let _ = writeln!(
         out,
         "static inline __attribute__((always_inline)) void apply({PREFIX}___024root* r, const uint64_t* in) {{"
@@ -91,6 +106,10 @@ pub(super) fn source(layout: &Layout, flavour: Flavour, previous_clock: Option<&
     for (name, word, _) in layout.iter().filter(|(_, _, output)| *output) {
         let _ = writeln!(out, "  out[{word}] = r->{name};");
     }
+}
+
+/// What is exported but the clock: layout, begin and end of a model, failure, waveforms, coverage.
+fn lifetime(out: &mut String, layout: &Layout, flavour: Flavour) {
     let _ = writeln!(out, "}}\nextern \"C\" {{");
     let words: Vec<String> = layout.iter().map(|(_, word, _)| word.to_string()).collect();
     let _ = writeln!(
@@ -99,7 +118,7 @@ pub(super) fn source(layout: &Layout, flavour: Flavour, previous_clock: Option<&
         layout.len(),
         words.join(", ")
     );
-    let export = "__attribute__((visibility(\"default\")))";
+    let export = EXPORT;
     let (trace_on, trace_off) = if flavour.traces() {
         (
             "s->context.traceEverOn(true); ",
@@ -128,6 +147,11 @@ pub(super) fn source(layout: &Layout, flavour: Flavour, previous_clock: Option<&
              if (file) {{ s->fst = new VerilatedFstC; s->top.trace(s->fst, 99); s->fst->open(file); }} }}"
         );
     }
+}
+
+/// The function of a clock cycle.
+fn tick(out: &mut String, flavour: Flavour, previous_clock: Option<&str>) {
+    let export = EXPORT;
     let dump = if flavour.traces() {
         "s->context.timeInc(1); if (s->fst) s->fst->dump(s->context.time());"
     } else {
@@ -155,7 +179,6 @@ pub(super) fn source(layout: &Layout, flavour: Flavour, previous_clock: Option<&
          \x20 try {{ {low} r->clk = 1; s->top.eval(); {dump} sample(r, out); }} catch (int) {{}}\n}}"
     );
     let _ = writeln!(out, "}}");
-    s
 }
 
 /// Finds the member in which Verilator keeps the clock's previous value, by its name in the generated header.

@@ -1,12 +1,12 @@
 //! Functional coverage: what the operations of a run have met, counted, and what they could have met and did not.
 
+mod points;
+
 use super::generate::Round;
 use super::op::{Access, Ask, At};
 use pasidon_rtl::design::Design;
 use pasidon_rtl::regs::capabilities;
 use pasidon_spec::command::{Command, Illegal};
-use pasidon_spec::fault::Cause;
-use pasidon_spec::field::Field;
 use pasidon_spec::registers::capabilities as cap;
 use pasidon_spec::request::{Denial, Response, Translation};
 use serde::Serialize;
@@ -222,186 +222,7 @@ impl Coverage {
 
     /// Every point that the design's features make possible.
     pub fn points(&self) -> BTreeSet<String> {
-        let has = |field: Field| field.is_set(self.capabilities);
-        let mut points = BTreeSet::new();
-        let mut firsts: Vec<(&str, &[u32])> = vec![("Bare", &[30]), ("Sv39", &[12, 16, 21, 30])];
-        for (field, name, shifts) in [
-            (cap::SV48, "Sv48", &[12, 16, 21, 30, 39][..]),
-            (cap::SV57, "Sv57", &[12, 16, 21, 30, 39, 48]),
-            (cap::SV32, "Sv32", &[12, 22]),
-        ] {
-            firsts.extend(has(field).then_some((name, shifts)));
-        }
-        let mut seconds: Vec<(&str, &[u32])> = vec![("Bare", &[])];
-        for (field, name, shifts) in [
-            (cap::SV39X4, "Sv39x4", &[12, 16, 21, 30][..]),
-            (cap::SV48X4, "Sv48x4", &[12, 16, 21, 30, 39]),
-            (cap::SV57X4, "Sv57x4", &[12, 16, 21, 30, 39, 48]),
-            (cap::SV32X4, "Sv32x4", &[12, 22]),
-        ] {
-            seconds.extend(has(field).then_some((name, shifts)));
-        }
-        for (first, sizes) in &firsts {
-            for (second, guest_sizes) in &seconds {
-                // fctl.GXL = 1 allows no first stage but Sv32, and Sv32x4 is only there with it.
-                if *second == "Sv32x4" && !["Bare", "Sv32"].contains(first) {
-                    continue;
-                }
-                let sizes: &[u32] = match (*first, *second) {
-                    (_, "Bare") => sizes,
-                    ("Bare", _) => guest_sizes,
-                    // The smaller of the two pages: 4 KiB is always among them.
-                    _ => &[12, if *first == "Sv32" { 12 } else { 21 }],
-                };
-                points.extend(sizes.iter().map(|shift| format!("translation/{first}/{second}/2^{shift}")));
-                if *first != "Bare" {
-                    points.extend([12, 13, 15].map(|cause| format!("fault/{first}/{second}/{cause}")));
-                }
-                if *second != "Bare" {
-                    points.extend([20, 21, 23].map(|cause| format!("fault/{first}/{second}/{cause}")));
-                }
-            }
-        }
-        let processes = has(cap::PD8) || has(cap::PD17) || has(cap::PD20);
-        for cause in Cause::ALL {
-            let possible = match cause.code() {
-                1 | 5 | 7 | 12 | 13 | 15 | 256..=260 | 268 | 274 => true,
-                20 | 21 | 23 => seconds.len() > 1,
-                261..=263 | 270 => has(cap::MSI_FLAT),
-                264 | 271 => has(cap::MSI_MRIF),
-                265..=267 | 269 => processes,
-                _ => false,
-            };
-            if !possible {
-                continue;
-            }
-            let accesses: &[&str] = match cause.code() {
-                1 | 12 | 20 => &["execute"],
-                5 | 13 | 21 => &["read"],
-                7 | 15 | 23 => &["write"],
-                // Only a write gets as far as the file; an execute is refused before.
-                264 | 271 => &["write"],
-                _ => &["read", "write", "execute"],
-            };
-            points.extend(accesses.iter().map(|access| format!("access/{access}/{}", cause.code())));
-        }
-        for operands in ["", " GV", " PSCV", " GV PSCV"] {
-            for range in ["", " AV"] {
-                points.insert(format!("command/IOTINVAL.VMA{operands}{range}"));
-            }
-            if has(cap::S) {
-                points.insert(format!("command/IOTINVAL.VMA{operands} AV S"));
-            }
-            if has(cap::NL) {
-                points.insert(format!("command/IOTINVAL.VMA{operands} AV NL"));
-            }
-        }
-        let plain = [
-            "access/read/success",
-            "access/write/success",
-            "access/execute/success",
-            "command/IOTINVAL.GVMA",
-            "command/IOTINVAL.GVMA GV",
-            "command/IOTINVAL.GVMA GV AV",
-            "command/IOFENCE.C",
-            "command/IOFENCE.C AV",
-            "command/IOFENCE.C PR or PW",
-            "command/IOFENCE.C PR or PW AV",
-            "command/IODIR.INVAL_DDT",
-            "command/IODIR.INVAL_DDT DV",
-            "command/IODIR.INVAL_PDT",
-            "illegal command/opcode",
-            "illegal command/func3",
-            "illegal command/reserved bits of doubleword 0",
-            "illegal command/reserved bits of doubleword 1",
-            "illegal command/INVAL_PDT without DV",
-            "command queue/full",
-            "command queue/wrapped",
-            "command queue/memory fault",
-            "command queue/illegal command",
-            "fault queue/wrapped",
-            "fault queue/overflow",
-            "fault queue/memory fault",
-            "fault queue/off",
-            "stale/asked after the fence",
-            "answered from/first-level IOTLB",
-            "answered from/several memory reads",
-        ];
-        points.extend(plain.map(String::from));
-        // A bit that has no meaning, or not with these features, makes a context misconfigured.
-        let mut wrong =
-            vec!["tc.reserved", "tc.EN_ATS", "tc.EN_PRI", "tc.PRPR", "tc.T2GPA", "tc.DPE", "iohgatp.MODE"];
-        wrong.extend(["ta.reserved", "fsc.reserved", "fsc.MODE"]);
-        wrong.extend((!has(cap::AMO_HWAD)).then_some(["tc.GADE", "tc.SADE"]).into_iter().flatten());
-        wrong.extend((!has(cap::QOSID)).then_some(["ta.RCID", "ta.MCID"]).into_iter().flatten());
-        wrong.extend((!has(cap::END)).then_some("tc.SBE"));
-        wrong.extend((!has(cap::SV32X4)).then_some("tc.SXL"));
-        wrong.extend((seconds.len() > 1).then_some("iohgatp.PPN"));
-        if has(cap::MSI_FLAT) {
-            wrong.extend(["msiptp.MODE", "msiptp.reserved", "msi_addr_mask.reserved"]);
-            wrong.extend(["msi_addr_pattern.reserved", "reserved.reserved"]);
-        }
-        points.extend(wrong.iter().map(|name| format!("DC check/{name}")));
-        if processes {
-            points.extend(["ta.reserved", "fsc.reserved", "fsc.MODE"].map(|name| format!("PC check/{name}")));
-        }
-        if has(cap::ATS) {
-            let messages = [
-                "command/ATS.INVAL",
-                "command/ATS.PRGR",
-                "page-request queue/records",
-                "page-request queue/wrapped",
-                "page-request queue/overflow",
-                "page-request queue/memory fault",
-                "page-request queue/off",
-                "group response/0",
-                "group response/1",
-                "group response/15",
-                "invalidation completion/any",
-                "invalidation completion/of requests in flight",
-            ];
-            points.extend(messages.map(String::from));
-        }
-        if has(cap::ATS) {
-            let msi = has(cap::MSI_FLAT);
-            let asked = |what: &str, causes: &[(u16, bool)]| -> Vec<String> {
-                let there = causes.iter().filter(|(_, there)| *there);
-                there.map(|(cause, _)| format!("translation request/{what} {cause}")).collect()
-            };
-            let second = seconds.len() > 1;
-            points.extend(asked(
-                "nothing granted",
-                &[(12, true), (13, true), (20, second), (21, second), (262, msi), (266, processes)],
-            ));
-            points
-                .extend(asked("unsupported request", &[256, 257, 258, 259, 260].map(|cause| (cause, true))));
-            points.extend(asked(
-                "completer abort",
-                &[(1, true), (5, true), (261, msi), (263, msi), (265, processes), (267, processes)],
-            ));
-            for (what, there) in [
-                ("read and write", true),
-                ("read", true),
-                ("execute", true),
-                ("no permission", true),
-                ("untranslated only", has(cap::MSI_MRIF)),
-                ("global", processes),
-                ("privileged", processes),
-                ("CXL.io", msi || has(cap::SVPBMT) || has(cap::T2GPA)),
-                ("larger page", true),
-            ] {
-                points.extend(there.then(|| format!("translation request/{what}")));
-            }
-            points.extend(["translated/passed on", "translated/fault 260"].map(String::from));
-            if has(cap::T2GPA) {
-                let more = ["by the second stage", "fault 20", "fault 21", "fault 23"];
-                points.extend(more.map(|what| format!("translated/{what}")));
-            }
-        }
-        if has(cap::DBG) {
-            points.extend(["success", "fault"].map(|what| format!("debug translation/{what}")));
-        }
-        points
+        points::possible(self.capabilities)
     }
 
     /// A table of groups: points met, points there are, and the holes.
