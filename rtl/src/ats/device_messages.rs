@@ -27,7 +27,7 @@ use pasidon_spec::page_request::record;
 
 use crate::design::Design;
 use crate::hdl::{E, Module, hi, lit};
-use crate::translate::request::Request;
+use crate::signals::request::Request;
 
 const IDLE: u64 = 0;
 const CHECK: u64 = 1;

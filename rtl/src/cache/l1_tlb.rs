@@ -12,15 +12,15 @@
 //! stuck, or as many requests of the port are outstanding as it has places for), or an entry that an invalidation names
 //! answers after `inval_done`.
 
-use super::invalidation::{Checks, Invalidation, Tag};
 use super::{payload, victim};
 use crate::design::Design;
 use crate::hdl::{E, MemoryKind, Module, any_of, cat, hi, lit, lo, onehot};
-use crate::translate::completion::ats_answers;
-use crate::translate::fence::{self, count_width};
-use crate::translate::request::{
+use crate::signals::invalidation::{Checks, Invalidation, Tag};
+use crate::signals::request::{
     Request, Translation, device_id_too_wide, has_directory, is_canonical, page_size, vpn_width,
 };
+use crate::translate::completion::ats_answers;
+use crate::translate::fence::{self, count_width};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;

@@ -6,10 +6,10 @@
 //! follows brings a new one. Two walks of one page that overlap may leave two entries for it: the first way answers.
 //! Never: an answer mixed from two entries.
 
-use super::invalidation::{Checks, Invalidation, Tag};
 use crate::design::Design;
 use crate::hdl::{E, MemoryKind, Module, any_of, cat, hi, index_width, lit, lo, lowest, onehot};
-use crate::translate::request::{Request, Translation, vpn_width};
+use crate::signals::invalidation::{Checks, Invalidation, Tag};
+use crate::signals::request::{Request, Translation, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 

@@ -1,7 +1,6 @@
 //! Caches: the IOTLB (an L1 for each port, an L2 for all), and the directory caches (DDTC, PDTC).
 
 pub mod context_cache;
-pub mod invalidation;
 pub mod l1_tlb;
 pub mod l2_tlb;
 

@@ -19,7 +19,7 @@ use pasidon_spec::registers::{tr_req_ctl, tr_req_iova, tr_response};
 use crate::design::Design;
 use crate::hdl::{E, Module, cat, hi, lit, lo};
 use crate::regs::words::{ReadMap, WriteBus};
-use crate::translate::request::{Request, Translation, segments};
+use crate::signals::request::{Request, Translation, segments};
 
 /// The debug translation interface of `d`.
 pub fn translation_request(d: &Design) -> Rc<Module> {

@@ -7,12 +7,13 @@
 //! Combinational signals are single assignments ([`Module::wire`], [`Module::assign`]), registers are set in
 //! [`Module::when`] and [`Module::switch`]; a latch or a missing default can't be said.
 
+mod atom;
 mod block;
 mod expr;
 mod module;
 
+pub use atom::{MemoryKind, Storage};
 pub(crate) use block::TEMPORARY;
-pub use block::{MemoryKind, Storage};
 pub use expr::{
     E, all_of, any_of, cat, encode, first, hi, index_width, lit, lo, lowest, onehot, select, session, wide,
 };

@@ -1,6 +1,6 @@
 //! [`Module`]: a block under construction, and what it is made of.
 
-use super::block::{MemoryKind, PortAtom, Storage};
+use super::atom::{MemoryKind, PortAtom, Storage};
 use super::expr::{E, Op};
 use rust_hdl::core::atom::AtomKind;
 use std::rc::Rc;

@@ -14,10 +14,10 @@ use std::rc::Rc;
 use pasidon_spec::registers::{iocountinh, iocountovf, iohpmcycles};
 
 use super::counter::{Sources, counter};
-use super::events::{RequestEvents, WalkEvents};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, hi};
 use crate::regs::words::{ReadMap, WriteBus};
+use crate::signals::events::{RequestEvents, WalkEvents};
 use crate::translate::miss_table::translated_requesters;
 
 /// The performance monitor of `d`.

@@ -27,21 +27,8 @@ use pasidon_spec::pdt::process_id_bits;
 use super::entry_address;
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, first, lit, lo};
-use crate::translate::request::{beyond, device_id_too_wide, ppn_width};
-
-/// Encoding of `inval_kind`: what is invalidated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum InvalidationKind {
-    /// Translations (IOTINVAL.VMA).
-    Vma = 0,
-    /// Device contexts and the process contexts that belong to them (IODIR.INVAL_DDT).
-    Ddt = 1,
-    /// One process context (IODIR.INVAL_PDT).
-    Pdt = 2,
-    /// Translations that a second stage took part in (IOTINVAL.GVMA).
-    Gvma = 3,
-}
+use crate::signals::invalidation::InvalidationKind;
+use crate::signals::request::{beyond, device_id_too_wide, ppn_width};
 
 const IDLE: u64 = 0;
 const REQUEST: u64 = 1;

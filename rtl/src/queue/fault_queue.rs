@@ -16,7 +16,7 @@ use pasidon_spec::field::Field;
 use super::{Tail, entry_address};
 use crate::design::Design;
 use crate::hdl::{E, Module, cat, lit, lo, select};
-use crate::translate::request::ppn_width;
+use crate::signals::request::ppn_width;
 
 const IDLE: u64 = 0;
 const DROP: u64 = 1;

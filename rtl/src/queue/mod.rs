@@ -6,7 +6,7 @@ mod fault_queue;
 mod page_request_queue;
 
 pub use barrier::barrier;
-pub use command_queue::{InvalidationKind, command_queue};
+pub use command_queue::command_queue;
 pub use fault_queue::fault_queue;
 pub use page_request_queue::page_request_queue;
 

@@ -15,7 +15,7 @@ use pasidon_spec::page_request::RECORD_BYTES;
 use super::{Tail, entry_address};
 use crate::design::Design;
 use crate::hdl::{Module, cat, lit, lo};
-use crate::translate::request::ppn_width;
+use crate::signals::request::ppn_width;
 
 const IDLE: u64 = 0;
 /// It is not written: the queue is off, or has met a memory fault.

@@ -9,7 +9,7 @@ use pasidon_spec::registers::ddtp;
 use super::words::{ReadMap, WriteBus, page_number};
 use crate::design::Design;
 use crate::hdl::{Module, hi, lit, lo};
-use crate::translate::request::ppn_width;
+use crate::signals::request::ppn_width;
 
 /// `ddtp`. A write of the mode keeps `busy` until everything in flight has left under the old one.
 pub fn directory(m: &mut Module, design: &Design, bus: WriteBus, map: &mut ReadMap) {

@@ -12,7 +12,7 @@ use pasidon_spec::field::Field;
 use super::words::{ReadMap, WriteBus, page_number};
 use crate::design::Design;
 use crate::hdl::{E, Module, cat, hi, index_width, lit, lo};
-use crate::translate::request::ppn_width;
+use crate::signals::request::ppn_width;
 
 /// `cqb`, `cqh`, `cqt`, `cqcsr`; returns the condition of `ipsr.cip`.
 pub fn command_queue(m: &mut Module, design: &Design, bus: WriteBus, map: &mut ReadMap) -> E {

@@ -5,23 +5,24 @@
 
 use crate::ats::{device_messages, invalidation_tags, message_port};
 use crate::cache::context_cache::{Tag, context_cache};
-use crate::cache::invalidation::Invalidation;
 use crate::cache::l1_tlb::l1_tlb;
 use crate::cache::l2_tlb::l2_tlb;
 use crate::debug::translation_request;
 use crate::design::Design;
 use crate::hdl::{E, Instance, Module, all_of, any_of, cat, hi, lit, lo};
 use crate::interrupt::{fault_source, msi};
-use crate::monitor::{RequestEvents, WalkEvents, hpm};
+use crate::monitor::hpm;
 use crate::port::axi_master::{AXI_ID_WIDTH, axi_master};
-use crate::queue::{InvalidationKind, barrier, command_queue, fault_queue, page_request_queue};
+use crate::queue::{barrier, command_queue, fault_queue, page_request_queue};
 use crate::regs::{axi_lite, registers};
+use crate::signals::context::{device_context_widths, process_context_widths};
+use crate::signals::events::{RequestEvents, WalkEvents};
+use crate::signals::invalidation::{Invalidation, InvalidationKind};
+use crate::signals::request::{Request, Translation};
 use crate::translate::completion::{ats_answers, completion, result_fields};
 use crate::translate::dispatch::dispatch;
 use crate::translate::fence;
 use crate::translate::miss_table::miss_table;
-use crate::translate::request::{Request, Translation};
-use crate::walk::context::{device_context_widths, process_context_widths};
 use crate::walk::walker::walker;
 use std::rc::Rc;
 

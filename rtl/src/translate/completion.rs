@@ -9,10 +9,10 @@
 //! stale translation or context is kept.
 
 use super::miss_table::{entry_width, port_width, requesters, round_robin, walker_width};
-use super::request::{Request, Translation, is_canonical};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, encode, hi, lit, lo, onehot};
-use crate::walk::context::{device_context_widths, process_context_widths};
+use crate::signals::context::{device_context_widths, process_context_widths};
+use crate::signals::request::{Request, Translation, is_canonical};
 use pasidon_spec::fault::{AtsResponse, Cause};
 use std::rc::Rc;
 

@@ -9,7 +9,7 @@
 
 use crate::design::Design;
 use crate::hdl::{E, MemoryKind, Module, any_of, cat, encode, hi, index_width, lit, lowest, onehot};
-use crate::translate::request::Request;
+use crate::signals::request::Request;
 use std::rc::Rc;
 
 /// Bits of an index into the miss table.

@@ -4,4 +4,3 @@ pub mod completion;
 pub mod dispatch;
 pub mod fence;
 pub mod miss_table;
-pub mod request;

@@ -3,12 +3,12 @@
 //! What the specification leaves open: a page number of a root beyond the physical address space is a misconfiguration, and
 //! so is `msiptp.MODE` other than Off without a second stage.
 
-use super::context::{DeviceContext, any_bit, field, first_stage_ppn_width};
 use super::page_table::{is_first_stage_mode, second_stage_modes, too_wide};
 use super::process_context::directory_modes;
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, hi, lit, lo, select};
-use crate::translate::request::ppn_width;
+use crate::signals::context::{DeviceContext, any_bit, field, first_stage_ppn_width};
+use crate::signals::request::ppn_width;
 use pasidon_spec::ddt::dc;
 use pasidon_spec::page_table::iohgatp_mode;
 use pasidon_spec::pdt::pdtp_mode;

@@ -1,6 +1,5 @@
 //! Walkers and what they load: device contexts, process contexts, page-table entries of both stages, MSI page-table entries.
 
-pub mod context;
 pub mod device_context;
 mod msi;
 pub mod page_table;

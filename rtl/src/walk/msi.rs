@@ -10,11 +10,11 @@
 //!
 //! Latency: a cycle for each 1 in `msi_addr_mask` and one more, then the reads and writes.
 
-use super::context::{any_bit, field};
 use super::page_table::too_wide;
 use super::state::*;
 use crate::hdl::{E, Module, cat, hi, lit, lo};
-use crate::translate::request::{Translation, mask_width, ppn_width};
+use crate::signals::context::{any_bit, field};
+use crate::signals::request::{Translation, mask_width, ppn_width};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::msi::{basic, file, mode, mrif, msipte};
 

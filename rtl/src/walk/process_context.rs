@@ -1,9 +1,9 @@
 //! Checks of process contexts and process_ids. (Sections "Process-context configuration checks" and "Process-context fields".)
 
-use super::context::{any_bit, field};
 use super::page_table::{is_first_stage_mode, too_wide};
 use crate::design::Design;
 use crate::hdl::{E, any_of, cat, lo};
+use crate::signals::context::{any_bit, field};
 use pasidon_spec::pdt::{pc, pdtp_mode, process_id_bits};
 
 /// The process-directory modes of a design, Bare excluded.

@@ -7,7 +7,7 @@
 use super::page_table::{Entry, SXL_GUEST_WIDTH, chosen, compose, is_uniform, second_stage_modes, too_wide};
 use super::state::*;
 use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
-use crate::translate::request::{Translation, ppn_width};
+use crate::signals::request::{Translation, ppn_width};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::{Geometry, pbmt};
 

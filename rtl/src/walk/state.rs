@@ -1,12 +1,12 @@
 //! What a walker holds, and the steps that every part of it takes.
 
-use super::context::{DeviceContext, ProcessContext, first_stage_ppn_width};
 use super::device_context::two_stage;
 use super::page_table::Entry;
 use crate::design::Design;
 use crate::hdl::{E, Module, hi, lit, lo};
+use crate::signals::context::{DeviceContext, ProcessContext, first_stage_ppn_width};
+use crate::signals::request::{Request, Translation, ppn_width};
 use crate::translate::miss_table::entry_width;
-use crate::translate::request::{Request, Translation, ppn_width};
 use pasidon_spec::fault::Cause;
 
 /// Statements of the first condition that holds.

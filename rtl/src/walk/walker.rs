@@ -8,19 +8,19 @@
 //! A walk that something overtook (`mark`) goes on, `stale`: it answers its requests, and its result is not kept. Fences wait for it
 //! (`late`), so that it may write, too. Never: a walk that was started before `mark` completes without `stale`.
 
-use super::context::*;
 use super::device_context;
 use super::page_table::{Entry, chosen, compose, first_stage_modes, is_uniform, too_wide};
 use super::process_context::{effective_permissions, fsc_misconfigured, pid_too_wide};
 use super::state::*;
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
-use crate::monitor::WalkEvents;
-use crate::translate::dispatch::page_tag;
-use crate::translate::miss_table::entry_width;
-use crate::translate::request::{
+use crate::signals::context::*;
+use crate::signals::events::WalkEvents;
+use crate::signals::request::{
     Request, Translation, device_id_too_wide, mask_width, ppn_width, sign_extends,
 };
+use crate::translate::dispatch::page_tag;
+use crate::translate::miss_table::entry_width;
 use pasidon_spec::ddt::{BASE_DDI, EXT_DDI, dc, ddte, iommu_mode};
 use pasidon_spec::fault::{AtsResponse, Cause};
 use pasidon_spec::page_table::{self, Geometry, iosatp_mode};

@@ -1,7 +1,7 @@
 //! What can happen.
 
 use super::PROCESSES;
-use super::world::{Bound, PASIDS, Presence, Process, World};
+use super::world::{BASE, Bound, PASIDS, Presence, Process, World};
 use crate::endpoint::{Channel, Kind, Request};
 use crate::memory::PAGE;
 use crate::os::{Mapping, OsError, Permissions};
@@ -10,8 +10,6 @@ use pasidon_driver::{BindError, Mm, PageTableMode, SetOpsError};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Where processes have their pages: all at the same addresses.
-pub(super) const BASE: u64 = 0x1_0000_0000;
 /// Pages that a process may have.
 const PAGES: u64 = 40;
 /// Cycles between looks at the interrupt wires.

@@ -1,6 +1,5 @@
 //! Processes, devices, and what binds them.
 
-use super::actions::BASE;
 use super::{DEVICES, Finding, StressOptions, StressReport};
 use crate::endpoint::{Behaviour, Endpoint};
 use crate::machine::{Machine, MachineConfig, default_pace};
@@ -20,6 +19,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+
+/// Where processes have their pages: all at the same addresses.
+pub(super) const BASE: u64 = 0x1_0000_0000;
 
 /// Frames for all pages of all processes.
 const FRAMES: usize = 64;

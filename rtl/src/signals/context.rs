@@ -2,7 +2,7 @@
 
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, lit};
-use crate::translate::request::ppn_width;
+use crate::signals::request::ppn_width;
 use pasidon_spec::field::Field;
 
 /// A field of a doubleword.

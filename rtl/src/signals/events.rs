@@ -2,7 +2,7 @@
 
 use crate::design::Design;
 use crate::hdl::{E, Instance, Module, lit, lo};
-use crate::translate::request::Request;
+use crate::signals::request::Request;
 use pasidon_spec::registers::event;
 
 /// A request as the monitor sees it.
@@ -91,7 +91,7 @@ impl RequestEvents {
     }
 
     /// The event of each kind, with its number.
-    pub(super) fn kinds(&self) -> Vec<(u64, E)> {
+    pub(crate) fn kinds(&self) -> Vec<(u64, E)> {
         vec![
             (event::UNTRANSLATED_REQUESTS, self.valid & self.at.is(0)),
             (event::TRANSLATED_REQUESTS, self.valid & self.at.is(2)),
@@ -160,7 +160,7 @@ impl WalkEvents {
     }
 
     /// The event of each kind, with its number.
-    pub(super) fn kinds(&self) -> Vec<(u64, E)> {
+    pub(crate) fn kinds(&self) -> Vec<(u64, E)> {
         vec![
             (event::TLB_MISS, self.tlb_miss),
             (event::DEVICE_DIRECTORY_WALKS, self.device_walk),

@@ -3,9 +3,22 @@
 
 use crate::design::Design;
 use crate::hdl::{E, Instance, Module, lit, lo};
-use crate::queue::InvalidationKind;
-use crate::translate::request::{Request, Translation, segments, vpn_width};
+use crate::signals::request::{Request, Translation, segments, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
+
+/// Encoding of `inval_kind`: what is invalidated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum InvalidationKind {
+    /// Translations (IOTINVAL.VMA).
+    Vma = 0,
+    /// Device contexts and the process contexts that belong to them (IODIR.INVAL_DDT).
+    Ddt = 1,
+    /// One process context (IODIR.INVAL_PDT).
+    Pdt = 2,
+    /// Translations that a second stage took part in (IOTINVAL.GVMA).
+    Gvma = 3,
+}
 
 /// Names of the ports `inval_*` after `inval_valid`, and their widths.
 fn ports(d: &Design) -> Vec<(&'static str, u32)> {
