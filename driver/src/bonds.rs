@@ -4,8 +4,7 @@ use crate::{
     bond::{Bond, Callbacks},
     device_directory,
     hardware::Hardware,
-    iommu::Inner,
-    lock::{Guard, Turn},
+    lock::Turn,
     map::{Map, Spare},
     mm::Assigned,
     pasid::Pasid,
@@ -118,7 +117,7 @@ pub(crate) struct Space {
 }
 
 /// Memory for one more of everything.
-struct Room {
+pub(crate) struct Room {
     links: Spare<u32, Link>,
     caches: Spare<(Pasid, u32), Cached>,
     by_pasid: Spare<(Pasid, u32), Entry>,
@@ -128,7 +127,7 @@ struct Room {
 
 /// How much memory to set aside, in entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Wanted {
+pub(crate) struct Wanted {
     links: Option<usize>,
     caches: Option<usize>,
     by_pasid: Option<usize>,
@@ -137,11 +136,12 @@ struct Wanted {
 }
 
 impl Wanted {
-    const NOTHING: Self = Self { links: None, caches: None, by_pasid: None, spaces: None, graves: None };
+    pub(crate) const NOTHING: Self =
+        Self { links: None, caches: None, by_pasid: None, spaces: None, graves: None };
 }
 
 impl Room {
-    fn new(wanted: Wanted) -> Result<Self, OutOfMemory> {
+    pub(crate) fn new(wanted: Wanted) -> Result<Self, OutOfMemory> {
         let mut graves = Vec::new();
         graves.try_reserve_exact(wanted.graves.unwrap_or(0)).map_err(|_| OutOfMemory)?;
         Ok(Self {
@@ -168,7 +168,7 @@ impl Bonds {
         }
     }
 
-    fn wants(&self) -> Wanted {
+    pub(crate) fn wants(&self) -> Wanted {
         // Every bond can come to lie in a grave.
         let graves = self.by_pasid.len() + self.graves.len() + 1;
         Wanted {
@@ -180,7 +180,7 @@ impl Bonds {
         }
     }
 
-    fn move_into(&mut self, room: &mut Room) {
+    pub(crate) fn move_into(&mut self, room: &mut Room) {
         self.links.move_into(&mut room.links);
         self.caches.move_into(&mut room.caches);
         self.by_pasid.move_into(&mut room.by_pasid);
@@ -260,7 +260,7 @@ impl Bonds {
 
     /// Gives up the claim on an address space of which nothing is left any more, if there is one; and its PSCID, if it
     /// has no bonds.
-    fn give_up_claim(&mut self) -> Option<(Shared<Assigned>, Option<u32>)> {
+    pub(crate) fn give_up_claim(&mut self) -> Option<(Shared<Assigned>, Option<u32>)> {
         if self.claims == 0 {
             return None;
         }
@@ -333,41 +333,5 @@ impl Link {
     /// How many address spaces the device is bound to.
     pub(crate) fn bonds(&self) -> usize {
         self.alive + self.dead
-    }
-}
-
-impl Inner {
-    /// The bonds, with room for one more of everything. What that takes is allocated, and returned, while the lock
-    /// is free.
-    pub(crate) fn bonds_with_room(&self) -> Result<Guard<'_, Bonds>, OutOfMemory> {
-        loop {
-            let wanted = {
-                let bonds = self.bonds.lock(self.platform());
-                let wanted = bonds.wants();
-                if wanted == Wanted::NOTHING {
-                    return Ok(bonds);
-                }
-                wanted
-            };
-            let mut room = Room::new(wanted)?;
-            self.bonds.lock(self.platform()).move_into(&mut room);
-        }
-    }
-
-    /// Lets go of PASIDs and PSCIDs of which nothing is left. Called where something was confirmed, in ordinary threads:
-    /// memory is returned, while no lock is held.
-    pub(crate) fn release_claims(&self) {
-        loop {
-            let Some((claim, pscid)) = self.bonds.lock(self.platform()).give_up_claim() else { return };
-            if let Some(pscid) = pscid {
-                self.pscids.free(pscid);
-            }
-            drop(claim);
-        }
-    }
-
-    /// The device with this id, if it is enabled.
-    pub(crate) fn device(&self, device_id: u32) -> Option<Shared<Device>> {
-        self.bonds.lock(self.platform()).links.get(device_id).map(|link| link.device.clone())
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     config::{Config, Message},
     device_directory::{self, DeviceDirectory},
     error::InitError,
-    faults::FaultLog,
+    fault_log::FaultLog,
     groups::Groups,
     hardware::{Condition, Hardware, Region},
     lock::{Lock, Rank, Turn},

@@ -167,6 +167,7 @@ extern crate std;
 mod bond;
 mod bonds;
 mod capabilities;
+mod claims;
 mod command_queue;
 mod config;
 mod device_caches;
@@ -176,8 +177,10 @@ mod directory;
 mod error;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod fault_log;
 mod faults;
 mod groups;
+mod handle;
 mod hardware;
 mod iommu;
 mod line;
@@ -198,12 +201,13 @@ mod sva;
 #[cfg(test)]
 mod tests;
 
-pub use bond::{Bond, DrvData, Fault, FaultDecision, Handle, SvaOps};
+pub use bond::{Bond, DrvData, Fault, FaultDecision, SvaOps};
 pub use capabilities::Capabilities;
 pub use config::{AtsOptions, Config, DeviceOptions, Message, PriOptions, Untagged};
 pub use devices::DeviceState;
 pub use error::{BindError, CommandError, DeviceError, DisableError, EnableError, InitError, SetOpsError};
-pub use faults::FaultReport;
+pub use fault_log::FaultReport;
+pub use handle::Handle;
 pub use iommu::Iommu;
 pub use mm::{FaultAccess, Mm, MmSva, PageTable, PageTableMode, Resolution};
 pub use page_requests::PageRequestReport;

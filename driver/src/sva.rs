@@ -2,11 +2,12 @@
 //! in this crate's documentation.
 
 use crate::{
-    bond::{Bond, Call, Callbacks, Handle},
+    bond::{Bond, Call, Callbacks},
     bonds::{Cached, Entry, Grave, Left, Space},
     device_caches,
     devices::EVERYTHING,
     error::{BindError, CommandError, SetOpsError},
+    handle::Handle,
     iommu::{Inner, Iommu},
     mm::{Mm, PageTable},
     pasid::{NoId, Pasid},

@@ -1,6 +1,8 @@
 //! Co-simulation of the generated hardware: what the tests of this package share.
 //!
 //! - [`rig`]: a verilated design with registers, memory and translation ports driven by hand, cycle by cycle.
+//! - [`query`]: a request of a test, and what it came to.
+//! - [`queue`], [`pages`]: a queue in memory, and where tables get their memory.
 //! - [`queues`]: the software side of command queue and fault queue.
 //! - [`tables`]: directories and page tables, built entry by entry, so that each can be wrong in one place.
 //! - [`oracle`]: what the specification says a request must come to, as a plain walk over the same memory.
@@ -16,11 +18,15 @@ pub mod devices;
 pub mod driven;
 pub mod guest;
 pub mod oracle;
+pub mod pages;
+pub mod query;
+pub mod queue;
 pub mod queues;
 pub mod rig;
 pub mod tables;
 
-pub use rig::{Answer, Pressure, Query, Rig};
+pub use query::{Answer, Query};
+pub use rig::{Pressure, Rig};
 
 /// The seed of a test: `SEED` from the environment (decimal), or a fixed one. It is printed, and a failing test shows it.
 pub fn seed(test: &str) -> u64 {

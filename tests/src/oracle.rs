@@ -6,7 +6,7 @@
 //! beyond the physical address space is a misconfigured context (notes after the configuration checks), and an
 //! untranslated address beyond it is an access fault.
 
-use crate::rig::Query;
+use crate::query::Query;
 use pasidon_cosim::Flat;
 use pasidon_rtl::design::Design;
 use pasidon_spec::fault::{Cause, FaultRecord};

@@ -1,32 +1,11 @@
 //! The software side of the command queue and the fault queue.
 
+use crate::queue::Queue;
 use crate::rig::Rig;
 use pasidon_spec::command::{Command, Range, Store};
 use pasidon_spec::fault::FaultRecord;
 use pasidon_spec::field::Field;
 use pasidon_spec::registers::{Register, cqb, cqcsr, cqh, cqt, fqb, fqcsr, fqh, fqt};
-
-/// A queue as software sees it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Queue {
-    /// Address of its first entry.
-    pub base: u64,
-    /// log2 of its entries.
-    pub log2: u32,
-    /// The index that software moves: the tail of the command queue, the head of the fault queue.
-    pub index: u64,
-}
-
-impl Queue {
-    /// Entries.
-    pub fn entries(&self) -> u64 {
-        1 << self.log2
-    }
-
-    fn after(&self, index: u64) -> u64 {
-        (index + 1) & (self.entries() - 1)
-    }
-}
 
 impl Rig {
     /// Gives the design queues of `1 << log2` entries (not more than it accepts), and turns them on.

@@ -57,34 +57,6 @@ pub fn user_pc(fsc: u64, pscid: u32) -> ProcessContext {
     ProcessContext { ta: pc::ta::V.of(1) | pc::ta::PSCID.of(pscid.into()), fsc }
 }
 
-/// Pages of memory, handed out in an order in which neighbours are never neighbours.
-#[derive(Clone, Debug)]
-pub struct Pages {
-    base: u64,
-    count: u64,
-    next: u64,
-    contiguous: u64,
-}
-
-impl Pages {
-    /// Pages of `bytes` of memory at `base`. The last quarter is for contiguous allocations.
-    pub fn new(base: u64, bytes: u64) -> Pages {
-        Pages { base, count: bytes / 4096 / 4 * 3, next: 0, contiguous: base + bytes }
-    }
-
-    /// All single pages are free again.
-    pub fn reset(&mut self) {
-        self.next = 0;
-    }
-
-    fn page(&mut self) -> u64 {
-        assert!(self.next < self.count, "no page is left");
-        self.next += 1;
-        // 1021 is prime to the count, which is three times a power of two.
-        self.base + (self.next * 1021 % self.count) * 4096
-    }
-}
-
 impl Rig {
     /// A page of zeroes.
     ///
