@@ -6,7 +6,7 @@ use pasidon_cosim::{Cache, Flavour, Verilated};
 use pasidon_driver::{
     AtsOptions, Config, DeviceOptions, FaultReport, Handle, Iommu, PageTableMode, Platform, PriOptions,
 };
-use pasidon_machine::endpoint::{Behaviour, Channel, Endpoint, Kind, Outcome, Request};
+use pasidon_machine::endpoint::{Behaviour, Channel, ChannelKind, DmaRequest, Endpoint, Outcome};
 use pasidon_machine::machine::Machine;
 use pasidon_machine::machine::MachineConfig;
 use pasidon_machine::memory::PAGE;
@@ -211,8 +211,8 @@ impl Driven {
     }
 
     /// Tells a device to make an access, whose outcome [`wait`](Self::wait) can wait for.
-    pub fn begin(&self, id: u32, pasid: u32, kind: Kind, va: u64, write: bool) {
-        let requests = [Request { va, length: 8, write, exec: false }].into();
+    pub fn begin(&self, id: u32, pasid: u32, kind: ChannelKind, va: u64, write: bool) {
+        let requests = [DmaRequest { va, length: 8, write, exec: false }].into();
         let channel = Channel::new(id, Some(pasid), id as usize, requests);
         self.platform.machine().dma.add(Channel { kind, observe: true, ..channel });
     }
@@ -221,7 +221,7 @@ impl Driven {
     ///
     /// # Panics
     /// If it does not end.
-    pub fn access(&self, id: u32, pasid: u32, kind: Kind, va: u64, write: bool) -> Outcome {
+    pub fn access(&self, id: u32, pasid: u32, kind: ChannelKind, va: u64, write: bool) -> Outcome {
         self.platform.machine().dma.take_outcomes();
         self.begin(id, pasid, kind, va, write);
         let mut outcomes = Vec::new();
@@ -233,9 +233,10 @@ impl Driven {
     }
 
     /// Has a device read and write all pages of a process over and over, as fast as it can.
-    pub fn keep_busy(&self, id: u32, pasid: u32, kind: Kind) {
-        let request = |n| Request { va: BASE + n % PAGES * PAGE, length: 8, write: n % 2 == 0, exec: false };
-        let requests: Arc<[Request]> = (0..2 * PAGES + 1).map(request).collect();
+    pub fn keep_busy(&self, id: u32, pasid: u32, kind: ChannelKind) {
+        let request =
+            |n| DmaRequest { va: BASE + n % PAGES * PAGE, length: 8, write: n % 2 == 0, exec: false };
+        let requests: Arc<[DmaRequest]> = (0..2 * PAGES + 1).map(request).collect();
         let channel = Channel::new(id, Some(pasid), id as usize, requests);
         self.platform.machine().dma.add(Channel { kind, remaining: u64::MAX, depth: 4, ..channel });
     }

@@ -7,9 +7,10 @@
 //! [`Truth`], reads are compared with it, and writes put a pattern into both.
 
 use crate::endpoint::{
-    Access, Begin, Channel, Completion, Endpoint, Kind, Outcome, Question, Request, Translation,
+    Begin, CachedTranslation, Channel, ChannelKind, Completion, DmaAccess, DmaRequest, Endpoint, Outcome,
+    Question,
 };
-use crate::memory::Memory;
+use crate::memory::Ram;
 use crate::stats::Counters;
 use crate::truth::{Reached, Truth};
 use pasidon_cosim::random::mix;
@@ -40,7 +41,7 @@ impl Stream {
 #[derive(Clone, Copy, Debug)]
 enum Purpose {
     /// An access of a channel; of an endpoint's channel also the number of the flight.
-    Access(Access, Option<(u16, u64)>),
+    Access(DmaAccess, Option<(u16, u64)>),
     /// A translation request of an endpoint.
     Question(u16, Question),
 }
@@ -58,7 +59,7 @@ struct Port {
 }
 
 struct DataAccess {
-    access: Access,
+    access: DmaAccess,
     flight: Option<(u16, u64)>,
     serial: u64,
     spa: u64,
@@ -130,7 +131,7 @@ impl Dma {
     /// Adds a channel; its port is taken modulo the number of ports. It is forgotten when all its requests have been answered.
     pub fn add(&mut self, mut channel: Channel) {
         let endpoint = self.endpoints.iter().position(|endpoint| endpoint.device_id == channel.device_id);
-        let endpoint = endpoint.filter(|_| channel.kind == Kind::Ats);
+        let endpoint = endpoint.filter(|_| channel.kind == ChannelKind::Ats);
         if let Some(endpoint) = endpoint {
             channel.port = self.endpoints[endpoint].port;
         }
@@ -198,14 +199,14 @@ impl Dma {
         }
     }
 
-    fn drop_all(&mut self, accesses: Vec<Access>, truth: &mut Truth) {
-        for Access { channel, request, .. } in accesses {
+    fn drop_all(&mut self, accesses: Vec<DmaAccess>, truth: &mut Truth) {
+        for DmaAccess { channel, request, .. } in accesses {
             self.finish(channel, request, truth);
         }
     }
 
     /// One request less of a channel.
-    fn finish(&mut self, index: u16, request: Request, truth: &mut Truth) {
+    fn finish(&mut self, index: u16, request: DmaRequest, truth: &mut Truth) {
         let Some(stream) = &mut self.streams[usize::from(index)] else { return };
         stream.outstanding -= 1;
         if let Some(space) = stream.channel.space {
@@ -269,7 +270,7 @@ impl Dma {
         now: u64,
         out: &Out,
         input: &mut [ReqIn; MAX_PORTS],
-        memory: &mut Memory,
+        memory: &mut Ram,
         truth: &mut Truth,
         counters: &mut Counters,
     ) {
@@ -329,7 +330,7 @@ impl Dma {
     /// Accesses that an endpoint has given up fail.
     fn give_up(&mut self, endpoint: usize, now: u64, truth: &mut Truth, counters: &mut Counters) {
         for given_up in self.endpoints[endpoint].take_given_up() {
-            let Access { channel, request, begun } = given_up.access;
+            let DmaAccess { channel, request, begun } = given_up.access;
             counters.requests += 1;
             counters.faults += 1;
             if self.streams[usize::from(channel)].as_ref().is_some_and(|stream| stream.channel.observe) {
@@ -392,7 +393,7 @@ impl Dma {
     fn refuse(
         &mut self,
         now: u64,
-        access: Access,
+        access: DmaAccess,
         flight: Option<(u16, u64)>,
         refusal: Refusal,
         truth: &mut Truth,
@@ -501,11 +502,11 @@ impl Dma {
             }
             stream.outstanding += 1;
             place.next = if position + 1 == count { 0 } else { position + 1 };
-            let access = Access { channel: index, request, begun: now };
+            let access = DmaAccess { channel: index, request, begun: now };
             let (device_id, process_id) = (channel.device_id, channel.process_id);
             match stream.endpoint {
                 None => {
-                    let forged = channel.kind == Kind::Forged;
+                    let forged = channel.kind == ChannelKind::Forged;
                     let wire = request::Request {
                         device_id,
                         process_id,
@@ -532,16 +533,10 @@ impl Dma {
     }
 
     /// Moves the data of a translated access.
-    fn access(
-        &mut self,
-        access: DataAccess,
-        memory: &mut Memory,
-        truth: &mut Truth,
-        counters: &mut Counters,
-    ) {
+    fn access(&mut self, access: DataAccess, memory: &mut Ram, truth: &mut Truth, counters: &mut Counters) {
         self.done += 1;
         let DataAccess {
-            access: Access { channel: index, request, .. },
+            access: DmaAccess { channel: index, request, .. },
             flight,
             serial,
             spa,
@@ -613,7 +608,7 @@ struct Refusal {
 fn sent(
     device_id: u32,
     process_id: Option<u32>,
-    access: Access,
+    access: DmaAccess,
     iova: u64,
     translated: bool,
     flight: (u16, u64),
@@ -635,7 +630,7 @@ fn sent(
 fn completion(response: &Response) -> Completion {
     match response {
         Response::Fault(fault) => Completion::Refused(fault.cause.code().into()),
-        Response::Success(translation) => Completion::Success(Translation {
+        Response::Success(translation) => Completion::Success(CachedTranslation {
             page: translation.spa,
             shift: translation.page_shift.clamp(12, 63),
             read: translation.read,

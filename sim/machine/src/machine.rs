@@ -5,7 +5,7 @@
 
 use crate::dma::Dma;
 use crate::endpoint::{Channel, Outcome};
-use crate::memory::Memory;
+use crate::memory::Ram;
 use crate::root_port::RootPort;
 use crate::stats::Counters;
 use crate::truth::Truth;
@@ -48,7 +48,7 @@ const RESET_CYCLES: u32 = 3;
 /// The machine.
 pub struct Machine {
     /// The IOMMU with its registers and physical memory.
-    pub bench: Bench<Faulty<Memory>>,
+    pub bench: Bench<Faulty<Ram>>,
     /// Devices.
     pub dma: Dma,
     /// Messages from and to devices.
@@ -76,7 +76,7 @@ impl Machine {
     /// Puts a model of `design` into a machine, and resets it.
     pub fn new(verilated: Verilated, design: &Design, config: &MachineConfig) -> Machine {
         let mut random = Random::new(config.seed);
-        let memory = Memory::new(design.pas, config.memory_bytes, &mut random);
+        let memory = Ram::new(design.pas, config.memory_bytes, &mut random);
         let dma = Dma::new(design, config.data_latency, random.word());
         let bench = Bench::new(verilated, Faulty::new(memory), config.pace, Rules::of(design), 0);
         Machine {
@@ -287,9 +287,9 @@ impl Machine {
 }
 
 impl Clocked for Machine {
-    type Memory = Faulty<Memory>;
+    type Memory = Faulty<Ram>;
 
-    fn bench(&mut self) -> &mut Bench<Faulty<Memory>> {
+    fn bench(&mut self) -> &mut Bench<Faulty<Ram>> {
         &mut self.bench
     }
 

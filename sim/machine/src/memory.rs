@@ -16,7 +16,7 @@ pub const HUGE_PAGE: u64 = 2 << 20;
 const GARBAGE: u8 = 0xa5;
 
 /// Physical memory of the simulated machine.
-pub struct Memory {
+pub struct Ram {
     bytes: Flat,
     /// Free contiguous ranges for the driver, (start, length), sorted.
     ranges: Vec<(u64, u64)>,
@@ -36,9 +36,9 @@ pub struct InUse {
     huge_frames: Vec<u64>,
 }
 
-impl Memory {
+impl Ram {
     /// `bytes` of memory (a multiple of 16 MiB) in the upper half of a physical address space of `address_width` bits.
-    pub fn new(address_width: u32, bytes: u64, random: &mut Random) -> Memory {
+    pub fn new(address_width: u32, bytes: u64, random: &mut Random) -> Ram {
         let bytes = bytes.max(16 << 20).next_multiple_of(16 << 20);
         let base = 1 << (address_width - 1);
         let driver_end = base + bytes / 8;
@@ -48,7 +48,7 @@ impl Memory {
         random.shuffle(&mut frames);
         random.shuffle(&mut huge_frames);
         let ranges = vec![(base, driver_end - base)];
-        Memory {
+        Ram {
             bytes: Flat::new(base, bytes),
             ranges,
             frames,
@@ -183,7 +183,7 @@ impl Memory {
     }
 }
 
-impl Deref for Memory {
+impl Deref for Ram {
     type Target = Flat;
 
     fn deref(&self) -> &Flat {
@@ -191,13 +191,13 @@ impl Deref for Memory {
     }
 }
 
-impl DerefMut for Memory {
+impl DerefMut for Ram {
     fn deref_mut(&mut self) -> &mut Flat {
         &mut self.bytes
     }
 }
 
-impl pasidon_cosim::Memory for Memory {
+impl pasidon_cosim::Memory for Ram {
     #[inline]
     fn load(&mut self, address: u64) -> Option<u64> {
         pasidon_cosim::Memory::load(&mut self.bytes, address)
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn contiguous_memory_is_reused() {
-        let mut memory = Memory::new(32, 16 << 20, &mut Random::new(1));
+        let mut memory = Ram::new(32, 16 << 20, &mut Random::new(1));
         let a = memory.alloc(100, 8).unwrap();
         let b = memory.alloc(4096, 4096).unwrap();
         assert!(b % 4096 == 0 && b >= a + 100);

@@ -134,7 +134,7 @@ pub struct Check {
 
 /// The report of a run. The counts are those of the replay; the isolation checks and the exits come after it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct RunReport {
     /// Name of the design.
     pub design: String,
     /// Hash of the generated design.
@@ -186,7 +186,7 @@ pub struct Report {
     pub findings: Vec<String>,
 }
 
-impl Report {
+impl RunReport {
     /// What is not as it should be, one line each; empty if all is well.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -229,7 +229,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RunReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |name: &str, value: String| writeln!(f, "{name:<24}{value}");
         line(

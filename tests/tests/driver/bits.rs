@@ -1,7 +1,7 @@
 //! Accessed and dirty bits that hardware sets.
 
 use pasidon_driver::Config;
-use pasidon_machine::endpoint::{Behaviour, Kind};
+use pasidon_machine::endpoint::{Behaviour, ChannelKind};
 use pasidon_machine::memory::PAGE;
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::pte;
@@ -12,7 +12,7 @@ const A: u64 = pte::A.mask();
 const D: u64 = pte::D.mask();
 
 /// What a read and then a write of a page whose bits are clear come to, each with its cause, or 0, and the bits after it.
-fn history(driven: &Driven, id: u32, kind: Kind) -> [(u64, u64); 2] {
+fn history(driven: &Driven, id: u32, kind: ChannelKind) -> [(u64, u64); 2] {
     let mm = driven.resident_process();
     for page in 0..4 {
         let entry = driven.os.leaf_address(mm.id(), BASE + page * PAGE).expect("there are tables");
@@ -44,7 +44,7 @@ fn pages_with_clear_bits_work_after_bind_where_the_hardware_sets_them() {
     assert!(driven.iommu.capabilities().updates_ad());
     driven.enable(1, None);
     driven.enable(2, Some(Behaviour::default()));
-    for (id, kind) in [(1, Kind::Untranslated), (2, Kind::Ats)] {
+    for (id, kind) in [(1, ChannelKind::Untranslated), (2, ChannelKind::Ats)] {
         assert_eq!(history(&driven, id, kind), [(0, A), (0, A | D)], "{kind:?}");
     }
     let statistics = driven.iommu.statistics();
@@ -62,11 +62,15 @@ fn pages_with_clear_bits_are_not_there_where_the_hardware_cannot_or_may_not_set_
         driven.enable(1, None);
         driven.enable(2, Some(Behaviour::default()));
         let causes = [Cause::ReadPageFault, Cause::WriteAmoPageFault].map(Cause::code);
-        assert_eq!(history(&driven, 1, Kind::Untranslated), causes.map(|cause| (cause.into(), 0)), "{name}");
+        assert_eq!(
+            history(&driven, 1, ChannelKind::Untranslated),
+            causes.map(|cause| (cause.into(), 0)),
+            "{name}"
+        );
         let recorded: Vec<u16> = driven.faults().0.iter().map(|record| record.cause).collect();
         assert_eq!(recorded, causes, "{name}");
         // A device that can ask for the page is given it by the operating system.
-        let asked = history(&driven, 2, Kind::Ats);
+        let asked = history(&driven, 2, ChannelKind::Ats);
         assert_eq!(asked[0].0 | asked[1].0, 0, "{name}");
         assert_eq!((asked[0].1 & A, asked[1].1), (A, A | D), "{name}");
         assert_eq!(driven.faults().0, []);

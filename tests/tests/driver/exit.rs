@@ -1,6 +1,6 @@
 //! What is recorded of a process that has exited.
 
-use pasidon_machine::endpoint::{Channel, Kind, Request};
+use pasidon_machine::endpoint::{Channel, ChannelKind, DmaRequest};
 use pasidon_machine::memory::PAGE;
 use pasidon_tests::driven::{BASE, Driven, PAGES, config};
 use pasidon_tests::{designs, seed};
@@ -10,7 +10,7 @@ const HELD: usize = 31;
 
 /// Aborted accesses of device 1, which nobody looks at meanwhile.
 fn flood(driven: &Driven, pasid: u32) {
-    let request = |n: u64| Request { va: BASE + n % PAGES * PAGE, length: 8, write: false, exec: false };
+    let request = |n: u64| DmaRequest { va: BASE + n % PAGES * PAGE, length: 8, write: false, exec: false };
     let requests = (0..200).map(request).collect();
     let mut machine = driven.platform.machine();
     let faults = machine.counters.faults;
@@ -25,7 +25,7 @@ fn flood(driven: &Driven, pasid: u32) {
 
 /// An access of device 2 where it has nothing.
 fn fault_of_another(driven: &Driven, pasid: u32) {
-    let outcome = driven.access(2, pasid, Kind::Untranslated, BASE + PAGES * PAGE, false);
+    let outcome = driven.access(2, pasid, ChannelKind::Untranslated, BASE + PAGES * PAGE, false);
     assert!(!outcome.is_success());
     driven.run(2000);
 }
@@ -43,7 +43,7 @@ fn clause_10_a_dead_process_s_device_fills_nobodys_queue() {
     let (mm, other) = (driven.resident_process(), driven.resident_process());
     let (handle, living) = (driven.bind(1, &mm), driven.bind(2, &other));
     let pasid = handle.pasid().get();
-    assert!(driven.access(1, pasid, Kind::Untranslated, BASE, true).is_success());
+    assert!(driven.access(1, pasid, ChannelKind::Untranslated, BASE, true).is_success());
     driven.os.exit(mm.id()).expect("the driver confirms");
     flood(&driven, pasid);
     fault_of_another(&driven, living.pasid().get());
@@ -86,7 +86,8 @@ fn clause_10_what_is_lost_to_a_dead_process_is_told_and_then_no_more_is() {
     }
     // The device is heard again when it has no dead process any more.
     driven.unbind(handle);
-    let outcome = driven.access(1, beside.pasid().get(), Kind::Untranslated, BASE + PAGES * PAGE, false);
+    let outcome =
+        driven.access(1, beside.pasid().get(), ChannelKind::Untranslated, BASE + PAGES * PAGE, false);
     assert!(!outcome.is_success());
     assert_eq!(driven.faults().0.len(), 1);
     driven.unbind(beside);

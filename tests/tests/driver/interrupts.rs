@@ -1,7 +1,7 @@
 //! Interrupts that are messages: stores of the IOMMU into memory, and no wires.
 
 use pasidon_driver::{Config, Message};
-use pasidon_machine::endpoint::{Behaviour, Kind};
+use pasidon_machine::endpoint::{Behaviour, ChannelKind};
 use pasidon_machine::memory::PAGE;
 use pasidon_machine::platform::SimPlatform;
 use pasidon_rtl::design::Design;
@@ -84,7 +84,7 @@ fn served_by_messages(design: &Design, kind: u64, seed: u64) {
     let pasid = handle.pasid().get();
     for round in 0..4 {
         // A page that is not there: nobody looks into the queue before the message has come.
-        driven.begin(2, pasid, Kind::Ats, BASE + round * PAGE, true);
+        driven.begin(2, pasid, ChannelKind::Ats, BASE + round * PAGE, true);
         let mut outcomes = Vec::new();
         let mut messages = 0;
         while outcomes.is_empty() {
@@ -98,7 +98,7 @@ fn served_by_messages(design: &Design, kind: u64, seed: u64) {
         // Accesses without a bond.
         for id in [1, 2] {
             let va = BASE + PAGES * PAGE;
-            assert!(!driven.access(id, 1000, Kind::Untranslated, va, false).is_success());
+            assert!(!driven.access(id, 1000, ChannelKind::Untranslated, va, false).is_success());
             mailbox.expect(of_faults);
             let (records, report) = driven.faults();
             assert_eq!(records.iter().map(|record| record.did).collect::<Vec<_>>(), [id], "{name}");

@@ -3,7 +3,7 @@
 use pasidon_cosim::Random;
 use pasidon_driver::fake::{Call, Tap, Tapped};
 use pasidon_driver::{Change, Config, Handle, PasidSpace};
-use pasidon_machine::endpoint::{Behaviour, Kind};
+use pasidon_machine::endpoint::{Behaviour, ChannelKind};
 use pasidon_machine::memory::PAGE;
 use pasidon_machine::os::AddressSpace;
 use pasidon_machine::platform::SimPlatform;
@@ -38,11 +38,14 @@ fn life_of(driven: &Driven, id: u32) -> [u64; 3] {
     let handle = driven.bind(id, &mm);
     let bind = lap();
     let pasid = handle.pasid().get();
-    assert!(driven.access(id, pasid, Kind::Ats, BASE, true).is_success(), "device {id:#x} works");
+    assert!(driven.access(id, pasid, ChannelKind::Ats, BASE, true).is_success(), "device {id:#x} works");
     lap();
     driven.os.munmap(mm.id(), BASE..BASE + PAGE).expect("the invalidation is confirmed");
     let invalidation = lap();
-    assert!(!driven.access(id, pasid, Kind::Ats, BASE, false).is_success(), "device {id:#x} has forgotten");
+    assert!(
+        !driven.access(id, pasid, ChannelKind::Ats, BASE, false).is_success(),
+        "device {id:#x} has forgotten"
+    );
     lap();
     driven.unbind(handle);
     let unbind = lap();
@@ -99,7 +102,7 @@ fn clause_20_a_dead_device_costs_those_that_share_its_process_one_timeout() {
     let dead = driven.bind(9, &mm);
     let handles = HEALTHY.map(|id| driven.bind(id, &mm));
     for handle in handles.iter().chain([&dead]) {
-        let outcome = driven.access(handle.device_id(), handle.pasid().get(), Kind::Ats, BASE, true);
+        let outcome = driven.access(handle.device_id(), handle.pasid().get(), ChannelKind::Ats, BASE, true);
         assert!(outcome.is_success());
     }
     let begun = driven.now();
@@ -116,8 +119,14 @@ fn clause_20_a_dead_device_costs_those_that_share_its_process_one_timeout() {
     for handle in &handles {
         let (id, pasid) = (handle.device_id(), handle.pasid().get());
         assert!(driven.iommu.device_state(id).is_some_and(|state| !state.cut_off), "{handle:?}");
-        assert!(!driven.access(id, pasid, Kind::Ats, BASE, false).is_success(), "{handle:?} has forgotten");
-        assert!(driven.access(id, pasid, Kind::Ats, BASE + PAGE, true).is_success(), "{handle:?} works");
+        assert!(
+            !driven.access(id, pasid, ChannelKind::Ats, BASE, false).is_success(),
+            "{handle:?} has forgotten"
+        );
+        assert!(
+            driven.access(id, pasid, ChannelKind::Ats, BASE + PAGE, true).is_success(),
+            "{handle:?} works"
+        );
     }
     // From now on it costs nobody anything.
     for (id, before) in HEALTHY.into_iter().zip(undisturbed) {
@@ -152,7 +161,7 @@ fn step(driven: &Driven, step: Step, mm: &Arc<AddressSpace>, handle: Handle) -> 
             let begun = driven.now();
             let second = driven.bind(id, &other);
             let took = driven.now() - begun;
-            assert!(driven.access(id, second.pasid().get(), Kind::Ats, BASE, true).is_success());
+            assert!(driven.access(id, second.pasid().get(), ChannelKind::Ats, BASE, true).is_success());
             driven.unbind(second);
             driven.os.exit(other.id()).expect("nothing is bound to it");
             (took, Some(handle))
@@ -160,7 +169,7 @@ fn step(driven: &Driven, step: Step, mm: &Arc<AddressSpace>, handle: Handle) -> 
         Step::Invalidation => {
             driven.os.munmap(mm.id(), BASE..BASE + PAGE).expect("the invalidation is confirmed");
             let took = driven.now() - begun;
-            let outcome = driven.access(id, handle.pasid().get(), Kind::Ats, BASE, false);
+            let outcome = driven.access(id, handle.pasid().get(), ChannelKind::Ats, BASE, false);
             assert!(!outcome.is_success(), "device {id:#x} has forgotten");
             (took, Some(handle))
         }
@@ -185,7 +194,7 @@ fn clause_20_healthy_devices_keep_their_bounds_while_dead_ones_are_waited_for() 
         let (id, healthy) = (DEAD_ONES[round % 5], HEALTHY[round / 3 % 3]);
         let (mm, other) = (driven.resident_process(), driven.resident_process());
         let (handle, good) = (driven.bind(id, &mm), driven.bind(healthy, &other));
-        let outcome = driven.access(healthy, good.pasid().get(), Kind::Ats, BASE, true);
+        let outcome = driven.access(healthy, good.pasid().get(), ChannelKind::Ats, BASE, true);
         assert!(outcome.is_success());
         let task = {
             let (driven, results, other) = (driven.clone(), results.clone(), other.clone());

@@ -2,7 +2,7 @@
 
 use pasidon_cosim::Random;
 use pasidon_driver::{Change, CommandError, DeviceError, Handle, InitError};
-use pasidon_machine::endpoint::{Behaviour, Kind};
+use pasidon_machine::endpoint::{Behaviour, ChannelKind};
 use pasidon_machine::memory::PAGE;
 use pasidon_machine::os::{AddressSpace, Mapping, Permissions};
 use pasidon_tests::driven::{BASE, Driven, PAGES, config};
@@ -10,7 +10,8 @@ use pasidon_tests::{designs, seed};
 use std::sync::Arc;
 
 /// The devices, and how each reaches memory.
-const DEVICES: [(u32, Kind); 3] = [(1, Kind::Untranslated), (2, Kind::Ats), (0x2_0001, Kind::Ats)];
+const DEVICES: [(u32, ChannelKind); 3] =
+    [(1, ChannelKind::Untranslated), (2, ChannelKind::Ats), (0x2_0001, ChannelKind::Ats)];
 
 struct Bench {
     driven: Driven,
@@ -24,7 +25,7 @@ impl Bench {
         let design = designs::design("full");
         let driven = Driven::boot(&design, config(&design), seed);
         DEVICES.iter().for_each(|&(id, kind)| {
-            driven.enable(id, (kind == Kind::Ats).then(Behaviour::default));
+            driven.enable(id, (kind == ChannelKind::Ats).then(Behaviour::default));
         });
         let processes = vec![driven.resident_process(), driven.resident_process()];
         let bonds = processes.iter().flat_map(|mm| DEVICES.map(|(id, _)| (id, mm)));
@@ -109,9 +110,12 @@ fn bonds_work_after_suspend_and_resume_whether_power_was_lost_or_not() {
         driven.iommu.resume().expect("it is switched on");
         driven.iommu.resume().expect("it is on");
         bench.works();
-        assert!(!driven.access(device, pasid, Kind::Ats, BASE, false).is_success(), "the bond is gone");
+        assert!(
+            !driven.access(device, pasid, ChannelKind::Ats, BASE, false).is_success(),
+            "the bond is gone"
+        );
         // Page requests and fault records come again.
-        let outcome = driven.access(1, 1000, Kind::Untranslated, BASE, true);
+        let outcome = driven.access(1, 1000, ChannelKind::Untranslated, BASE, true);
         assert!(!outcome.is_success());
         assert_eq!(driven.faults().0.iter().filter(|record| record.pid == 1000).count(), 1);
         let absent = driven.process();

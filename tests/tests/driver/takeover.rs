@@ -2,7 +2,7 @@
 
 use pasidon_cosim::Random;
 use pasidon_driver::Config;
-use pasidon_machine::endpoint::{Behaviour, Kind};
+use pasidon_machine::endpoint::{Behaviour, ChannelKind};
 use pasidon_machine::memory::PAGE;
 use pasidon_rtl::design::Design;
 use pasidon_spec::ddt;
@@ -27,7 +27,7 @@ fn put_to_work(driven: &Driven, levels: usize) {
         driven.enable(id, ats.then(Behaviour::default));
         let mm = driven.resident_process();
         let handle = driven.bind(id, &mm);
-        let kind = if ats { Kind::Ats } else { Kind::Untranslated };
+        let kind = if ats { ChannelKind::Ats } else { ChannelKind::Untranslated };
         let outcome = driven.access(id, handle.pasid().get(), kind, BASE + PAGE, true);
         assert!(outcome.is_success(), "device {id:#x} does not work for its new owner: {outcome:?}");
         driven.keep_busy(id, handle.pasid().get(), kind);

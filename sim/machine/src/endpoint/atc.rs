@@ -7,7 +7,7 @@ pub type Tag = Option<u32>;
 
 /// What a translation completion has told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Translation {
+pub struct CachedTranslation {
     /// Address of the first byte of the page.
     pub page: u64,
     /// log2 of the page's bytes, at least 12.
@@ -22,7 +22,7 @@ pub struct Translation {
     pub untranslated: bool,
 }
 
-impl Translation {
+impl CachedTranslation {
     /// Whether an access is covered.
     pub fn allows(&self, write: bool, exec: bool) -> bool {
         if exec {
@@ -46,7 +46,7 @@ impl Translation {
 pub struct TranslationCache {
     capacity: usize,
     /// By tag, size, and number of the page of that size.
-    entries: BTreeMap<(Tag, u8, u64), Translation>,
+    entries: BTreeMap<(Tag, u8, u64), CachedTranslation>,
     order: VecDeque<(Tag, u8, u64)>,
     /// Sizes that occur, as bits.
     shifts: u64,
@@ -64,7 +64,7 @@ impl TranslationCache {
     }
 
     /// The translation of the page that holds `va`.
-    pub fn get(&self, tag: Tag, va: u64) -> Option<&Translation> {
+    pub fn get(&self, tag: Tag, va: u64) -> Option<&CachedTranslation> {
         let mut shifts = self.shifts;
         while shifts != 0 {
             let shift = shifts.trailing_zeros() as u8;
@@ -77,7 +77,7 @@ impl TranslationCache {
     }
 
     /// Keeps a translation of the page that holds `va`.
-    pub fn insert(&mut self, tag: Tag, va: u64, translation: Translation) {
+    pub fn insert(&mut self, tag: Tag, va: u64, translation: CachedTranslation) {
         let key = (tag, translation.shift, va >> translation.shift);
         self.shifts |= 1 << translation.shift;
         if self.entries.insert(key, translation).is_some() {
@@ -131,8 +131,8 @@ pub(super) fn covers(tag: Tag, global: bool, of: Tag) -> bool {
 mod tests {
     use super::*;
 
-    fn page(page: u64, shift: u8) -> Translation {
-        Translation { page, shift, read: true, write: false, exec: false, untranslated: false }
+    fn page(page: u64, shift: u8) -> CachedTranslation {
+        CachedTranslation { page, shift, read: true, write: false, exec: false, untranslated: false }
     }
 
     #[test]

@@ -13,10 +13,10 @@ mod page_requests;
 mod tests;
 mod traffic;
 
-pub use atc::{Tag, Translation, TranslationCache};
+pub use atc::{CachedTranslation, Tag, TranslationCache};
 pub use behaviour::Behaviour;
 pub use page_requests::{Answered, PageRequests, Wanted};
-pub use traffic::{Channel, Kind, Outcome, Request};
+pub use traffic::{Channel, ChannelKind, DmaRequest, Outcome};
 
 use crate::stats::Latency;
 use pasidon_cosim::Random;
@@ -27,11 +27,11 @@ use std::collections::VecDeque;
 
 /// An access of a [`Channel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct DmaAccess {
     /// The channel.
     pub channel: u16,
     /// What it wants.
-    pub request: Request,
+    pub request: DmaRequest,
     /// The cycle in which it was begun.
     pub begun: u64,
 }
@@ -70,7 +70,7 @@ pub struct Question {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
     /// Success, possibly without any permission.
-    Success(Translation),
+    Success(CachedTranslation),
     /// Unsupported request, or completer abort: with the cause that the IOMMU gives.
     Refused(u64),
 }
@@ -79,7 +79,7 @@ pub enum Completion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GivenUp {
     /// The access.
-    pub access: Access,
+    pub access: DmaAccess,
     /// The cause of a refused translation request, or 0.
     pub cause: u64,
     /// The code of the answer to the page request, if that is why; or Response Failure if page requests are not possible.
@@ -106,7 +106,7 @@ struct Miss {
     write: bool,
     exec: bool,
     state: State,
-    waiting: Vec<Access>,
+    waiting: Vec<DmaAccess>,
 }
 
 /// An invalidation request that is not completed.
@@ -169,7 +169,7 @@ pub struct Endpoint {
     cache: TranslationCache,
     requests: PageRequests,
     misses: Vec<Miss>,
-    ready: VecDeque<(Tag, Access)>,
+    ready: VecDeque<(Tag, DmaAccess)>,
     invalidations: VecDeque<Invalidation>,
     flights: Vec<Flight>,
     flown: u64,
@@ -209,8 +209,8 @@ impl Endpoint {
     }
 
     /// Begins an access, or goes on with one that was [ready](Self::take_ready).
-    pub fn begin(&mut self, tag: Tag, access: Access) -> Begin {
-        let Request { va, write, exec, .. } = access.request;
+    pub fn begin(&mut self, tag: Tag, access: DmaAccess) -> Begin {
+        let DmaRequest { va, write, exec, .. } = access.request;
         self.statistics.lookups += 1;
         if let Some(known) = self.cache.get(tag, va).filter(|known| known.allows(write, exec)) {
             self.statistics.hits += 1;
@@ -241,7 +241,7 @@ impl Endpoint {
     }
 
     /// An access whose translation has come since it had to wait, to be begun again.
-    pub fn take_ready(&mut self) -> Option<(Tag, Access)> {
+    pub fn take_ready(&mut self) -> Option<(Tag, DmaAccess)> {
         self.ready.pop_front()
     }
 
@@ -286,7 +286,7 @@ impl Endpoint {
         }
     }
 
-    fn give_up(&mut self, accesses: Vec<Access>, cause: u64, refused: Option<u8>) {
+    fn give_up(&mut self, accesses: Vec<DmaAccess>, cause: u64, refused: Option<u8>) {
         self.given_up.extend(accesses.into_iter().map(|access| GivenUp { access, cause, refused }));
     }
 
@@ -463,7 +463,7 @@ impl Endpoint {
 
     /// The device stops using an address space: what has not begun is dropped, and returned. With `marker`, answers to its page requests mean
     /// nothing to it any more, and it says so with a stop marker; otherwise it goes on waiting for them.
-    pub fn stop(&mut self, tag: Tag, marker: bool) -> Vec<Access> {
+    pub fn stop(&mut self, tag: Tag, marker: bool) -> Vec<DmaAccess> {
         let mut dropped = Vec::new();
         self.misses.retain_mut(|miss| {
             let mine = miss.tag == tag;
@@ -511,8 +511,8 @@ impl Endpoint {
 
     /// A function-level reset: everything in the device is gone. Returns the accesses that were waiting. A device that had been removed is
     /// there again.
-    pub fn reset(&mut self) -> Vec<Access> {
-        let mut dropped: Vec<Access> = self.ready.drain(..).map(|(_, access)| access).collect();
+    pub fn reset(&mut self) -> Vec<DmaAccess> {
+        let mut dropped: Vec<DmaAccess> = self.ready.drain(..).map(|(_, access)| access).collect();
         self.misses.drain(..).for_each(|miss| dropped.extend(miss.waiting));
         self.cache = TranslationCache::new(self.behaviour.cache);
         self.requests.reset();
@@ -526,7 +526,7 @@ impl Endpoint {
     }
 
     /// Surprise loss: the device says nothing and hears nothing any more.
-    pub fn remove(&mut self) -> Vec<Access> {
+    pub fn remove(&mut self) -> Vec<DmaAccess> {
         let dropped = self.reset();
         self.gone = true;
         dropped

@@ -9,15 +9,22 @@ fn device(behaviour: Behaviour) -> Endpoint {
     Endpoint::new(0x1_0005, 0, behaviour, 1)
 }
 
-fn access(va: u64, write: bool) -> Access {
-    Access { channel: 0, request: Request { va, length: 8, write, exec: false }, begun: 0 }
+fn access(va: u64, write: bool) -> DmaAccess {
+    DmaAccess { channel: 0, request: DmaRequest { va, length: 8, write, exec: false }, begun: 0 }
 }
 
 fn page(page: u64, write: bool) -> Completion {
-    Completion::Success(Translation { page, shift: 12, read: true, write, exec: false, untranslated: false })
+    Completion::Success(CachedTranslation {
+        page,
+        shift: 12,
+        read: true,
+        write,
+        exec: false,
+        untranslated: false,
+    })
 }
 
-const NOTHING: Completion = Completion::Success(Translation {
+const NOTHING: Completion = Completion::Success(CachedTranslation {
     page: 0,
     shift: 12,
     read: false,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 /// One access of a device. Stays inside a 4 KiB page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Request {
-    /// Virtual address; of a [`Kind::Forged`] access, the physical address that the device makes up.
+pub struct DmaRequest {
+    /// Virtual address; of a [`ChannelKind::Forged`] access, the physical address that the device makes up.
     pub va: u64,
     /// Bytes, 1 to 4096.
     pub length: u16,
@@ -19,7 +19,7 @@ pub struct Request {
 
 /// How a device reaches memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ChannelKind {
     /// It sends virtual addresses, and a page that is not there is a fault.
     Untranslated,
     /// It asks for translations, keeps them, and asks for pages that are not there.
@@ -36,7 +36,7 @@ pub struct Channel {
     /// PASID; `None` for requests without one.
     pub process_id: Option<u32>,
     /// How.
-    pub kind: Kind,
+    pub kind: ChannelKind,
     /// Asks for supervisor privilege.
     pub privileged: bool,
     /// Translation port; that of the endpoint, if it is one.
@@ -44,7 +44,7 @@ pub struct Channel {
     /// The address space whose contents depend on the order of accesses; `None` for accesses that are only observed.
     pub space: Option<SpaceId>,
     /// What to do, in order.
-    pub requests: Arc<[Request]>,
+    pub requests: Arc<[DmaRequest]>,
     /// The part of `requests` that is sent, round and round.
     pub window: Range<usize>,
     /// How many requests are still to be sent.
@@ -57,13 +57,13 @@ pub struct Channel {
 
 impl Channel {
     /// A channel that sends all `requests` once, untranslated, up to eight at a time.
-    pub fn new(device_id: u32, process_id: Option<u32>, port: usize, requests: Arc<[Request]>) -> Channel {
+    pub fn new(device_id: u32, process_id: Option<u32>, port: usize, requests: Arc<[DmaRequest]>) -> Channel {
         let window = 0..requests.len();
         let remaining = requests.len() as u64;
         Channel {
             device_id,
             process_id,
-            kind: Kind::Untranslated,
+            kind: ChannelKind::Untranslated,
             privileged: false,
             port,
             space: None,
@@ -80,7 +80,7 @@ impl Channel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The request.
-    pub request: Request,
+    pub request: DmaRequest,
     /// Status of the last response of the translation port: 0 success, 1 abort.
     pub status: u64,
     /// Cause of a fault, or why a translation request was granted nothing, or 0.

@@ -1,7 +1,7 @@
 //! Page tables in simulated memory, as the operating system writes them and the IOMMU reads them.
 
-use crate::memory::Memory;
 use crate::memory::PAGE;
+use crate::memory::Ram;
 use pasidon_driver::{PageTable, PageTableMode};
 use pasidon_spec::field::Field;
 use pasidon_spec::page_table::{Geometry, SV39, SV48, SV57, pte};
@@ -37,7 +37,7 @@ pub(super) fn geometry(mode: PageTableMode) -> &'static Geometry {
 }
 
 impl Tables {
-    pub(super) fn new(memory: &mut Memory, mode: PageTableMode) -> Result<Tables, OutOfMemory> {
+    pub(super) fn new(memory: &mut Ram, mode: PageTableMode) -> Result<Tables, OutOfMemory> {
         let root = new_table(memory)?;
         Ok(Tables { geometry: geometry(mode), root, frames: vec![root] })
     }
@@ -47,7 +47,7 @@ impl Tables {
     }
 
     /// Address of the entry for `va` at `level`, if the tables above it are there.
-    pub(super) fn entry(&self, memory: &Memory, va: u64, level: usize) -> Option<u64> {
+    pub(super) fn entry(&self, memory: &Ram, va: u64, level: usize) -> Option<u64> {
         let mut table = self.root;
         for at in (level..self.geometry.levels.len()).rev() {
             let entry = table + 8 * self.geometry.levels[at].of(va);
@@ -64,12 +64,7 @@ impl Tables {
     }
 
     /// The same, with tables made on the way where there are none.
-    pub(super) fn make_entry(
-        &mut self,
-        memory: &mut Memory,
-        va: u64,
-        level: usize,
-    ) -> Result<u64, OutOfMemory> {
+    pub(super) fn make_entry(&mut self, memory: &mut Ram, va: u64, level: usize) -> Result<u64, OutOfMemory> {
         let mut table = self.root;
         for at in (level + 1..self.geometry.levels.len()).rev() {
             let entry = table + 8 * self.geometry.levels[at].of(va);
@@ -87,7 +82,7 @@ impl Tables {
     }
 
     /// Takes tables without entries on the way to `va` out of the tree, and returns their frames, still out of use.
-    pub(super) fn prune(&mut self, memory: &mut Memory, va: u64) -> Vec<u64> {
+    pub(super) fn prune(&mut self, memory: &mut Ram, va: u64) -> Vec<u64> {
         let mut pruned = Vec::new();
         for level in 1..self.geometry.levels.len() {
             let Some(entry) = self.entry(memory, va, level) else { continue };
@@ -112,7 +107,7 @@ fn is_table(value: u64) -> bool {
     pte::V.get(value) == 1 && pte::R.get(value) | pte::W.get(value) | pte::X.get(value) == 0
 }
 
-fn new_table(memory: &mut Memory) -> Result<u64, OutOfMemory> {
+fn new_table(memory: &mut Ram) -> Result<u64, OutOfMemory> {
     let table = memory.alloc_frame().ok_or(OutOfMemory)?;
     if let Some(bytes) = memory.slice_mut(table, PAGE as usize) {
         bytes.fill(0);

@@ -4,7 +4,7 @@
 //! fetched, and memory.
 
 use super::{Device, RunError, System};
-use crate::endpoint::{Channel, Kind, Outcome, Request};
+use crate::endpoint::{Channel, ChannelKind, DmaRequest, Outcome};
 use crate::memory::PAGE;
 use crate::os::{Mapping, Permissions};
 use crate::report::Check;
@@ -40,10 +40,10 @@ pub fn check(system: &mut System) -> Result<Vec<Check>, RunError> {
     checks.push(refused_pasid(system, "a PASID that was never bound faults", unused_pasid(system))?);
     checks.push(unbound(system)?);
     checks.push(read_only(system)?);
-    checks.push(unmapped(system, Kind::Untranslated)?);
+    checks.push(unmapped(system, ChannelKind::Untranslated)?);
     checks.push(unknown_device(system)?);
     if system.demand {
-        checks.push(unmapped(system, Kind::Ats)?);
+        checks.push(unmapped(system, ChannelKind::Ats)?);
         checks.push(not_mapped(system)?);
         checks.push(forged(system)?);
     }
@@ -62,8 +62,8 @@ fn observe(
     device_id: u32,
     port: usize,
     pasid: u32,
-    kind: Kind,
-    request: Request,
+    kind: ChannelKind,
+    request: DmaRequest,
 ) -> Result<Outcome, RunError> {
     let mut machine = system.platform.machine();
     let channel = Channel { kind, ..Channel::new(device_id, Some(pasid), port, Arc::from([request])) };
@@ -72,19 +72,19 @@ fn observe(
 }
 
 fn access(system: &System, device: usize, pasid: u32, va: u64, write: bool) -> Result<Outcome, RunError> {
-    let request = Request { va, length: 64, write, exec: false };
+    let request = DmaRequest { va, length: 64, write, exec: false };
     let device = system.devices[device];
-    observe(system, device.id, device.port, pasid, Kind::Untranslated, request)
+    observe(system, device.id, device.port, pasid, ChannelKind::Untranslated, request)
 }
 
 /// An access through the device's own cache, with the page requests that it takes.
 fn access_with_ats(system: &mut System, pasid: u32, va: u64, write: bool) -> Result<Outcome, RunError> {
-    let request = Request { va, length: 64, write, exec: false };
+    let request = DmaRequest { va, length: 64, write, exec: false };
     let Device { id, port } = system.devices[0];
     let channel = Channel::new(id, Some(pasid), port, Arc::from([request]));
     let mut machine = system.platform.machine();
     machine.dma.take_outcomes();
-    machine.dma.add(Channel { kind: Kind::Ats, observe: true, ..channel });
+    machine.dma.add(Channel { kind: ChannelKind::Ats, observe: true, ..channel });
     loop {
         let idle = machine.run(1000)?;
         if let Some(outcome) = machine.dma.take_outcomes().pop() {
@@ -251,7 +251,7 @@ fn read_only(system: &mut System) -> Result<Check, RunError> {
 /// reach its frame, whatever was in flight. Memory is as unkind as it may be: reads of that page's entry return what it held
 /// long ago, after the commands have overtaken them; and data follows its translation so late that the fence
 /// would be over without the drain.
-fn unmapped(system: &mut System, kind: Kind) -> Result<Check, RunError> {
+fn unmapped(system: &mut System, kind: ChannelKind) -> Result<Check, RunError> {
     let victim = PLACE + 2 * PAGE;
     let id = system.processes[0].mm.id();
     let mut wrong = Vec::new();
@@ -268,7 +268,7 @@ fn unmapped(system: &mut System, kind: Kind) -> Result<Check, RunError> {
         for (d, device) in system.devices.iter().enumerate() {
             // The victim is every other request.
             let pages = (0..STORM).flat_map(|page| [victim, PLACE + (2 + page) * PAGE]);
-            let request = |va| Request { va: va + 64 * d as u64, length: 64, write: false, exec: false };
+            let request = |va| DmaRequest { va: va + 64 * d as u64, length: 64, write: false, exec: false };
             let requests = pages.map(request).collect();
             let mut storm = Channel::new(device.id, Some(pasid), device.port, requests);
             (storm.kind, storm.space) = (kind, Some(id));
@@ -301,7 +301,7 @@ fn unmapped(system: &mut System, kind: Kind) -> Result<Check, RunError> {
         drop(machine);
         // All records of the storm are faults on the victim; then exactly one more.
         drain_records(system);
-        if kind == Kind::Ats {
+        if kind == ChannelKind::Ats {
             wrong.extend(expect_refused(&access_with_ats(system, pasid, victim, false)?));
         } else {
             let outcome = access(system, 0, pasid, victim, false)?;
@@ -315,7 +315,7 @@ fn unmapped(system: &mut System, kind: Kind) -> Result<Check, RunError> {
         format!("{ROUNDS} rounds with up to {busiest} walks meanwhile: the old page was never reached again");
     wrong.truncate(4);
     let name = match kind {
-        Kind::Ats => "after munmap and fence the old page is gone from devices' caches too",
+        ChannelKind::Ats => "after munmap and fence the old page is gone from devices' caches too",
         _ => "after munmap and fence the old page is gone",
     };
     Ok(verdict(name, good, wrong))
@@ -332,7 +332,7 @@ fn not_mapped(system: &mut System) -> Result<Check, RunError> {
     if !read.is_success() {
         wrong.push(format!("reading: {read:x?}"));
     }
-    let good = "no page, and no page to write: both answered Invalid Request".into();
+    let good = "no page, and no page to write: both answered Invalid DmaRequest".into();
     Ok(verdict("a page request gives nothing that the process does not have", good, wrong))
 }
 
@@ -350,8 +350,9 @@ fn forged(system: &mut System) -> Result<Check, RunError> {
     let before = memory(system, spa);
     let mut wrong = Vec::new();
     for write in [false, true] {
-        let request = Request { va: spa, length: 64, write, exec: false };
-        let channel = Channel { kind: Kind::Forged, ..Channel::new(id, None, 0, Arc::from([request])) };
+        let request = DmaRequest { va: spa, length: 64, write, exec: false };
+        let channel =
+            Channel { kind: ChannelKind::Forged, ..Channel::new(id, None, 0, Arc::from([request])) };
         let outcome = system.platform.machine().observe(channel)?.pop();
         let cause = Cause::TransactionTypeDisallowed.code();
         if outcome.as_ref().is_none_or(|it| it.is_success() || it.cause != u64::from(cause)) {
@@ -389,8 +390,8 @@ fn unknown_device(system: &System) -> Result<Check, RunError> {
         return Ok(verdict(name, "the design has no device_id left to try".into(), Vec::new()));
     };
     let (pasid, cause) = (system.pasid(0, 0), Cause::DdtEntryNotValid);
-    let request = Request { va: PLACE, length: 64, write: false, exec: false };
-    let outcome = observe(system, id, 0, pasid, Kind::Untranslated, request)?;
+    let request = DmaRequest { va: PLACE, length: 64, write: false, exec: false };
+    let outcome = observe(system, id, 0, pasid, ChannelKind::Untranslated, request)?;
     let wrong = expect_fault(system, &outcome, cause, id, pasid);
     Ok(verdict(name, format!("device {id:#x}: cause {} ({})", cause.code(), cause.name()), wrong))
 }

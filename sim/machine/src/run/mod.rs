@@ -9,7 +9,7 @@ pub use setup::{Device, System};
 use crate::endpoint::Channel;
 use crate::machine::MachineConfig;
 use crate::os::OsError;
-use crate::report::{Bind, Cost, Costs, Hits, Iotlb, Latencies, Paging, Report, Responses, RoundTrip};
+use crate::report::{Bind, Cost, Costs, Hits, Iotlb, Latencies, Paging, Responses, RoundTrip, RunReport};
 use crate::stats::Latency;
 use crate::trace::{Trace, TraceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -110,11 +110,11 @@ impl RunError {
     }
 }
 
-/// Runs it. The report says whether everything was as it should be ([`Report::problems`]).
+/// Runs it. The report says whether everything was as it should be ([`RunReport::problems`]).
 ///
 /// # Errors
 /// [`RunError`], when there is nothing to report on.
-pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<Report, RunError> {
+pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<RunReport, RunError> {
     let traces =
         options.traces.iter().map(|path| crate::trace::load(path)).collect::<Result<Vec<Trace>, _>>()?;
     let mut system = System::boot(design, cache, options)?;
@@ -151,7 +151,7 @@ pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<Repor
         cycles: cycles.checked_div(calls).unwrap_or(0),
         operations: operations.checked_div(calls).unwrap_or(0),
     };
-    Ok(Report {
+    Ok(RunReport {
         design: design.name.clone(),
         design_hash: system.hash.clone(),
         seed: options.machine.seed,

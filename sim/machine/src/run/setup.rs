@@ -1,12 +1,12 @@
 //! From a design to a booted system with processes: what every experiment begins with.
 
 use super::{RunError, RunOptions};
-use crate::endpoint::{Behaviour, Endpoint, Kind, Request};
+use crate::endpoint::{Behaviour, ChannelKind, DmaRequest, Endpoint};
 use crate::machine::Machine;
 use crate::memory::{HUGE_PAGE, PAGE};
 use crate::os::{AddressSpace, Mapping, Os, OsConfig, Permissions};
 use crate::platform::SimPlatform;
-use crate::trace::{Access, Op, Trace};
+use crate::trace::{Trace, TraceAccess, TraceOp};
 use pasidon_cosim::verilated::{Cache, Verilated};
 use pasidon_driver::{AtsOptions, Config, DeviceOptions, Handle, Iommu, PageTableMode, PriOptions, Untagged};
 use pasidon_rtl::design::Design;
@@ -42,7 +42,7 @@ pub struct Program {
     /// The address space.
     pub mm: Arc<AddressSpace>,
     /// What devices do in it.
-    pub requests: Arc<[Request]>,
+    pub requests: Arc<[DmaRequest]>,
 }
 
 /// What calls of the driver have cost: cycles, and operations (accesses of registers and memory) of the driver, each the sum over
@@ -169,9 +169,9 @@ impl System {
     /// # Errors
     /// [`RunError`]
     pub fn spawn(&mut self, traces: &[Trace], options: &RunOptions) -> Result<(), RunError> {
-        let mut programs: Vec<(String, Vec<Access>)> = Vec::new();
+        let mut programs: Vec<(String, Vec<TraceAccess>)> = Vec::new();
         for trace in traces {
-            let mut by_label: BTreeMap<u32, Vec<Access>> = BTreeMap::new();
+            let mut by_label: BTreeMap<u32, Vec<TraceAccess>> = BTreeMap::new();
             for access in &trace.accesses {
                 by_label.entry(access.pasid).or_default().push(*access);
             }
@@ -202,7 +202,7 @@ impl System {
                 *used.entry(page).or_default() += 1;
             }
             let mm = self.os.spawn(mode)?;
-            let permissions = if accesses.iter().any(|a| a.op == Op::Fetch) {
+            let permissions = if accesses.iter().any(|a| a.op == TraceOp::Fetch) {
                 Permissions::ALL
             } else {
                 Permissions::READ_WRITE
@@ -271,8 +271,8 @@ impl System {
     }
 
     /// How the devices of this system reach memory.
-    pub fn kind(&self) -> Kind {
-        if self.demand { Kind::Ats } else { Kind::Untranslated }
+    pub fn kind(&self) -> ChannelKind {
+        if self.demand { ChannelKind::Ats } else { ChannelKind::Untranslated }
     }
 
     /// Maps the pages that a program touches; without demand paging they are then in memory.
@@ -339,7 +339,7 @@ impl System {
     }
 }
 
-fn pages_of(accesses: &[Access]) -> BTreeSet<u64> {
+fn pages_of(accesses: &[TraceAccess]) -> BTreeSet<u64> {
     let mut pages = BTreeSet::new();
     for access in accesses {
         let last = (access.address + u64::from(access.size) - 1) / PAGE;
@@ -349,20 +349,20 @@ fn pages_of(accesses: &[Access]) -> BTreeSet<u64> {
 }
 
 /// Turns accesses of a program into requests: split at pages, modify as read then write.
-fn requests_of(accesses: &[Access]) -> Vec<Request> {
+fn requests_of(accesses: &[TraceAccess]) -> Vec<DmaRequest> {
     let mut requests = Vec::new();
     for access in accesses {
         let kinds: &[bool] = match access.op {
-            Op::Read | Op::Fetch => &[false],
-            Op::Write => &[true],
-            Op::Modify => &[false, true],
+            TraceOp::Read | TraceOp::Fetch => &[false],
+            TraceOp::Write => &[true],
+            TraceOp::Modify => &[false, true],
         };
         for &write in kinds {
             let (mut va, mut left) = (access.address, u64::from(access.size));
             while left > 0 {
                 let length = left.min(PAGE - va % PAGE);
-                let exec = access.op == Op::Fetch;
-                requests.push(Request { va, length: length as u16, write, exec });
+                let exec = access.op == TraceOp::Fetch;
+                requests.push(DmaRequest { va, length: length as u16, write, exec });
                 va += length;
                 left -= length;
             }

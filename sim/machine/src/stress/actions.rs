@@ -2,7 +2,7 @@
 
 use super::PROCESSES;
 use super::world::{BASE, Bound, PASIDS, Presence, Process, World};
-use crate::endpoint::{Channel, Kind, Request};
+use crate::endpoint::{Channel, ChannelKind, DmaRequest};
 use crate::memory::PAGE;
 use crate::os::{Mapping, OsError, Permissions};
 use crate::run::RunError;
@@ -416,7 +416,7 @@ impl World {
         self.judge("mprotect", result)
     }
 
-    fn requests(&mut self) -> Arc<[Request]> {
+    fn requests(&mut self) -> Arc<[DmaRequest]> {
         let count = 1 + self.random.below(40);
         let home = self.random.below(PAGES);
         let one = |random: &mut pasidon_cosim::Random| {
@@ -426,7 +426,7 @@ impl World {
             let length = 1 + random.below(64) as u16;
             let offset = random.below(PAGE - u64::from(length));
             let (write, exec) = (random.below(3) == 0, random.below(12) == 0);
-            Request { va: BASE + page * PAGE + offset, length, write: write && !exec, exec }
+            DmaRequest { va: BASE + page * PAGE + offset, length, write: write && !exec, exec }
         };
         (0..count).map(|_| one(&mut self.random)).collect()
     }
@@ -453,7 +453,7 @@ impl World {
         if self.asleep {
             return;
         }
-        let kind = if self.random.below(8) == 0 { Kind::Untranslated } else { Kind::Ats };
+        let kind = if self.random.below(8) == 0 { ChannelKind::Untranslated } else { ChannelKind::Ats };
         let requests = self.requests();
         let device = &self.devices[index];
         let process = &self.processes[process];
@@ -474,7 +474,7 @@ impl World {
         let index = self.random.below(self.devices.len() as u64) as usize;
         let requests = self.requests();
         let pasid = self.random.below(u64::from(PASIDS) + 8) as u32;
-        let kind = if self.random.below(2) == 0 { Kind::Untranslated } else { Kind::Ats };
+        let kind = if self.random.below(2) == 0 { ChannelKind::Untranslated } else { ChannelKind::Ats };
         let device = &self.devices[index];
         let mut machine = self.platform.machine();
         let ours = machine.truth.bound(device.id, Some(pasid));

@@ -1,7 +1,7 @@
 //! What must not happen, and does.
 
 use super::world::{PASIDS, Presence, World};
-use crate::endpoint::{Behaviour, Channel, Kind, Request};
+use crate::endpoint::{Behaviour, Channel, ChannelKind, DmaRequest};
 use crate::memory::PAGE;
 use pasidon_spec::memory::Failure;
 use pasidon_spec::message::InvalidationCompletion;
@@ -89,11 +89,11 @@ impl World {
             _ => {
                 let base = self.platform.machine().bench.memory.base();
                 let request =
-                    |n: u64| Request { va: base + n * PAGE, length: 8, write: n % 2 == 0, exec: false };
+                    |n: u64| DmaRequest { va: base + n * PAGE, length: 8, write: n % 2 == 0, exec: false };
                 let requests = (0..8).map(|_| request(self.random.below(4096))).collect();
                 let barred = self.devices.iter().find(|device| device.presence != Presence::There);
                 let id = barred.map_or(STRANGER, |device| device.id);
-                let channel = Channel { kind: Kind::Forged, ..Channel::new(id, None, 0, requests) };
+                let channel = Channel { kind: ChannelKind::Forged, ..Channel::new(id, None, 0, requests) };
                 self.platform.machine().dma.add(channel);
             }
         }

@@ -1,7 +1,7 @@
 //! What becomes of the IOMMU itself: it is reset, sleeps, or changes hands; and what must be so afterwards.
 
 use super::world::{Presence, World};
-use crate::endpoint::{Channel, Kind, Request};
+use crate::endpoint::{Channel, ChannelKind, DmaRequest};
 use crate::memory::PAGE;
 use crate::run::RunError;
 use pasidon_driver::{Config, InitError, Iommu, PasidSpace};
@@ -217,10 +217,10 @@ impl World {
     fn ask(&mut self, process: usize, index: usize, va: u64) {
         let (device, process) = (&self.devices[index], &self.processes[process]);
         let Some(bound) = process.bonds.get(&index) else { return };
-        let requests = [Request { va, length: 8, write: false, exec: false }].into();
+        let requests = [DmaRequest { va, length: 8, write: false, exec: false }].into();
         let channel = Channel::new(device.id, Some(bound.pasid), device.port, requests);
         let space = Some(process.mm.id());
-        let channel = Channel { kind: Kind::Ats, observe: true, space, ..channel };
+        let channel = Channel { kind: ChannelKind::Ats, observe: true, space, ..channel };
         self.platform.machine().dma.add(channel);
     }
 

@@ -2,7 +2,7 @@
 
 use super::world::{Process, World};
 use super::*;
-use crate::endpoint::{Channel, Kind, Request};
+use crate::endpoint::{Channel, ChannelKind, DmaRequest};
 use crate::memory::PAGE;
 use crate::os::{Mapping, Permissions};
 use pasidon_driver::PageTableMode;
@@ -33,11 +33,11 @@ fn bound(world: &mut World) {
 
 fn touch(world: &mut World) {
     let (device, process) = (&world.devices[0], &world.processes[0]);
-    let request = |page| Request { va: VA + page * PAGE, length: 16, write: page % 2 == 1, exec: false };
+    let request = |page| DmaRequest { va: VA + page * PAGE, length: 16, write: page % 2 == 1, exec: false };
     let requests = (0..4).map(request).collect();
     let pasid = process.bonds[&0].pasid;
     let mut channel = Channel::new(device.id, Some(pasid), device.port, requests);
-    (channel.kind, channel.space) = (Kind::Ats, Some(process.mm.id()));
+    (channel.kind, channel.space) = (ChannelKind::Ats, Some(process.mm.id()));
     world.platform.machine().dma.add(channel);
     for _ in 0..2000 {
         if world.platform.machine().dma.is_idle() {
@@ -79,9 +79,9 @@ fn the_fence_makes_up_for_a_device_that_completes_too_early() {
         machine.dma.set_data_latency(20_000);
         let endpoint = machine.dma.endpoint(device).unwrap();
         (endpoint.behaviour.waits, endpoint.behaviour.delay) = (false, 0);
-        let requests = [Request { va: VA, length: 8, write: false, exec: false }].into();
+        let requests = [DmaRequest { va: VA, length: 8, write: false, exec: false }].into();
         let pasid = world.processes[0].bonds[&0].pasid;
-        let channel = Channel { kind: Kind::Ats, ..Channel::new(device, Some(pasid), 0, requests) };
+        let channel = Channel { kind: ChannelKind::Ats, ..Channel::new(device, Some(pasid), 0, requests) };
         machine.dma.add(channel);
         (0..500).for_each(|_| machine.step());
     }
@@ -118,9 +118,9 @@ fn what_a_barred_device_makes_up_ends_before_it_is_trusted_again() {
     let device = world.devices[0].id;
     world.cut_off(0);
     let base = world.platform.machine().bench.memory.base();
-    let request = |page| Request { va: base + page % 4096 * PAGE, length: 8, write: false, exec: false };
+    let request = |page| DmaRequest { va: base + page % 4096 * PAGE, length: 8, write: false, exec: false };
     let channel = Channel {
-        kind: Kind::Forged,
+        kind: ChannelKind::Forged,
         ..Channel::new(device, None, 0, (0..100_000u64).map(request).collect())
     };
     world.platform.machine().dma.add(channel);
@@ -169,9 +169,10 @@ fn an_answer_that_was_lost_long_ago_is_no_reason_to_reset_a_device() {
     };
     renew(&world);
     // The answer to a page request can't be sent.
-    let request = [Request { va: VA, length: 8, write: false, exec: false }].into();
+    let request = [DmaRequest { va: VA, length: 8, write: false, exec: false }].into();
     let pasid = world.processes[0].bonds[&0].pasid;
-    let channel = Channel { kind: Kind::Ats, ..Channel::new(world.devices[0].id, Some(pasid), 0, request) };
+    let channel =
+        Channel { kind: ChannelKind::Ats, ..Channel::new(world.devices[0].id, Some(pasid), 0, request) };
     {
         let mut machine = world.platform.machine();
         machine.dma.add(channel);
@@ -240,9 +241,9 @@ fn a_reset_that_nobody_mends_is_found() {
         world.devices[0].id,
         Some(world.processes[0].bonds[&0].pasid),
         0,
-        [Request { va: VA, length: 8, write: false, exec: false }].into(),
+        [DmaRequest { va: VA, length: 8, write: false, exec: false }].into(),
     );
-    (channel.observe, channel.kind) = (true, Kind::Untranslated);
+    (channel.observe, channel.kind) = (true, ChannelKind::Untranslated);
     let outcomes = world.platform.machine().observe(channel).unwrap();
     assert!(!outcomes[0].is_success());
     world.ensure_on();
@@ -274,7 +275,7 @@ fn what_is_on_its_way_when_the_core_is_reset_comes_to_an_end() {
     let mut world = world();
     bound(&mut world);
     for delay in (0..400).step_by(7) {
-        for kind in [Kind::Untranslated, Kind::Ats] {
+        for kind in [ChannelKind::Untranslated, ChannelKind::Ats] {
             world.platform.machine().dma.add(all_pages(&world, kind));
         }
         {
@@ -322,9 +323,9 @@ fn bound_again(world: &mut World) {
 }
 
 /// Reads of all pages of the first process by the first device.
-fn all_pages(world: &World, kind: Kind) -> Channel {
+fn all_pages(world: &World, kind: ChannelKind) -> Channel {
     let (device, process) = (&world.devices[0], &world.processes[0]);
-    let request = |page: u64| Request { va: VA + page % 4 * PAGE, length: 16, write: false, exec: false };
+    let request = |page: u64| DmaRequest { va: VA + page % 4 * PAGE, length: 16, write: false, exec: false };
     let requests = (0..64).map(request).collect();
     let channel = Channel::new(device.id, Some(process.bonds[&0].pasid), device.port, requests);
     Channel { kind, space: Some(process.mm.id()), ..channel }
@@ -335,7 +336,7 @@ fn a_device_goes_on_through_a_take_over_and_reaches_nothing() {
     let mut world = world();
     bound(&mut world);
     let before = world.iommu.capabilities();
-    let mut channel = all_pages(&world, Kind::Ats);
+    let mut channel = all_pages(&world, ChannelKind::Ats);
     channel.remaining = 100_000;
     world.platform.machine().dma.add(channel);
     world.breathe(300);
@@ -378,7 +379,7 @@ fn a_device_that_a_new_owner_trusts_before_it_was_reset_is_found() {
     let mut world = world();
     bound(&mut world);
     // Its translations have been asked for already.
-    let mut channel = all_pages(&world, Kind::Ats);
+    let mut channel = all_pages(&world, ChannelKind::Ats);
     channel.remaining = 1_000_000;
     world.platform.machine().truth.begin_change();
     let was = world.platform.machine().bench.memory.in_use();

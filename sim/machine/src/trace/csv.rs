@@ -3,7 +3,7 @@
 //! `op` is `R`, `W`, `M` (read and write) or `X` (fetch); numbers are decimal or `0x` hexadecimal; empty lines and lines
 //! that begin with `#` are skipped, and the first of the others may be the column names.
 
-use super::{Access, Op, Selection, Trace, TraceError, check_access};
+use super::{Selection, Trace, TraceAccess, TraceError, TraceOp, check_access};
 use std::io::BufRead;
 use std::path::Path;
 
@@ -61,7 +61,7 @@ fn number(text: &str) -> Option<u64> {
     }
 }
 
-fn parse(text: &str) -> Result<Access, String> {
+fn parse(text: &str) -> Result<TraceAccess, String> {
     let columns: Vec<&str> = text.split(',').map(str::trim).collect();
     let [pasid, op, address, size] = columns[..] else {
         return Err(format!("{} columns instead of 4", columns.len()));
@@ -70,15 +70,15 @@ fn parse(text: &str) -> Result<Access, String> {
         .filter(|&p| p < 1 << 20)
         .ok_or_else(|| format!("pasid {pasid:?} is not a number below 2^20"))? as u32;
     let op = match op {
-        "R" | "r" => Op::Read,
-        "W" | "w" => Op::Write,
-        "M" | "m" => Op::Modify,
-        "X" | "x" => Op::Fetch,
+        "R" | "r" => TraceOp::Read,
+        "W" | "w" => TraceOp::Write,
+        "M" | "m" => TraceOp::Modify,
+        "X" | "x" => TraceOp::Fetch,
         _ => return Err(format!("op {op:?} is none of R, W, M, X")),
     };
     let address = number(address).ok_or_else(|| format!("address {address:?} is not a 64-bit number"))?;
     let size = number(size).ok_or_else(|| format!("size {size:?} is not a number"))?;
-    Ok(Access { pasid, op, address, size: check_access(address, size)? })
+    Ok(TraceAccess { pasid, op, address, size: check_access(address, size)? })
 }
 
 /// Writes accesses as CSV with a line of column names.

@@ -10,12 +10,12 @@
 //! | 4 + n | length of the source remark, and the remark in UTF-8 |
 //! | ... | the accesses |
 //!
-//! Each access starts with one byte: bits 1:0 the [`Op`], bits 4:2 the binary logarithm of the size (7: the size follows as a
+//! Each access starts with one byte: bits 1:0 the [`TraceOp`], bits 4:2 the binary logarithm of the size (7: the size follows as a
 //! varint), bit 5 set when a varint with a new PASID label follows, bits 7:6 which of the four last bases the address is
 //! relative to. Then comes the address as a signed (zigzag) varint distance from that base, which the address replaces. Programs
 //! walk several structures at a time (stack, heap, tables), hence the four bases.
 
-use super::{Access, MAX_SIZE, Op, Trace, TraceError};
+use super::{MAX_SIZE, Trace, TraceAccess, TraceError, TraceOp};
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -143,8 +143,8 @@ impl<R: Read> Input<'_, R> {
             if size == 0 || size > u64::from(MAX_SIZE) || pasid >= 1 << 20 || wraps {
                 return Err(self.error("an impossible access".into(), REMEDY));
             }
-            let op = Op::from_code(head);
-            accesses.push(Access { pasid: pasid as u32, op, address: *base, size: size as u32 });
+            let op = TraceOp::from_code(head);
+            accesses.push(TraceAccess { pasid: pasid as u32, op, address: *base, size: size as u32 });
         }
         // Reading to the end makes the decoder compare the checksum.
         let mut rest = [0; 1];
@@ -227,9 +227,14 @@ mod tests {
             x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let address = if i % 3 == 0 { 0x1f_fe00_0000 + (x >> 52) } else { x >> 17 };
             let size = [1, 2, 4, 8, 16, 28, 512][(x >> 20) as usize % 7];
-            accesses.push(Access { pasid: i / 1000, op: Op::from_code((x >> 40) as u8), address, size });
+            accesses.push(TraceAccess {
+                pasid: i / 1000,
+                op: TraceOp::from_code((x >> 40) as u8),
+                address,
+                size,
+            });
         }
-        accesses.push(Access { pasid: 9, op: Op::Read, address: u64::MAX, size: 1 });
+        accesses.push(TraceAccess { pasid: 9, op: TraceOp::Read, address: u64::MAX, size: 1 });
         Trace { source: "sort words".into(), accesses }
     }
 

@@ -3,7 +3,7 @@
 //! Each line is a kind, an address in hexadecimal and a size in decimal: `I  04016b80,3` (fetch), ` L 1ffeffe7e8,8`
 //! (load), ` S ...` (store), ` M ...` (load and store). Valgrind's own messages start with `==` or `--`.
 
-use super::{Access, Op, Selection, Trace, TraceError, check_access};
+use super::{Selection, Trace, TraceAccess, TraceError, TraceOp, check_access};
 use std::io::BufRead;
 use std::path::Path;
 
@@ -61,23 +61,23 @@ pub fn read(
     Ok(trace)
 }
 
-fn parse(text: &[u8]) -> Result<Access, String> {
+fn parse(text: &[u8]) -> Result<TraceAccess, String> {
     let foreign = || {
         let shown: String = String::from_utf8_lossy(&text[..text.len().min(40)]).into_owned();
         format!("not a lackey line: {shown:?}")
     };
     let op = match text {
-        [b'I', b' ', b' ', ..] => Op::Fetch,
-        [b' ', b'L', b' ', ..] => Op::Read,
-        [b' ', b'S', b' ', ..] => Op::Write,
-        [b' ', b'M', b' ', ..] => Op::Modify,
+        [b'I', b' ', b' ', ..] => TraceOp::Fetch,
+        [b' ', b'L', b' ', ..] => TraceOp::Read,
+        [b' ', b'S', b' ', ..] => TraceOp::Write,
+        [b' ', b'M', b' ', ..] => TraceOp::Modify,
         _ => return Err(foreign()),
     };
     let rest = std::str::from_utf8(&text[3..]).map_err(|_| foreign())?;
     let (address, size) = rest.split_once(',').ok_or_else(foreign)?;
     let address = u64::from_str_radix(address, 16).map_err(|_| foreign())?;
     let size = check_access(address, size.parse().map_err(|_| foreign())?)?;
-    Ok(Access { pasid: 0, op, address, size })
+    Ok(TraceAccess { pasid: 0, op, address, size })
 }
 
 #[cfg(test)]
@@ -94,10 +94,13 @@ mod tests {
             "==12== Lackey\nI  04016b80,3\n L 1ffeffe7e8,8\n S 04222cac,4\n M 0421e060,1\n==12== done\n";
         let data = import(text, Selection::default()).unwrap();
         assert_eq!(data.accesses.len(), 3);
-        assert_eq!(data.accesses[0], Access { pasid: 0, op: Op::Read, address: 0x1f_feff_e7e8, size: 8 });
-        assert_eq!(data.accesses[2].op, Op::Modify);
+        assert_eq!(
+            data.accesses[0],
+            TraceAccess { pasid: 0, op: TraceOp::Read, address: 0x1f_feff_e7e8, size: 8 }
+        );
+        assert_eq!(data.accesses[2].op, TraceOp::Modify);
         let all = import(text, Selection { instructions: true, ..Selection::default() }).unwrap();
-        assert_eq!(all.accesses[0].op, Op::Fetch);
+        assert_eq!(all.accesses[0].op, TraceOp::Fetch);
     }
 
     #[test]

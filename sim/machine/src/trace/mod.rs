@@ -1,6 +1,6 @@
 //! Memory-access traces of real programs, and the streams that a DMA channel replays.
 //!
-//! A trace is an ordered list of [`Access`]es: who (a PASID label), what ([`Op`]), where (a virtual address) and
+//! A trace is an ordered list of [`TraceAccess`]es: who (a PASID label), what ([`TraceOp`]), where (a virtual address) and
 //! how many bytes. It comes from `valgrind --tool=lackey --trace-mem=yes` ([`lackey`]) or from a plain CSV file
 //! ([`csv`]), and is kept on disk in a compressed form of our own ([`mod@file`]).
 
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// What an access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Op {
+pub enum TraceOp {
     /// Load.
     Read = 0,
     /// Store.
@@ -24,14 +24,14 @@ pub enum Op {
     Fetch = 3,
 }
 
-impl Op {
+impl TraceOp {
     /// The operation with this number in the trace file (0..=3).
-    fn from_code(code: u8) -> Op {
+    fn from_code(code: u8) -> TraceOp {
         match code & 3 {
-            0 => Op::Read,
-            1 => Op::Write,
-            2 => Op::Modify,
-            _ => Op::Fetch,
+            0 => TraceOp::Read,
+            1 => TraceOp::Write,
+            2 => TraceOp::Modify,
+            _ => TraceOp::Fetch,
         }
     }
 
@@ -43,12 +43,12 @@ impl Op {
 
 /// One memory access of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct TraceAccess {
     /// Label of the address space the access belongs to. It is not the PASID used on the wire: that one is chosen
     /// by the driver at bind. Traces of a single program use 0.
     pub pasid: u32,
     /// What the access does.
-    pub op: Op,
+    pub op: TraceOp,
     /// Virtual address of the first byte.
     pub address: u64,
     /// Number of bytes, at least 1.
@@ -64,7 +64,7 @@ pub struct Trace {
     /// The command that was traced, or a remark on where the trace came from.
     pub source: String,
     /// The accesses in program order.
-    pub accesses: Vec<Access>,
+    pub accesses: Vec<TraceAccess>,
 }
 
 /// How many accesses of each kind a trace has, and what memory it touches.
@@ -96,10 +96,10 @@ impl Trace {
         let mut spaces = Vec::new();
         for a in &self.accesses {
             match a.op {
-                Op::Read => s.reads += 1,
-                Op::Write => s.writes += 1,
-                Op::Modify => s.modifies += 1,
-                Op::Fetch => s.fetches += 1,
+                TraceOp::Read => s.reads += 1,
+                TraceOp::Write => s.writes += 1,
+                TraceOp::Modify => s.modifies += 1,
+                TraceOp::Fetch => s.fetches += 1,
             }
             s.bytes += u64::from(a.size);
             let last = a.address.wrapping_add(u64::from(a.size) - 1) >> 12;
@@ -174,8 +174,8 @@ pub struct Selection {
 
 impl Selection {
     /// Adds `access` if it is selected; returns false once nothing further can be.
-    fn take(&self, seen: &mut u64, accesses: &mut Vec<Access>, access: Access) -> bool {
-        if access.op == Op::Fetch && !self.instructions {
+    fn take(&self, seen: &mut u64, accesses: &mut Vec<TraceAccess>, access: TraceAccess) -> bool {
+        if access.op == TraceOp::Fetch && !self.instructions {
             return true;
         }
         *seen += 1;
