@@ -37,7 +37,7 @@ pub trait SvaOps: Send + Sync {
     ///
     /// Called once per bond from within [`crate::Iommu::mm_exit`], while the page tables are still there.
     /// When it has returned, DMA with the PASID will be aborted silently. The bond stays, and the handle has
-    /// to be unbound later. What was given to [`Handle::set_ops`] is let go of before `mm_exit` of the mm returns; see
+    /// to be unbound later. What was given to [`crate::Handle::set_ops`] is let go of before `mm_exit` of the mm returns; see
     /// there for data that owns its handle.
     fn mm_exit(&self, bond: &Bond, drvdata: &DrvData) {
         let _ = (bond, drvdata);
@@ -102,7 +102,7 @@ pub enum FaultDecision {
     Failure,
 }
 
-/// A device bound to an address space. Callbacks get to see it; [`Handle`]s own it.
+/// A device bound to an address space. Callbacks get to see it; [`Handle`](crate::Handle)s own it.
 pub struct Bond {
     device_id: u32,
     pasid: Pasid,

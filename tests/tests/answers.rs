@@ -1,6 +1,6 @@
 //! Answers that were once wrong, on the hardware, on the golden model and on both in lockstep: sequences of the serve protocol.
 
-use pasidon::serve::Kind;
+use pasidon::serve::EngineKind;
 use pasidon::serve::Session;
 use pasidon_cosim::verilated::Cache;
 use pasidon_rtl::design::Design;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// Runs `lines` on every engine; the answers of those that are asked for something.
 fn on_every_engine(design: &Design, lines: &[Value], check: impl Fn(&str, &[Value])) {
-    for (name, kind) in [("rtl", Kind::Rtl), ("model", Kind::Model), ("both", Kind::Both)] {
+    for (name, kind) in [("rtl", EngineKind::Rtl), ("model", EngineKind::Model), ("both", EngineKind::Both)] {
         let cache = Cache::in_workspace().quiet();
         let mut session = Session::new(design, &cache, kind, 5).expect("an engine");
         let answers: Vec<Value> = lines

@@ -29,7 +29,7 @@ impl Rules {
 
 /// An address as it was accepted.
 #[derive(Clone, Copy)]
-struct Burst {
+struct Accepted {
     what: &'static str,
     id: u64,
     address: u64,
@@ -129,7 +129,7 @@ impl AxiChecker {
     }
 
     fn read_address(&mut self, now: u64, out: &AxiOut) {
-        let burst = Burst {
+        let burst = Accepted {
             what: "read",
             id: out.arid,
             address: out.araddr,
@@ -151,7 +151,7 @@ impl AxiChecker {
     }
 
     fn write_address(&mut self, now: u64, out: &AxiOut) {
-        let burst = Burst {
+        let burst = Accepted {
             what: "write",
             id: out.awid,
             address: out.awaddr,
@@ -212,8 +212,8 @@ impl AxiChecker {
         }
     }
 
-    fn check_burst(&mut self, now: u64, burst: &Burst) {
-        let Burst { address, len, size, .. } = *burst;
+    fn check_burst(&mut self, now: u64, burst: &Accepted) {
+        let Accepted { address, len, size, .. } = *burst;
         let bytes = (len + 1) << size.min(3);
         let problem = if size > 3 {
             "has beats of more than 8 bytes"

@@ -1,7 +1,7 @@
 //! One test bench for the hardware: the verilated design, its clock, and a driver for each of its ports.
 //!
 //! - [`verilated`]: the hardware as a value, compiled from its Verilog and loaded at run time.
-//! - [`bench`]: the clock loop around it, with the register port and the memory port; what is behind the other ports is the caller's.
+//! - [`bench`](mod@bench): the clock loop around it, with the register port and the memory port; what is behind the other ports is the caller's.
 //! - [`memory`]: what is behind the memory port: sparse, contiguous, or memory that somebody else owns.
 //! - [`memory_port`]: AXI4 memory in time: latency, order, pauses, failures, exclusive accesses.
 //! - [`axi_checker`]: the rules of AXI4, and those of this master, watched in each cycle.

@@ -55,7 +55,7 @@ struct Data {
     strobes: u64,
 }
 
-struct Response {
+struct WriteResponse {
     id: u64,
     response: u64,
     due: u64,
@@ -76,7 +76,7 @@ pub struct MemoryPort {
     reads: VecDeque<Read>,
     writes: VecDeque<Write>,
     early: VecDeque<Data>,
-    responses: VecDeque<Response>,
+    responses: VecDeque<WriteResponse>,
     reservations: Vec<Reservation>,
     /// Index of the read whose beats are being sent.
     active: Option<usize>,
@@ -365,7 +365,7 @@ impl MemoryPort {
         }
         if last && let Some(Write { id, response, .. }) = self.writes.pop_front() {
             let due = now + u64::from(self.pace.write_response_after());
-            self.responses.push_back(Response { id, response, due });
+            self.responses.push_back(WriteResponse { id, response, due });
         }
     }
 }

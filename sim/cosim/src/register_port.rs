@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 /// An access under way.
 #[derive(Clone, Copy, Debug)]
-struct Access {
+struct RegisterAccess {
     offset: u64,
     data: u64,
     strobes: u64,
@@ -16,7 +16,7 @@ struct Access {
 /// Accesses of one direction, in order. Addresses and data of later ones may be taken before earlier ones are answered.
 #[derive(Debug, Default)]
 struct Channel {
-    accesses: VecDeque<Access>,
+    accesses: VecDeque<RegisterAccess>,
     addresses_taken: usize,
     data_taken: usize,
 }
@@ -52,26 +52,26 @@ impl RegisterPort {
     pub fn start_read(&mut self, offset: u32) {
         self.answer = None;
         let offset = u64::from(offset);
-        self.reads.accesses.push_back(Access { offset, data: 0, strobes: 0, awaited: true });
+        self.reads.accesses.push_back(RegisterAccess { offset, data: 0, strobes: 0, awaited: true });
     }
 
     /// Starts a write; `data` and `strobes` are those of the 64-bit bus.
     pub fn start_write(&mut self, offset: u32, data: u64, strobes: u8) {
         self.answer = None;
         let (offset, strobes) = (u64::from(offset), u64::from(strobes));
-        self.writes.accesses.push_back(Access { offset, data, strobes, awaited: true });
+        self.writes.accesses.push_back(RegisterAccess { offset, data, strobes, awaited: true });
     }
 
     /// Starts another read, whose data nobody looks at.
     pub fn add_read(&mut self, offset: u32) {
         let offset = u64::from(offset);
-        self.reads.accesses.push_back(Access { offset, data: 0, strobes: 0, awaited: false });
+        self.reads.accesses.push_back(RegisterAccess { offset, data: 0, strobes: 0, awaited: false });
     }
 
     /// Starts another write, whose response nobody waits for. Its address is offered before earlier writes are answered.
     pub fn add_write(&mut self, offset: u32, data: u64, strobes: u8) {
         let (offset, strobes) = (u64::from(offset), u64::from(strobes));
-        self.writes.accesses.push_back(Access { offset, data, strobes, awaited: false });
+        self.writes.accesses.push_back(RegisterAccess { offset, data, strobes, awaited: false });
     }
 
     /// What was just started takes its time: cycles before its address and before its data is offered, and cycles before its

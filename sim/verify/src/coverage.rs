@@ -1,7 +1,7 @@
 //! What a run has been through: Verilator's counts of lines and of changing bits, per module of the hardware.
 //!
 //! A model of the flavour [`Coverage`](pasidon_cosim::verilated::Flavour::Coverage) counts every branch of clocked and guarded code (a *line*) and
-//! every bit that changes (a *toggle*). [`Coverage::add`] reads and merges what
+//! every bit that changes (a *toggle*). [`VerilogCoverage::add`] reads and merges what
 //! [`Verilated::write_coverage`](pasidon_cosim::verilated::Verilated::write_coverage) wrote; all instances of a module count as one, since they are the
 //! same text. What was never reached is a [`Hole`], with its line of the Verilog.
 
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// What a point of coverage counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum PointKind {
     /// A statement block or one side of a branch was run.
     Line,
     /// A bit changed.
@@ -21,7 +21,7 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Point {
     module: String,
-    kind: Kind,
+    kind: PointKind,
     line: u32,
     column: u32,
     what: String,
@@ -29,7 +29,7 @@ struct Point {
 
 /// Counts of all points, merged over instances and runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Coverage {
+pub struct VerilogCoverage {
     points: BTreeMap<Point, u64>,
 }
 
@@ -39,7 +39,7 @@ pub struct Hole {
     /// Its module.
     pub module: String,
     /// What is missing.
-    pub kind: Kind,
+    pub kind: PointKind,
     /// Line of the Verilog, from 1.
     pub line: u32,
     /// The signal with its bits (`spa[55:12]`), or the kind of block (`if`, `else`, `case`, `block`).
@@ -71,7 +71,7 @@ pub struct FormatError {
     text: String,
 }
 
-impl Coverage {
+impl VerilogCoverage {
     /// Adds the counts of a file that a model wrote.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl Coverage {
     }
 
     /// Adds the counts of another run.
-    pub fn merge(&mut self, other: &Coverage) {
+    pub fn merge(&mut self, other: &VerilogCoverage) {
         for (point, count) in &other.points {
             *self.points.entry(point.clone()).or_default() += count;
         }
@@ -100,8 +100,8 @@ impl Coverage {
         for (point, &count) in &self.points {
             let sum = sums.entry(&point.module).or_default();
             let (covered, all) = match point.kind {
-                Kind::Line => (&mut sum.lines_covered, &mut sum.lines),
-                Kind::Toggle => (&mut sum.toggles_covered, &mut sum.toggles),
+                PointKind::Line => (&mut sum.lines_covered, &mut sum.lines),
+                PointKind::Toggle => (&mut sum.toggles_covered, &mut sum.toggles),
             };
             *all += 1;
             *covered += u64::from(count != 0);
@@ -132,7 +132,7 @@ impl Coverage {
         for (point, _) in self.points.iter().filter(|(_, count)| **count == 0) {
             let (module, line) = (point.module.as_str(), point.line);
             match (point.kind, bit(&point.what)) {
-                (Kind::Toggle, Some((signal, bit))) => {
+                (PointKind::Toggle, Some((signal, bit))) => {
                     bits.entry((module, line, signal)).or_default().push(bit);
                 }
                 (kind, _) => holes.push(Hole {
@@ -151,7 +151,7 @@ impl Coverage {
                 let range = if low == high { low.to_string() } else { format!("{high}:{low}") };
                 holes.push(Hole {
                     module: module.into(),
-                    kind: Kind::Toggle,
+                    kind: PointKind::Toggle,
                     line,
                     what: format!("{signal}[{range}]"),
                     source: source(line),
@@ -182,8 +182,8 @@ fn point(line: &str) -> Option<(Option<Point>, u64)> {
     let page = field("page")?;
     let (kind, module) = page.split_once('/')?;
     let kind = match kind {
-        "v_line" | "v_branch" => Kind::Line,
-        "v_toggle" => Kind::Toggle,
+        "v_line" | "v_branch" => PointKind::Line,
+        "v_toggle" => PointKind::Toggle,
         _ => return Some((None, count)),
     };
     let number = |key: &str| field(key)?.parse::<u32>().ok();
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn instances_and_runs_are_merged_and_holes_are_named() {
-        let mut coverage = Coverage::default();
+        let mut coverage = VerilogCoverage::default();
         coverage.add(&file()).unwrap();
         let modules = coverage.modules();
         let told: Vec<_> = modules
@@ -243,7 +243,7 @@ mod tests {
             ]
         );
         // Another run closes one of them.
-        let mut other = Coverage::default();
+        let mut other = VerilogCoverage::default();
         other.add(&line("v_branch/walker", 2, 6, "else", "TOP.a.walker0", 1)).unwrap();
         coverage.merge(&other);
         assert_eq!(coverage.holes("").len(), 3);
@@ -252,8 +252,8 @@ mod tests {
 
     #[test]
     fn other_files_are_refused() {
-        let error = Coverage::default().add("# x\nC 'nonsense' 4\n").unwrap_err();
+        let error = VerilogCoverage::default().add("# x\nC 'nonsense' 4\n").unwrap_err();
         assert_eq!(error.to_string(), "line 2 of the coverage file is not understood: C 'nonsense' 4");
-        assert!(Coverage::default().add("hello").is_err());
+        assert!(VerilogCoverage::default().add("hello").is_err());
     }
 }

@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use pasidon_cosim::verilated::workspace_target;
 use pasidon_cosim::verilated::{Cache, Flavour, Verilated};
 use pasidon_rtl::design::Design;
-use pasidon_verify::coverage::{self, Hole, Kind, ModuleCoverage};
+use pasidon_verify::coverage::{self, Hole, ModuleCoverage, PointKind};
 use pasidon_verify::lockstep::{Options, ROUND, engines_on, run_on};
 use serde_json::json;
 use std::path::PathBuf;
@@ -78,7 +78,7 @@ impl Coverage {
         both.rtl().verilated_mut().write_coverage(&file);
         let text = std::fs::read_to_string(&file).map_err(|cause| format!("{}: {cause}", file.display()))?;
         std::fs::remove_file(&file)?;
-        let mut counts = coverage::Coverage::default();
+        let mut counts = coverage::VerilogCoverage::default();
         counts.add(&text)?;
         let (modules, total, holes) = (counts.modules(), counts.total(), counts.holes(&generated.verilog));
         if let Some(path) = &self.json {
@@ -116,8 +116,9 @@ fn print(modules: &[ModuleCoverage], total: &ModuleCoverage, holes: &[Hole], whi
         );
     }
     println!();
-    for hole in
-        holes.iter().filter(|hole| which == Holes::All || which == Holes::Lines && hole.kind == Kind::Line)
+    for hole in holes
+        .iter()
+        .filter(|hole| which == Holes::All || which == Holes::Lines && hole.kind == PointKind::Line)
     {
         println!(
             "{}, line {}: {} never {}: {}",
@@ -125,8 +126,8 @@ fn print(modules: &[ModuleCoverage], total: &ModuleCoverage, holes: &[Hole], whi
             hole.line,
             hole.what,
             match hole.kind {
-                Kind::Line => "run",
-                Kind::Toggle => "changed",
+                PointKind::Line => "run",
+                PointKind::Toggle => "changed",
             },
             hole.source
         );

@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use pasidon_cosim::verilated::{Cache, Flavour};
 use pasidon_rtl::design::Design;
 use pasidon_verify::lockstep::replay::Replay;
-use pasidon_verify::lockstep::{Options, ROUND, Report, engines, run_on};
+use pasidon_verify::lockstep::{LockstepReport, Options, ROUND, engines, run_on};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ impl Lockstep {
     }
 }
 
-fn print(report: &Report) {
+fn print(report: &LockstepReport) {
     println!(
         "{}, seed {}, latency {}: {} operations in {} rounds ({} answers), {} cycles, {:.1} s, {:.0} operations/s: {} mismatches",
         report.design,

@@ -8,7 +8,7 @@ use pasidon_cosim::verilated::{Cache, Flavour, Verilated};
 use pasidon_rtl::design::Design;
 use pasidon_verify::engine::EngineError;
 use pasidon_verify::lockstep::{self, Cost, engines_on, run_on};
-use pasidon_verify::mutation::{self, Claims, Finding, Options, Report, Tried, Verdict};
+use pasidon_verify::mutation::{self, Claims, MutationReport, Noticed, Options, Tried, Verdict};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -103,7 +103,7 @@ impl Mutate {
         let bar = ProgressBar::new(count).with_style(style(TEMPLATE));
         bar.set_message("checking the hardware without a fault");
         let unwritten = Mutex::new(None);
-        let progress = |report: &Report, tried: &Tried| {
+        let progress = |report: &MutationReport, tried: &Tried| {
             bar.set_position(report.count as u64);
             bar.set_message(format!(
                 "{} killed, {} survive; {}",
@@ -135,7 +135,7 @@ impl Mutate {
     }
 
     /// Writes the report; a run that is broken off leaves the last whole one.
-    fn write(&self, report: &Report, text: &str) -> Result<(), String> {
+    fn write(&self, report: &MutationReport, text: &str) -> Result<(), String> {
         let Some(path) = &self.json else { return Ok(()) };
         let written = || -> Result<(), Failure> {
             let mut json = serde_json::to_value(report)?;
@@ -183,7 +183,7 @@ impl Mutate {
     }
 
     /// How lockstep shows that the model is not the design, if it does. `usual` is the work without a fault.
-    fn judge(&self, design: &Design, model: Verilated, usual: &OnceLock<Work>) -> Option<Finding> {
+    fn judge(&self, design: &Design, model: Verilated, usual: &OnceLock<Work>) -> Option<Noticed> {
         let run = |model| {
             let mut both = engines_on(design, model)?;
             let uneven = self.seeds.iter().map(|&seed| (seed, false));
@@ -201,19 +201,19 @@ impl Mutate {
                 if let Some(difference) = report.difference {
                     let after = report.ops;
                     let how = format!("seed {seed}, after {after} operations: {difference}");
-                    return Ok(Some(Finding::Wrong(how)));
+                    return Ok(Some(Noticed::Wrong(how)));
                 }
                 // The first that is judged has no fault.
                 if even {
                     let work = Work { costs: report.costs, singles: report.singles };
                     if let Some(how) = work.exceeds(usual.get_or_init(|| work.clone())) {
-                        return Ok(Some(Finding::Slower(format!("seed {seed}: {how}"))));
+                        return Ok(Some(Noticed::Slower(format!("seed {seed}: {how}"))));
                     }
                 }
             }
             Ok(None)
         };
-        run(model).unwrap_or_else(|error: EngineError| Some(Finding::Wrong(error.to_string())))
+        run(model).unwrap_or_else(|error: EngineError| Some(Noticed::Wrong(error.to_string())))
     }
 }
 
@@ -245,7 +245,7 @@ impl Work {
 /// In a thousandth.
 const TOLERANCE: u64 = 2;
 
-fn print(report: &Report, each: bool) {
+fn print(report: &MutationReport, each: bool) {
     for (title, sums) in [
         ("module", report.by(|tried| tried.module.clone())),
         ("fault", report.by(|tried| tried.operator.to_string())),

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use clap::{ArgGroup, Args, ValueEnum};
-use pasidon::serve::{Kind, Session, serve};
+use pasidon::serve::{EngineKind, Session, serve};
 use pasidon_cosim::verilated::Cache;
 use pasidon_rtl::design::Design;
 use std::io::{BufWriter, ErrorKind};
@@ -52,9 +52,9 @@ impl Serve {
     pub fn run(self) -> Result<(), Failure> {
         let design = Design::load(&self.design)?;
         let kind = match self.engine {
-            Engine::Model => Kind::Model,
-            Engine::Rtl => Kind::Rtl,
-            Engine::Both => Kind::Both,
+            Engine::Model => EngineKind::Model,
+            Engine::Rtl => EngineKind::Rtl,
+            Engine::Both => EngineKind::Both,
         };
         let mut session = Session::new(&design, &Cache::in_workspace(), kind, self.latency)?;
         match &self.socket {

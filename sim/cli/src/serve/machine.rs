@@ -10,7 +10,7 @@ use pasidon_verify::engine::{self, Both, Engine, EngineError, EngineMemory, Rtl}
 
 /// Which description answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EngineKind {
     /// The golden model, with ATS and page requests, whatever the design has of them.
     Model,
     /// The verilated hardware.
@@ -19,13 +19,13 @@ pub enum Kind {
     Both,
 }
 
-impl Kind {
+impl EngineKind {
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Model => "model",
-            Kind::Rtl => "rtl",
-            Kind::Both => "both",
+            EngineKind::Model => "model",
+            EngineKind::Rtl => "rtl",
+            EngineKind::Both => "both",
         }
     }
 }
@@ -40,7 +40,7 @@ struct Forgotten {
 
 /// An engine, and what only one kind of it needs.
 pub(super) struct Machine {
-    kind: Kind,
+    kind: EngineKind,
     engine: Inner,
     /// Requests were made since everything was last forgotten: the hardware may remember what memory held before.
     asked: bool,
@@ -56,20 +56,25 @@ enum Inner {
 }
 
 impl Machine {
-    pub fn new(design: &Design, cache: &Cache, kind: Kind, latency: u32) -> Result<Machine, EngineError> {
+    pub fn new(
+        design: &Design,
+        cache: &Cache,
+        kind: EngineKind,
+        latency: u32,
+    ) -> Result<Machine, EngineError> {
         let memory = || EngineMemory::sparse(Extent::Everywhere { width: design.pas });
         let rtl = || Rtl::new(design, cache, Flavour::Fast, memory(), Pace::even(latency));
         let parameters = engine::parameters(design);
         let ports = design.ports as usize;
         let engine = match kind {
-            Kind::Model => {
+            EngineKind::Model => {
                 let capabilities = parameters.capabilities | cap::ATS.mask();
                 let invalidation_timeout = Some(design.ats_timeout.into());
                 let parameters = Parameters { capabilities, invalidation_timeout, ..parameters };
                 Inner::Model(engine::Model::new(parameters, ports, memory()))
             }
-            Kind::Rtl => Inner::Rtl(rtl()?),
-            Kind::Both => {
+            EngineKind::Rtl => Inner::Rtl(rtl()?),
+            EngineKind::Both => {
                 let mut both = Both::new(rtl()?, engine::Model::new(parameters, ports, memory()));
                 both.allow_any_software();
                 Inner::Both(both)
@@ -87,7 +92,7 @@ impl Machine {
         }
     }
 
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> EngineKind {
         self.kind
     }
 

@@ -9,7 +9,7 @@ mod machine;
 mod operations;
 
 pub use fields::Problem;
-pub use machine::Kind;
+pub use machine::EngineKind;
 
 use fields::Fields;
 use machine::Machine;
@@ -46,7 +46,12 @@ impl Session {
     ///
     /// # Errors
     /// [`EngineError`], if there is no model of the hardware.
-    pub fn new(design: &Design, cache: &Cache, kind: Kind, latency: u32) -> Result<Session, EngineError> {
+    pub fn new(
+        design: &Design,
+        cache: &Cache,
+        kind: EngineKind,
+        latency: u32,
+    ) -> Result<Session, EngineError> {
         let mut machine = Machine::new(design, cache, kind, latency)?;
         machine.reset()?;
         let wires = machine.engine().wires();

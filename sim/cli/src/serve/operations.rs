@@ -2,7 +2,7 @@
 
 use super::answer::{hex, response};
 use super::fields::{Fields, Problem};
-use super::machine::Kind;
+use super::machine::EngineKind;
 use super::{PROTOCOL, Session};
 use pasidon_spec::memory::Failure;
 use pasidon_spec::message::InvalidationCompletion;
@@ -238,7 +238,7 @@ impl Session {
                 .refuse("length", format!("{MOST_WATCHED} ranges are watched; give up one with length 0"));
         }
         fields.done()?;
-        if self.machine.kind() == Kind::Both {
+        if self.machine.kind() == EngineKind::Both {
             let message =
                 "writes are not told in lockstep, which compares them; use --engine rtl or --engine model";
             return Err(Problem::new("unsupported", message));
@@ -257,7 +257,7 @@ impl Session {
         let failures = [("read", Failure::Read), ("write", Failure::Write), ("corrupt", Failure::Poison)];
         let failure = fields.choice("failure", &failures, false)?;
         fields.done()?;
-        if self.machine.kind() == Kind::Both && length > MOST_BYTES as u64 {
+        if self.machine.kind() == EngineKind::Both && length > MOST_BYTES as u64 {
             let message = format!("in lockstep, at most {MOST_BYTES} bytes may fail at once");
             return Err(Problem { field: Some("length".into()), ..Problem::new("field", message) });
         }

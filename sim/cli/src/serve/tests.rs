@@ -4,7 +4,7 @@ use super::*;
 use pasidon_spec::command::{Command, Store};
 use pasidon_spec::message::InvalidationRequest;
 
-fn session(design: &str, kind: Kind) -> Session {
+fn session(design: &str, kind: EngineKind) -> Session {
     let design = Design::shipped(design).unwrap();
     Session::new(&design, &Cache::in_workspace().quiet(), kind, 5).unwrap()
 }
@@ -99,14 +99,14 @@ fn translation(session: &mut Session) {
 
 #[test]
 fn requests_are_answered_by_the_golden_model() {
-    let mut session = session("tiny", Kind::Model);
+    let mut session = session("tiny", EngineKind::Model);
     tables(&mut session);
     translation(&mut session);
 }
 
 #[test]
 fn requests_are_answered_by_the_hardware_and_in_lockstep() {
-    for kind in [Kind::Rtl, Kind::Both] {
+    for kind in [EngineKind::Rtl, EngineKind::Both] {
         let mut session = session("tiny", kind);
         tables(&mut session);
         translation(&mut session);
@@ -125,7 +125,7 @@ fn requests_are_answered_by_the_hardware_and_in_lockstep() {
 
 #[test]
 fn lockstep_tells_both_values() {
-    let mut session = session("tiny", Kind::Both);
+    let mut session = session("tiny", EngineKind::Both);
     tables(&mut session);
     // Nothing has been asked for yet, so that the hardware remembers nothing: what only its memory holds is a difference.
     session.machine.rtl_memory().store(0x2_2008, 0x80006 << 10 | 0xdf);
@@ -138,7 +138,7 @@ fn lockstep_tells_both_values() {
 
 #[test]
 fn devices_are_told_and_answer() {
-    let mut session = session("default", Kind::Model);
+    let mut session = session("default", EngineKind::Model);
     tables(&mut session);
     let s = &mut session;
     // Command queue of 4 entries at 0x30000, page-request queue of 4 at 0x40000.
@@ -226,7 +226,9 @@ fn after_waiting(session: &mut Session, cycles: &[u64]) -> (u64, u64) {
 fn invalidation_requests_without_completion_time_out() {
     let waits = (0x1_0001, 1);
     let timed_out = (0x1_0201, 1);
-    for (design, kind) in [("full", Kind::Model), ("default", Kind::Model), ("full", Kind::Rtl)] {
+    for (design, kind) in
+        [("full", EngineKind::Model), ("default", EngineKind::Model), ("full", EngineKind::Rtl)]
+    {
         let timeout = u64::from(Design::shipped(design).unwrap().ats_timeout);
         let mut session = session(design, kind);
         // Settling takes the hardware far less than these 5000 cycles.
@@ -236,7 +238,7 @@ fn invalidation_requests_without_completion_time_out() {
         assert_eq!(after_waiting(&mut session, &parts), timed_out, "{design}");
     }
     // The last cycle counts.
-    let mut session = session("full", Kind::Model);
+    let mut session = session("full", EngineKind::Model);
     let timeout = u64::from(Design::shipped("full").unwrap().ats_timeout);
     assert_eq!(after_waiting(&mut session, &[timeout - 1]), waits);
     assert_eq!(after_waiting(&mut session, &[timeout - 1, 1]), timed_out);
@@ -245,7 +247,7 @@ fn invalidation_requests_without_completion_time_out() {
 /// What waits for a tag is sent when one has timed out, and its time begins then.
 #[test]
 fn one_timeout_lets_the_next_request_go_on() {
-    let mut session = session("full", Kind::Model);
+    let mut session = session("full", EngineKind::Model);
     let s = &mut session;
     tables(s);
     let (timeout, tags) = (u64::from(s.design.ats_timeout), u64::from(s.design.itags));
@@ -274,7 +276,7 @@ fn one_timeout_lets_the_next_request_go_on() {
 
 #[test]
 fn memory_is_read_written_watched_and_fails() {
-    let mut session = session("tiny", Kind::Model);
+    let mut session = session("tiny", EngineKind::Model);
     let s = &mut session;
     good(s, json!({ "op": "write_memory", "address": "0x1000", "data": "0102fE" }));
     let answer = good(s, json!({ "op": "read_memory", "address": 4095, "length": 5 }));
@@ -304,7 +306,7 @@ fn memory_is_read_written_watched_and_fails() {
 
 #[test]
 fn errors_name_the_field_and_the_mend() {
-    let mut session = session("tiny", Kind::Model);
+    let mut session = session("tiny", EngineKind::Model);
     let s = &mut session;
     for (line, words) in [
         (&b"{\"op\": \"info\""[..], "EOF"),
@@ -406,7 +408,7 @@ fn errors_name_the_field_and_the_mend() {
 
 #[test]
 fn a_stream_is_answered_line_by_line_until_it_ends_or_quits() {
-    let mut session = session("tiny", Kind::Model);
+    let mut session = session("tiny", EngineKind::Model);
     let input = "\n{\"op\":\"info\"}\nnonsense\n\n{\"op\":\"step\",\"cycles\":3}";
     let mut output = Vec::new();
     serve(&mut session, input.as_bytes(), &mut output).unwrap();
@@ -427,7 +429,7 @@ fn a_stream_is_answered_line_by_line_until_it_ends_or_quits() {
 
 #[test]
 fn lines_that_are_too_long_are_skipped() {
-    let mut session = session("tiny", Kind::Model);
+    let mut session = session("tiny", EngineKind::Model);
     let long = std::io::repeat(b' ').take(LONGEST_LINE as u64 + 100_000);
     let input = long.chain(&b"\n{\"op\":\"info\"}\n"[..]);
     let mut output = Vec::new();

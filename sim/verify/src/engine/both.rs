@@ -10,7 +10,7 @@ mod counts;
 mod debug;
 
 use super::EngineMemory;
-use super::difference::{self, Fields, Kind, hex};
+use super::difference::{self, DifferenceKind, Fields, hex};
 use super::model::Model;
 use super::rtl::Rtl;
 use super::versions::{Choices, Content, Noted, Notice, Versions, WhatIf, Written};
@@ -253,10 +253,15 @@ impl Both {
         let (rtl, golden) = (self.rtl.wires(), self.model.wires());
         let mut fields = Fields::new();
         fields.compare("irq", rtl.into(), golden.into(), hex);
-        self.differ(fields, Kind::Wire, || "at rest".into())
+        self.differ(fields, DifferenceKind::Wire, || "at rest".into())
     }
 
-    fn differ(&self, fields: Fields, kind: Kind, place: impl Fn() -> String) -> Result<(), EngineError> {
+    fn differ(
+        &self,
+        fields: Fields,
+        kind: DifferenceKind,
+        place: impl Fn() -> String,
+    ) -> Result<(), EngineError> {
         let difference = fields.into_difference(kind, place());
         if difference.fields.is_empty() { Ok(()) } else { Err(EngineError::Different(difference)) }
     }
@@ -327,7 +332,7 @@ impl Both {
             before_fence.iter_mut().for_each(|versions| versions.remember_exchange(&written));
         }
         for (request, answer, expected, after) in later {
-            let mut kind = Kind::Response;
+            let mut kind = DifferenceKind::Response;
             let mut possible = self.is_possible(&request, &answer);
             if !possible && let Some(old) = before_fence.take() {
                 let present = std::mem::replace(&mut self.versions, old);
@@ -335,7 +340,7 @@ impl Both {
                 before_fence = Some(std::mem::replace(&mut self.versions, present));
                 possible = stale && !after;
                 if stale && after {
-                    kind = Kind::Stale;
+                    kind = DifferenceKind::Stale;
                 }
             }
             if !possible {
@@ -554,7 +559,7 @@ impl Both {
         if self.sent != self.expected {
             let mut fields = Fields::new();
             fields.compare("messages", lines(&self.sent), lines(&self.expected), |v| v);
-            self.differ(fields, Kind::Message, || "since the last comparison".into())?;
+            self.differ(fields, DifferenceKind::Message, || "since the last comparison".into())?;
         }
         self.expected.clear();
         self.messages.append(&mut self.sent);
@@ -671,8 +676,9 @@ impl Both {
             };
             let mut fields = Fields::new();
             fields.compare("records", only(&rtl, &golden), only(&golden, &rtl), |v| v);
-            return self
-                .differ(fields, Kind::Record, || format!("{} new ones in the fault queue", rtl.len()));
+            return self.differ(fields, DifferenceKind::Record, || {
+                format!("{} new ones in the fault queue", rtl.len())
+            });
         }
         for i in slots(count(golden_end)) {
             for word in (0..RECORD_BYTES).step_by(8) {
@@ -690,7 +696,7 @@ impl Both {
             let (rtl, golden) = (self.rtl.read_register(offset, 8)?, self.model.read_register(offset, 8)?);
             let mut fields = Fields::new();
             fields.compare(name, rtl, golden, hex);
-            self.differ(fields, Kind::Register, || format!("offset {offset:#x}"))?;
+            self.differ(fields, DifferenceKind::Register, || format!("offset {offset:#x}"))?;
         }
         Ok(())
     }
@@ -713,7 +719,7 @@ impl Both {
         };
         let mut fields = Fields::new();
         fields.compare(name, rtl, golden, hex);
-        self.differ(fields, Kind::Register, || format!("offset {offset:#x}, {bytes} bytes"))?;
+        self.differ(fields, DifferenceKind::Register, || format!("offset {offset:#x}, {bytes} bytes"))?;
         Ok(rtl)
     }
 
@@ -733,7 +739,7 @@ impl Both {
                 self.rtl.memory_mut().written = addresses;
                 let mut fields = Fields::new();
                 fields.compare("doubleword", rtl.unwrap_or(0), golden.unwrap_or(0), hex);
-                return self.differ(fields, Kind::Memory, || format!("address {address:#x}"));
+                return self.differ(fields, DifferenceKind::Memory, || format!("address {address:#x}"));
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::fmt;
 /// In what two engines differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum DifferenceKind {
     /// The answer to a request.
     Response,
     /// The answer to a request is one from before a fence that forbids it.
@@ -26,17 +26,17 @@ pub enum Kind {
     Failure,
 }
 
-impl Kind {
+impl DifferenceKind {
     fn words(self) -> &'static str {
         match self {
-            Kind::Response => "an answer",
-            Kind::Stale => "a stale answer",
-            Kind::Record => "fault records",
-            Kind::Register => "a register",
-            Kind::Wire => "the interrupt wires",
-            Kind::Memory => "memory",
-            Kind::Message => "messages to devices",
-            Kind::Failure => "the hardware itself",
+            DifferenceKind::Response => "an answer",
+            DifferenceKind::Stale => "a stale answer",
+            DifferenceKind::Record => "fault records",
+            DifferenceKind::Register => "a register",
+            DifferenceKind::Wire => "the interrupt wires",
+            DifferenceKind::Memory => "memory",
+            DifferenceKind::Message => "messages to devices",
+            DifferenceKind::Failure => "the hardware itself",
         }
     }
 }
@@ -56,7 +56,7 @@ pub struct FieldDifference {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// In what.
-    pub kind: Kind,
+    pub kind: DifferenceKind,
     /// Where: the request, the register, the address.
     pub place: String,
     /// Field by field; only those that differ.
@@ -94,7 +94,7 @@ impl Fields {
         }
     }
 
-    pub(super) fn into_difference(self, kind: Kind, place: String) -> Difference {
+    pub(super) fn into_difference(self, kind: DifferenceKind, place: String) -> Difference {
         Difference { kind, place, fields: self.0 }
     }
 }
@@ -134,7 +134,12 @@ fn summary(response: &Response) -> String {
 }
 
 /// The difference between two answers to a request.
-pub(super) fn of_responses(kind: Kind, request: &Request, rtl: &Response, golden: &Response) -> Difference {
+pub(super) fn of_responses(
+    kind: DifferenceKind,
+    request: &Request,
+    rtl: &Response,
+    golden: &Response,
+) -> Difference {
     let mut fields = Fields::new();
     if let (Response::Success(a), Response::Success(b)) = (rtl, golden) {
         let (a, b) = (visible(a), visible(b));

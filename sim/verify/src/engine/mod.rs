@@ -16,8 +16,8 @@ mod rtl;
 pub mod versions;
 
 pub use both::Both;
-pub use difference::{Difference, FieldDifference, Kind, describe, same};
-pub use model::{Access, Model, parameters};
+pub use difference::{Difference, DifferenceKind, FieldDifference, describe, same};
+pub use model::{GoldenMemory, Model, parameters};
 pub use rtl::Rtl;
 
 use pasidon_cosim::{BenchError, Faulty, Sparse};

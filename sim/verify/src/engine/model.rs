@@ -72,9 +72,9 @@ fn capabilities(design: &Design) -> u64 {
 }
 
 /// The golden model's view of a [`EngineMemory`], with its failures.
-pub struct Access<'a>(pub &'a mut EngineMemory);
+pub struct GoldenMemory<'a>(pub &'a mut EngineMemory);
 
-impl Access<'_> {
+impl GoldenMemory<'_> {
     #[inline]
     fn get(&mut self, address: u64, bytes: u32) -> Option<u64> {
         let word = self.0.load(address)?;
@@ -82,7 +82,7 @@ impl Access<'_> {
     }
 }
 
-impl golden::Memory for Access<'_> {
+impl golden::Memory for GoldenMemory<'_> {
     #[inline]
     fn read(&mut self, address: u64, bytes: u32) -> Result<u64, MemoryFault> {
         if self.0.fails(address, Failure::Read) {
@@ -135,7 +135,7 @@ impl Model {
 
     /// Does everything that is due.
     pub fn run(&mut self) {
-        while self.golden.run(&mut Access(&mut self.memory)) {}
+        while self.golden.run(&mut GoldenMemory(&mut self.memory)) {}
     }
 }
 
@@ -197,7 +197,7 @@ impl Engine for Model {
     fn submit(&mut self, _: usize, request: &Request) -> Ticket {
         let ticket = self.next;
         self.next += 1;
-        let response = self.golden.translate(&mut Access(&mut self.memory), request);
+        let response = self.golden.translate(&mut GoldenMemory(&mut self.memory), request);
         self.responses.push((ticket, response));
         ticket
     }
@@ -217,7 +217,7 @@ impl Engine for Model {
 
     fn translate(&mut self, _: usize, request: &Request) -> Result<Response, EngineError> {
         self.next += 1;
-        let response = self.golden.translate(&mut Access(&mut self.memory), request);
+        let response = self.golden.translate(&mut GoldenMemory(&mut self.memory), request);
         self.run();
         Ok(response)
     }
@@ -228,13 +228,13 @@ impl Engine for Model {
 
     fn page_request(&mut self, request: &PageRequest) -> Result<(), EngineError> {
         // A refusal is answered by the model itself, if it is to be answered.
-        let _ = self.golden.page_request(&mut Access(&mut self.memory), request);
+        let _ = self.golden.page_request(&mut GoldenMemory(&mut self.memory), request);
         self.run();
         Ok(())
     }
 
     fn invalidation_completion(&mut self, completion: &InvalidationCompletion) -> Result<(), EngineError> {
-        self.golden.invalidation_completion(&mut Access(&mut self.memory), completion);
+        self.golden.invalidation_completion(&mut GoldenMemory(&mut self.memory), completion);
         self.run();
         Ok(())
     }

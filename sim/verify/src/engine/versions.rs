@@ -297,11 +297,11 @@ pub struct Noted<'a> {
 impl golden::Memory for Noted<'_> {
     #[inline]
     fn read(&mut self, address: u64, bytes: u32) -> Result<u64, MemoryFault> {
-        super::Access(self.memory).read(address, bytes)
+        super::GoldenMemory(self.memory).read(address, bytes)
     }
 
     fn write(&mut self, address: u64, bytes: u32, value: u64) -> Result<(), MemoryFault> {
-        super::Access(self.memory).write(address, bytes, value)?;
+        super::GoldenMemory(self.memory).write(address, bytes, value)?;
         self.notices.extend(Notice::of(address, bytes, value));
         Ok(())
     }
@@ -314,7 +314,7 @@ impl golden::Memory for Noted<'_> {
         new: u64,
     ) -> Result<bool, MemoryFault> {
         let before = self.memory.load(address);
-        let done = super::Access(self.memory).compare_exchange(address, bytes, old, new)?;
+        let done = super::GoldenMemory(self.memory).compare_exchange(address, bytes, old, new)?;
         if done && let (Some(before), Some(value)) = (before, self.memory.load(address)) {
             self.exchanges.push(Written { address: address & !7, before, value, exchange: true });
         }

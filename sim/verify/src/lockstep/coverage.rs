@@ -3,7 +3,7 @@
 mod points;
 
 use super::generate::Round;
-use super::op::{Access, Ask, At};
+use super::op::{AccessKind, Ask, At};
 use pasidon_rtl::design::Design;
 use pasidon_rtl::regs::capabilities;
 use pasidon_spec::command::{Command, Illegal};
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Points and how often each was met.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
-pub struct Coverage {
+pub struct PointCounts {
     counts: BTreeMap<String, u64>,
     #[serde(skip)]
     names: Vec<String>,
@@ -32,10 +32,10 @@ pub struct Coverage {
 /// Strobes of the hardware so far: lookups, hits, walks, read bursts.
 pub type Events = [u64; 4];
 
-impl Coverage {
+impl PointCounts {
     /// Nothing met yet.
-    pub fn new(design: &Design) -> Coverage {
-        Coverage { capabilities: capabilities(design), ..Coverage::default() }
+    pub fn new(design: &Design) -> PointCounts {
+        PointCounts { capabilities: capabilities(design), ..PointCounts::default() }
     }
 
     /// A round begins: what the generator knows of its requests.
@@ -119,9 +119,9 @@ impl Coverage {
             return;
         }
         let access = match ask.access {
-            Access::Read => 0,
-            Access::Write => 1,
-            Access::Exec => 2,
+            AccessKind::Read => 0,
+            AccessKind::Write => 1,
+            AccessKind::Exec => 2,
         };
         let (cause, shift) = match response {
             Response::Success(t) => (0, t.page_shift),
@@ -204,7 +204,7 @@ impl Coverage {
     }
 
     /// Adds what another run has met.
-    pub fn add(&mut self, other: &Coverage) {
+    pub fn add(&mut self, other: &PointCounts) {
         for (point, count) in &other.counts {
             *self.counts.entry(point.clone()).or_default() += count;
         }

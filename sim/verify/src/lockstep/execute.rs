@@ -4,7 +4,7 @@ mod messages;
 
 pub(super) use messages::LONGEST_TIMEOUT;
 
-use super::coverage::Coverage;
+use super::coverage::PointCounts;
 use super::op::{Ask, Covers, Op, Store, Word};
 use crate::engine::{Both, Engine, EngineError};
 use pasidon_cosim::BenchError;
@@ -27,7 +27,7 @@ const RACE_PATIENCE: u64 = 300_000;
 /// Both engines at work on a sequence.
 pub(super) struct Executor<'a> {
     both: &'a mut Both,
-    coverage: &'a mut Coverage,
+    coverage: &'a mut PointCounts,
     /// Answers compared so far.
     pub(super) answers: u64,
     /// A directory was in use since reset.
@@ -50,7 +50,7 @@ impl<'a> Executor<'a> {
     /// Resets both engines, their memories too. Everything arbitrary in time follows from `seed`.
     pub(super) fn start(
         both: &'a mut Both,
-        coverage: &'a mut Coverage,
+        coverage: &'a mut PointCounts,
         seed: u64,
     ) -> Result<Executor<'a>, EngineError> {
         both.clear_memory();

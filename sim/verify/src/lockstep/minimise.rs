@@ -3,19 +3,19 @@
 //! Delta debugging (Zeller) over the operations, then over the requests, commands and stores inside each. The engines are loaded
 //! once; every try begins with reset.
 
-use super::coverage::Coverage;
+use super::coverage::PointCounts;
 use super::op::Op;
 use super::{carry_out, finding};
-use crate::engine::{Both, Difference, EngineError, Kind};
+use crate::engine::{Both, Difference, DifferenceKind, EngineError};
 use pasidon_cosim::Pace;
 use std::time::{Duration, Instant};
 
 /// A sequence under reduction.
 pub(super) struct Minimiser<'a> {
     both: &'a mut Both,
-    coverage: Coverage,
+    coverage: PointCounts,
     seed: u64,
-    kind: Kind,
+    kind: DifferenceKind,
     until: Instant,
     /// Tries so far.
     pub(super) tries: u64,
@@ -29,7 +29,7 @@ impl<'a> Minimiser<'a> {
         difference: Difference,
         time: Duration,
     ) -> Minimiser<'a> {
-        let (coverage, kind) = (Coverage::default(), difference.kind);
+        let (coverage, kind) = (PointCounts::default(), difference.kind);
         Minimiser { both, coverage, seed, kind, until: Instant::now() + time, tries: 0, last: difference }
     }
 

@@ -21,10 +21,10 @@ pub mod replay;
 mod scene;
 mod tables;
 
-pub use coverage::Coverage;
+pub use coverage::PointCounts;
 pub use generate::{Round, round};
 
-use crate::engine::{Both, Difference, EngineError, EngineMemory, Kind, Model, Rtl, parameters};
+use crate::engine::{Both, Difference, DifferenceKind, EngineError, EngineMemory, Model, Rtl, parameters};
 use execute::Executor;
 use op::Op;
 use pasidon_cosim::Pace;
@@ -72,7 +72,7 @@ pub struct Failed {
 
 /// What a run came to.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct LockstepReport {
     /// Name of the design.
     pub design: String,
     /// Hash of the design.
@@ -102,7 +102,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<Difference>,
     /// How often each point was met.
-    pub coverage: Coverage,
+    pub coverage: PointCounts,
     /// Points that were not met.
     pub holes: Vec<String>,
     /// The round that failed.
@@ -164,7 +164,7 @@ fn finding(error: EngineError) -> Result<Difference, EngineError> {
             | BenchError::Registers { .. }
             | BenchError::Protocol(_)
             | BenchError::Hung { .. },
-        ) => Ok(Difference { kind: Kind::Failure, place: error.to_string(), fields: Vec::new() }),
+        ) => Ok(Difference { kind: DifferenceKind::Failure, place: error.to_string(), fields: Vec::new() }),
         other => Err(other),
     }
 }
@@ -186,7 +186,7 @@ struct Outcome {
 /// [`EngineError`], if the engines themselves cannot go on.
 fn carry_out(
     both: &mut Both,
-    coverage: &mut Coverage,
+    coverage: &mut PointCounts,
     ops: &[Op],
     seed: u64,
 ) -> Result<Outcome, EngineError> {
@@ -220,7 +220,7 @@ pub fn run(
     cache: &Cache,
     options: &Options,
     mut progress: impl FnMut(u64),
-) -> Result<Report, EngineError> {
+) -> Result<LockstepReport, EngineError> {
     let mut both = engines(design, cache, options.flavour)?;
     run_on(&mut both, design, options, &mut progress)
 }
@@ -234,9 +234,9 @@ pub fn run_on(
     design: &Design,
     options: &Options,
     progress: &mut dyn FnMut(u64),
-) -> Result<Report, EngineError> {
+) -> Result<LockstepReport, EngineError> {
     use crate::engine::Engine;
-    let mut coverage = Coverage::new(design);
+    let mut coverage = PointCounts::new(design);
     let begun = Instant::now();
     let cycles = both.cycles();
     let (mut ops, mut requests, mut rounds, mut failed) = (0, 0, 0, None);
@@ -271,7 +271,7 @@ pub fn run_on(
     }
     coverage.fold();
     let holes = coverage.holes();
-    Ok(Report {
+    Ok(LockstepReport {
         design: design.name.clone(),
         hash: design.hash(),
         seed: options.seed,

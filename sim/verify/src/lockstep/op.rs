@@ -34,7 +34,7 @@ pub struct Word(#[serde(with = "hex")] pub u64);
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Access {
+pub enum AccessKind {
     /// Read.
     Read,
     /// Write.
@@ -75,7 +75,7 @@ pub struct Ask {
     #[serde(default, skip_serializing_if = "is_default")]
     pub privileged: bool,
     /// What for.
-    pub access: Access,
+    pub access: AccessKind,
     /// A translation request for execution asks for write permission too.
     #[serde(default, skip_serializing_if = "is_default")]
     pub writes_too: bool,
@@ -103,8 +103,8 @@ impl Ask {
             device_id: self.did,
             process_id: self.pid,
             privileged: self.privileged,
-            exec: self.access == Access::Exec,
-            write: self.access == Access::Write || (self.writes_too && self.at == At::Request),
+            exec: self.access == AccessKind::Exec,
+            write: self.access == AccessKind::Write || (self.writes_too && self.at == At::Request),
             at: match self.at {
                 At::Untranslated => AddressType::Untranslated,
                 At::Request => AddressType::TranslationRequest,

@@ -1,6 +1,6 @@
 //! Replay files: a design, a seed and a sequence of operations, as JSON with one operation per line.
 
-use super::coverage::Coverage;
+use super::coverage::PointCounts;
 use super::minimise::Minimiser;
 use super::op::Op;
 use super::{Failed, carry_out, engines};
@@ -143,7 +143,7 @@ impl Replay {
     /// # Errors
     /// [`ReplayError::Engine`]
     pub fn run_on(&self, both: &mut Both) -> Result<Option<Difference>, ReplayError> {
-        let outcome = carry_out(both, &mut Coverage::default(), &self.ops, self.seed)?;
+        let outcome = carry_out(both, &mut PointCounts::default(), &self.ops, self.seed)?;
         Ok(outcome.failure.map(|(_, difference)| difference))
     }
 }

@@ -125,7 +125,7 @@ pub struct Tried {
 
 /// What a run came to.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct MutationReport {
     /// Name of the design.
     pub design: String,
     /// Its hash.
@@ -150,7 +150,7 @@ pub struct Report {
     pub kills: Vec<Tried>,
 }
 
-impl Report {
+impl MutationReport {
     /// Killed and counted mutants by what `name` says of them.
     pub fn by(&self, name: impl Fn(&Tried) -> String) -> BTreeMap<String, (usize, usize)> {
         let mut sums: BTreeMap<String, (usize, usize)> = BTreeMap::new();
@@ -167,7 +167,7 @@ impl Report {
 
 /// How a model is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub enum Noticed {
     /// It does something wrong.
     Wrong(String),
     /// It does what it should, and takes longer than the first model that was judged.
@@ -177,17 +177,17 @@ pub enum Finding {
 /// Tells how a model is not what it should be. The first that it is asked about has no fault.
 pub trait Judge: Sync {
     /// Runs the model.
-    fn judge(&self, model: Verilated) -> Option<Finding>;
+    fn judge(&self, model: Verilated) -> Option<Noticed>;
 }
 
-impl<F: Fn(Verilated) -> Option<Finding> + Sync> Judge for F {
-    fn judge(&self, model: Verilated) -> Option<Finding> {
+impl<F: Fn(Verilated) -> Option<Noticed> + Sync> Judge for F {
+    fn judge(&self, model: Verilated) -> Option<Noticed> {
         self(model)
     }
 }
 
 /// A mutant has been tried: called with the report so far, and what became of this one.
-pub type Progress<'a> = &'a (dyn Fn(&Report, &Tried) + Sync);
+pub type Progress<'a> = &'a (dyn Fn(&MutationReport, &Tried) + Sync);
 
 /// Tries faults until enough of them count. Models of mutants are kept in `scratch`, which is emptied as they are done with.
 ///
@@ -203,13 +203,13 @@ pub fn run(
     options: &Options,
     judge: &dyn Judge,
     progress: Progress<'_>,
-) -> Result<Report, MutationError> {
+) -> Result<MutationReport, MutationError> {
     let original = mutants.original();
     let finding = judge_caught(judge, Verilated::load(original, name, cache, Flavour::Quick)?);
-    if let Some(Finding::Wrong(how) | Finding::Slower(how)) = finding {
+    if let Some(Noticed::Wrong(how) | Noticed::Slower(how)) = finding {
         return Err(MutationError::Original(how));
     }
-    let empty = Report {
+    let empty = MutationReport {
         design: name.into(),
         hash: original.hash.clone(),
         seed: options.seed,
@@ -236,7 +236,7 @@ pub fn run(
     shop.all(mutants, &ids, count, progress)
 }
 
-impl Report {
+impl MutationReport {
     fn add(&mut self, tried: Tried) {
         self.count += usize::from(tried.verdict.counts());
         self.killed += usize::from(tried.verdict.is_noticed());
@@ -262,11 +262,11 @@ fn fingerprint(
 }
 
 /// A crash of whoever judges is what a fault can come to as well.
-fn judge_caught(judge: &dyn Judge, model: Verilated) -> Option<Finding> {
+fn judge_caught(judge: &dyn Judge, model: Verilated) -> Option<Noticed> {
     catch_unwind(AssertUnwindSafe(|| judge.judge(model))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Some(Finding::Wrong(format!("crash: {text}")))
+        Some(Noticed::Wrong(format!("crash: {text}")))
     })
 }
 
@@ -279,7 +279,7 @@ struct Workshop<'a> {
     /// What Verilator makes of the original.
     original: String,
     /// A report of nothing.
-    empty: Report,
+    empty: MutationReport,
 }
 
 /// What is known of a fault.
@@ -319,7 +319,7 @@ impl Shared {
     }
 
     /// What is known by now.
-    fn report(&self, empty: &Report) -> Report {
+    fn report(&self, empty: &MutationReport) -> MutationReport {
         let mut report = empty.clone();
         for slot in &self.slots {
             if let Slot::Done(tried) = slot {
@@ -337,7 +337,7 @@ impl Workshop<'_> {
         ids: &[String],
         count: usize,
         progress: Progress<'_>,
-    ) -> Result<Report, MutationError> {
+    ) -> Result<MutationReport, MutationError> {
         let shared = Mutex::new(Shared { next: 0, slots: vec![Slot::Waiting; ids.len()], error: None });
         let changed = Condvar::new();
         let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -413,8 +413,8 @@ impl Workshop<'_> {
         let verdict = match made {
             Ok(None) => Verdict::Same,
             Ok(Some(model)) => match judge_caught(self.judge, model) {
-                Some(Finding::Wrong(how)) => Verdict::Killed { how },
-                Some(Finding::Slower(how)) => Verdict::Slower { how },
+                Some(Noticed::Wrong(how)) => Verdict::Killed { how },
+                Some(Noticed::Slower(how)) => Verdict::Slower { how },
                 None => Verdict::Survived,
             },
             Err(VerilatedError::Tool { what, said, .. }) => {

@@ -24,12 +24,12 @@ fn crashes_kill_and_survivors_can_be_tried_again() {
         match calls.fetch_add(1, Ordering::SeqCst) {
             // The original, and one of the three mutants.
             0 | 2 => None,
-            3 => Some(Finding::Slower("twice the cycles".into())),
+            3 => Some(Noticed::Slower("twice the cycles".into())),
             _ => panic!("boom"),
         }
     };
     let said = AtomicUsize::new(0);
-    let progress = |_: &Report, _: &Tried| {
+    let progress = |_: &MutationReport, _: &Tried| {
         said.fetch_add(1, Ordering::SeqCst);
     };
     let report = run("tiny", &mutants, &cache, &scratch, &options(3), &judge, &progress).unwrap();
@@ -61,14 +61,14 @@ fn crashes_kill_and_survivors_can_be_tried_again() {
         why: "it is so".into(),
     };
     let known = [(survivor.id.clone(), Verdict::Survived)].into();
-    let never = |model: Verilated| (model.cycles() > 0).then(|| Finding::Wrong("tried".into()));
+    let never = |model: Verilated| (model.cycles() > 0).then(|| Noticed::Wrong("tried".into()));
     let again = Options { known, claims: Claims::of(vec![claim]), ..again };
     let report = run("tiny", &mutants, &cache, &scratch, &again, &never, &|_, _| {}).unwrap();
     assert_eq!((report.count, report.killed, report.survivors.len(), report.equivalent.len()), (1, 0, 0, 1));
     let wrong = Options { known: BTreeMap::new(), ..again };
     let calls = AtomicUsize::new(0);
     let judge =
-        |_: Verilated| (calls.fetch_add(1, Ordering::SeqCst) > 0).then(|| Finding::Wrong("an answer".into()));
+        |_: Verilated| (calls.fetch_add(1, Ordering::SeqCst) > 0).then(|| Noticed::Wrong("an answer".into()));
     let error = run("tiny", &mutants, &cache, &scratch, &wrong, &judge, &|_, _| {}).unwrap_err().to_string();
     assert!(error.contains("claimed to change nothing") && error.contains("an answer"), "{error}");
     let _ = std::fs::remove_dir_all(scratch);
@@ -78,7 +78,7 @@ fn crashes_kill_and_survivors_can_be_tried_again() {
 fn a_run_needs_hardware_that_passes_and_faults_that_exist() {
     let mutants = pasidon_rtl::mutants(&Design::shipped("tiny").unwrap()).unwrap();
     let (cache, scratch) = (Cache::in_workspace().quiet(), scratch("needs"));
-    let judge = |_: Verilated| Some(Finding::Wrong("no good".to_string()));
+    let judge = |_: Verilated| Some(Noticed::Wrong("no good".to_string()));
     let error = run("tiny", &mutants, &cache, &scratch, &options(1), &judge, &|_, _| {}).unwrap_err();
     assert_eq!(error.to_string(), "the hardware fails without any fault: no good");
     let only = Options { only: vec!["walker.99999".into()], ..options(1) };

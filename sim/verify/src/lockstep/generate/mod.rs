@@ -6,7 +6,7 @@ mod probe;
 mod traffic;
 
 use super::ROUND;
-use super::op::{Access, Ask, At, Covers, Op, Store, Trouble, Word};
+use super::op::{AccessKind, Ask, At, Covers, Op, Store, Trouble, Word};
 use super::scene::{self, Ats, Check, Leaf, Scene, broken, everything, id};
 use super::tables::{Meaning, RESERVED_PAGES, Role, chance, extent, pick, windows};
 use crate::engine::versions::{Choices, Versions, WhatIf};
@@ -323,8 +323,10 @@ impl Generator<'_> {
         if cap::MSI_MRIF.is_set(self.caps) && self.chance(40) {
             iova &= !0xfff | 4;
         }
-        let access =
-            pick(&mut self.random, &[Access::Read, Access::Read, Access::Write, Access::Write, Access::Exec]);
+        let access = pick(
+            &mut self.random,
+            &[AccessKind::Read, AccessKind::Read, AccessKind::Write, AccessKind::Write, AccessKind::Exec],
+        );
         let privileged = pid.is_some() && self.chance(30);
         let data = if self.chance(70) { self.below(2060) as u32 } else { self.random.word() as u32 };
         let data = if cap::MSI_MRIF.is_set(self.caps) { data } else { 0 };
@@ -366,7 +368,8 @@ impl Generator<'_> {
                     ask.iova ^= self.random.word() & 0xff8;
                 }
                 if self.chance(2) {
-                    ask.access = pick(&mut self.random, &[Access::Read, Access::Write, Access::Exec]);
+                    ask.access =
+                        pick(&mut self.random, &[AccessKind::Read, AccessKind::Write, AccessKind::Exec]);
                 }
                 ask
             })
@@ -391,8 +394,8 @@ impl Generator<'_> {
             let ask = self.ask();
             let control = tr_req_ctl::GO_BUSY.of(1)
                 | tr_req_ctl::PRIV.of(ask.privileged.into())
-                | tr_req_ctl::EXE.of((ask.access == Access::Exec).into())
-                | tr_req_ctl::NW.of((ask.access != Access::Write).into())
+                | tr_req_ctl::EXE.of((ask.access == AccessKind::Exec).into())
+                | tr_req_ctl::NW.of((ask.access != AccessKind::Write).into())
                 | tr_req_ctl::PV.of(ask.pid.is_some().into())
                 | tr_req_ctl::PID.of(ask.pid.unwrap_or(0).into())
                 | tr_req_ctl::DID.of(ask.did.into());

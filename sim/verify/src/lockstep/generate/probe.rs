@@ -1,7 +1,7 @@
 //! Small experiments whose outcome hangs on little: one bit of an entry that is in use, an invalidation of something else, a reset, an
 //! answer that leaves late, two writes at once.
 
-use super::super::op::{Access, Ask, At, Covers, Op, Store, Word};
+use super::super::op::{AccessKind, Ask, At, Covers, Op, Store, Word};
 use super::super::scene::{Route, broken, everything, flipped, id};
 use super::super::tables::{Meaning, Role, pick};
 use super::{Generator, encoded, words};
@@ -97,7 +97,7 @@ impl Generator<'_> {
             return;
         }
         let mut list = vec![ask];
-        for access in [Access::Read, Access::Write, Access::Exec] {
+        for access in [AccessKind::Read, AccessKind::Write, AccessKind::Exec] {
             let privileged = ask.pid.is_some() && self.chance(50);
             list.push(Ask { access, privileged, ..ask });
         }
@@ -122,7 +122,7 @@ impl Generator<'_> {
         if let Some(pid) = ask.pid {
             let bits = 0..self.design.process_id_width;
             list.extend(bits.map(|bit| Ask { pid: Some(pid ^ 1 << bit), ..ask }));
-            for access in [Access::Read, Access::Write, Access::Exec] {
+            for access in [AccessKind::Read, AccessKind::Write, AccessKind::Exec] {
                 list.extend([false, true].map(|privileged| Ask { access, privileged, ..ask }));
             }
         }
