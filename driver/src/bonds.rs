@@ -22,7 +22,7 @@ pub(crate) struct Bonds {
     pub(crate) caches: Map<(Pasid, u32), Cached>,
     pub(crate) by_pasid: Map<(Pasid, u32), Entry>,
     pub(crate) spaces: Map<Pasid, Space>,
-    /// Bonds that were unbound from within a callback while callbacks of theirs ran: see [`Inner::reap`].
+    /// Bonds that were unbound from within a callback while callbacks of theirs ran: see [`reap`](crate::iommu::Inner::reap).
     pub(crate) graves: Vec<Grave>,
     /// Address spaces with a claim.
     claims: usize,

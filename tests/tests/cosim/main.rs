@@ -21,5 +21,6 @@ mod protocol;
 mod random;
 mod scene;
 mod second_stage;
+mod shared_memory;
 mod structure;
 mod translated_requests;
