@@ -82,7 +82,7 @@ fn bench(dead: &[u32], pasids: &Arc<PasidSpace>, seed: u64) -> (Driven, Arc<Tapp
     let driven = Driven::boot_with(&design, seed, |platform| {
         let seen = Tapped::new(Arc::new(platform), Meanwhile::default());
         tapped = Some(seen.clone());
-        (seen, Config { pasids: pasids.clone(), ..config(&design) })
+        (seen, Config { pasids: Some(pasids.clone()), ..config(&design) })
     });
     HEALTHY.iter().for_each(|&id| driven.enable(id, Some(Behaviour::default())));
     dead.iter().for_each(|&id| driven.enable(id, Some(DEAD)));
