@@ -1,5 +1,7 @@
 //! The book says what the code does: keys, legal values, ports, links and examples.
 
+use clap::Parser;
+use pasidon::cli::Cli;
 use pasidon_rtl::Design;
 use pasidon_rtl::design::KEYS;
 use std::collections::BTreeSet;
@@ -78,17 +80,114 @@ fn links_lead_somewhere() {
     }
 }
 
+/// Pages with their fenced blocks: language and lines.
+fn blocks() -> Vec<(String, String, Vec<String>)> {
+    let mut found = Vec::new();
+    let book = std::fs::read_dir(root().join("docs")).expect("docs/");
+    let names = book.map(|entry| format!("docs/{}", entry.expect("an entry").file_name().to_string_lossy()));
+    for name in names.chain(["README.md".into()]).filter(|name| name.ends_with(".md")) {
+        let text = page(&name);
+        let mut block: Option<(String, Vec<String>)> = None;
+        for line in text.lines() {
+            match (line.strip_prefix("```"), block.take()) {
+                (Some(""), Some((language, lines))) => found.push((name.clone(), language, lines)),
+                (Some(language), None) => block = Some((language.to_string(), Vec::new())),
+                (Some(_), Some(_)) => panic!("{name}: a fence within a fence: {line}"),
+                (None, Some((language, mut lines))) => {
+                    lines.push(line.to_string());
+                    block = Some((language, lines));
+                }
+                (None, None) => {}
+            }
+        }
+        assert!(block.is_none(), "{name}: a fence is not closed");
+    }
+    found
+}
+
+#[test]
+fn every_block_has_a_language() {
+    let known = ["sh", "toml", "json", "csv", "text", "rust,ignore"];
+    for (name, language, lines) in blocks() {
+        assert!(known.contains(&language.as_str()), "{name}: a block in {language:?}: {lines:?}");
+    }
+}
+
 #[test]
 fn example_designs_are_legal() {
-    for name in ["README.md", "docs/design-toml.md"] {
-        let text = page(name);
-        let (_, after) = text.split_once("    base = \"default\"").expect("an example");
-        let example: Vec<&str> =
-            after.lines().skip(1).take_while(|line| line.is_empty() || line.starts_with("    ")).collect();
-        let example: Vec<&str> =
-            example.into_iter().filter(|line| !line.contains("pasidon generate")).collect();
-        let toml = format!("base = \"default\"\n{}", example.join("\n"));
-        Design::from_toml(&toml, name).unwrap_or_else(|e| panic!("{e}"));
+    let designs = blocks().into_iter().filter(|(_, language, _)| language == "toml");
+    let checked = designs.map(|(name, _, lines)| {
+        Design::from_toml(&lines.join("\n"), &name).unwrap_or_else(|error| panic!("{error}"));
+    });
+    assert!(checked.count() >= 2);
+}
+
+/// Words of a command as a shell makes them, without what follows a `#` or redirects.
+fn words(command: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let (mut word, mut quoted) = (String::new(), false);
+    for letter in command.chars() {
+        match letter {
+            '"' => quoted = !quoted,
+            '#' if !quoted => break,
+            ' ' if !quoted => words.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
+            letter => word.push(letter),
+        }
+    }
+    words.extend((!word.is_empty()).then_some(word));
+    words.into_iter().take_while(|word| !matches!(word.as_str(), "&" | ">" | "<" | "|")).collect()
+}
+
+/// Every command of the book is one: its verb is in the Makefile, its arguments are those of `pasidon`, its script exists.
+#[test]
+fn commands_exist() {
+    let makefile = page("Makefile");
+    let mut seen = 0;
+    for (name, language, lines) in blocks() {
+        if language != "sh" {
+            continue;
+        }
+        for line in lines.iter().filter(|line| !line.trim().is_empty()) {
+            let words = words(line);
+            let program = words.first().map_or("", String::as_str);
+            match program.rsplit('/').next().unwrap_or("") {
+                "make" => {
+                    let verb = words.get(1).expect("a verb");
+                    assert!(makefile.contains(&format!("\n{verb}:")), "{name}: {line}");
+                }
+                "pasidon" => {
+                    let arguments = Cli::try_parse_from(
+                        std::iter::once("pasidon".to_string()).chain(words[1..].to_vec()),
+                    );
+                    assert!(arguments.is_ok(), "{name}: {line}: {}", arguments.err().expect("not parsed"));
+                }
+                "python3" => assert!(root().join(&words[1]).is_file(), "{name}: {line}"),
+                "cargo" => {
+                    let package = words.iter().position(|word| word == "-p").map(|at| &words[at + 1]);
+                    let package = package.expect("a package");
+                    assert!(
+                        page("Cargo.toml").contains(package.as_str())
+                            || page("Cargo.lock").contains(package.as_str()),
+                        "{name}: {line}"
+                    );
+                }
+                "valgrind" => {}
+                other => panic!("{name}: {other} is not known to this test: {line}"),
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen} commands");
+}
+
+#[test]
+fn every_page_is_in_the_summary() {
+    let summary = page("docs/SUMMARY.md");
+    for entry in std::fs::read_dir(root().join("docs")).expect("docs/") {
+        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+        if name.ends_with(".md") && name != "SUMMARY.md" {
+            assert!(summary.contains(&format!("]({name})")), "{name} is not in docs/SUMMARY.md");
+        }
     }
 }
 

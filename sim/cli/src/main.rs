@@ -1,11 +1,9 @@
 //! The `pasidon` command.
 
-mod cli;
-
 use clap::Parser;
 
 fn main() -> std::process::ExitCode {
-    match cli::Cli::parse().run() {
+    match pasidon::cli::Cli::parse().run() {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");

@@ -1,8 +1,8 @@
 //! `pasidon serve`.
 
 use super::Failure;
+use crate::serve::{EngineKind, Session, serve};
 use clap::{ArgGroup, Args, ValueEnum};
-use pasidon::serve::{EngineKind, Session, serve};
 use pasidon_cosim::verilated::Cache;
 use pasidon_rtl::design::Design;
 use std::io::{BufWriter, ErrorKind};
