@@ -112,7 +112,7 @@ impl<M: Memory> Bench<M> {
         input.rst = 1;
         input.req.iter_mut().for_each(|request| request.valid = 0);
         (input.message.pr_valid, input.message.ic_valid) = (0, 0);
-        self.registers = RegisterPort::default();
+        self.registers.core_was_reset();
         for _ in 0..cycles {
             self.cycle(|_, _, _, _| ());
         }

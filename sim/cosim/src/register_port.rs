@@ -90,6 +90,13 @@ impl RegisterPort {
         (self.reads, self.writes) = Default::default();
     }
 
+    /// The hardware was reset: accesses under way are given up, and what it had shown need not be shown again. An answer that came
+    /// before can still be taken.
+    pub fn core_was_reset(&mut self) {
+        self.abandon();
+        self.held = None;
+    }
+
     /// Whether no access is under way.
     pub fn is_idle(&self) -> bool {
         self.reads.accesses.is_empty() && self.writes.accesses.is_empty()
@@ -148,5 +155,44 @@ impl RegisterPort {
         if self.held.is_some_and(|held| !read || held != (out.rdata, out.rresp)) {
             self.violation.get_or_insert("the answer of a register access changed while it waited");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads the register at 8 from hardware that answers at once, and returns the port with the answer in it.
+    fn answered() -> RegisterPort {
+        let mut port = RegisterPort::default();
+        port.start_read(8);
+        let mut input = AxilIn::default();
+        port.cycle(&AxilOut { arready: 1, ..AxilOut::default() }, &mut input);
+        assert_eq!((input.arvalid, input.araddr), (1, 8));
+        port.cycle(&AxilOut { rvalid: 1, rdata: 5, ..AxilOut::default() }, &mut input);
+        port
+    }
+
+    #[test]
+    fn an_answer_survives_a_reset_of_the_hardware_and_an_access_does_not() {
+        let mut port = answered();
+        port.core_was_reset();
+        assert_eq!((port.take_answer(), port.take_answer()), (Some((5, 0)), None));
+        port.start_read(8);
+        port.core_was_reset();
+        assert!(port.is_idle() && port.take_answer().is_none());
+        port.cycle(&AxilOut::default(), &mut AxilIn::default());
+        assert_eq!(port.violation(), None);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_asked_for_is_said() {
+        let mut port = answered();
+        port.cycle(&AxilOut { rvalid: 1, ..AxilOut::default() }, &mut AxilIn::default());
+        assert_eq!(port.violation(), Some("a register access was answered that nobody made"));
+        let mut port = RegisterPort::default();
+        port.start_write(8, 1, 0xff);
+        port.cycle(&AxilOut { bvalid: 1, ..AxilOut::default() }, &mut AxilIn::default());
+        assert_eq!(port.violation(), Some("a register access was answered before it was taken"));
     }
 }

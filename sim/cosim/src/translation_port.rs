@@ -176,7 +176,7 @@ impl<T> TranslationPort<T> {
             return Err(format!("an answer for id {}, which nobody waits for", out.rsp_id));
         };
         self.free.push(slot);
-        let response = decoded(out, pending.asked, now - since > fence::PATIENCE)?;
+        let response = decoded(out, pending.asked, now - pending.offered > fence::PATIENCE)?;
         Ok(Some(Answer { tag: pending.tag, offered: pending.offered, shown: since, taken: now, response }))
     }
 
