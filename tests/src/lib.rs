@@ -9,6 +9,7 @@
 //! - [`guest`]: a device with two stages of translation, on the hardware and the golden model at once.
 //! - [`devices`]: devices that send and take messages, on the hardware and the golden model at once.
 //! - [`driven`]: the hardware under its driver, with an operating system and devices.
+//! - [`timing`]: the timing diagrams of the book.
 //! - [`designs`]: the few designs that the tests use.
 //!
 //! Everything random follows from a seed, which is printed; the environment variable `SEED` repeats a run.
@@ -24,6 +25,7 @@ pub mod queue;
 pub mod queues;
 pub mod rig;
 pub mod tables;
+pub mod timing;
 
 pub use query::{Answer, Query};
 pub use rig::{Pressure, Rig};

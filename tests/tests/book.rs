@@ -80,6 +80,18 @@ fn links_lead_somewhere() {
     }
 }
 
+#[test]
+fn timing_diagrams_are_what_the_hardware_does() {
+    for (name, svg) in pasidon_tests::timing::diagrams() {
+        let stale = "is stale: make docs writes it";
+        assert!(page(&format!("docs/{name}")) == svg, "docs/{name} {stale}");
+        assert!(
+            page("docs/integrate.md").contains(&format!("]({name})")),
+            "{name} is not in docs/integrate.md"
+        );
+    }
+}
+
 /// Pages with their fenced blocks: language and lines.
 fn blocks() -> Vec<(String, String, Vec<String>)> {
     let mut found = Vec::new();
