@@ -180,11 +180,13 @@ impl World {
         let mm = self.processes[process].mm.clone();
         let name = mm.id();
         let iommu = self.iommu.clone();
+        // A device that an interrupt's invalidations cut off during the call may have got its bond before.
+        let was_cut = self.is_cut(id);
         let call = || iommu.bind(id, mm.clone());
         match self.with_shortages("bind", BindError::OutOfMemory, call) {
             Ok(handle) => {
                 self.remember(format!("process {name} is bound to device {id:#x}, PASID {}", handle.pasid()));
-                if presence != Presence::There || self.is_cut(id) {
+                if presence != Presence::There || was_cut {
                     self.found(format!("a bind to device {id:#x}, which is {presence:?}, succeeded"));
                 }
                 self.keep(process, index, handle);
