@@ -14,14 +14,7 @@ impl Design {
         for key in KEYS.iter().filter(|key| !(no_l2 && key.key == "l2_ways")) {
             let value = i64::from(key.get(self));
             if !key.legal.admits(value) {
-                let remedy = format!("the nearest legal value is {}", key.legal.nearest(value));
-                return Err(DesignError::value(
-                    file,
-                    &key.path(),
-                    value.to_string(),
-                    key.legal.to_string(),
-                    &remedy,
-                ));
+                return Err(DesignError::out_of_range(file, key, value));
             }
         }
         // What has to be true for a key to be true.

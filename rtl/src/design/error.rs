@@ -1,6 +1,7 @@
 //! Why a design file was refused.
 
 use super::Design;
+use super::keys::Key;
 use thiserror::Error;
 
 /// Why a design file was refused. Every message says what was found, what would be legal, and what to do.
@@ -71,5 +72,11 @@ impl DesignError {
     /// A value that is not possible.
     pub(super) fn value(file: &str, key: &str, value: String, legal: String, remedy: &str) -> DesignError {
         DesignError::Value { file: file.into(), key: key.into(), value, legal, remedy: remedy.into() }
+    }
+
+    /// A number that a key may not be set to.
+    pub(super) fn out_of_range(file: &str, key: &Key, value: i64) -> DesignError {
+        let remedy = format!("the nearest legal value is {}", key.legal.nearest(value));
+        DesignError::value(file, &key.path(), value.to_string(), key.legal.to_string(), &remedy)
     }
 }

@@ -201,14 +201,7 @@ fn number(key: &Key, value: &Value, file: &str) -> Result<u32, DesignError> {
         }
     };
     if !key.legal.admits(number) {
-        let remedy = format!("the nearest legal value is {}", key.legal.nearest(number));
-        return Err(DesignError::value(
-            file,
-            &key.path(),
-            number.to_string(),
-            key.legal.to_string(),
-            &remedy,
-        ));
+        return Err(DesignError::out_of_range(file, key, number));
     }
     Ok(number as u32)
 }
