@@ -103,3 +103,74 @@ fn clause_19_an_interrupted_batch_is_moved_on_by_the_handler() {
     assert!(platform.tap.taken() > 10);
     platform.tap.set_handler(None);
 }
+
+/// A bind of device 1 whose call number `at` to the platform is interrupted by a handler that finds the device silent, so
+/// that the driver cuts it off. `None` if the bind makes fewer calls; otherwise whether it succeeded.
+fn bind_while_cut_off(at: usize) -> Option<bool> {
+    let pasids = Arc::new(crate::PasidSpace::default());
+    let fake = Fake::with_capabilities(CAPABILITIES_ATS);
+    let config =
+        Config { timeout: 1 << 40, device_timeout: 1 << 40, pasids: Some(pasids.clone()), ..config() };
+    let platform = Tapped::new(fake.clone(), Interrupts::new(1, 1));
+    let bench = Bench { iommu: Iommu::new(platform.clone(), config).unwrap(), fake };
+    for device in [1, 2] {
+        bench.add(device, Behaviour::default(), PriOptions::default());
+    }
+    let (earlier, late) = (bench.mm(), bench.mm());
+    earlier.map(0x1000, TARGET, RW);
+    late.map(0x1000, TARGET + PAGE, RW);
+    let first = bench.iommu.bind(1, earlier.clone()).unwrap();
+    assert_eq!(
+        bench.fake.access(1, Some(first.pasid().get()), 0x1000, Access::Read),
+        Reached::Memory(TARGET)
+    );
+
+    let calls = Arc::new(AtomicUsize::new(0));
+    let (iommu, silent, space, count) =
+        (bench.iommu.clone(), bench.fake.clone(), earlier.clone(), calls.clone());
+    platform.tap.set_handler(Some(Arc::new(move || {
+        if count.fetch_add(1, Ordering::SeqCst) == at {
+            silent.attach(1, Behaviour { completes: false, ..Behaviour::default() });
+            iommu.invalidate_range(&*space, 0x1000..0x2000, Change::Leaves).unwrap();
+        }
+    })));
+    let bound = bench.iommu.bind(1, late.clone());
+    platform.tap.set_handler(None);
+    if calls.load(Ordering::SeqCst) <= at {
+        return None;
+    }
+
+    // Whatever the bind returned, a device that is cut off reaches nothing, with no PASID.
+    let state = bench.iommu.device_state(1).unwrap();
+    assert!(state.cut_off, "call {at}");
+    assert_eq!(state.bonds, 1 + usize::from(bound.is_ok()), "call {at}");
+    for handle in [Some(&first), bound.as_ref().ok()].into_iter().flatten() {
+        let reached = bench.fake.access(1, Some(handle.pasid().get()), 0x1000, Access::Read);
+        assert!(matches!(reached, Reached::Refused(_)), "call {at}: {reached:?}");
+    }
+    if let Err(error) = &bound {
+        assert_eq!(*error, crate::BindError::DeviceLeaving(1), "call {at}");
+    }
+    assert!(matches!(bench.iommu.bind(1, bench.mm()), Err(crate::BindError::DeviceLeaving(1))), "call {at}");
+
+    // Reset and let in again, its bonds are what they were, and a bind that was refused succeeds.
+    bench.fake.attach(1, Behaviour::default());
+    bench.fake.reset_device(1);
+    bench.iommu.reinstate(1).unwrap();
+    let succeeded = bound.is_ok();
+    let handle = bound.unwrap_or_else(|_| bench.iommu.bind(1, late.clone()).unwrap());
+    let reached = bench.fake.access(1, Some(handle.pasid().get()), 0x1000, Access::Read);
+    assert_eq!(reached, Reached::Memory(TARGET + PAGE), "call {at}");
+    drop((handle, first, earlier, late));
+    assert_eq!(pasids.in_use(), 0, "call {at}: a PASID was lost");
+    Some(succeeded)
+}
+
+#[test]
+fn clause_20_a_bind_whose_device_is_cut_off_by_an_interrupt_succeeds_or_fails_as_a_whole() {
+    let results: Vec<bool> = (0..).map_while(bind_while_cut_off).collect();
+    // Interrupted early it is refused; once the bond is entered it succeeds, and there is nothing between.
+    let refused = results.iter().take_while(|&&succeeded| !succeeded).count();
+    assert!(refused > 0 && refused < results.len(), "{results:?}");
+    assert!(results[refused..].iter().all(|&succeeded| succeeded), "{results:?}");
+}
