@@ -8,7 +8,6 @@
 //! - [`truth`]: whose page is where, whatever the hardware believes.
 //! - [`platform`]: the driver's platform on the machine.
 //! - [`os`]: an operating system: processes, demand paging, copy-on-write, page-out.
-//! - [`trace`]: memory accesses of real programs.
 //! - [`run`]: devices replay a trace on the pointers of a process.
 //! - [`report`]: what a run tells.
 //! - [`stress`]: everything that processes, devices and memory can do to each other, at random, and an audit.
@@ -26,5 +25,4 @@ pub mod root_port;
 pub mod run;
 pub mod stats;
 pub mod stress;
-pub mod trace;
 pub mod truth;

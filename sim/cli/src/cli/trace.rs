@@ -2,7 +2,7 @@
 
 use super::Failure;
 use clap::{Subcommand, ValueEnum};
-use pasidon_machine::trace::{self, Selection, csv, file};
+use pasidon_experiment::trace::{self, Selection, csv, file};
 use std::io::Write;
 use std::path::PathBuf;
 

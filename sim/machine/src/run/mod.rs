@@ -11,11 +11,11 @@ use crate::machine::MachineConfig;
 use crate::os::OsError;
 use crate::report::{Bind, Cost, Costs, Hits, Iotlb, Latencies, Paging, Responses, RoundTrip, RunReport};
 use crate::stats::Latency;
-use crate::trace::{Trace, TraceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pasidon_cosim::BenchError;
 use pasidon_cosim::verilated::{Cache, Flavour, VerilatedError};
 use pasidon_driver::PageTableMode;
+use pasidon_experiment::trace::{Trace, TraceError};
 use pasidon_rtl::design::Design;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -115,8 +115,11 @@ impl RunError {
 /// # Errors
 /// [`RunError`], when there is nothing to report on.
 pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<RunReport, RunError> {
-    let traces =
-        options.traces.iter().map(|path| crate::trace::load(path)).collect::<Result<Vec<Trace>, _>>()?;
+    let traces = options
+        .traces
+        .iter()
+        .map(|path| pasidon_experiment::trace::load(path))
+        .collect::<Result<Vec<Trace>, _>>()?;
     let mut system = System::boot(design, cache, options)?;
     system.spawn(&traces, options)?;
     let binds: Vec<Bind> = system

@@ -144,7 +144,7 @@ impl<R: Read> Input<'_, R> {
                 return Err(self.error("an impossible access".into(), REMEDY));
             }
             let op = TraceOp::from_code(head);
-            accesses.push(TraceAccess { pasid: pasid as u32, op, address: *base, size: size as u32 });
+            accesses.push(TraceAccess { pasid: pasid as u32, op, address: *base, size: size as u32, gap: 0 });
         }
         // Reading to the end makes the decoder compare the checksum.
         let mut rest = [0; 1];
@@ -232,9 +232,10 @@ mod tests {
                 op: TraceOp::from_code((x >> 40) as u8),
                 address,
                 size,
+                gap: 0,
             });
         }
-        accesses.push(TraceAccess { pasid: 9, op: TraceOp::Read, address: u64::MAX, size: 1 });
+        accesses.push(TraceAccess { pasid: 9, op: TraceOp::Read, address: u64::MAX, size: 1, gap: 0 });
         Trace { source: "sort words".into(), accesses }
     }
 

@@ -53,6 +53,8 @@ pub struct TraceAccess {
     pub address: u64,
     /// Number of bytes, at least 1.
     pub size: u32,
+    /// Cycles of computing between the access before it, of the same label, and this one.
+    pub gap: u32,
 }
 
 /// The largest access accepted, in bytes: a device splits longer transfers itself.

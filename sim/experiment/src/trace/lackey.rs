@@ -77,7 +77,7 @@ fn parse(text: &[u8]) -> Result<TraceAccess, String> {
     let (address, size) = rest.split_once(',').ok_or_else(foreign)?;
     let address = u64::from_str_radix(address, 16).map_err(|_| foreign())?;
     let size = check_access(address, size.parse().map_err(|_| foreign())?)?;
-    Ok(TraceAccess { pasid: 0, op, address, size })
+    Ok(TraceAccess { pasid: 0, op, address, size, gap: 0 })
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(data.accesses.len(), 3);
         assert_eq!(
             data.accesses[0],
-            TraceAccess { pasid: 0, op: TraceOp::Read, address: 0x1f_feff_e7e8, size: 8 }
+            TraceAccess { pasid: 0, op: TraceOp::Read, address: 0x1f_feff_e7e8, size: 8, gap: 0 }
         );
         assert_eq!(data.accesses[2].op, TraceOp::Modify);
         let all = import(text, Selection { instructions: true, ..Selection::default() }).unwrap();

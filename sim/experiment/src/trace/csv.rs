@@ -78,7 +78,7 @@ fn parse(text: &str) -> Result<TraceAccess, String> {
     };
     let address = number(address).ok_or_else(|| format!("address {address:?} is not a 64-bit number"))?;
     let size = number(size).ok_or_else(|| format!("size {size:?} is not a number"))?;
-    Ok(TraceAccess { pasid, op, address, size: check_access(address, size)? })
+    Ok(TraceAccess { pasid, op, address, size: check_access(address, size)?, gap: 0 })
 }
 
 /// Writes accesses as CSV with a line of column names.

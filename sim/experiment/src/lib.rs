@@ -1,0 +1,22 @@
+//! What an experiment is made of, whichever engine runs it.
+//!
+//! - [`experiment`]: a question: design, machine, pages, who does what, seed. Everything that decides the answer.
+//! - [`machine`]: memory, last-level cache and their times.
+//! - [`pages`]: which pages a workload has, of which size, and where they are at first.
+//! - [`trace`]: accesses recorded from programs, in several formats, read as a stream.
+//! - [`stream`]: accesses as an engine takes them, in batches, from a trace or a generator.
+//! - [`counts`]: what an engine counts. The same names mean the same thing in every engine.
+//!
+//! Nothing here knows an engine. Bounds: a stream holds one batch in memory, however long it is.
+
+pub mod counts;
+pub mod experiment;
+pub mod machine;
+pub mod pages;
+pub mod stream;
+pub mod trace;
+
+pub use counts::Counts;
+pub use experiment::{Engine, Experiment, Job, Work};
+pub use machine::MachineModel;
+pub use pages::PagePolicy;
