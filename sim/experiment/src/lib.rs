@@ -5,10 +5,12 @@
 //! - [`pages`]: which pages a workload has, of which size, and where they are at first.
 //! - [`trace`]: accesses recorded from programs, in several formats, read as a stream.
 //! - [`stream`]: accesses as an engine takes them, in batches, from a trace or a generator.
+//! - [`answer`]: what an engine answers, with the question in it.
 //! - [`counts`]: what an engine counts. The same names mean the same thing in every engine.
 //!
 //! Nothing here knows an engine. Bounds: a stream holds one batch in memory, however long it is.
 
+pub mod answer;
 pub mod counts;
 pub mod experiment;
 pub mod machine;
@@ -16,6 +18,7 @@ pub mod pages;
 pub mod stream;
 pub mod trace;
 
+pub use answer::Answer;
 pub use counts::Counts;
 pub use experiment::{Engine, Experiment, Job, Work};
 pub use machine::MachineModel;
