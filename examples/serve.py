@@ -25,6 +25,21 @@ class Refused(Exception):
         self.field = error.get("field")
 
 
+def connected(path):
+    """A connection to a simulation that may have been started just now: the first time it compiles its design."""
+    patience = time.monotonic() + 300
+    while True:
+        stream = socket.socket(socket.AF_UNIX)
+        try:
+            stream.connect(path)
+            return stream
+        except (FileNotFoundError, ConnectionRefusedError):
+            stream.close()
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.1)
+
+
 class Simulation:
     """A simulation, over pipes to a process of our own or over a socket."""
 
@@ -35,8 +50,7 @@ class Simulation:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             self.requests, self.answers = self.process.stdin, self.process.stdout
         else:
-            self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.connect(path)
+            self.socket = connected(path)
             self.requests = self.socket.makefile("wb")
             self.answers = self.socket.makefile("rb")
 

@@ -9,8 +9,12 @@ verification.py costs report.json           `pasidon run`: what calls of the dri
 """
 
 import json
+import re
 import sys
+import textwrap
 from collections import defaultdict
+
+WIDTH = 140
 
 
 def load(name):
@@ -26,16 +30,33 @@ def table(head, rows):
     print()
 
 
-def listed(points):
-    return ", ".join(f"`{point}`" for point in sorted(points)) or "none"
+def prose(text, first="", rest=""):
+    """Text in lines of WIDTH columns. No line begins with an operator of Verilog: Markdown would take some for the mark of a list."""
+    glued = re.sub(r" (?=[^\w\s]+ )", "\0", text)
+    lines = textwrap.wrap(glued, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
+    print("\n".join(lines).replace("\0", " "))
+
+
+def listed(title, points):
+    """Points of coverage, a line for each kind."""
+    kinds = defaultdict(list)
+    for point in sorted(points):
+        kind, rest = point.split("/", 1)
+        kinds[kind].append(f"`{rest}`")
+    print(f"{title}: none." if not kinds else f"{title}:\n")
+    for kind, rest in kinds.items():
+        prose(f"{kind}: {', '.join(rest)}", "- ", "  ")
 
 
 def lockstep(*names):
     runs = sorted((load(name) for name in names), key=lambda run: run["seed"])
     total = {key: sum(run[key] for run in runs) for key in ("ops", "requests", "cycles", "mismatches")}
     designs = len({run["hash"] for run in runs})
-    print(f"{total['ops']:,} operations on {designs} designs, {total['requests']:,} of them translation requests, in ", end="")
-    print(f"{total['cycles']:,} clock cycles: {total['mismatches']} mismatches.\n")
+    prose(
+        f"{total['ops']:,} operations on {designs} designs, {total['requests']:,} of them translation requests, in "
+        f"{total['cycles']:,} clock cycles: {total['mismatches']} mismatches."
+    )
+    print()
     keys = ("design", "seed", "latency", "ops", "requests", "cycles", "mismatches")
     rows = [[run[key] for key in keys] + [len(run["holes"])] for run in runs]
     table(["design", "seed", "memory latency", "operations", "requests", "cycles", "mismatches", "points not met"], rows)
@@ -48,17 +69,21 @@ def lockstep(*names):
         groups[point.split("/")[0]][0] += 1
     table(["kind of point", "points met", "times"], [[name, *both] for name, both in sorted(groups.items())])
     met = {point for run in runs for point in run["coverage"]}
-    print("Points that no run met: " + listed({hole for run in runs for hole in run["holes"]} - met) + ".\n")
+    listed("Points that no run met", {hole for run in runs for hole in run["holes"]} - met)
     full = [run for run in runs if run["design"] == "full"]
     if full:
         missed = set.intersection(*(set(run["holes"]) for run in full))
-        print("Points that runs on other designs met and none on `full`: " + listed(missed & met) + ".")
+        print()
+        listed("Points that runs on other designs met and none on `full`", missed & met)
 
 
 def stress(*names):
     for run in (load(name) for name in names):
-        print(f"`{run['design']}`, seed {run['seed']}: {run['ops']:,} operations, {run['audits']:,} audits, {run['cycles']:,} clock ", end="")
-        print(f"cycles, {run['seconds']:.0f} s: {run['findings']} findings.\n")
+        prose(
+            f"`{run['design']}`, seed {run['seed']}: {run['ops']:,} operations, {run['audits']:,} audits, {run['cycles']:,} clock "
+            f"cycles, {run['seconds']:.0f} s: {run['findings']} findings."
+        )
+        print()
         left_out = {"seed", "ops", "audits", "cycles", "findings"}
         rows = [[key.replace("_", " "), count] for key, count in run.items() if isinstance(count, int) and key not in left_out]
         table(["what", "how often"], rows)
@@ -73,12 +98,13 @@ def mutants(report):
     count, killed, alike = report["count"], report["killed"], report["equivalent"]
     able = count - len(alike)
     print(f"### `{report['design']}`\n")
-    print(f"{count} single faults in the Verilog (seed {report['seed']}): {killed} killed, {100 * killed / max(1, count):.1f} %. ", end="")
+    text = f"{count} single faults in the Verilog (seed {report['seed']}): {killed} killed, {100 * killed / max(1, count):.1f} %. "
     if alike:
-        print(f"{len(alike)} of them change nothing that can be seen; of the {able} others, {100 * killed / max(1, able):.1f} % are killed. ", end="")
-    print(f"Up to {report['ops']:,} operations under each of the seeds {', '.join(map(str, report['lockstep_seeds']))}, ", end="")
-    print(f"in rounds of {report['round']:,}. {report['slower']} of the killed answer rightly and only take more cycles or reads; ", end="")
-    print(f"{len(report['same'])} further faults make no difference that Verilator sees, and are not counted.\n")
+        text += f"{len(alike)} of them change nothing that can be seen; of the {able} others, {100 * killed / max(1, able):.1f} % are killed. "
+    text += f"Up to {report['ops']:,} operations under each of the seeds {', '.join(map(str, report['lockstep_seeds']))}, "
+    text += f"in rounds of {report['round']:,}. {report['slower']} of the killed answer rightly and only take more cycles or reads. "
+    prose(text + f"Not counted are faults that make no difference to Verilator: {len(report['same'])}.")
+    print()
     groups = {}
     for verdict, list_ in ((1, report["kills"]), (0, report["survivors"]), (0, alike)):
         for tried in list_:
@@ -92,9 +118,11 @@ def mutants(report):
         table([key, "faults", "killed", "change nothing"], rows)
     for title, list_ in (("Survived", report["survivors"]), ("Changes nothing", alike)):
         for tried in list_:
-            place = f"`{tried['id']}` (line {tried['line']})"
-            before, after = (" ".join(tried[side].split()) or "nothing" for side in ("before", "after"))
-            print(f"- {title}: {place}: `{before}` became `{after}`. {tried.get('why', tried.get('explanation', ''))}".rstrip())
+            why = tried.get("why", tried.get("explanation", ""))
+            prose(f"{title}: `{tried['id']}` (line {tried['line']}). {why}", "- ", "  ")
+            for side in ("before", "after"):
+                code = " ".join(tried[side].split())
+                prose(f"{side}: `{code}`" if code else f"{side}: nothing", "  - ", "    ")
     print()
 
 
@@ -114,12 +142,18 @@ def coverage(name):
 def costs(name):
     report = load(name)
     latency, calls = report["pr_latency"], report["costs"]
-    print(f"\nCalls of the driver while devices fault pages in (`{report['design']}`, memory latency {report['memory_latency']}, two devices with ATS, ", end="")
-    print("the processor's register accesses included; driver operations are accesses of registers and memory, on average):\n")
+    print()
+    prose(
+        f"Calls of the driver while devices fault pages in (`{report['design']}`, memory latency {report['memory_latency']}, two devices "
+        "with ATS, the processor's register accesses included; driver operations are accesses of registers and memory, on average):"
+    )
+    print()
     names = {"bind": "bind", "unbind": "unbind", "shoot_down": "invalidation of a page, in the IOMMU and two devices"}
     table(["call", "cycles", "driver operations"], [[names[key], cost["cycles"], cost["operations"]] for key, cost in calls.items()])
-    print(f"Page request, from the device's group to its answer: median {latency['p50']:,}, 99 of 100 within {latency['p99']:,} cycles, ", end="")
-    print(f"of {report['groups']:,}.")
+    prose(
+        f"Page request, from the device's group to its answer: median {latency['p50']:,}, 99 of 100 within {latency['p99']:,} cycles, "
+        f"of {report['groups']:,}."
+    )
 
 
 def main():

@@ -1,26 +1,26 @@
 /*
  * Pasidon, the IOMMU driver, for C. Generated from capi/src by `UPDATE=1 cargo test -p pasidon-capi`: don't edit.
  *
- * Errors. Every function but iommu_strerror, which can't fail, returns an int or a pointer. An int is minus one of
- * enum iommu_error if the function failed, and otherwise 0, or the number that was asked for, which is not negative. A pointer
- * is one that IOMMU_IS_ERR accepts if the function failed, and IOMMU_PTR_ERR is minus the code then; it is never NULL.
+ * Errors. Every function except iommu_strerror returns an int or a pointer. An int is a negated enum iommu_error if the function
+ * failed; otherwise it is 0 or the requested number, which is not negative. For a pointer, IOMMU_IS_ERR tells whether the function
+ * failed, and IOMMU_PTR_ERR is the negated error then; the pointer is never NULL.
  *
- * Handles. struct iommu, iommu_mm, iommu_pasid_space and iommu_sva are never looked into: a pointer to one is a handle, a number that
- * is looked up and not used again. Every function refuses NULL, an error, a handle of another kind and whatever else was
- * never a handle of this kind with IOMMU_ERROR_INVALID, and one that was given back with IOMMU_ERROR_STALE. Only iommu_destroy,
- * iommu_mm_put and iommu_pasid_space_put ignore NULL and return 0. An iommu_device is the caller's own; the handle in it is
- * checked.
+ * Handles. Pointers to struct iommu, iommu_mm, iommu_pasid_space and iommu_sva are handles: numbers that are looked up in a table,
+ * never dereferenced and never used again. Every function refuses NULL, an error, a handle of another kind and anything else that
+ * never was such a handle with IOMMU_ERROR_INVALID, and a handle that was released with IOMMU_ERROR_STALE. Only iommu_destroy,
+ * iommu_mm_put and iommu_pasid_space_put ignore NULL and return 0. A struct iommu_device belongs to the caller; the handle in it
+ * is checked.
  *
  * Contexts. iommu_invalidate_range, iommu_invalidate_shared_tables, iommu_receive_page_requests, iommu_service_faults,
  * iommu_service_faults_each and iommu_statistics may be called in interrupt handlers, where `mask` keeps them from interrupting the
- * driver; everything else by ordinary threads only. What the callbacks of a platform, an address space and a device driver
- * have to do, and may, is told with struct iommu_platform, iommu_mm_ops and iommu_sva_ops.
+ * driver; all other functions by ordinary threads only. What the callbacks of a platform, an address space and a device driver
+ * must and may do is said at struct iommu_platform, iommu_mm_ops and iommu_sva_ops.
  *
- * Page tables of a process have no entry with the G bit that leads to pages which devices may use (see iommu_mm_create).
+ * Page tables of a process must not have the G bit set in entries for pages that devices may use (see iommu_mm_create).
  *
- * Link with libpasidon_capi.a, and where that was built for a hosted system -lpthread, -ldl and -lm. Built without
- * (`cargo build -p pasidon-capi --no-default-features --profile bare`), it needs no system: the program has the functions
- * iommu_host_... instead, and memcpy, memmove, memset and memcmp.
+ * Link with libpasidon_capi.a and, on an operating system, -lpthread, -ldl and -lm. Built for bare metal
+ * (`cargo build -p pasidon-capi --no-default-features --profile bare`), it needs no operating system: the program provides the
+ * functions iommu_host_..., and memcpy, memmove, memset and memcmp.
  */
 
 #ifndef PASIDON_H
@@ -34,7 +34,7 @@
 /** The error that was returned as a pointer: minus one of enum iommu_error. */
 #define IOMMU_PTR_ERR(pointer) ((int)(intptr_t)(pointer))
 
-/* What a program without a hosted system has to have. None of these calls the library. */
+/* What a program without an operating system must provide. None of these may call the library. */
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -46,7 +46,7 @@ void iommu_host_free(void *memory, size_t size, size_t align);
 void iommu_host_lock(void);
 /** Releases it. */
 void iommu_host_unlock(void);
-/** The library has found itself in a state that it can't be in. Does not return. */
+/** The library has found an inconsistent state of its own. Must not return. */
 void iommu_host_panic(const char *message, size_t length);
 #ifdef __cplusplus
 }
@@ -62,31 +62,31 @@ enum iommu_error {
    */
   IOMMU_ERROR_EXITED = 3,
   /**
-   * The IOMMU did not confirm: a memory fault, an illegal command, a queue that can't be restarted.
+   * The IOMMU did not confirm a command: a memory fault, an illegal command, a queue that can't be restarted.
    */
   IOMMU_ERROR_HARDWARE = 5,
   /**
-   * There is nothing yet.
+   * There is nothing to return yet.
    */
   IOMMU_ERROR_AGAIN = 11,
   /**
-   * There is no memory, or none within the reach of the IOMMU.
+   * Out of memory, or of memory that the IOMMU can reach.
    */
   IOMMU_ERROR_MEMORY = 12,
   /**
-   * Bonds are in the way.
+   * Bonds still exist.
    */
   IOMMU_ERROR_BUSY = 16,
   /**
-   * This is on, or set to something else, already.
+   * Already enabled, or already set to something else.
    */
   IOMMU_ERROR_EXISTS = 17,
   /**
-   * The PASID of the address space is from another space.
+   * The PASID of the address space is from another PASID space.
    */
   IOMMU_ERROR_FOREIGN_PASID = 18,
   /**
-   * SVA is not enabled for the device, or something that this needs is not.
+   * SVA is not enabled for the device, or another feature that the call needs is not.
    */
   IOMMU_ERROR_DEVICE = 19,
   /**
@@ -103,11 +103,11 @@ enum iommu_error {
    */
   IOMMU_ERROR_WIDE = 75,
   /**
-   * The IOMMU can't do this.
+   * The IOMMU does not support this.
    */
   IOMMU_ERROR_UNSUPPORTED = 95,
   /**
-   * The IOMMU was reset: iommu_resume brings it back.
+   * The IOMMU was reset: call iommu_resume.
    */
   IOMMU_ERROR_RESET = 104,
   /**
@@ -115,15 +115,15 @@ enum iommu_error {
    */
   IOMMU_ERROR_LEAVING = 108,
   /**
-   * The hardware did not do something in time.
+   * The hardware did not respond in time.
    */
   IOMMU_ERROR_TIMEOUT = 110,
   /**
-   * The handle was given back before this.
+   * The handle was released before.
    */
   IOMMU_ERROR_STALE = 116,
   /**
-   * There is no free tag for the address space.
+   * There is no free tag (PSCID) for the address space.
    */
   IOMMU_ERROR_NO_TAG = 119,
 };

@@ -1,4 +1,4 @@
-//! The life of a device.
+//! Calls that enable, disable, cut off and reinstate devices.
 
 use crate::{
     error::{code, fail, fill},

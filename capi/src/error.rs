@@ -11,19 +11,19 @@ use pasidon_driver::{
 pub enum iommu_error {
     /// The address space has exited.
     Exited = 3,
-    /// The IOMMU did not confirm: a memory fault, an illegal command, a queue that can't be restarted.
+    /// The IOMMU did not confirm a command: a memory fault, an illegal command, a queue that can't be restarted.
     Hardware = 5,
-    /// There is nothing yet.
+    /// There is nothing to return yet.
     Again = 11,
-    /// There is no memory, or none within the reach of the IOMMU.
+    /// Out of memory, or of memory that the IOMMU can reach.
     Memory = 12,
-    /// Bonds are in the way.
+    /// Bonds still exist.
     Busy = 16,
-    /// This is on, or set to something else, already.
+    /// Already enabled, or already set to something else.
     Exists = 17,
-    /// The PASID of the address space is from another space.
+    /// The PASID of the address space is from another PASID space.
     ForeignPasid = 18,
-    /// SVA is not enabled for the device, or something that this needs is not.
+    /// SVA is not enabled for the device, or another feature that the call needs is not.
     Device = 19,
     /// An argument is NULL or outside its range, a handle is none or one of another kind, or the IOMMU can't use the page
     /// table.
@@ -32,17 +32,17 @@ pub enum iommu_error {
     NoPasid = 28,
     /// The PASID of the address space is larger than the device can carry.
     Wide = 75,
-    /// The IOMMU can't do this.
+    /// The IOMMU does not support this.
     Unsupported = 95,
-    /// The IOMMU was reset: iommu_resume brings it back.
+    /// The IOMMU was reset: call iommu_resume.
     Reset = 104,
     /// The device is being removed or was cut off.
     Leaving = 108,
-    /// The hardware did not do something in time.
+    /// The hardware did not respond in time.
     Timeout = 110,
-    /// The handle was given back before this.
+    /// The handle was released before.
     Stale = 116,
-    /// There is no free tag for the address space.
+    /// There is no free tag (PSCID) for the address space.
     NoTag = 119,
 }
 

@@ -1,5 +1,5 @@
-//! The world of a library that is linked into a bare-metal program or a kernel: heap, lock and last words come
-//! from there, as functions that are found when the program is linked.
+//! What the library needs without an operating system: heap, lock, and a function for its last message. The bare-metal program or
+//! kernel that links it provides them as functions `iommu_host_...`.
 
 use core::{
     alloc::{GlobalAlloc, Layout},

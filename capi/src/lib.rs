@@ -1,16 +1,16 @@
 //! The driver for C: `pasidon-driver` behind functions with the names of the kernel's SVA interface.
 //!
-//! Only here does the driver meet raw pointers, so this is where `unsafe` is, and what a C caller has to promise
-//! stands beside each function. The header `include/pasidon.h` is generated from these files.
+//! Raw pointers and `unsafe` are in this crate only. What a C caller must guarantee stands beside each function. The header
+//! `include/pasidon.h` is generated from these files.
 //!
-//! What C holds are handles, which are looked up and never looked into:
+//! What C holds are handles. They are looked up in a table and never dereferenced:
 //!
 //! | C | Rust | ends with |
 //! |---|---|---|
 //! | `struct iommu` | [`pasidon_driver::Iommu`] | [`iommu_destroy`], when its last bond is gone too |
 //! | `struct iommu_mm` | an implementation of [`pasidon_driver::Mm`] | [`iommu_mm_put`], when its last bond is gone too |
 //! | `struct iommu_sva` | a bond and its handles | the [`iommu_sva_unbind_device`] that answers its last bind |
-//! | `struct iommu_pasid_space` | [`pasidon_driver::PasidSpace`] | [`iommu_pasid_space_put`], when nobody draws from it |
+//! | `struct iommu_pasid_space` | [`pasidon_driver::PasidSpace`] | [`iommu_pasid_space_put`], when no IOMMU uses it |
 //!
 //! A panic can't cross into C: it ends the program.
 //!

@@ -1,4 +1,4 @@
-//! What the driver has to say.
+//! The log messages of the driver.
 
 use crate::{error::fail, iommu_error};
 use core::{

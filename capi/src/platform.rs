@@ -1,4 +1,4 @@
-//! The world around the driver, as functions in C.
+//! The driver's platform, implemented by functions in C.
 
 use core::ffi::c_void;
 use pasidon_driver::Platform;

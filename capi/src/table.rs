@@ -1,6 +1,6 @@
-//! What C holds in place of addresses: numbers, each of which is looked up before anything is touched.
+//! Handles: what C holds in place of addresses. Each is looked up before anything is accessed.
 //!
-//! A handle that was given back, that stands for something of another kind, or that never was one is recognised. Looking up
+//! A handle that was released, is of another kind, or never was one is recognised. Looking up
 //! takes no lock and no memory, so that it can be done in interrupt handlers.
 
 use crate::iommu_error;

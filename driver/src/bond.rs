@@ -1,4 +1,4 @@
-//! Bonds between devices and address spaces, the handles that own them, and the callbacks that hang off them.
+//! Bonds between devices and address spaces, the handles that own them, and their callbacks.
 
 use crate::{
     lock,

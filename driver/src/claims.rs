@@ -1,4 +1,4 @@
-//! The bonds of an IOMMU, with what they need: room for one more, and an end of what they held.
+//! Memory and identifiers of bonds: room for one more bond before it is made, and release of what a bond held.
 
 use crate::{
     bonds::{Bonds, Device, Room, Wanted},

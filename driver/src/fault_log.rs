@@ -1,4 +1,4 @@
-//! Fault records that were taken in and lie in the driver's memory.
+//! Fault records that were copied from the queue to the driver's memory.
 
 use crate::shared::OutOfMemory;
 use alloc::collections::VecDeque;

@@ -1,10 +1,9 @@
 //! Fault service: records out of the queue, to the device drivers concerned and to the caller.
 //!
-//! Records are taken in first, which anybody does who has an occasion, and lie in the driver's memory until
-//! somebody calls the service: so the hardware's queue is empty most of the time. What is about address spaces that have
-//! exited is dropped on the way in; a device whose faults are all of that kind, or that floods the queue with them,
-//! has its faults not recorded any more (`DC.tc.DTF`). No device has more than a part of the driver's memory for
-//! itself, so that its records never push those of another out.
+//! Records are first copied to the driver's memory, by any call that looks at the queue, and stay there until somebody calls the service:
+//! so the hardware's queue is empty most of the time. Records about address spaces that have exited are dropped then; a device whose faults
+//! are all of that kind, or that floods the queue with them, has its faults not recorded any more (`DC.tc.DTF`). No device has more than a
+//! part of the driver's memory for itself, so that its records never push those of another out.
 
 use crate::{
     bond::{Call, Fault},

@@ -1,6 +1,6 @@
-//! Page requests between the queue and their answers: groups that are open, in line, or being resolved.
+//! Page requests between the queue and their answers: groups that are open, waiting, or being resolved.
 //!
-//! Everything here is plain bookkeeping under one lock. Memory for a device's requests is set aside when its
+//! One lock protects all of it. Memory for a device's requests is set aside when its
 //! requests are enabled, so that taking a request in allocates nothing, whatever devices send.
 
 use crate::{

@@ -2,7 +2,7 @@
 //! address space, and the device then uses the process's own pointers.
 //!
 //! The crate is what an operating system, a hypervisor or a bare-metal program links. It needs no standard
-//! library, only an allocator, and sees its world through one trait, [`Platform`]; [`RawPlatform`] implements
+//! library, only an allocator, and uses its surroundings through one trait, [`Platform`]; [`RawPlatform`] implements
 //! that for machines where registers and memory are plain pointers. It owns the IOMMU's queues, its device
 //! directory and the process directories of the devices, and gives out PASIDs and PSCIDs.
 //!
@@ -25,7 +25,7 @@
 //! }
 //! ```
 //!
-//! # The whole of it
+//! # All calls
 //!
 //! | call | what it does |
 //! |---|---|
@@ -37,7 +37,7 @@
 //! | [`Handle::unbind`] | ends the bind; can't fail |
 //! | [`Iommu::invalidate_range`] | page tables have changed |
 //! | [`Iommu::invalidate_shared_tables`] | page-table pages that all address spaces share are about to be freed |
-//! | [`Iommu::mm_exit`] | an address space dies |
+//! | [`Iommu::mm_exit`] | an address space exits |
 //! | [`Iommu::service_faults`] | empties the fault queue, calls [`SvaOps::fault`] |
 //! | [`Iommu::suspend`], [`Iommu::resume`] | switch the IOMMU off and on, with all bonds restored |
 //! | [`Iommu::reset`] | switches it off and on at once |
@@ -66,7 +66,7 @@
 //!    unbind tears it down.
 //! 2. An mm has one PASID, on all devices and all IOMMUs that share a [`PasidSpace`]. It is the mm's from its
 //!    first bind until the mm object is dropped, not merely its mappings. 0 is reserved.
-//! 3. Whatever can go wrong with a bind has an error of its own: [`BindError`].
+//! 3. Each reason for which a bind can fail has an error of its own: [`BindError`].
 //! 4. A bind first does all that can fail, then enters the bond where faults and page requests look it up,
 //!    then makes the process context valid.
 //! 5. Setting the same callbacks twice does nothing; setting others is an error.
@@ -125,8 +125,8 @@
 //! [`Platform::relax`], makes at most 3 register accesses. A batch that finds n others in line that do not fit the
 //! queue with it waits for them first; once submitted, it ends within [`Config::timeout`] ticks, and
 //! [`Config::device_timeout`] more if it or a batch before it waits for a device, or twice that if the queue has
-//! to be restarted because of others; a restart takes at most 3 times the timeout. Beside that, with nobody else around
-//! and nothing failing:
+//! to be restarted because of others; a restart takes at most 3 times the timeout. Beside that, with no other
+//! calls at the same time and no failures:
 //!
 //! | call | batches | register accesses beside them |
 //! |---|---|---|
@@ -134,7 +134,7 @@
 //! | [`Handle::unbind`] | 1, and 1 if the device has ATS | 24, and 4 for every 16 records in a queue |
 //! | `mm_exit` | 1 for every 3 devices, 1, and 1 for every 8 devices with ATS | 12, and 4 for every 16 fault records |
 //! | `invalidate_range` | 1, and 1 for every 8 devices with ATS | 0 |
-//! | `service_faults` | 1 for every device that has to be silenced | 4, and 12 for every 16 records |
+//! | `service_faults` | 1 for every device whose faults are no longer recorded | 4, and 12 for every 16 records |
 //! | `receive_page_requests` | 0 | 4, and 8 for every 16 requests |
 //! | `service_page_requests` | 1 for every answer | 8, and 4 for every answer |
 //! | `enable_sva` | 0 | 4 |
@@ -150,10 +150,11 @@
 //! | everything else | 0 | 0 |
 //!
 //! Bringing up, suspending, resuming and resetting wait in steps beside that, each no longer than [`Config::timeout`]: two
-//! for each change of the mode, and three for each queue. After a suspension a device with ATS is asked that was left something by an unbind that was not confirmed.
+//! for each change of the mode, and three for each queue. After a suspension, a device with ATS is sent
+//! an invalidation if an earlier unbind from it was not confirmed.
 //!
 //! A batch of invalidations in which a device does not answer is followed by one for each of its devices, and 2 more
-//! for each that does not answer then; such a device is asked no more.
+//! for each that does not answer then; such a device is sent no more of them.
 //!
 //! # Features
 //!

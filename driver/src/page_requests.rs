@@ -1,8 +1,8 @@
 //! The page-request service: requests out of the queue, to the address spaces concerned, and answers back.
 //!
 //! A record is taken in by [`Inner::receive`], which decides nothing that takes time and can run in an
-//! interrupt handler. [`Iommu::service_page_requests`] resolves groups and sends answers. Whoever takes a group
-//! out of the books ([`crate::groups`]) answers it, so that each is answered once.
+//! interrupt handler. [`Iommu::service_page_requests`] resolves groups and sends answers. Who removes a group
+//! from [`crate::groups`] answers it, so that each is answered once.
 
 use crate::{
     bond::{Call, Fault, FaultDecision},

@@ -286,7 +286,7 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         let status = hardware.read(plan.control);
         hardware.write(&ipsr::REG, plan.pending.of(1));
         let pending = self.distance(&ring);
-        // After a reset the tail is 0, which may look like records, those of before: so it is if the queue is off since.
+        // After a reset the tail is 0, and old records may look like new ones. The queue is off then, which tells the two apart.
         let reset = pending
             .is_some_and(|pending| pending > 0 && (ring.head + pending) & (self.entries - 1) == 0)
             && !plan.on.is_set(hardware.read(plan.control));

@@ -1,4 +1,4 @@
-//! A counted reference whose making can fail: what `Arc` is, but for a value whose memory may not be there.
+//! A reference-counted pointer like `Arc`, but one whose allocation can fail without a panic.
 
 use alloc::alloc::{alloc, dealloc};
 use core::{

@@ -1,8 +1,8 @@
 //! pasidon-rtl: the hardware, described in Rust on rust-hdl and emitted as Verilog.
 //!
-//! [`generate`] turns a [`Design`] into Verilog. The listing of this crate is the block diagram: [`cache`], [`translate`],
-//! [`walk`], [`queue`], [`regs`], [`interrupt`], [`ats`], [`monitor`], [`debug`], [`port`](mod@port), joined in [`top`]; [`signals`] is what they say to each other;
-//! [`hdl`] is how blocks are described, [`emit`] how they become Verilog.
+//! [`generate`] turns a [`Design`] into Verilog. The modules of this crate are the block diagram: [`cache`], [`translate`], [`walk`],
+//! [`queue`], [`regs`], [`interrupt`], [`ats`], [`monitor`], [`debug`], [`port`](mod@port), joined in [`top`]; [`signals`] are the signals
+//! between them; [`hdl`] is how blocks are described, [`emit`] how they become Verilog.
 
 pub mod ats;
 pub mod cache;

@@ -53,7 +53,7 @@ begin with `0x`. An offset is in bytes.
 
 fn registers_chapter(out: &mut String) {
     out.push_str("## Registers\n\n");
-    out.push_str("The registers fill one naturally aligned page of 4 KiB. They are little-endian and accessed with 4 or 8 bytes. ");
+    out.push_str("The registers fill one naturally aligned page of 4 KiB. They are little-endian and accessed with 4 or 8 bytes.\n");
     out.push_str("A register that is absent reads 0 and ignores writes. What the specification leaves unspecified after reset is 0 here.\n\n");
     out.push_str("| Offset | Register | Bytes | Reset | Present if |\n|---|---|---|---|---|\n");
     for register in registers::ALL {
@@ -175,7 +175,7 @@ fn commands_chapter(out: &mut String) {
 
 fn faults_chapter(out: &mut String) {
     out.push_str("## Faults\n\n<a id=\"cause\"></a>\n\n### Causes\n\n");
-    out.push_str("\"With DTF\" says whether the fault is reported when `DC.tc.DTF` is 1. \"Transactions\" lists the transaction types that the record can show. ");
+    out.push_str("\"With DTF\" says whether the fault is reported when `DC.tc.DTF` is 1. \"Transactions\" lists the transaction types that the record can show.\n");
     out.push_str("The last column is the answer to an ATS translation request (CA completer abort, UR unsupported request); a dash where the specification names none.\n\n");
     out.push_str(
         "| Cause | Name | With DTF | Raised by | Transactions | ATS answer |\n|---|---|---|---|---|---|\n",

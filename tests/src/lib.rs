@@ -1,11 +1,11 @@
 //! Co-simulation of the generated hardware: what the tests of this package share.
 //!
 //! - [`rig`]: a verilated design with registers, memory and translation ports driven by hand, cycle by cycle.
-//! - [`query`]: a request of a test, and what it came to.
+//! - [`query`]: a request of a test, and its result.
 //! - [`queue`], [`pages`]: a queue in memory, and where tables get their memory.
 //! - [`queues`]: the software side of command queue and fault queue.
 //! - [`tables`]: directories and page tables, built entry by entry, so that each can be wrong in one place.
-//! - [`oracle`]: what the specification says a request must come to, as a plain walk over the same memory.
+//! - [`oracle`]: what the specification requires as the result of a request, as a plain walk over the same memory.
 //! - [`guest`]: a device with two stages of translation, on the hardware and the golden model at once.
 //! - [`devices`]: devices that send and take messages, on the hardware and the golden model at once.
 //! - [`driven`]: the hardware under its driver, with an operating system and devices.

@@ -1,4 +1,4 @@
-//! What a request must come to, according to the RISC-V IOMMU specification: section "Process to translate an IOVA" and
+//! The result that a request must have, according to the RISC-V IOMMU specification: section "Process to translate an IOVA" and
 //! those it refers to, and the Privileged specification's "Virtual Address Translation Process". It is written from that
 //! text, with bit positions of its own, and shares no code with the hardware.
 //!

@@ -1,4 +1,4 @@
-//! A request of a test, and what it came to.
+//! A request of a test, and its result.
 
 use pasidon_spec::request::{AddressType, Request, Response};
 

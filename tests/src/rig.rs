@@ -59,7 +59,7 @@ pub struct Rig {
     pub bench: Bench<Faulty<Flat>>,
     /// Where tables are allocated.
     pub allocator: Pages,
-    /// Everything arbitrary.
+    /// Source of everything random.
     pub random: Random,
     /// Command queue.
     pub commands: Queue,

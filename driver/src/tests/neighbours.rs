@@ -1,4 +1,4 @@
-//! Clauses 7, 18 and 20: what a dead device costs its neighbours, and what those who wait owe each other.
+//! Clauses 7, 18 and 20: what a dead device costs other devices, and how waiting calls move each other's batches on.
 
 use super::*;
 use crate::{Change, CommandError, PasidSpace};

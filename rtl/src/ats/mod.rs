@@ -1,5 +1,5 @@
-//! Address translation services and page requests: what devices send to the IOMMU besides requests for translation, what it sends to
-//! them, and what it remembers in between.
+//! Address translation services and page requests: messages from devices besides translation requests, messages to devices, and the
+//! invalidation requests in flight.
 
 mod device_messages;
 mod invalidation_tags;

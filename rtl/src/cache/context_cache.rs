@@ -1,6 +1,6 @@
 //! Context cache: device contexts (DDTC) or process contexts (PDTC), fully associative, shared by all walkers.
 //!
-//! Latency: `hit` and `data` follow the lookup tag by one cycle; what is looked up in the cycle of an invalidation has no meaning.
+//! Latency: `hit` and `data` follow the lookup tag by one cycle; the result of a lookup in the cycle of an invalidation is undefined.
 //! A fill may repeat an entry that is there already; the first match answers. Never: a fill in the cycle of an invalidation (the
 //! walker that brings it is stale).
 

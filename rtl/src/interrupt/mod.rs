@@ -1,4 +1,4 @@
-//! Interrupts as messages.
+//! Interrupts as messages (MSI).
 
 mod fault_source;
 mod msi;

@@ -9,7 +9,7 @@
 //!
 //! `rst` alone does not reset this block, since memory goes on with what it was asked: a read that was under way is read to its end and its
 //! beats are dropped, a write burst is finished without strobes; until then its reader is `draining` and asks for nothing. `mem_rst`
-//! resets it, together with the memory side. Never: a beat that was asked for before `rst` reaches a reader.
+//! resets it, together with the memory side. Never: a beat that was requested before `rst` reaches a reader.
 //!
 //! Latency: none on the read path: a granted address and an arriving beat pass in the same cycle. RRESP or BRESP other than
 //! OKAY and EXOKAY is an access fault; `rpoison` marks a beat as corrupted.

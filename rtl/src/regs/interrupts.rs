@@ -1,4 +1,4 @@
-//! `ipsr`, `icvec`, and what becomes of a pending bit: a wire, or a message. (Sections "Interrupt pending status register" and
+//! `ipsr`, `icvec`, and how a pending bit is signalled: by a wire, or a message. (Sections "Interrupt pending status register" and
 //! "Interrupt-cause-to-vector register".)
 //!
 //! A cleared bit is 0 for one cycle even when its condition lasts; an event in the cycle of the clearing is not lost. `icvec`

@@ -1,4 +1,4 @@
-//! What blocks say to each other: requests and translations, contexts, invalidations, events.
+//! Signals between blocks: requests and translations, contexts, invalidations, events.
 
 pub mod context;
 pub mod events;

@@ -1,4 +1,4 @@
-//! The tops.
+//! Top modules.
 
 mod pasidon_iommu;
 

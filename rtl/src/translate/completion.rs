@@ -1,11 +1,11 @@
 //! Completion: takes the results of finished walks in turn, keeps what they loaded in the context caches, reports faults,
-//! and answers the request and everyone who waited for the same page.
+//! and answers the request and all others that waited for the same page.
 //!
 //! Latency: a finished walk is copied in one cycle and its completion is offered to the port in the next. A waiter whose
 //! access the translation does not grant, and every waiter of a fault, walks for itself: each fault is its own.
 //!
-//! A result that an invalidation overtook answers its requests and is not kept: `late` tells the fence to wait for it. So nobody walks
-//! again because of what others invalidate. Bound: every port takes a completion within 2 cycles, whatever its device does. Never: a
+//! A result that an invalidation overtook answers its requests and is not kept: `late` tells the fence to wait for it. So no request
+//! needs another walk because of an invalidation. Bound: every port takes a completion within 2 cycles, whatever its device does. Never: a
 //! stale translation or context is kept.
 
 use super::miss_table::{entry_width, port_width, requesters, round_robin, walker_width};

@@ -1,7 +1,7 @@
 //! Fence: what IOFENCE.C and a change of `ddtp.iommu_mode` wait for on the translation side.
 //!
-//! First for every walk that an invalidation or a new `ddtp` overtook: it may still answer its requests, but no later than the
-//! fence. Then for the responses that were there at that moment, port by port, until the devices have taken them. (Section "IOMMU
+//! First for every walk that was in progress at an invalidation or a change of `ddtp`: it may still answer its requests, but no later than
+//! the fence. Then for the responses that were there at that moment, port by port, until the devices have taken them. (Section "IOMMU
 //! Command-queue Fence commands"; register `ddtp`.)
 //!
 //! A device that does not take its responses must not stop the others: after [`PATIENCE`] cycles what is left becomes a

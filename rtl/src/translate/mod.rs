@@ -1,4 +1,4 @@
-//! The way of a request: port, L1, miss table, dispatch, walker, completion.
+//! The path of a request: port, L1, miss table, dispatch, walker, completion.
 
 pub mod completion;
 pub mod dispatch;

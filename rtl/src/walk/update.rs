@@ -1,9 +1,8 @@
-//! Updates of A and D bits, and every other write of a walk. An entry that wants an update is read again exclusively, checked
-//! again as it is then, and written exclusively; a write that is lost starts over with the read, and after one that is not
-//! the entry is read once more and found good. (Section "IOMMU updating of PTE accessed (A) and dirty (D) updates"; Privileged
-//! specification, "Virtual Address Translation Process".)
-//! Software may reuse a table after the fence that follows its invalidation, and the fence waits for the writes of walks that were
-//! overtaken.
+//! Updates of A and D bits, and every other write of a walk. An entry that wants an update is read again exclusively, checked again as it
+//! is then, and written exclusively. If somebody else has written the entry since, the update starts again with the read; after a
+//! successful write the entry is read once more, and now needs no update. (Section "IOMMU updating of PTE accessed (A) and dirty (D)
+//! updates"; Privileged specification, "Virtual Address Translation Process".) Software may reuse a table after the fence that follows its
+//! invalidation, and the fence waits for the writes of walks that were overtaken.
 
 use super::state::*;
 use crate::hdl::{E, Module, cat, hi, lit, lo};

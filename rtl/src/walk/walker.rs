@@ -5,8 +5,9 @@
 //! Latency: 1 cycle to decide, 1 for each context used, 1 for the first-stage root, 1 for each guest address, then for each
 //! memory read 1 cycle of request plus the memory's latency: data are used in the cycle in which they arrive.
 //!
-//! A walk that something overtook (`mark`) goes on, `stale`: it answers its requests, and its result is not kept. Fences wait for it
-//! (`late`), so that it may write, too. Never: a walk that was started before `mark` completes without `stale`.
+//! `mark` is the pulse of an invalidation or of a new `ddtp`: it makes all walks in progress `stale`. A stale walk goes on and answers its
+//! requests, and its result is not cached. Fences wait for it (`late`), so that it may also write. Never: a walk that was started before
+//! the pulse completes without `stale`.
 
 use super::device_context;
 use super::page_table::{Entry, chosen, compose, first_stage_modes, is_uniform, too_wide};

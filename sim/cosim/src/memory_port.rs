@@ -1,6 +1,6 @@
-//! Memory behind the hardware's AXI4 port, as unhelpful as AXI4 allows: latency, random pauses on every channel, channels that stand
-//! still for long, read data in any order between ids and interleaved, write data taken before its address, and exclusive accesses
-//! that fail now and then for no reason.
+//! Memory behind the hardware's AXI4 port, with the worst behaviour that AXI4 allows: latency, random pauses on every channel, channels
+//! that stand still for long, read data in any order between ids and interleaved, write data taken before its address, and exclusive
+//! accesses that fail now and then for no reason.
 //!
 //! What is valid stays valid and unchanged until it is taken, on both sides; the hardware's side is watched by an [`AxiChecker`].
 //! What is on a channel that is not valid is noise.

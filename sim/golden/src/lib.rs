@@ -1,6 +1,6 @@
-//! The golden model: a complete RISC-V IOMMU (Architecture v1.0.1) as a function of its text.
+//! The golden model: a complete RISC-V IOMMU (Architecture v1.0.1), written from the text of the specification.
 //!
-//! It is written section by section from the specification, and each function names its section. It knows nothing about the
+//! It follows the specification section by section, and each function names its section. It knows nothing about the
 //! hardware: layouts come from `pasidon_spec`, and where the text leaves a choice, [`Parameters`] has a field. Nothing takes
 //! time: a register write takes effect at once, except that what the specification calls busy lasts until [`Golden::run`]. Time passes
 //! by [`Golden::advance`] alone.

@@ -4,13 +4,13 @@
 //! - [`memory`]: physical memory and who owns which part of it.
 //! - [`dma`]: the data path of the devices.
 //! - [`endpoint`]: a device that speaks ATS and PRI.
-//! - [`root_port`]: messages between devices and the IOMMU, and a book of what is owed.
-//! - [`truth`]: whose page is where, whatever the hardware believes.
+//! - [`root_port`]: messages between devices and the IOMMU, and which answers are due.
+//! - [`truth`]: the reference for isolation: whose page is where.
 //! - [`platform`]: the driver's platform on the machine.
 //! - [`os`]: an operating system: processes, demand paging, copy-on-write, page-out.
 //! - [`run`]: devices replay a trace on the pointers of a process.
-//! - [`report`]: what a run tells.
-//! - [`stress`]: everything that processes, devices and memory can do to each other, at random, and an audit.
+//! - [`report`]: the report of a run.
+//! - [`stress`]: the stress test: random operations that conflict in every possible way, and an audit.
 //! - [`stats`]: counters and distributions.
 
 mod allocator;

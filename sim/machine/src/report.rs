@@ -1,4 +1,4 @@
-//! What a run has shown, for people and for programs.
+//! The report of a run, as text and as JSON.
 
 use serde::Serialize;
 use std::fmt;

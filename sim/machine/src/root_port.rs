@@ -1,7 +1,7 @@
-//! The root port: messages between the devices and the IOMMU, and a book of what is owed.
+//! The root port: messages between the devices and the IOMMU, and which answers are due.
 //!
-//! Messages of a device stay in order. Whatever goes by is entered: a group of page requests that was handed over is owed one answer,
-//! whoever sent it and in whose name.
+//! Messages of a device stay in order. Every message is recorded: each group of page requests that was handed over must be answered
+//! once, whoever sent it and in whose name.
 
 use crate::endpoint::Endpoint;
 use crate::truth::Truth;

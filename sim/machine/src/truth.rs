@@ -1,4 +1,4 @@
-//! What is so, beside what the hardware does: whose page is where, who may touch it, and what it must contain.
+//! The reference for isolation, independent of the hardware: whose page is where, who may access it, and what it must contain.
 //!
 //! The operating system says what devices may reach ([`Truth::grant`]) before its page tables do, and takes that back
 //! ([`Truth::revoke`]) when the driver has confirmed that nobody uses it any more. Every access of every device is held
@@ -110,7 +110,7 @@ impl Truth {
         }
     }
 
-    /// The successor has the IOMMU: nothing of before may be reached any more, in whatever way.
+    /// The new owner has the IOMMU: memory of the previous owner may not be reached any more, in whatever way.
     pub fn end_change(&mut self) {
         self.change = Change::No;
         self.spaces.clear();

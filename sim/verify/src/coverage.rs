@@ -1,4 +1,4 @@
-//! What a run has been through: Verilator's counts of lines and of changing bits, per module of the hardware.
+//! Coverage of the Verilog in a run: Verilator's counts of lines and of changing bits, per module of the hardware.
 //!
 //! A model of the flavour [`Coverage`](pasidon_cosim::verilated::Flavour::Coverage) counts every branch of clocked and guarded code (a *line*) and
 //! every bit that changes (a *toggle*). [`VerilogCoverage::add`] reads and merges what

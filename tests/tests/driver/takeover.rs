@@ -1,4 +1,4 @@
-//! Taking over hardware that is in use, as after a kexec: what the former owner's devices still try.
+//! Taking over hardware that is in use, as after a kexec: what devices of the previous owner still try.
 
 use pasidon_cosim::Random;
 use pasidon_driver::Config;

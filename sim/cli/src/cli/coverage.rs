@@ -15,11 +15,11 @@ const TEMPLATE: &str = "{wide_bar} {human_pos} of {human_len} operations, {per_s
 
 #[derive(Args)]
 #[command(after_help = "\
-Runs lockstep on a model that counts: every branch of clocked and guarded code (lines), and every bit that changes (toggles). The
-sums are per module, all its instances together. A hole is a branch that was never run or a bit that never changed, with
+Runs lockstep on a model that counts every branch of clocked and guarded code (lines), and every bit that changes (toggles). The
+counts are per module, all its instances together. A hole is a branch that was never run or a bit that never changed, with
 its line of the Verilog (pasidon generate).
 
-Verilator makes much code for this: the first run compiles for a minute or more.
+The model for this is large: the first run compiles it for a minute or more.
 
 Examples:
   pasidon coverage --design full --ops 300000 --seed 1 --seed 2
@@ -27,7 +27,7 @@ Examples:
 pub struct Coverage {
     #[arg(long, short, default_value = "full", help = super::DESIGN_HELP.as_str())]
     design: String,
-    /// Decides everything that is arbitrary; may be given several times, and the counts add up
+    /// Seed of everything random; may be given several times, and the counts add up
     #[arg(long, default_values_t = [1])]
     seed: Vec<u64>,
     /// Operations under each seed

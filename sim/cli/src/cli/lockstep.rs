@@ -15,8 +15,8 @@ const TEMPLATE: &str = "{msg} {wide_bar} {human_pos} of {human_len} operations, 
 #[derive(Args)]
 #[command(after_help = "\
 The hardware of a design and the golden model carry out the same random operations: tables (whole, subtly broken, garbage), register
-accesses, commands, requests of every kind on all ports at once, invalidations, memory that fails. Every answer, fault record,
-register, interrupt and byte of memory is compared, and that no stale translation is used after the fence that forbids it.
+accesses, commands, requests of every kind on all ports at once, invalidations, memory that fails. Every response, fault record,
+register, interrupt and byte of memory is compared. No stale translation may be used after the fence that ends its use.
 
 At the first difference the operations are shortened to the fewest that still differ, written to a file, and recorded as a waveform;
 `pasidon replay` repeats them. The exit code is 0 only if nothing differed.
@@ -27,7 +27,7 @@ Examples:
 pub struct Lockstep {
     #[arg(long, short, default_value = "default", help = super::DESIGN_HELP.as_str())]
     design: String,
-    /// Decides everything that is arbitrary
+    /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Operations: requests, register accesses, commands, changes of memory
@@ -48,7 +48,7 @@ pub struct Lockstep {
     /// Seconds for shortening a sequence that fails; 0 writes it as it is
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     shorten: u64,
-    /// No waveform of a sequence that fails: it needs a model of its own
+    /// Record no waveform of a sequence that fails (a waveform needs another compiled model)
     #[arg(long)]
     no_waves: bool,
 }
@@ -121,7 +121,7 @@ Examples:
   pasidon replay lockstep-failure.json
   pasidon replay lockstep-failure.json --waves failure.fst")]
 pub struct ReplayFile {
-    /// What `pasidon lockstep` wrote
+    /// Replay file, written by `pasidon lockstep`
     file: PathBuf,
     /// Write a waveform (FST) here
     #[arg(long, value_name = "FILE")]

@@ -47,7 +47,7 @@ Examples:
   Compare the hardware with the golden model:
     pasidon lockstep --design default --ops 1000000 --json report.json
 
-  Let processes fork, unmap and die while devices fault their pages in, lie, and vanish:
+  Let processes fork, unmap and exit while devices fault their pages in, misbehave and are removed:
     pasidon stress --seconds 60 --seed 7
 
   Let your own test bench control the simulation:

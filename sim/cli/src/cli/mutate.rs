@@ -21,14 +21,14 @@ const TEMPLATE: &str = "{wide_bar} {pos} of {len}, {msg}, {elapsed}";
 #[command(after_help = "\
 Makes one fault at a time in the emitted Verilog (an inverted condition, a dropped term, swapped branches, == for !=, < for <=, a
 constant, slice or width off by one, a stuck signal, a dropped assignment, a wrong reset value) and runs lockstep on it, under
-one seed after the other, until the fault shows: as a difference, a hang, a crash, or, in a run in which memory and devices never
-hesitate, as a kind of operation that takes more cycles or memory reads than without the fault (a cache that forgets gives no wrong
-answer). Which faults are made follows from --seed; they are spread over all modules and all kinds of faults. Faults that do not
-compile, or of which Verilator makes the same as of the original, do not count.
+one seed after the other, until the fault is noticed (killed): as a difference, a hang, a crash, or, in a run in which memory and devices
+never pause, as a kind of operation that takes more cycles or memory reads than without the fault (a cache that loses entries gives no
+wrong response). --seed selects the faults; they are spread over all modules and all kinds of faults. Faults that do not compile, or that
+Verilator compiles to the same model as the original, do not count.
 
 The report names each survivor by its id, with its line of the Verilog (pasidon generate) before and after the fault. The JSON is written
-anew after each fault; with --resume, a run takes over what the file has. A file of claims (--equivalent) says of which faults somebody
-has shown that nothing can notice them; they are tried and counted, but apart. The exit code is 0 whether or not there are survivors.
+anew after each fault; with --resume, a run takes over what the file has. A file of claims (--equivalent) lists faults that change
+nothing, with a proof for each; they are tried, and counted separately. The exit code is 0 whether or not there are survivors.
 
 Examples:
   pasidon mutate --design full --count 120 --seed 1 --json mutants.json
@@ -37,10 +37,10 @@ Examples:
 pub struct Mutate {
     #[arg(long, short, default_value = "full", help = super::DESIGN_HELP.as_str())]
     design: String,
-    /// Faults that must count
+    /// Number of faults to try, without those that do not count
     #[arg(long, short, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     count: u64,
-    /// Decides which faults are made
+    /// Seed that selects the faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Operations of lockstep under each of its seeds

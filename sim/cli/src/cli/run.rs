@@ -14,10 +14,10 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Each trace becomes a process with page tables in simulated memory, bound to two devices, which replay its accesses with the
 program's own virtual addresses, all at the same time. On a design with ATS and page requests no page is in memory at first: the
-devices ask for what they miss, with fewer frames than the programs touch pages. Every byte is checked against a shadow copy. Then come the
+devices send page requests, and there are fewer frames than pages that the programs touch. Every byte is checked against a shadow copy. Then come the
 isolation checks, and the processes exit. A run is reproducible: the same arguments give the same cycles.
 
-The exit code is 0 only if no byte was wrong, nothing faulted, nothing was left behind and all isolation checks held.
+The exit code is 0 only if no byte was wrong, nothing faulted, nothing was left allocated and all isolation checks passed.
 
 Examples:
   pasidon run --trace traces/sort.trace.gz --trace traces/sqlite.trace.gz
@@ -40,13 +40,13 @@ pub struct Run {
     /// Reads that memory accepts at a time
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     outstanding: u32,
-    /// Up to this many cycles more per read, at random: answers overtake each other
+    /// Up to this many cycles more per read, at random, so that reads complete out of order
     #[arg(long, default_value_t = 0, value_name = "CYCLES", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     jitter: u32,
     /// Translation requests to replay in all, traces repeated as needed; by default each trace once
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
     requests: Option<u64>,
-    /// Requests that a device has under way per process
+    /// Requests in flight per device and process
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     depth: u32,
     /// Page-table format; by default the smallest that the traces fit in
@@ -55,8 +55,7 @@ pub struct Run {
     /// Use 2 MiB pages where a program touches much of one
     #[arg(long)]
     huge_pages: bool,
-    /// Have all pages in memory before a device comes, and devices without caches of their own. Always so with designs without page
-    /// requests
+    /// Have all pages in memory from the start, and devices without translation caches. Designs without page requests always run so
     #[arg(long)]
     resident: bool,
     /// Frames for the pages that programs touch; by default seven for ten
@@ -65,10 +64,10 @@ pub struct Run {
     /// Cycles that it takes to read a page in
     #[arg(long, default_value_t = 0, value_name = "CYCLES", value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
     io: u64,
-    /// Translations that a device's own cache holds
+    /// Entries of a device's translation cache (ATC)
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     device_cache: u32,
-    /// Decides frames, contents and everything else that is arbitrary
+    /// Seed of everything random, such as frames and contents
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Memory of the machine in MiB

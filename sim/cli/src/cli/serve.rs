@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("where").required(true), after_help = "\
-Requests and answers are JSON objects, one per line; docs/serve.md lists them, and examples/serve.py is a complete client. Errors
-are answers. The simulation stands still between requests.
+Requests and answers are JSON objects, one per line; docs/serve.md lists them, and examples/serve.py is a complete client. An
+error is an answer too. Between requests the simulated clock stands still.
 
 With --socket, clients are served one after the other on the same simulation, until one sends {\"op\": \"quit\"}. With --stdio, the
 end of the input is the end.
@@ -30,7 +30,7 @@ pub struct Serve {
     /// Listen on a Unix socket at this path
     #[arg(long, group = "where", value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Who answers
+    /// What answers the requests
     #[arg(long, short, value_enum, default_value_t = Engine::Rtl)]
     engine: Engine,
     /// Memory latency of the hardware: cycles from a read address to its first data
@@ -44,7 +44,7 @@ enum Engine {
     Model,
     /// The simulated hardware
     Rtl,
-    /// Both, compared: a difference is an error that tells both values
+    /// Both, compared: a difference is an error with both values
     Both,
 }
 

@@ -12,12 +12,13 @@ use std::time::Duration;
 #[derive(Args)]
 #[command(after_help = "\
 64 processes and 8 devices on one IOMMU under its driver: binds and unbinds, forks, munmap, mprotect, exits, pages that come and go
-because there are few frames; devices that fault their pages in, flood the queue, lie, stop answering, are reset or vanish; memory that
-fails; an IOMMU that is reset behind its driver's back, suspended, or taken over by another driver; allocations that fail, and interrupts at
-any call of the driver. Whenever it has become quiet, an audit: each page request was answered once, no PASID, frame, table or handle is left over, no
-device has reached what was not its own at that moment, every byte is right, no callback came after its unbind.
+because there are few frames; devices that fault their pages in, flood the queue, forge messages, stop answering, are reset or removed;
+memory that fails; an IOMMU that is reset behind its driver's back, suspended, or taken over by another driver; allocations that fail, and
+interrupts at any call of the driver. Every 200 operations all of it becomes idle and is audited: each page request was answered once, no
+PASID, frame, table or handle is left over, no device has accessed memory that was not its own at that moment, every byte is right, no
+callback came after its unbind.
 
-A seed and a number of operations repeat a run exactly; time only ends one. The exit code is 0 only if nothing was found.
+A seed and a number of operations repeat a run exactly; --seconds only ends it. The exit code is 0 only if nothing was found.
 
 Examples:
   pasidon stress --seconds 3600 --seed 1 --json report.json
@@ -25,7 +26,7 @@ Examples:
 pub struct Stress {
     #[arg(long, short, default_value = "full", help = super::ATS_DESIGN_HELP.as_str())]
     design: String,
-    /// Decides everything that is arbitrary
+    /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Stop after this many seconds; 60 if operations are not bounded either
@@ -102,15 +103,16 @@ fn print(report: &StressReport) {
         r.page_ins, r.page_outs, r.copies, r.invalidations, r.accesses, r.faults
     );
     println!(
-        "mischief: {} floods, {} lies, {} silences ({} cut off for it), {} resets, {} removals, {} memory faults ({} queue restarts)",
+        "misbehaviour: {} floods, {} forged messages, {} devices that stopped answering ({} cut off), {} resets, {} removals, {} memory \
+         faults ({} queue restarts)",
         r.floods, r.lies, r.silences, r.device_timeouts, r.resets, r.removals, r.memory_faults, r.restarts
     );
     println!(
-        "the IOMMU: {} resets, {} suspends, {} resumes, {} take-overs; {} bonds tried out",
+        "the IOMMU: {} resets, {} suspends, {} resumes, {} take-overs; {} bonds probed",
         r.iommu_resets, r.suspends, r.resumes, r.take_overs, r.probes
     );
     println!(
-        "the driver's world: {} failing allocations ({} calls refused for it), {} interrupts ({} invalidations)",
+        "driver: {} failed allocations ({} calls returned the error), {} interrupts ({} invalidations)",
         r.allocation_failures, r.shortages, r.interrupts, r.interrupt_invalidations
     );
 }

@@ -1,4 +1,4 @@
-//! What the engine says, as JSON. Values that may have more than 53 bits are text in hexadecimal, which every language reads
+//! Answers and events as JSON. Values that may have more than 53 bits are text in hexadecimal, which every language reads
 //! without loss.
 
 use pasidon_spec::request::{Denial, Response};

@@ -1,4 +1,4 @@
-//! Whether the operating system's books, the page tables and memory agree.
+//! Whether the operating system's own records, the page tables and memory agree.
 
 use super::{Os, OsError, Place, State, backing_content};
 use crate::machine::Machine;

@@ -1,4 +1,4 @@
-//! The main experiment: boot the driver on a design, bind processes to devices, replay what real programs accessed, check
+//! `pasidon run`: boot the driver on a design, bind processes to devices, replay what real programs accessed, check
 //! every byte, and show that address spaces are isolated.
 
 pub mod isolation;

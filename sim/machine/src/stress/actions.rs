@@ -1,4 +1,4 @@
-//! What can happen.
+//! Ordinary operations of processes and device drivers.
 
 use super::PROCESSES;
 use super::world::{BASE, Bound, PASIDS, Presence, Process, World};

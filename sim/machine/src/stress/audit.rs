@@ -1,4 +1,4 @@
-//! What must be so when it is quiet.
+//! The audit: what must hold when all of it is idle.
 
 use super::world::{Presence, World};
 use crate::run::RunError;

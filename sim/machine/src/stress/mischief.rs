@@ -1,4 +1,4 @@
-//! What must not happen, and does.
+//! Injected misbehaviour: floods, forged messages, resets, removals, failing memory.
 
 use super::world::{PASIDS, Presence, World};
 use crate::endpoint::{Behaviour, Channel, ChannelKind, DmaRequest};

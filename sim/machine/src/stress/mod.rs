@@ -1,21 +1,21 @@
-//! Everything that processes, devices and memory can do to each other, at random, on the hardware with its driver; and an audit
-//! whenever it has become quiet.
+//! The stress test: processes, devices and memory in random conflict on the hardware with its driver, and an audit whenever all of it has
+//! become idle.
 //!
-//! Sixty-four processes and eight devices: binds, unbinds, forks, munmap, mprotect, exits, page-out all the time, accesses with and
-//! without ATS, floods of page requests, lies, devices that don't answer, resets and removals at any moment, memory that fails; and what
+//! Sixty-four processes and eight devices: binds, unbinds, forks, munmap, mprotect, exits, page-out all the time, accesses with and without
+//! ATS, floods of page requests, forged messages, devices that don't answer, resets and removals at any moment, memory that fails; and what
 //! the driver meets in its own world: an IOMMU that is reset, suspended or taken over, allocations that fail, interrupts at any of its
-//! calls. One thread does all of it, so that a seed and a number of operations repeat a run exactly; the devices and the hardware go on in every cycle, also
-//! within calls of the driver.
+//! calls. One thread does all of it, so that a seed and a number of operations repeat a run exactly; the devices and the hardware go on in
+//! every cycle, also within calls of the driver.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `world` | processes, devices, and what binds them |
-//! | `actions` | what can happen |
-//! | `mischief` | what must not, and does: floods, lies, resets, removals, failing memory |
+//! | `actions` | ordinary operations of processes and device drivers |
+//! | `mischief` | injected misbehaviour: floods, forged messages, resets, removals, failing memory |
 //! | `owner` | resets of the IOMMU, suspend, take-overs |
 //! | `shortage` | allocations that fail |
 //! | `watchdog` | ends a run that makes no progress |
-//! | `audit` | what must be so when it is quiet |
+//! | `audit` | what must hold when all of it is idle |
 
 mod actions;
 mod audit;

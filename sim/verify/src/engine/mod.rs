@@ -1,4 +1,4 @@
-//! One interface over the two descriptions of the IOMMU: the hardware and the golden model.
+//! One interface for both implementations of the IOMMU: the hardware and the golden model.
 //!
 //! An [`Engine`] owns its registers, its memory and its time. Whoever drives two engines alike can compare them in everything
 //! that an engine shows: answers, registers, interrupt wires, messages and memory.

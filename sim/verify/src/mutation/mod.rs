@@ -1,6 +1,6 @@
-//! The check of the checks: single faults are made in the hardware, and lockstep must notice each of them.
+//! Mutation: single faults are made in the hardware, and lockstep must notice each of them.
 //!
-//! A fault ([`pasidon_rtl::emit::mutate`]) counts if the Verilog with it compiles and Verilator makes something else of it than of the
+//! A fault ([`pasidon_rtl::emit::mutate`]) counts if the Verilog with it compiles and Verilator compiles it to another model than the
 //! original. It is *killed* if a run under one of a few seeds ends in a difference, a hang or a crash, or takes clearly more cycles or
 //! memory reads than without the fault. What survives is either equivalent to the original, which only a reader can tell
 //! ([`Claims`]), or shows a hole in the stimulus.

@@ -1,4 +1,4 @@
-//! Small experiments whose outcome hangs on little: one bit of an entry that is in use, an invalidation of something else, a reset, an
+//! Small experiments whose outcome depends on one detail: one bit of an entry that is in use, an invalidation of something else, a reset, an
 //! answer that leaves late, two writes at once.
 
 use super::super::op::{AccessKind, Ask, At, Covers, Op, Store, Word};
