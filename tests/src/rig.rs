@@ -5,13 +5,13 @@ use crate::designs;
 use crate::oracle::World;
 use crate::pages::Pages;
 use crate::query::{Answer, Query, Tag};
-use crate::queue::Queue;
 use pasidon_cosim::axi_checker::Rules;
 use pasidon_cosim::memory_port::Burst;
 use pasidon_cosim::verilated::Out;
 use pasidon_cosim::{Bench, Cache, Clocked, Faulty, Flat, Flavour, Pace, Random, TranslationPort, Verilated};
 use pasidon_rtl::design::Design;
 use pasidon_spec::memory::Failure;
+use pasidon_spec::queue::Queue;
 use pasidon_spec::registers::{Register, ddtp};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -63,8 +63,12 @@ pub struct Rig {
     pub random: Random,
     /// Command queue.
     pub commands: Queue,
+    /// Where software puts the next command.
+    pub command_tail: u64,
     /// Fault queue.
     pub faults: Queue,
+    /// The next record that software takes.
+    pub fault_head: u64,
     /// `ddtp.iommu_mode` and the directory's root.
     pub directory: (u64, u64),
     /// Whether the data path outside answers `drain_valid`; each answer is counted in `drains`, (pr, pw).
@@ -111,8 +115,10 @@ impl Rig {
             allocator: Pages::new(bench.memory.base(), MEMORY_BYTES),
             bench,
             random,
-            commands: Queue::default(),
-            faults: Queue::default(),
+            commands: Queue::of_commands(0, 1),
+            command_tail: 0,
+            faults: Queue::of_faults(0, 1),
+            fault_head: 0,
             directory: (0, 0),
             drain_ready: true,
             drains: Vec::new(),
@@ -293,7 +299,8 @@ impl Rig {
         }
         self.open = 0;
         self.bench.reset_core(1);
-        (self.commands, self.faults) = (Queue::default(), Queue::default());
+        (self.commands, self.command_tail) = (Queue::of_commands(0, 1), 0);
+        (self.faults, self.fault_head) = (Queue::of_faults(0, 1), 0);
         self.directory = (0, 0);
     }
 

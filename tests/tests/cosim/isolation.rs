@@ -315,14 +315,14 @@ impl Stress {
         let (pr, pw) = (self.random.below(2) == 1, self.random.below(2) == 1);
         self.rig.push(Command::IofenceC { pr, pw, wsi: false, store: None });
         let changes = std::mem::take(&mut self.changes);
-        self.fences.push_back((self.rig.commands.index, changes));
+        self.fences.push_back((self.rig.command_tail, changes));
     }
 
     /// Looks whether fences have completed; from then on their changes count.
     fn look(&mut self) {
         let head = self.rig.read(&cqh::REG);
-        let (entries, tail) = (self.rig.commands.entries(), self.rig.commands.index);
-        let behind = |index: u64| (tail + entries - index) % entries;
+        let (queue, tail) = (self.rig.commands, self.rig.command_tail);
+        let behind = |index: u64| queue.used(index, tail);
         let now = self.rig.now();
         while let Some((index, _)) = self.fences.front() {
             if behind(head) > behind(*index) {

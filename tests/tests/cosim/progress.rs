@@ -37,7 +37,7 @@ fn misses_are_answered_while_commands_stream() {
         // One walk takes 3 reads of 100 cycles, and one more when its context was invalidated.
         while rig.unanswered() > 0 {
             let head = rig.read(&cqh::REG);
-            let room = (head + 31 - rig.commands.index) % 32;
+            let room = rig.commands.free(head, rig.command_tail);
             (0..room).for_each(|_| rig.push(vma(Some(0xfffff), None)));
             assert!(rig.now() - begun < PAGES * 600, "{name}: {} are not answered", rig.unanswered());
         }

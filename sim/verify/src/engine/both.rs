@@ -21,6 +21,7 @@ use pasidon_spec::fault::RECORD_BYTES;
 use pasidon_spec::memory::Failure;
 use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::page_request::{self, PageRequest};
+use pasidon_spec::queue::Queue;
 use pasidon_spec::registers::{Register, cqcsr, cqh, fqb, fqh, fqt, ipsr, pqb, pqh, pqt};
 use pasidon_spec::request::{Request, Response};
 use std::ops::Range;
@@ -581,7 +582,7 @@ impl Both {
         }
         let end = self.rtl.read_register(pqt::REG.offset, pqt::REG.bytes)?;
         let tail = self.golden_register(&pqt::REG);
-        let place = self.page_request_queue() + tail * page_request::RECORD_BYTES;
+        let place = self.page_request_queue().entry(tail);
         let queued = [0, 8].map(|i| self.rtl.memory_mut().load(place + i).unwrap_or(0));
         let mut choices = Choices::default();
         let mut silent = None;
@@ -617,44 +618,40 @@ impl Both {
         Ok(found)
     }
 
-    /// Address of the first page request.
-    fn page_request_queue(&mut self) -> u64 {
-        pqb::PPN.get(self.golden_register(&pqb::REG)) << 12
+    fn page_request_queue(&mut self) -> Queue {
+        Queue::page_requests(self.golden_register(&pqb::REG))
     }
 
     fn golden_register(&mut self, register: &Register) -> u64 {
         self.model.golden_mut().read_register(register.offset, register.bytes)
     }
 
-    /// Address of the first record, and the number of records that the queue has room for.
-    fn fault_queue(&mut self) -> (u64, u64) {
-        let base = self.golden_register(&fqb::REG);
-        (fqb::PPN.get(base) << 12, 2 << fqb::LOG2SZ_1.get(base))
+    fn fault_queue(&mut self) -> Queue {
+        Queue::faults(self.golden_register(&fqb::REG))
     }
 
-    fn record(memory: &mut EngineMemory, base: u64, index: u64) -> [u64; 4] {
-        [0, 1, 2, 3].map(|i| memory.load(base + index * RECORD_BYTES + 8 * i).unwrap_or(0))
+    /// The fault record at `address`.
+    fn record(memory: &mut EngineMemory, address: u64) -> [u64; 4] {
+        [0, 1, 2, 3].map(|i| memory.load(address + 8 * i).unwrap_or(0))
     }
 
     /// The records that the hardware has added behind `tail`, as they stand in memory.
     fn new_records(&mut self, tail: u64) -> Result<Vec<[u64; 4]>, EngineError> {
         let end = self.rtl.read_register(fqt::REG.offset, fqt::REG.bytes)?;
         self.fault_tail = end;
-        let (base, size) = self.fault_queue();
-        let count = end.wrapping_sub(tail) & (size - 1);
-        Ok((0..count).map(|i| Self::record(self.rtl.memory_mut(), base, (tail + i) & (size - 1))).collect())
+        let queue = self.fault_queue();
+        Ok(queue.between(tail, end).map(|i| Self::record(self.rtl.memory_mut(), queue.entry(i))).collect())
     }
 
     /// The records of a batch are the same in some order; from now on the golden model's memory has the hardware's.
     fn adopt_records(&mut self, tail: u64) -> Result<(), EngineError> {
-        let (base, size) = self.fault_queue();
+        let queue = self.fault_queue();
         let golden_end = self.golden_register(&fqt::REG);
-        let count = |end: u64| end.wrapping_sub(tail) & (size - 1);
-        let slots = |count: u64| (0..count).map(|i| (tail + i) & (size - 1));
+        let places = |end: u64| queue.between(tail, end).map(|index| queue.entry(index));
         let mut rtl: Vec<[u64; 4]> =
-            slots(count(self.fault_tail)).map(|i| Self::record(self.rtl.memory_mut(), base, i)).collect();
+            places(self.fault_tail).map(|at| Self::record(self.rtl.memory_mut(), at)).collect();
         let mut golden: Vec<[u64; 4]> =
-            slots(count(golden_end)).map(|i| Self::record(self.model.memory_mut(), base, i)).collect();
+            places(golden_end).map(|at| Self::record(self.model.memory_mut(), at)).collect();
         rtl.sort_unstable();
         golden.sort_unstable();
         if rtl != golden {
@@ -680,9 +677,8 @@ impl Both {
                 format!("{} new ones in the fault queue", rtl.len())
             });
         }
-        for i in slots(count(golden_end)) {
-            for word in (0..RECORD_BYTES).step_by(8) {
-                let address = base + i * RECORD_BYTES + word;
+        for place in places(golden_end) {
+            for address in (place..place + RECORD_BYTES).step_by(8) {
                 if let Some(value) = self.rtl.memory_mut().load(address) {
                     self.model.memory_mut().store(address, value);
                 }
@@ -728,10 +724,11 @@ impl Both {
         let mut addresses = std::mem::take(&mut self.rtl.memory_mut().written);
         addresses.append(&mut self.model.memory_mut().written);
         // What a record that could not be stored has left in its place is unspecified.
-        let place = self.fault_queue().0 + self.golden_register(&fqt::REG) * RECORD_BYTES;
+        let tail = self.golden_register(&fqt::REG);
+        let place = self.fault_queue().entry(tail);
         let place = place..place + RECORD_BYTES;
-        let request =
-            self.page_request_queue() + self.golden_register(&pqt::REG) * page_request::RECORD_BYTES;
+        let tail = self.golden_register(&pqt::REG);
+        let request = self.page_request_queue().entry(tail);
         let request = request..request + page_request::RECORD_BYTES;
         for &address in &addresses {
             let (rtl, golden) = (self.rtl.memory_mut().load(address), self.load(address));

@@ -8,9 +8,9 @@ use super::coverage::PointCounts;
 use super::op::{Ask, Covers, Op, Store, Word};
 use crate::engine::{Both, Engine, EngineError};
 use pasidon_cosim::BenchError;
-use pasidon_spec::command::{COMMAND_BYTES, Command};
-use pasidon_spec::fault::RECORD_BYTES;
+use pasidon_spec::command::Command;
 use pasidon_spec::field::Field;
+use pasidon_spec::queue::Queue;
 use pasidon_spec::registers::{
     self, Register, cqb, cqcsr, cqh, cqt, ddtp, event, fctl, fqb, fqcsr, fqh, fqt, iocountinh, iohpmctr,
     iohpmcycles, iohpmevt, tr_req_ctl, tr_req_iova, tr_response,
@@ -149,17 +149,17 @@ impl<'a> Executor<'a> {
 
     /// Each IOFENCE.C with PR or PW that was carried out, and each change of `ddtp`, has waited for the data path.
     fn drained(&mut self) -> Result<(), EngineError> {
-        let (base, size, head, _) = self.command_queue();
+        let (queue, head, _) = self.command_queue();
         let big = self.is_set(&fctl::REG, fctl::BE);
         while self.head != head {
-            let address = base.wrapping_add(self.head * COMMAND_BYTES);
+            let address = queue.entry(self.head);
             let words = [0, 8].map(|i| self.both.load(address + i).unwrap_or(0));
             let words = if big { words.map(u64::swap_bytes) } else { words };
             if let Ok(Command::IofenceC { pr, pw, .. }) = Command::decode(words) {
                 self.drains[0] += u64::from(pr);
                 self.drains[1] += u64::from(pw);
             }
-            self.head = (self.head + 1) & (size - 1);
+            self.head = queue.next(self.head);
         }
         // A fence whose store fails has waited, and has not been carried out.
         let failed = self.is_set(&cqcsr::REG, cqcsr::CQMF);
@@ -188,13 +188,12 @@ impl<'a> Executor<'a> {
             for ask in before {
                 self.both.ask(ask.port.into(), &ask.request(), false);
             }
-            let (base, size, head, tail) = self.command_queue();
-            let room = (head.wrapping_sub(tail).wrapping_sub(1) & (size - 1)) as usize;
-            let count = room.min(commands.len());
-            for (i, command) in commands.iter().take(count).enumerate() {
-                self.put_command(base, (tail + i as u64) & (size - 1), command.map(|w| w.0));
+            let (queue, head, tail) = self.command_queue();
+            let count = commands.len().min(queue.free(head, tail) as usize);
+            let end = queue.advance(tail, count as u64);
+            for (index, command) in queue.between(tail, end).zip(commands) {
+                self.put_command(queue.entry(index), command.map(|w| w.0));
             }
-            let end = (tail + count as u64) & (size - 1);
             self.both.rtl().write_register(cqt::REG.offset, cqt::REG.bytes, end)?;
             self.both.rtl().step(cycles.into())?;
         }
@@ -364,35 +363,29 @@ impl<'a> Executor<'a> {
         cqcsr::CQON.is_set(state) && state & stopped == 0
     }
 
-    /// (base, entries, head, tail)
-    fn command_queue(&mut self) -> (u64, u64, u64, u64) {
-        let base = self.golden(&cqb::REG);
-        (
-            cqb::PPN.get(base) << 12,
-            2 << cqb::LOG2SZ_1.get(base),
-            self.golden(&cqh::REG),
-            self.golden(&cqt::REG),
-        )
+    /// The queue, its head and its tail.
+    fn command_queue(&mut self) -> (Queue, u64, u64) {
+        (Queue::commands(self.golden(&cqb::REG)), self.golden(&cqh::REG), self.golden(&cqt::REG))
     }
 
-    fn put_command(&mut self, base: u64, index: u64, command: [u64; 2]) {
+    fn put_command(&mut self, address: u64, command: [u64; 2]) {
         let big = self.is_set(&fctl::REG, fctl::BE);
         for (i, word) in command.into_iter().enumerate() {
             let word = if big { word.swap_bytes() } else { word };
-            self.both.store(base.wrapping_add(index * COMMAND_BYTES + 8 * i as u64), word, false);
+            self.both.store(address.wrapping_add(8 * i as u64), word, false);
         }
     }
 
     /// Puts as many commands as fit at the tail and tells the hardware; returns how many.
     fn push(&mut self, commands: &[[Word; 2]]) -> Result<usize, EngineError> {
-        let (base, size, head, tail) = self.command_queue();
-        let room = (head.wrapping_sub(tail).wrapping_sub(1) & (size - 1)) as usize;
+        let (queue, head, tail) = self.command_queue();
+        let room = queue.free(head, tail) as usize;
         let count = room.min(commands.len());
-        for (i, command) in commands.iter().take(count).enumerate() {
-            self.put_command(base, (tail + i as u64) & (size - 1), command.map(|w| w.0));
+        let end = queue.advance(tail, count as u64);
+        for (index, command) in queue.between(tail, end).zip(commands) {
+            self.put_command(queue.entry(index), command.map(|w| w.0));
             self.coverage.command(command.map(|w| w.0));
         }
-        let end = (tail + count as u64) & (size - 1);
         if count == room && count > 0 {
             self.coverage.count("command queue/full".into());
         }
@@ -415,7 +408,7 @@ impl<'a> Executor<'a> {
                 return Ok(false);
             }
         }
-        let (_, _, head, tail) = self.command_queue();
+        let (_, head, tail) = self.command_queue();
         Ok(self.can_command() && head == tail)
     }
 
@@ -452,9 +445,9 @@ impl<'a> Executor<'a> {
             if !cqcsr::CQON.is_set(state) || state & stopped == 0 {
                 break;
             }
-            let (base, _, head, _) = self.command_queue();
+            let (queue, head, _) = self.command_queue();
             let nothing = Command::IofenceC { pr: false, pw: false, wsi: false, store: None };
-            self.put_command(base, head, nothing.encode());
+            self.put_command(queue.entry(head), nothing.encode());
             let keep = state & (cqcsr::CQEN.mask() | cqcsr::CIE.mask());
             self.failed = false;
             self.both.write_register(cqcsr::REG.offset, 4, keep | stopped)?;
@@ -465,15 +458,9 @@ impl<'a> Executor<'a> {
 
     // ---- Requests --------------------------------------------------------------------------------------------------
 
-    /// (address, entries, head, tail)
-    fn fault_queue(&mut self) -> (u64, u64, u64, u64) {
-        let base = self.golden(&fqb::REG);
-        (
-            fqb::PPN.get(base) << 12,
-            2 << fqb::LOG2SZ_1.get(base),
-            self.golden(&fqh::REG),
-            self.golden(&fqt::REG),
-        )
+    /// The queue, its head and its tail.
+    fn fault_queue(&mut self) -> (Queue, u64, u64) {
+        (Queue::faults(self.golden(&fqb::REG)), self.golden(&fqh::REG), self.golden(&fqt::REG))
     }
 
     fn takes_records(&mut self) -> bool {
@@ -495,15 +482,15 @@ impl<'a> Executor<'a> {
         if !self.takes_records() {
             return None;
         }
-        let (base, size, head, tail) = self.fault_queue();
-        let range = base..base + size * RECORD_BYTES;
+        let (queue, head, tail) = self.fault_queue();
+        let range = queue.address()..queue.address() + queue.bytes();
         let fails = self.both.model().memory_mut().failures().iter().any(|(r, kind)| {
             *kind == pasidon_spec::memory::Failure::Write && r.start < range.end && range.start < r.end
         });
         // Behind the end of memory, or over tables of the scene: as if it failed.
         let memory = self.both.model().memory_mut();
         let outside = !memory.exists(range.start) || !memory.exists(range.end - 1);
-        Some(if fails || outside { 0 } else { head.wrapping_sub(tail).wrapping_sub(1) & (size - 1) })
+        Some(if fails || outside { 0 } else { queue.free(head, tail) })
     }
 
     fn batches(&mut self, list: &[Ask]) -> Result<(), EngineError> {
@@ -563,7 +550,7 @@ impl<'a> Executor<'a> {
                 self.coverage.answer(ask, &response);
             }
         }
-        let (_, _, _, end) = self.fault_queue();
+        let end = self.golden(&fqt::REG);
         if end < tail {
             self.coverage.count("fault queue/wrapped".into());
         }
@@ -622,9 +609,8 @@ impl<'a> Executor<'a> {
 
     /// Commands and a fence while requests are under way; true when the fence has completed.
     fn race_commands(&mut self, commands: &[[Word; 2]]) -> Result<bool, EngineError> {
-        let (base, size, head, tail) = self.command_queue();
-        let room = head.wrapping_sub(tail).wrapping_sub(1) & (size - 1);
-        if !self.can_command() || head != tail || room < commands.len() as u64 + 1 {
+        let (queue, head, tail) = self.command_queue();
+        if !self.can_command() || head != tail || queue.capacity() < commands.len() as u64 + 1 {
             return Ok(false);
         }
         let fence = Command::IofenceC { pr: true, pw: true, wsi: false, store: None }.encode();
@@ -635,9 +621,9 @@ impl<'a> Executor<'a> {
             if let Ok(Command::IofenceC { pr, pw, .. }) = Command::decode(command) {
                 due = [due[0] + u64::from(pr), due[1] + u64::from(pw)];
             }
-            self.put_command(base, end, command);
+            self.put_command(queue.entry(end), command);
             self.coverage.command(command);
-            end = (end + 1) & (size - 1);
+            end = queue.next(end);
         }
         let rtl = self.both.rtl();
         rtl.write_register(cqt::REG.offset, 4, end)?;

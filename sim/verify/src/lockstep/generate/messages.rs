@@ -8,7 +8,8 @@ use super::{Generator, words};
 use pasidon_spec::command::{Command, Store as FenceStore};
 use pasidon_spec::message::InvalidationCompletion;
 use pasidon_spec::page_request;
-use pasidon_spec::registers::{pqb, pqcsr};
+use pasidon_spec::queue::Queue;
+use pasidon_spec::registers::pqcsr;
 
 impl Generator<'_> {
     /// Puts the page-request queue somewhere, off or on.
@@ -18,7 +19,7 @@ impl Generator<'_> {
         self.page_request_base = place;
         let most = u64::from(self.design.page_request_log2_max.min(10));
         let size = if self.chance(60) { self.below(most.min(4)) } else { self.below(most) };
-        let base = pqb::LOG2SZ_1.of(size) | pqb::PPN.of(place >> 12);
+        let base = Queue::of_page_requests(place, size as u32 + 1).base();
         let on = pqcsr::PQEN.of(u64::from(!self.chance(10)));
         let control = on | pqcsr::PIE.of(self.below(2));
         self.push(Op::MovePageRequestQueue { base, control });

@@ -18,6 +18,7 @@ use pasidon_rtl::design::Design;
 use pasidon_rtl::regs::capabilities;
 use pasidon_spec::command::Command;
 use pasidon_spec::page_table::PAGE_BYTES;
+use pasidon_spec::queue::Queue;
 use pasidon_spec::registers::{
     Register, capabilities as cap, cqb, cqcsr, ddtp, fctl, fqb, fqcsr, igs, iocountinh, iohpmcycles,
     tr_req_ctl,
@@ -233,12 +234,11 @@ impl Generator<'_> {
         // A command queue of up to 4 pages, a fault queue of up to 16.
         self.command_base = self.queue_place(16);
         self.fault_base = self.queue_place(0);
-        let commands = self.below(u64::from(self.design.command_log2_max.min(10)));
-        let faults = if self.chance(25) { self.below(4) } else { 4 + self.below(6) }
-            .min(u64::from(self.design.fault_log2_max) - 1);
-        let (command_base, fault_base) = (self.command_base, self.fault_base);
-        self.write(&cqb::REG, cqb::LOG2SZ_1.of(commands) | cqb::PPN.of(command_base >> 12));
-        self.write(&fqb::REG, fqb::LOG2SZ_1.of(faults.min(8)) | fqb::PPN.of(fault_base >> 12));
+        let commands = 1 + self.below(u64::from(self.design.command_log2_max.min(10))) as u32;
+        let faults = 1 + if self.chance(25) { self.below(4) } else { 4 + self.below(6) } as u32;
+        let faults = faults.min(self.design.fault_log2_max).min(9);
+        self.write(&cqb::REG, Queue::of_commands(self.command_base, commands).base());
+        self.write(&fqb::REG, Queue::of_faults(self.fault_base, faults).base());
         let interrupts = self.random.below(4);
         self.write(&cqcsr::REG, cqcsr::CQEN.of(1) | cqcsr::CIE.of(interrupts));
         self.write(&fqcsr::REG, fqcsr::FQEN.of(1) | fqcsr::FIE.of(interrupts >> 1));
