@@ -1,6 +1,7 @@
 //! The software side of the command queue and the fault queue.
 
-use crate::rig::Rig;
+use crate::rig::{PATIENCE, Rig};
+use pasidon_cosim::{BenchError, Clocked};
 use pasidon_spec::command::{COMMAND_BYTES, Command, Range, Store};
 use pasidon_spec::fault::{FaultRecord, RECORD_BYTES};
 use pasidon_spec::field::Field;
@@ -60,18 +61,20 @@ impl Rig {
     ///
     /// # Errors
     /// The value of `cqcsr`, if the queue stopped at an error.
+    ///
+    /// # Panics
+    /// If it does neither.
     pub fn drain_commands(&mut self) -> Result<(), u64> {
+        const STOPPED: u64 = cqcsr::CQMF.mask() | cqcsr::CMD_ILL.mask() | cqcsr::CMD_TO.mask();
         let tail = self.command_tail;
-        for _ in 0..20_000 {
-            if self.read(&cqh::REG) == tail {
-                return Ok(());
+        let outcome = self.look_until(PATIENCE, format_args!("cqh was not {tail}"), |rig| {
+            if rig.read(&cqh::REG) == tail {
+                return Ok::<_, BenchError>(Some(Ok(())));
             }
-            let state = self.read(&cqcsr::REG);
-            if cqcsr::CQMF.is_set(state) || cqcsr::CMD_ILL.is_set(state) || cqcsr::CMD_TO.is_set(state) {
-                return Err(state);
-            }
-        }
-        panic!("the command queue does not finish: cqh is not {tail} (cycle {})", self.now());
+            let state = rig.read(&cqcsr::REG);
+            Ok((state & STOPPED != 0).then_some(Err(state)))
+        });
+        outcome.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Puts commands into the queue, followed by a fence, and waits for them.

@@ -8,7 +8,9 @@ use crate::query::{Answer, Query, Tag};
 use pasidon_cosim::axi_checker::Rules;
 use pasidon_cosim::memory_port::Burst;
 use pasidon_cosim::verilated::Out;
-use pasidon_cosim::{Bench, Cache, Clocked, Faulty, Flat, Flavour, Pace, Random, TranslationPort, Verilated};
+use pasidon_cosim::{
+    Bench, BenchError, Cache, Clocked, Faulty, Flat, Flavour, Pace, Random, TranslationPort, Verilated,
+};
 use pasidon_rtl::design::Design;
 use pasidon_spec::memory::Failure;
 use pasidon_spec::queue::Queue;
@@ -93,7 +95,7 @@ pub struct Rig {
 /// Bytes of memory.
 const MEMORY_BYTES: u64 = 16 << 20;
 /// Cycles after which something that does not come will never come.
-const PATIENCE: u64 = 200_000;
+pub(crate) const PATIENCE: u64 = 200_000;
 
 impl Rig {
     /// A design by name, reset, in mode Off with all queues off, in front of memory of this latency.
@@ -334,22 +336,13 @@ impl Rig {
     /// # Panics
     /// If one does not come.
     pub fn finish(&mut self) {
-        let mut since = (self.open, self.now());
         while self.open != 0 {
-            self.step();
-            if self.open != since.0 {
-                since = (self.open, self.now());
+            let open = self.open;
+            let what = format_args!("{open} requests were not answered");
+            if let Err(error) = self.wait_until(PATIENCE, what, |rig| rig.open != open) {
+                let waiting = |port: &Port| port.port.tags().map(|(_, query)| *query).collect::<Vec<_>>();
+                panic!("{error}; outstanding {:?}", self.ports.iter().map(waiting).collect::<Vec<_>>());
             }
-            assert!(
-                self.now() - since.1 < PATIENCE,
-                "cycle {}: {} requests are never answered; outstanding {:?}",
-                self.now(),
-                self.open,
-                self.ports
-                    .iter()
-                    .map(|p| p.port.tags().map(|(_, query)| *query).collect::<Vec<_>>())
-                    .collect::<Vec<_>>()
-            );
         }
     }
 
@@ -409,14 +402,12 @@ impl Rig {
     /// # Panics
     /// If it never does.
     pub fn poll(&mut self, register: &Register, good: impl Fn(u64) -> bool) -> u64 {
-        let until = self.now() + PATIENCE;
-        loop {
-            let value = self.read(register);
-            if good(value) {
-                return value;
-            }
-            assert!(self.now() < until, "{} stays {value:#x}", register.name);
-        }
+        let mut last = 0;
+        let value = self.look_until(PATIENCE, format_args!("{} did not change", register.name), |rig| {
+            last = rig.read(register);
+            Ok::<_, BenchError>(good(last).then_some(last))
+        });
+        value.unwrap_or_else(|error| panic!("{error}: it is {last:#x}"))
     }
 
     /// Writes `ddtp` and waits for the change to be complete.

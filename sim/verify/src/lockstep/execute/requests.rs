@@ -3,7 +3,7 @@
 use super::super::op::{Ask, Store, Word};
 use super::{Executor, OWN_RECORDS};
 use crate::engine::{Engine, EngineError};
-use pasidon_cosim::BenchError;
+use pasidon_cosim::{BenchError, Clocked};
 use pasidon_spec::command::Command;
 use pasidon_spec::memory::Failure;
 use pasidon_spec::queue::Queue;
@@ -186,21 +186,14 @@ impl Executor<'_> {
         }
         let rtl = self.both.rtl();
         rtl.write_register(cqt::REG.offset, 4, end)?;
-        let begun = rtl.cycles();
         let stopped = cqcsr::CQMF.mask() | cqcsr::CMD_TO.mask() | cqcsr::CMD_ILL.mask();
-        let completed = loop {
+        let completed = rtl.look_until(RACE_PATIENCE, "a fence among requests did not complete", |rtl| {
             if rtl.read_register(cqh::REG.offset, 4)? == end {
-                break true;
+                return Ok(Some(true));
             }
-            if rtl.read_register(cqcsr::REG.offset, 4)? & stopped != 0 || rtl.waits_for_devices() {
-                break false;
-            }
-            if rtl.cycles() - begun > RACE_PATIENCE {
-                let what = "a fence among requests did not complete".into();
-                let cycle = rtl.cycles();
-                return Err(BenchError::Hung { what, waited: RACE_PATIENCE, cycle }.into());
-            }
-        };
+            let stopped = rtl.read_register(cqcsr::REG.offset, 4)? & stopped != 0;
+            Ok::<_, EngineError>((stopped || rtl.waits_for_devices()).then_some(false))
+        })?;
         let done = self.both.rtl().drains();
         let few = done.iter().zip(due).any(|(done, due)| *done < due);
         if completed && (few || done != due && !self.both.rtl().design().ats) {
