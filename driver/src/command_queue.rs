@@ -13,7 +13,7 @@
 use crate::{
     error::{CommandError, InitError},
     hardware::{Condition, Hardware, Region, TimedOut},
-    line::{Job, Line, Repeated, State, Waiter},
+    line::{Job, JobState, Line, Repeated, Waiter},
     lock::{Lock, Rank},
     shared::Shared,
 };
@@ -194,7 +194,7 @@ impl CommandQueue {
                 Some(Note::Dead) => log::error!("the command queue can't be restarted"),
                 None => {}
             }
-            if let Some(State::Finished(result)) = state {
+            if let Some(JobState::Finished(result)) = state {
                 // What the caller does from here on comes after what the IOMMU did, as far as it has confirmed it.
                 platform.fence();
                 return result;
@@ -271,7 +271,7 @@ impl Ring {
         }
         if self.phase == Phase::Dead {
             self.line.each(|job| {
-                if !matches!(job.state, State::Finished(_)) {
+                if !matches!(job.state, JobState::Finished(_)) {
                     job.finish(Err(CommandError::QueueDead));
                 }
                 true
@@ -289,9 +289,9 @@ impl Ring {
         };
         self.line.each(|job| {
             let result = match job.state {
-                State::Finished(_) => return true,
+                JobState::Finished(_) => return true,
                 // It may have been sent, and must not be sent again.
-                State::Submitted(_) if job.once => Ok(()),
+                JobState::Submitted(_) if job.once => Ok(()),
                 _ if lost => Err(CommandError::Reset),
                 _ if job.once => Err(CommandError::Suspended),
                 _ => Ok(()),
@@ -338,7 +338,7 @@ impl Ring {
         hardware.platform.fence();
         let head = self.head;
         self.line.each(|job| {
-            if matches!(job.state, State::Submitted(end) if end <= head) {
+            if matches!(job.state, JobState::Submitted(end) if end <= head) {
                 job.finish(Ok(()));
             }
             true
@@ -350,7 +350,7 @@ impl Ring {
         let mut first: Option<(u64, u64, u64)> = None;
         let mut anybody = false;
         self.line.each(|job| {
-            if let State::Submitted(end) = job.state
+            if let JobState::Submitted(end) = job.state
                 && first.is_none_or(|(earliest, ..)| end < earliest)
             {
                 first = Some((end, job.submitted, job.patience));
@@ -383,7 +383,7 @@ impl Ring {
                 break;
             }
             line.each(|job| {
-                if job.state != State::Waiting || job.lost != again || job.waits && device_wait {
+                if job.state != JobState::Waiting || job.lost != again || job.waits && device_wait {
                     return true;
                 }
                 if job.length > self.free() {
@@ -395,7 +395,7 @@ impl Ring {
             });
             lost = false;
             line.each(|job| {
-                lost |= job.lost && job.state == State::Waiting && !job.waits;
+                lost |= job.lost && job.state == JobState::Waiting && !job.waits;
                 true
             });
         }
@@ -419,7 +419,7 @@ impl Ring {
         write(FENCE);
         let stragglers = self.stragglers.is_some_and(|since| elapsed(since, now) <= hardware.device_timeout);
         let devices = job.waits || device_wait || stragglers;
-        job.state = State::Submitted(self.tail);
+        job.state = JobState::Submitted(self.tail);
         job.lost = false;
         job.submitted = now;
         job.patience =
@@ -470,10 +470,10 @@ impl Ring {
         let head = self.head;
         let mut stragglers = false;
         self.line.each(|job| {
-            let State::Submitted(end) = job.state else {
+            let JobState::Submitted(end) = job.state else {
                 // A queue that fails without a command, each time that it is on, takes nobody's: who waits for a turn does not
                 // do so for ever.
-                if idle && job.state == State::Waiting {
+                if idle && job.state == JobState::Waiting {
                     job.attempts += 1;
                     if job.attempts == ATTEMPTS {
                         job.finish(Err(error));
@@ -512,7 +512,7 @@ impl Ring {
             };
             match result {
                 Some(result) => job.finish(result),
-                None => (job.state, job.lost) = (State::Waiting, true),
+                None => (job.state, job.lost) = (JobState::Waiting, true),
             }
             true
         });

@@ -26,7 +26,7 @@ pub mod rig;
 pub mod tables;
 pub mod timing;
 
-pub use query::{Answer, Query};
+pub use query::{Query, QueryAnswer};
 pub use rig::{Pressure, Rig};
 
 /// The seed of a test: `SEED` from the environment (decimal), or a fixed one. It is printed, and a failing test shows it.

@@ -4,7 +4,7 @@
 use crate::designs;
 use crate::oracle::World;
 use crate::pages::Pages;
-use crate::query::{Answer, Query, Tag};
+use crate::query::{Query, QueryAnswer, Tag};
 use pasidon_cosim::axi_checker::Rules;
 use pasidon_cosim::memory_port::Burst;
 use pasidon_cosim::verilated::Out;
@@ -87,7 +87,7 @@ pub struct Rig {
     pub depth: usize,
     /// Sums of the event strobes: lookups, hits, walks, faults.
     pub events: [u64; 4],
-    answers: Vec<Option<Answer>>,
+    answers: Vec<Option<QueryAnswer>>,
     open: usize,
     ports: Vec<Port>,
 }
@@ -264,7 +264,7 @@ impl Rig {
                     .unwrap_or_else(|what| panic!("cycle {now}, port {number}: {what}"));
                 if let Some(answer) = answer {
                     *open -= 1;
-                    answers[answer.tag.0] = Some(Answer::new(number, &answer));
+                    answers[answer.tag.0] = Some(QueryAnswer::new(number, &answer));
                 }
                 if port.can_offer()
                     && port.outstanding() < *depth
@@ -317,7 +317,7 @@ impl Rig {
     }
 
     /// The answer of a ticket, if it has come.
-    pub fn answer(&self, ticket: usize) -> Option<Answer> {
+    pub fn answer(&self, ticket: usize) -> Option<QueryAnswer> {
         self.answers[ticket]
     }
 
@@ -347,14 +347,14 @@ impl Rig {
     }
 
     /// One request, answered.
-    pub fn ask(&mut self, port: usize, query: Query) -> Answer {
+    pub fn ask(&mut self, port: usize, query: Query) -> QueryAnswer {
         let ticket = self.submit(port, query);
         self.finish();
         self.answers[ticket].expect("finish waits for every answer")
     }
 
     /// Requests in order on one port, all answered.
-    pub fn ask_all(&mut self, port: usize, queries: &[Query]) -> Vec<Answer> {
+    pub fn ask_all(&mut self, port: usize, queries: &[Query]) -> Vec<QueryAnswer> {
         let tickets: Vec<usize> = queries.iter().map(|query| self.submit(port, *query)).collect();
         self.finish();
         tickets.into_iter().map(|t| self.answers[t].expect("finish waits for every answer")).collect()

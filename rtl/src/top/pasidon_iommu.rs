@@ -6,7 +6,7 @@
 use super::ats::Ats;
 use super::ports::{memory_port, quality_of_service, register_port};
 use super::requesters::debug_port;
-use crate::cache::context_cache::{Tag, context_cache};
+use crate::cache::context_cache::{ContextKind, context_cache};
 use crate::cache::l1_tlb::l1_tlb;
 use crate::cache::l2_tlb::l2_tlb;
 use crate::debug::translation_request;
@@ -20,7 +20,7 @@ use crate::regs::{axi_lite, registers};
 use crate::signals::context::{device_context_widths, process_context_widths};
 use crate::signals::events::{RequestEvents, WalkEvents};
 use crate::signals::invalidation::{Invalidation, InvalidationKind};
-use crate::signals::request::{Request, Translation};
+use crate::signals::request::{RequestSignals, TranslationSignals};
 use crate::translate::completion::{ats_answers, completion, result_fields};
 use crate::translate::dispatch::dispatch;
 use crate::translate::fence;
@@ -47,9 +47,12 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let tlbs: Vec<Instance> = (0..ports).map(|i| m.instance(&format!("l1_tlb_{i}"), &tlb)).collect();
     let misses = m.instance("miss_table", &miss_table(d));
     let dispatcher = m.instance("dispatch", &dispatch(d));
-    let ddtc = m.instance("ddtc", &context_cache(d, Tag::Device, d.ddtc_entries, &device_context_widths(d)));
-    let pdtc =
-        m.instance("pdtc", &context_cache(d, Tag::Process, d.pdtc_entries, &process_context_widths(d)));
+    let ddtc =
+        m.instance("ddtc", &context_cache(d, ContextKind::Device, d.ddtc_entries, &device_context_widths(d)));
+    let pdtc = m.instance(
+        "pdtc",
+        &context_cache(d, ContextKind::Process, d.pdtc_entries, &process_context_widths(d)),
+    );
     let walks: Vec<Instance> = (0..walkers).map(|i| m.instance(&format!("walker_{i}"), &walk)).collect();
     let completer = m.instance("completion", &completion(d));
     let fence = m.instance("fence", &fence::fence(d));
@@ -160,7 +163,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         let valid = m.input(&format!("req{i}_valid"), 1);
         tlb.connect(&mut m, "req_valid", valid);
         m.output(&format!("req{i}_ready"), tlb.out("req_ready"));
-        let request = Request::ports(&mut m, d, &format!("req{i}"));
+        let request = RequestSignals::ports(&mut m, d, &format!("req{i}"));
         request.connect(&mut m, tlb, "req");
         accepted.push(RequestEvents::of(valid & tlb.out("req_ready"), &request));
         m.section(&format!("Translation port {i}: response"));
@@ -185,17 +188,19 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         tlb.connect(&mut m, "ddtp_mode", mode);
         // Misses and completions.
         misses.connect(&mut m, &format!("miss{i}_valid"), tlb.out("miss_valid"));
-        Request::of(d, tlb, "miss").connect(&mut m, &misses, &format!("miss{i}"));
+        RequestSignals::of(d, tlb, "miss").connect(&mut m, &misses, &format!("miss{i}"));
         tlb.connect(&mut m, "miss_ready", misses.out(&format!("miss{i}_ready")));
         tlb.connect(&mut m, "c_valid", completer.out(&format!("c{i}_valid")));
         completer.connect(&mut m, &format!("c{i}_done"), tlb.out("c_done"));
-        Request::of(d, &misses, "c").connect(&mut m, tlb, "c");
+        RequestSignals::of(d, &misses, "c").connect(&mut m, tlb, "c");
         let answers = ats_answers(d).into_iter().map(|(name, _)| name);
         for name in ["ok", "cause", "refill"].into_iter().chain(d.msi_mrif.then_some("mrif")).chain(answers) {
             let name = format!("c_{name}");
             tlb.connect(&mut m, &name, completer.out(&name));
         }
-        for (name, e) in Translation::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields() {
+        for (name, e) in
+            TranslationSignals::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields()
+        {
             tlb.connect(&mut m, &format!("c_{name}"), e);
         }
     }
@@ -221,7 +226,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     // ---- Dispatch --------------------------------------------------------------------------------------------------
     dispatcher.connect(&mut m, "d_valid", misses.out("d_valid"));
     dispatcher.connect(&mut m, "d_entry", misses.out("d_entry"));
-    let looked_up = Request::of(d, &misses, "d");
+    let looked_up = RequestSignals::of(d, &misses, "d");
     looked_up.connect(&mut m, &dispatcher, "d");
     for name in ["t_valid", "t_entry", "t_wait", "t_walker"] {
         misses.connect(&mut m, name, dispatcher.out(name));
@@ -250,8 +255,10 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         dispatcher.connect(&mut m, "ddtp_mode", mode);
         dispatcher.connect(&mut m, "l2_hit", l2.out("hit"));
         l2.connect(&mut m, "fill_valid", completer.out("l2_fill"));
-        Request::of(d, &misses, "c").connect(&mut m, l2, "fill");
-        for (name, e) in Translation::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields() {
+        RequestSignals::of(d, &misses, "c").connect(&mut m, l2, "fill");
+        for (name, e) in
+            TranslationSignals::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields()
+        {
             l2.connect(&mut m, &format!("fill_{name}"), e);
         }
     }
@@ -290,7 +297,9 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
         looked_up.connect(&mut m, w, "s");
         if let Some(l2) = &l2 {
             w.connect(&mut m, "s_l2_hit", l2.out("hit"));
-            for (name, e) in Translation::from_fn(d, |name, _| l2.out(&format!("found_{name}"))).fields() {
+            for (name, e) in
+                TranslationSignals::from_fn(d, |name, _| l2.out(&format!("found_{name}"))).fields()
+            {
                 w.connect(&mut m, &format!("s_l2_{name}"), e);
             }
         }
@@ -308,7 +317,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
 
     // ---- Completion ------------------------------------------------------------------------------------------------
     completer.connect(&mut m, "mark", mark);
-    Request::of(d, &misses, "c").connect(&mut m, &completer, "c");
+    RequestSignals::of(d, &misses, "c").connect(&mut m, &completer, "c");
     for name in ["c_port", "woken_valid", "woken_entry"] {
         completer.connect(&mut m, name, misses.out(name));
     }
@@ -348,7 +357,7 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     if let Some(monitor) = &monitor {
         if let Some(debugger) = &debugger {
             let asked = misses.out(&format!("miss{ports}_ready")) & debugger.out("miss_valid");
-            accepted.push(RequestEvents::of(asked, &Request::of(d, debugger, "miss")));
+            accepted.push(RequestEvents::of(asked, &RequestSignals::of(d, debugger, "miss")));
         }
         for (i, events) in accepted.iter().enumerate() {
             events.connect(&mut m, monitor, &format!("req{i}"));

@@ -1,7 +1,7 @@
 //! The clock loop: the hardware with its registers and its memory. What is behind the other ports is the caller's.
 
 use crate::axi_checker::Rules;
-use crate::memory::Memory;
+use crate::memory::BusMemory;
 use crate::memory_port::MemoryPort;
 use crate::pace::Pace;
 use crate::register_port::RegisterPort;
@@ -55,7 +55,7 @@ pub struct Bench<M> {
     now: u64,
 }
 
-impl<M: Memory> Bench<M> {
+impl<M: BusMemory> Bench<M> {
     /// The hardware, reset, in front of this memory. How memory behaves in time follows from `pace` and `seed`.
     pub fn new(verilated: Verilated, memory: M, pace: Pace, rules: Rules, seed: u64) -> Bench<M> {
         let mut bench = Bench {
@@ -136,7 +136,7 @@ impl<M: Memory> Bench<M> {
 /// Somebody who has a bench, and whose clock cycles are more than the bench's.
 pub trait Clocked: Sized {
     /// What is behind the memory port.
-    type Memory: Memory;
+    type Memory: BusMemory;
 
     /// The bench.
     fn bench(&mut self) -> &mut Bench<Self::Memory>;

@@ -10,7 +10,7 @@ use pasidon_spec::range;
 use pasidon_spec::registers::cqh;
 use pasidon_tests::queues::vma;
 use pasidon_tests::tables::{bits, entry, plain_dc, pointer, process_dc, user_pc};
-use pasidon_tests::{Answer, Pressure, Query, Rig, seed};
+use pasidon_tests::{Pressure, Query, QueryAnswer, Rig, seed};
 use std::collections::{BTreeMap, VecDeque};
 
 const PAGES: u64 = 12;
@@ -68,7 +68,7 @@ struct History {
 impl History {
     /// Whether the answer may have come to `outcome`. A translation must be fresh when it is taken. A fault gives nothing away: it
     /// may be as old as the request, whose walk may have read memory before the invalidation.
-    fn allows(&self, answer: &Answer, outcome: u64) -> bool {
+    fn allows(&self, answer: &QueryAnswer, outcome: u64) -> bool {
         let fresh = if answer.is_success() { answer.taken } else { answer.offered };
         let floor = self.floors.iter().rev().find(|(since, _)| *since < fresh).map_or(0, |(_, i)| *i);
         self.meanings[floor..].iter().any(|(since, meaning)| *since <= answer.taken && *meaning == outcome)
@@ -348,7 +348,7 @@ impl Stress {
     }
 
     /// Whether a page of a space may have come to `outcome`.
-    fn page_allows(&self, space: &Space, page: &History, answer: &Answer, outcome: u64) -> bool {
+    fn page_allows(&self, space: &Space, page: &History, answer: &QueryAnswer, outcome: u64) -> bool {
         let Some(machine) = space.machine.filter(|_| outcome != FAULT) else {
             return page.allows(answer, outcome);
         };
@@ -358,7 +358,7 @@ impl Stress {
         ways.any(|(number, _)| page.allows(answer, number as u64))
     }
 
-    fn check(&self, s: usize, p: usize, answer: &Answer) {
+    fn check(&self, s: usize, p: usize, answer: &QueryAnswer) {
         let space = &self.spaces[s];
         let page = &space.pages[p];
         let outcome = match answer.cause {

@@ -4,7 +4,7 @@
 
 use pasidon_cosim::axi_checker::Rules;
 use pasidon_cosim::{
-    Bench, BenchError, Cache, Clocked, Flavour, Memory, Pace, Random, Shared, TranslationPort, Verilated,
+    Bench, BenchError, BusMemory, Cache, Clocked, Flavour, Pace, Random, Shared, TranslationPort, Verilated,
 };
 use pasidon_spec::ddt::{EXT_DC_BYTES, dc, iommu_mode};
 use pasidon_spec::page_table::{SV39, pte};

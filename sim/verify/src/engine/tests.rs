@@ -1,7 +1,7 @@
 //! The engines on the design `tiny`.
 
 use super::*;
-use pasidon_cosim::{BenchError, Cache, Clocked, Extent, Flavour, Memory, Pace};
+use pasidon_cosim::{BenchError, BusMemory, Cache, Clocked, Extent, Flavour, Pace};
 use pasidon_rtl::design::Design;
 use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::fault::Cause;

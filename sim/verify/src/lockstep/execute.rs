@@ -102,7 +102,7 @@ impl<'a> Executor<'a> {
             Op::Debug { iova, control } => self.debug(*iova, *control),
             Op::Count { commands, selectors, ask } => self.count(commands, selectors, *ask),
             Op::Inject { address, bytes, trouble } => {
-                self.both.inject(*address..address.saturating_add(*bytes), trouble.failure());
+                self.both.inject(*address..address.saturating_add(*bytes), *trouble);
                 Ok(())
             }
             Op::Heal => {

@@ -1,9 +1,10 @@
 //! Changes of memory: with an invalidation, without one, and while requests are under way; and memory that fails for a while.
 
-use super::super::op::{Ask, At, Covers, Op, Store, Trouble, Word};
+use super::super::op::{Ask, At, Covers, Op, Store, Word};
 use super::super::scene::{Ats, Leaf, broken, everything};
 use super::super::tables::{Meaning, RESERVED_PAGES, Role, chance, pick};
 use super::{Generator, encoded};
+use pasidon_spec::memory::Failure;
 
 impl Generator<'_> {
     /// A change of something that means something: (store, may the old value be in use).
@@ -178,7 +179,7 @@ impl Generator<'_> {
         for _ in 0..1 + self.below(3) {
             let (address, trouble) = match self.below(14) {
                 10.. if !path.is_empty() => {
-                    let trouble = pick(&mut self.random, &[Trouble::Read, Trouble::Corrupt]);
+                    let trouble = pick(&mut self.random, &[Failure::Read, Failure::Poison]);
                     // Most of what is read first is read by all requests.
                     let last = &path[path.len().saturating_sub(3)..];
                     let some = if self.chance(50) { last } else { &path };
@@ -188,20 +189,20 @@ impl Generator<'_> {
                     let meaning = self.scene.tables.meanings
                         [self.random.below(self.scene.tables.meanings.len() as u64) as usize];
                     let trouble = if self.scene.updates && self.chance(25) {
-                        Trouble::Write
+                        Failure::Write
                     } else {
-                        pick(&mut self.random, &[Trouble::Read, Trouble::Corrupt])
+                        pick(&mut self.random, &[Failure::Read, Failure::Poison])
                     };
                     (meaning.address, trouble)
                 }
-                6 => (self.fault_base + self.below(64) * 8, Trouble::Write),
+                6 => (self.fault_base + self.below(64) * 8, Failure::Write),
                 7 => {
                     let address = self.command_base + self.below(32) * 8;
-                    (address, pick(&mut self.random, &[Trouble::Read, Trouble::Corrupt]))
+                    (address, pick(&mut self.random, &[Failure::Read, Failure::Poison]))
                 }
                 _ => {
                     let place = self.queue_place(RESERVED_PAGES - 2);
-                    let trouble = pick(&mut self.random, &[Trouble::Read, Trouble::Write, Trouble::Corrupt]);
+                    let trouble = pick(&mut self.random, &[Failure::Read, Failure::Write, Failure::Poison]);
                     (place + self.below(1024) * 8, trouble)
                 }
             };

@@ -1,11 +1,12 @@
 //! Messages between devices and IOMMU: page requests, ATS commands, completions.
 
 use super::super::execute::LONGEST_TIMEOUT;
-use super::super::op::{Op, PageAsk, Trouble};
+use super::super::op::{Op, PageAsk};
 use super::super::scene::{Ats, id};
 use super::super::tables::pick;
 use super::{Generator, words};
 use pasidon_spec::command::{Command, Store as FenceStore};
+use pasidon_spec::memory::Failure;
 use pasidon_spec::message::InvalidationCompletion;
 use pasidon_spec::page_request;
 use pasidon_spec::queue::Queue;
@@ -61,7 +62,7 @@ impl Generator<'_> {
         // An empty queue: its first records come first.
         self.page_request_queue();
         let address = self.page_request_base + self.below(3) * page_request::RECORD_BYTES;
-        self.push(Op::Inject { address, bytes: 8, trouble: Trouble::Write });
+        self.push(Op::Inject { address, bytes: 8, trouble: Failure::Write });
         self.page_requests();
         self.push(Op::Heal);
         self.push(Op::EmptyPageRequestQueue);
