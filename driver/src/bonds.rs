@@ -8,7 +8,7 @@ use crate::{
     map::{Map, Spare},
     mm::Assigned,
     pasid::Pasid,
-    process_directory::{ProcessDirectory, Slot},
+    process_directory::{ContextSlot, ProcessDirectory},
     requester::Requester,
     shared::{OutOfMemory, Shared},
 };
@@ -20,7 +20,7 @@ pub(crate) struct Bonds {
     pub(crate) links: Map<u32, Link>,
     /// What may be cached of bonds, including those that are gone.
     pub(crate) caches: Map<(Pasid, u32), Cached>,
-    pub(crate) by_pasid: Map<(Pasid, u32), Entry>,
+    pub(crate) by_pasid: Map<(Pasid, u32), BondEntry>,
     pub(crate) spaces: Map<Pasid, Space>,
     /// Bonds that were unbound from within a callback while callbacks of theirs ran: see [`reap`](crate::iommu::Inner::reap).
     pub(crate) graves: Vec<Grave>,
@@ -92,17 +92,17 @@ pub(crate) struct DeviceTables {
 }
 
 /// A bond and what may change about it.
-pub(crate) struct Entry {
+pub(crate) struct BondEntry {
     pub(crate) bond: Shared<Bond>,
     /// Handles.
     pub(crate) binds: usize,
-    pub(crate) slot: Slot,
+    pub(crate) slot: ContextSlot,
     pub(crate) callbacks: Option<Callbacks>,
 }
 
 /// A bond that is no more, but for callbacks that are still running.
 pub(crate) struct Grave {
-    pub(crate) entry: Entry,
+    pub(crate) entry: BondEntry,
     /// Groups of page requests up to this one may be about it.
     pub(crate) newest: u64,
 }
@@ -120,7 +120,7 @@ pub(crate) struct Space {
 pub(crate) struct Room {
     links: Spare<u32, Link>,
     caches: Spare<(Pasid, u32), Cached>,
-    by_pasid: Spare<(Pasid, u32), Entry>,
+    by_pasid: Spare<(Pasid, u32), BondEntry>,
     spaces: Spare<Pasid, Space>,
     graves: Vec<Grave>,
 }
@@ -192,7 +192,7 @@ impl Bonds {
     }
 
     /// The bonds of an address space, in the order of their devices.
-    pub(crate) fn of(&self, pasid: Pasid) -> &[((Pasid, u32), Entry)] {
+    pub(crate) fn of(&self, pasid: Pasid) -> &[((Pasid, u32), BondEntry)] {
         self.by_pasid.range((pasid, 0)..=(pasid, u32::MAX))
     }
 

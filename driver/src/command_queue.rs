@@ -13,18 +13,17 @@
 use crate::{
     error::{CommandError, InitError},
     hardware::{Condition, Hardware, Region, TimedOut},
-    line::{Job, Line, Repeated, State, Waiter},
+    line::{Job, JobState, Line, Repeated, Waiter},
     lock::{Lock, Rank},
     shared::Shared,
 };
 use core::ptr::NonNull;
 use pasidon_spec::{
-    command::Command,
+    command::{COMMAND_BYTES, Command},
+    queue::Queue,
     registers::{cqb, cqcsr, cqh, cqt},
 };
 
-/// Bytes of a command.
-const ENTRY: u64 = 16;
 /// How often a batch is submitted before an error that may pass is reported.
 const ATTEMPTS: u32 = 3;
 /// How often the fence of a batch may be told of timeouts of invalidations that were sent before the queue was last
@@ -44,14 +43,14 @@ const STOPPED: u64 = cqcsr::CQMF.mask() | cqcsr::CMD_TO.mask() | cqcsr::CMD_ILL.
 pub(crate) struct CommandQueue {
     hardware: Shared<Hardware>,
     ring: Lock<Ring>,
-    log2_entries: u32,
+    queue: Queue,
 }
 
 /// Positions count commands since the driver started and never wrap; `position - origin`, modulo the number
 /// of entries, is an index of the queue.
 struct Ring {
     memory: Option<Region>,
-    log2_entries: u32,
+    queue: Queue,
     origin: u64,
     head: u64,
     tail: u64,
@@ -93,20 +92,18 @@ impl CommandQueue {
     ///
     /// Its interrupt stays disabled: whoever waits for a command sees its errors.
     pub(crate) fn new(hardware: &Shared<Hardware>, log2_entries: u32) -> Result<Self, InitError> {
-        let memory = Hardware::alloc_zeroed(hardware, (ENTRY as usize) << log2_entries)
+        let memory = Hardware::alloc_zeroed(hardware, (COMMAND_BYTES as usize) << log2_entries)
             .ok_or(InitError::OutOfMemory)?;
         disable(hardware).map_err(|_| InitError::Timeout("command queue"))?;
-        let wanted = cqb::PPN.of(memory.ppn()) | cqb::LOG2SZ_1.of(u64::from(log2_entries) - 1);
-        hardware.write(&cqb::REG, wanted);
-        let granted = hardware.read(&cqb::REG);
-        let log2_entries = log2_entries.min(cqb::LOG2SZ_1.get(granted) as u32 + 1);
-        let memory = Hardware::granted(memory, cqb::PPN.get(granted)).ok_or(InitError::Rejected(NAME))?;
-        if log2_entries < crate::Config::MIN_QUEUE_LOG2 {
+        hardware.write(&cqb::REG, Queue::of_commands(memory.paddr(), log2_entries).base());
+        let queue = Queue::commands(hardware.read(&cqb::REG)).limited_to(log2_entries);
+        let memory = Hardware::granted(memory, queue.ppn()).ok_or(InitError::Rejected(NAME))?;
+        if queue.log2_entries() < crate::Config::MIN_QUEUE_LOG2 {
             return Err(InitError::Rejected(NAME));
         }
         let mut ring = Ring {
             memory: Some(memory),
-            log2_entries,
+            queue,
             origin: 0,
             head: 0,
             tail: 0,
@@ -120,13 +117,13 @@ impl CommandQueue {
             ring.stop(hardware);
             return Err(InitError::Timeout(NAME));
         }
-        Ok(Self { hardware: hardware.clone(), ring: Lock::new(Rank::Commands, ring), log2_entries })
+        Ok(Self { hardware: hardware.clone(), ring: Lock::new(Rank::Commands, ring), queue })
     }
 
     /// The largest batch that [`execute`](Self::execute) takes.
     pub(crate) fn capacity(&self) -> usize {
         // One entry stays free to tell full from empty, one is the fence's.
-        (1 << self.log2_entries) - 2
+        self.queue.capacity() as usize - 1
     }
 
     /// Executes `batch` in order and returns once the IOMMU has completed all of it and a fence after it.
@@ -197,7 +194,7 @@ impl CommandQueue {
                 Some(Note::Dead) => log::error!("the command queue can't be restarted"),
                 None => {}
             }
-            if let Some(State::Finished(result)) = state {
+            if let Some(JobState::Finished(result)) = state {
                 // What the caller does from here on comes after what the IOMMU did, as far as it has confirmed it.
                 platform.fence();
                 return result;
@@ -237,16 +234,12 @@ impl Drop for CommandQueue {
 }
 
 impl Ring {
-    fn entries(&self) -> u64 {
-        1 << self.log2_entries
-    }
-
     fn index(&self, position: u64) -> u64 {
-        (position - self.origin) & (self.entries() - 1)
+        self.queue.wrap(position - self.origin)
     }
 
     fn free(&self) -> u64 {
-        self.entries() - 1 - (self.tail - self.head)
+        self.queue.capacity() - (self.tail - self.head)
     }
 
     /// Looks at the queue once, and does what can be done: a few accesses to registers, and those to memory that
@@ -278,7 +271,7 @@ impl Ring {
         }
         if self.phase == Phase::Dead {
             self.line.each(|job| {
-                if !matches!(job.state, State::Finished(_)) {
+                if !matches!(job.state, JobState::Finished(_)) {
                     job.finish(Err(CommandError::QueueDead));
                 }
                 true
@@ -296,9 +289,9 @@ impl Ring {
         };
         self.line.each(|job| {
             let result = match job.state {
-                State::Finished(_) => return true,
+                JobState::Finished(_) => return true,
                 // It may have been sent, and must not be sent again.
-                State::Submitted(_) if job.once => Ok(()),
+                JobState::Submitted(_) if job.once => Ok(()),
                 _ if lost => Err(CommandError::Reset),
                 _ if job.once => Err(CommandError::Suspended),
                 _ => Ok(()),
@@ -335,8 +328,8 @@ impl Ring {
     /// How many commands further the IOMMU is than when this was last looked at.
     fn advance(&self, hardware: &Hardware) -> Option<u64> {
         let index = hardware.read(&cqh::REG);
-        let advance = index.wrapping_sub(self.index(self.head)) & (self.entries() - 1);
-        (index < self.entries() && advance <= self.tail - self.head).then_some(advance)
+        let advance = self.queue.used(self.index(self.head), index);
+        (index < self.queue.entries() && advance <= self.tail - self.head).then_some(advance)
     }
 
     /// The jobs that the head has passed are done.
@@ -345,7 +338,7 @@ impl Ring {
         hardware.platform.fence();
         let head = self.head;
         self.line.each(|job| {
-            if matches!(job.state, State::Submitted(end) if end <= head) {
+            if matches!(job.state, JobState::Submitted(end) if end <= head) {
                 job.finish(Ok(()));
             }
             true
@@ -357,7 +350,7 @@ impl Ring {
         let mut first: Option<(u64, u64, u64)> = None;
         let mut anybody = false;
         self.line.each(|job| {
-            if let State::Submitted(end) = job.state
+            if let JobState::Submitted(end) = job.state
                 && first.is_none_or(|(earliest, ..)| end < earliest)
             {
                 first = Some((end, job.submitted, job.patience));
@@ -390,7 +383,7 @@ impl Ring {
                 break;
             }
             line.each(|job| {
-                if job.state != State::Waiting || job.lost != again || job.waits && device_wait {
+                if job.state != JobState::Waiting || job.lost != again || job.waits && device_wait {
                     return true;
                 }
                 if job.length > self.free() {
@@ -402,7 +395,7 @@ impl Ring {
             });
             lost = false;
             line.each(|job| {
-                lost |= job.lost && job.state == State::Waiting && !job.waits;
+                lost |= job.lost && job.state == JobState::Waiting && !job.waits;
                 true
             });
         }
@@ -415,9 +408,8 @@ impl Ring {
 
     /// Writes a batch and its fence behind the tail. There is room. The IOMMU is told later.
     fn push(&mut self, hardware: &Hardware, job: &mut Job, now: u64, device_wait: bool) {
-        let Some(base) = self.memory.as_ref().map(Region::paddr) else { return };
         let mut write = |command: Command| {
-            let entry = base + self.index(self.tail) * ENTRY;
+            let entry = self.queue.entry(self.index(self.tail));
             let [low, high] = command.encode();
             hardware.store(entry, low);
             hardware.store(entry + 8, high);
@@ -427,7 +419,7 @@ impl Ring {
         write(FENCE);
         let stragglers = self.stragglers.is_some_and(|since| elapsed(since, now) <= hardware.device_timeout);
         let devices = job.waits || device_wait || stragglers;
-        job.state = State::Submitted(self.tail);
+        job.state = JobState::Submitted(self.tail);
         job.lost = false;
         job.submitted = now;
         job.patience =
@@ -478,10 +470,10 @@ impl Ring {
         let head = self.head;
         let mut stragglers = false;
         self.line.each(|job| {
-            let State::Submitted(end) = job.state else {
+            let JobState::Submitted(end) = job.state else {
                 // A queue that fails without a command, each time that it is on, takes nobody's: who waits for a turn does not
                 // do so for ever.
-                if idle && job.state == State::Waiting {
+                if idle && job.state == JobState::Waiting {
                     job.attempts += 1;
                     if job.attempts == ATTEMPTS {
                         job.finish(Err(error));
@@ -520,7 +512,7 @@ impl Ring {
             };
             match result {
                 Some(result) => job.finish(result),
-                None => (job.state, job.lost) = (State::Waiting, true),
+                None => (job.state, job.lost) = (JobState::Waiting, true),
             }
             true
         });
@@ -542,9 +534,7 @@ impl Ring {
 
     /// Enables the empty queue.
     fn turn_on(&mut self, hardware: &Hardware) {
-        let Some(memory) = &self.memory else { return };
-        let base = cqb::PPN.of(memory.ppn()) | cqb::LOG2SZ_1.of(u64::from(self.log2_entries) - 1);
-        hardware.write(&cqb::REG, base);
+        hardware.write(&cqb::REG, self.queue.base());
         hardware.write(&cqt::REG, 0);
         hardware.write(&cqcsr::REG, cqcsr::CQEN.of(1));
     }

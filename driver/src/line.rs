@@ -25,7 +25,7 @@ impl<I: Iterator<Item = Command> + Clone + Sync> Batch for Repeated<I> {
 
 /// How far a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum JobState {
     /// It is not in the queue.
     Waiting,
     /// It is, and ends before this position.
@@ -43,7 +43,7 @@ pub(crate) struct Job {
     pub(crate) waits: bool,
     /// It is one command that must not be repeated.
     pub(crate) once: bool,
-    pub(crate) state: State,
+    pub(crate) state: JobState,
     /// It was in the queue when that was restarted: it goes first.
     pub(crate) lost: bool,
     /// When it was submitted, and how many ticks it may take from then on.
@@ -73,7 +73,7 @@ impl Job {
             length,
             waits,
             once,
-            state: State::Waiting,
+            state: JobState::Waiting,
             lost: false,
             submitted: 0,
             patience: 0,
@@ -89,11 +89,11 @@ impl Job {
     }
 
     pub(crate) fn finish(&mut self, result: Result<(), CommandError>) {
-        self.state = State::Finished(result);
+        self.state = JobState::Finished(result);
     }
 
     pub(crate) fn is_submitted(&self) -> bool {
-        matches!(self.state, State::Submitted(_))
+        matches!(self.state, JobState::Submitted(_))
     }
 }
 
@@ -160,7 +160,7 @@ impl Line {
     }
 
     /// The job of a place that is in line.
-    pub(crate) fn state_of(&self, waiter: NonNull<Waiter>) -> Option<State> {
+    pub(crate) fn state_of(&self, waiter: NonNull<Waiter>) -> Option<JobState> {
         let mut at = self.first;
         while let Some(place) = at {
             // SAFETY: a place that is in line is there: see `join`.

@@ -24,7 +24,7 @@ pub(crate) struct ProcessDirectory {
 
 /// Where a process context is in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slot(u64);
+pub(crate) struct ContextSlot(u64);
 
 /// The mode for PASIDs of `width` bits: the fewest levels that hold them, or else the most that the IOMMU
 /// has. Returns the number of levels.
@@ -56,8 +56,8 @@ impl ProcessDirectory {
     }
 
     /// The place of a PASID's context. Tables on the way are added.
-    pub(crate) fn slot(&mut self, pasid: Pasid) -> Result<Slot, OutOfMemory> {
-        self.tree.slot(pasid.get()).map(Slot)
+    pub(crate) fn slot(&mut self, pasid: Pasid) -> Result<ContextSlot, OutOfMemory> {
+        self.tree.slot(pasid.get()).map(ContextSlot)
     }
 
     /// See [`Directory::leak`].
@@ -69,7 +69,7 @@ impl ProcessDirectory {
 /// Writes a context that translates through `table`, with cached translations tagged `pscid`.
 ///
 /// Only user privilege: supervisor requests with this PASID are refused (`ENS` is 0).
-pub(crate) fn publish(hardware: &Hardware, slot: Slot, table: PageTable, pscid: u32) {
+pub(crate) fn publish(hardware: &Hardware, slot: ContextSlot, table: PageTable, pscid: u32) {
     let attributes = pc::ta::V.of(1) | pc::ta::PSCID.of(pscid.into());
     let context =
         pc::fsc::MODE.of(encoding(table.mode)) | pc::fsc::PPN.of(table.root / crate::hardware::PAGE as u64);
@@ -77,7 +77,7 @@ pub(crate) fn publish(hardware: &Hardware, slot: Slot, table: PageTable, pscid: 
 }
 
 /// Makes a context invalid in memory. The IOMMU may still have it cached.
-pub(crate) fn retract(hardware: &Hardware, slot: Slot) {
+pub(crate) fn retract(hardware: &Hardware, slot: ContextSlot) {
     directory::invalidate_context(hardware, slot.0, pc::ta::V);
 }
 

@@ -11,6 +11,7 @@ use pasidon_spec::{
     fault,
     field::Field,
     page_request,
+    queue::Queue,
     registers::{Register, fqb, fqcsr, fqh, fqt, ipsr, pqb, pqcsr, pqh, pqt},
 };
 
@@ -29,8 +30,6 @@ pub(crate) struct Plan {
     pub(crate) name: &'static str,
     record_bytes: u64,
     base: &'static Register,
-    base_ppn: Field,
-    base_size: Field,
     head: &'static Register,
     tail: &'static Register,
     control: &'static Register,
@@ -49,8 +48,6 @@ pub(crate) static FAULTS: Plan = Plan {
     name: "fault queue",
     record_bytes: fault::RECORD_BYTES,
     base: &fqb::REG,
-    base_ppn: fqb::PPN,
-    base_size: fqb::LOG2SZ_1,
     head: &fqh::REG,
     tail: &fqt::REG,
     control: &fqcsr::REG,
@@ -69,8 +66,6 @@ pub(crate) static PAGE_REQUESTS: Plan = Plan {
     name: "page-request queue",
     record_bytes: page_request::RECORD_BYTES,
     base: &pqb::REG,
-    base_ppn: pqb::PPN,
-    base_size: pqb::LOG2SZ_1,
     head: &pqh::REG,
     tail: &pqt::REG,
     control: &pqcsr::REG,
@@ -103,9 +98,7 @@ pub(crate) struct RecordQueue<const WORDS: usize> {
     plan: &'static Plan,
     hardware: Shared<Hardware>,
     ring: Lock<Ring>,
-    entries: u64,
-    /// The base register.
-    base: u64,
+    queue: Queue,
     enable: u64,
 }
 
@@ -165,22 +158,19 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         let bytes = (plan.record_bytes as usize) << log2_entries;
         let memory = Hardware::alloc_zeroed(hardware, bytes).ok_or(InitError::OutOfMemory)?;
         plan.disable(hardware).map_err(|_| InitError::Timeout(plan.name))?;
-        let wanted = plan.base_ppn.of(memory.ppn()) | plan.base_size.of(u64::from(log2_entries) - 1);
-        hardware.write(plan.base, wanted);
-        let granted = hardware.read(plan.base);
-        let log2_entries = log2_entries.min(plan.base_size.get(granted) as u32 + 1);
-        let memory =
-            Hardware::granted(memory, plan.base_ppn.get(granted)).ok_or(InitError::Rejected(plan.name))?;
+        let wanted = Queue::new(memory.paddr(), log2_entries, plan.record_bytes);
+        hardware.write(plan.base, wanted.base());
+        let granted = Queue::from_base(hardware.read(plan.base), plan.record_bytes).limited_to(log2_entries);
+        let memory = Hardware::granted(memory, granted.ppn()).ok_or(InitError::Rejected(plan.name))?;
         let enable = plan.enable.of(1) | plan.interrupt_enable.of(interrupts.into());
         let queue = Self {
             plan,
             hardware: hardware.clone(),
-            base: plan.base_ppn.of(memory.ppn()) | plan.base_size.of(u64::from(log2_entries) - 1),
+            queue: granted,
             ring: Lock::new(
                 plan.rank,
                 Ring { memory: Some(memory), head: 0, taken: 0, phase: Phase::Running },
             ),
-            entries: 1 << log2_entries,
             enable,
         };
         queue.reopen()?;
@@ -205,7 +195,7 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
     fn turn_on(&self, ring: &mut Ring) {
         let (hardware, plan) = (&*self.hardware, self.plan);
         ring.head = 0;
-        hardware.write(plan.base, self.base);
+        hardware.write(plan.base, self.queue.base());
         hardware.write(plan.head, 0);
         hardware.write(plan.control, self.enable);
         ring.phase = Phase::GoingOn;
@@ -234,7 +224,7 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
 
     /// How many records the queue can hold.
     pub(crate) fn capacity(&self) -> u64 {
-        self.entries - 1
+        self.queue.capacity()
     }
 
     /// The position that the next record to be written by the IOMMU will have.
@@ -262,7 +252,7 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
 
     fn distance(&self, ring: &Ring) -> Option<u64> {
         let tail = self.hardware.read(self.plan.tail);
-        (tail < self.entries).then(|| tail.wrapping_sub(ring.head) & (self.entries - 1))
+        (tail < self.queue.entries()).then(|| self.queue.used(ring.head, tail))
     }
 
     /// Takes up to `limit` records out of the queue, at most [`BURST`].
@@ -287,8 +277,7 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         hardware.write(&ipsr::REG, plan.pending.of(1));
         let pending = self.distance(&ring);
         // After a reset the tail is 0, and old records may look like new ones. The queue is off then, which tells the two apart.
-        let reset = pending
-            .is_some_and(|pending| pending > 0 && (ring.head + pending) & (self.entries - 1) == 0)
+        let reset = pending.is_some_and(|pending| pending > 0 && self.queue.advance(ring.head, pending) == 0)
             && !plan.on.is_set(hardware.read(plan.control));
         let (Some(pending), true) = (pending, plan.on.is_set(status) && !reset) else {
             // Not what this queue was when it was last looked at: it was reset, or is none. What was in it is lost.
@@ -303,14 +292,13 @@ impl<const WORDS: usize> RecordQueue<WORDS> {
         burst.depth = pending;
         // The records were written before the tail that was just read.
         hardware.platform.fence();
-        let Some(base) = ring.memory.as_ref().map(Region::paddr) else { return burst };
         while (burst.count as u64) < pending.min(limit.min(BURST) as u64) {
-            let entry = base + ring.head * plan.record_bytes;
+            let entry = self.queue.entry(ring.head);
             for (offset, word) in (0..).step_by(8).zip(&mut burst.records[burst.count]) {
                 *word = hardware.load(entry + offset);
             }
             burst.count += 1;
-            ring.head = (ring.head + 1) & (self.entries - 1);
+            ring.head = self.queue.next(ring.head);
             ring.taken += 1;
         }
         if burst.count > 0 {

@@ -3,7 +3,7 @@
 
 use crate::{
     bond::{Bond, Call, Callbacks},
-    bonds::{Cached, Entry, Grave, Left, Space},
+    bonds::{BondEntry, Cached, Grave, Left, Space},
     device_caches,
     devices::EVERYTHING,
     error::{BindError, CommandError, SetOpsError},
@@ -11,7 +11,7 @@ use crate::{
     iommu::{Inner, Iommu},
     mm::{Mm, PageTable},
     pasid::{NoId, Pasid},
-    process_directory::{self, Slot},
+    process_directory::{self, ContextSlot},
     shared::Shared,
 };
 use alloc::sync::Arc;
@@ -193,7 +193,7 @@ impl Inner {
     }
 
     /// Enters a bond in the tables and makes its context valid. The device's turn is held.
-    fn enter(&self, bond: &Shared<Bond>, slot: Slot, table: PageTable) -> Result<(), BindError> {
+    fn enter(&self, bond: &Shared<Bond>, slot: ContextSlot, table: PageTable) -> Result<(), BindError> {
         let (pasid, device_id) = bond.key();
         // One too many if the address space has one already, which is known only under the lock.
         let spare = self.pscids.alloc(PSCID_MAX);
@@ -226,7 +226,7 @@ impl Inner {
             bonds.caches.insert(bond.key(), Cached { requester: link.ats, left: Left::Bound });
             link.alive += 1;
             unmuted = link.mute(&self.hardware);
-            let entry = Entry { bond: bond.clone(), binds: 1, slot, callbacks: None };
+            let entry = BondEntry { bond: bond.clone(), binds: 1, slot, callbacks: None };
             bonds.by_pasid.insert(bond.key(), entry);
             process_directory::publish(&self.hardware, slot, table, pscid);
             Ok(())
@@ -392,7 +392,7 @@ impl Inner {
 
     /// The part of an unbind that the device's turn is held for: everything up to the wait for callbacks. `None` if
     /// there are more handles.
-    fn tear_down(&self, bond: &Shared<Bond>) -> Option<(Entry, u64)> {
+    fn tear_down(&self, bond: &Shared<Bond>) -> Option<(BondEntry, u64)> {
         let (pasid, device_id) = bond.key();
         let device = self.device(device_id)?;
         let _turn = device.turn.take(self.platform());
@@ -451,7 +451,7 @@ impl Inner {
     }
 
     /// The end of a bond, of which no callback runs any more.
-    fn bury(&self, entry: Entry) {
+    fn bury(&self, entry: BondEntry) {
         let (pasid, device_id) = entry.bond.key();
         let pscid = self.bonds.lock(self.platform()).leave_space(pasid);
         if let Some(pscid) = pscid {

@@ -14,6 +14,7 @@
 //! | [`ddt`] | device directory, device context | Data Structures |
 //! | [`pdt`] | process directory, process context | Data Structures |
 //! | [`page_table`] | page-table geometries and entries | Data Structures; Privileged specification |
+//! | [`queue`] | where a queue lies, and how its indices count | In-memory queue interface |
 //! | [`command`] | the command queue's commands | Command-Queue (CQ) |
 //! | [`fault`] | cause codes and fault records | Fault/Event-Queue (FQ) |
 //! | [`page_request`] | page-request records | Page-Request-Queue (PQ) |
@@ -52,6 +53,7 @@ pub mod msi;
 pub mod page_request;
 pub mod page_table;
 pub mod pdt;
+pub mod queue;
 pub mod range;
 pub mod registers;
 pub mod request;

@@ -10,13 +10,15 @@ pub enum MemoryFault {
     Corrupt,
 }
 
-/// What a test makes go wrong in a range of addresses.
+/// What a test makes go wrong in a range of addresses. Replay files call them `read`, `write` and `corrupt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
 pub enum Failure {
     /// Reads are refused: [`MemoryFault::Access`].
     Read,
     /// Writes are refused and change nothing: [`MemoryFault::Access`].
     Write,
     /// Reads deliver corrupt data, marked so: [`MemoryFault::Corrupt`].
+    #[cfg_attr(feature = "serde", serde(rename = "corrupt"))]
     Poison,
 }

@@ -5,11 +5,12 @@ use crate::designs;
 use pasidon_cosim::verilated::{Cache, Flavour, Verilated};
 use pasidon_cosim::{Extent, Pace};
 use pasidon_rtl::design::Design;
-use pasidon_spec::command::{COMMAND_BYTES, Command};
+use pasidon_spec::command::Command;
 use pasidon_spec::ddt::{BASE_DC_BYTES, BASE_DDI, DeviceContext, EXT_DC_BYTES, EXT_DDI, dc, iommu_mode};
-use pasidon_spec::fault::{self, FaultRecord};
+use pasidon_spec::fault::FaultRecord;
 use pasidon_spec::message::{InvalidationCompletion, Message};
-use pasidon_spec::page_request::{self, PageRequest};
+use pasidon_spec::page_request::PageRequest;
+use pasidon_spec::queue::Queue;
 use pasidon_spec::registers::{Register, cqb, cqcsr, cqt, ddtp, fqb, fqcsr, fqh, fqt, pqb, pqcsr, pqt};
 use pasidon_verify::engine::{Both, Engine, EngineMemory, Model, Rtl, parameters};
 
@@ -18,13 +19,11 @@ pub const DID: u32 = 0x2d;
 /// The device directory, of one level.
 pub const DIRECTORY: u64 = 0x10_0000;
 /// The fault queue, of 128 records.
-pub const FAULTS: u64 = 0x11_0000;
+pub const FAULTS: Queue = Queue::of_faults(0x11_0000, 7);
 /// The command queue, of 64 commands.
-pub const COMMANDS: u64 = 0x12_0000;
+pub const COMMANDS: Queue = Queue::of_commands(0x12_0000, 6);
 /// The page-request queue, of 4 records.
-pub const PAGE_REQUESTS: u64 = 0x13_0000;
-/// log2 of the entries of the command queue and the page-request queue.
-pub const LOG2: (u64, u64) = (6, 2);
+pub const PAGE_REQUESTS: Queue = Queue::of_page_requests(0x13_0000, 2);
 
 /// A device context that allows everything to do with messages, and translates nothing.
 pub fn willing() -> DeviceContext {
@@ -84,9 +83,9 @@ impl Devices {
         self.set_context(DID, context);
         self.both.reset().expect("a reset");
         self.tail = 0;
-        self.write(&fqb::REG, fqb::PPN.of(FAULTS >> 12) | fqb::LOG2SZ_1.of(6));
-        self.write(&cqb::REG, cqb::PPN.of(COMMANDS >> 12) | cqb::LOG2SZ_1.of(LOG2.0 - 1));
-        self.write(&pqb::REG, pqb::PPN.of(PAGE_REQUESTS >> 12) | pqb::LOG2SZ_1.of(LOG2.1 - 1));
+        self.write(&fqb::REG, FAULTS.base());
+        self.write(&cqb::REG, COMMANDS.base());
+        self.write(&pqb::REG, PAGE_REQUESTS.base());
         self.write(&fqcsr::REG, fqcsr::FQEN.of(1) | fqcsr::FIE.of(1));
         self.write(&cqcsr::REG, cqcsr::CQEN.of(1) | cqcsr::CIE.of(1));
         self.write(&pqcsr::REG, pqcsr::PQEN.of(1) | pqcsr::PIE.of(1));
@@ -135,10 +134,10 @@ impl Devices {
     pub fn put(&mut self, commands: &[[u64; 2]]) -> u64 {
         for command in commands {
             for (i, word) in command.iter().enumerate() {
-                let at = COMMANDS + self.tail * COMMAND_BYTES + 8 * i as u64;
+                let at = COMMANDS.entry(self.tail) + 8 * i as u64;
                 assert!(self.both.store(at, *word, false), "there is memory");
             }
-            self.tail = (self.tail + 1) & ((1 << LOG2.0) - 1);
+            self.tail = COMMANDS.next(self.tail);
         }
         self.tail
     }
@@ -153,7 +152,7 @@ impl Devices {
     /// Commands left in the queue.
     pub fn commands_left(&mut self) -> u64 {
         let head = self.read(&pasidon_spec::registers::cqh::REG);
-        self.tail.wrapping_sub(head) & ((1 << LOG2.0) - 1)
+        COMMANDS.used(head, self.tail)
     }
 
     /// Sends page requests, all at once.
@@ -179,21 +178,17 @@ impl Devices {
     /// The records in the page-request queue below `pqt`, from index `first` on.
     pub fn page_requests(&mut self, first: u64) -> Vec<PageRequest> {
         let tail = self.read(&pqt::REG);
-        let mut index = first;
-        let mut records = Vec::new();
-        while index != tail {
-            let at = PAGE_REQUESTS + index * page_request::RECORD_BYTES;
-            records.push(PageRequest::decode([0, 8].map(|i| self.both.load(at + i).expect("memory"))));
-            index = (index + 1) & ((1 << LOG2.1) - 1);
-        }
-        records
+        let places = PAGE_REQUESTS.between(first, tail).map(|index| PAGE_REQUESTS.entry(index));
+        places
+            .map(|at| PageRequest::decode([0, 8].map(|i| self.both.load(at + i).expect("memory"))))
+            .collect()
     }
 
     /// The fault records since the last call.
     pub fn faults(&mut self) -> Vec<FaultRecord> {
         let (head, tail) = (self.read(&fqh::REG), self.read(&fqt::REG));
-        let records = (head..tail).map(|index| {
-            let at = FAULTS + index * fault::RECORD_BYTES;
+        let records = FAULTS.between(head, tail).map(|index| {
+            let at = FAULTS.entry(index);
             FaultRecord::decode([0, 8, 16, 24].map(|i| self.both.load(at + i).expect("memory")))
         });
         let records = records.collect();

@@ -2,7 +2,7 @@
 //!
 //! The clock goes on only within calls of the driver and of this, so that a test repeats exactly, unless it has threads.
 
-use pasidon_cosim::{Cache, Flavour, Verilated};
+use pasidon_cosim::{Cache, Clocked, Flavour, Verilated};
 use pasidon_driver::{
     AtsOptions, Config, DeviceOptions, FaultReport, Handle, Iommu, PageTableMode, Platform, PriOptions,
 };
@@ -137,9 +137,9 @@ impl Driven {
         machine.dma.reset_device(id, false, &mut machine.truth);
         machine.root_port.excuse(id);
         // Its accesses that are on their way end before it is said to have been reset.
-        while machine.dma.has_channels_of(id) {
-            machine.step();
-        }
+        let ended = machine
+            .wait_until(PATIENCE, "accesses were on their way", |machine| !machine.dma.has_channels_of(id));
+        ended.unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// A process with [`PAGES`] pages at [`BASE`], to be read and written, none of them in memory.

@@ -11,6 +11,7 @@ use pasidon_spec::fault::Cause;
 use pasidon_spec::memory::Failure;
 use pasidon_spec::page_table::{Geometry, SV39, SV39X4, pte};
 use pasidon_spec::pdt::{PC_BYTES, PDI, ProcessContext, pdte, pdtp_mode};
+use pasidon_spec::queue::Queue;
 use pasidon_spec::registers::{cqb, cqcsr, cqt, ddtp, fctl, fqb, fqcsr};
 use pasidon_spec::request::{Request, Response, Translation};
 use pasidon_verify::engine::{Both, Engine, EngineMemory, Model, Rtl, parameters};
@@ -241,9 +242,9 @@ impl Guest {
         self.both.reset().expect(fails);
         for (register, value) in [
             (&fctl::REG, self.fctl),
-            (&fqb::REG, fqb::PPN.of(FAULTS >> 12) | fqb::LOG2SZ_1.of(6)),
+            (&fqb::REG, Queue::of_faults(FAULTS, 7).base()),
             (&fqcsr::REG, fqcsr::FQEN.of(1)),
-            (&cqb::REG, cqb::PPN.of(COMMANDS >> 12) | cqb::LOG2SZ_1.of(6)),
+            (&cqb::REG, Queue::of_commands(COMMANDS, 7).base()),
             (&cqcsr::REG, cqcsr::CQEN.of(1)),
             (&ddtp::REG, ddtp::IOMMU_MODE.of(iommu_mode::LVL1) | ddtp::PPN.of(DIRECTORY >> 12)),
         ] {

@@ -2,7 +2,7 @@
 //!
 //! - [`rig`]: a verilated design with registers, memory and translation ports driven by hand, cycle by cycle.
 //! - [`query`]: a request of a test, and its result.
-//! - [`queue`], [`pages`]: a queue in memory, and where tables get their memory.
+//! - [`pages`]: where tables get their memory.
 //! - [`queues`]: the software side of command queue and fault queue.
 //! - [`tables`]: directories and page tables, built entry by entry, so that each can be wrong in one place.
 //! - [`oracle`]: what the specification requires as the result of a request, as a plain walk over the same memory.
@@ -21,13 +21,12 @@ pub mod guest;
 pub mod oracle;
 pub mod pages;
 pub mod query;
-pub mod queue;
 pub mod queues;
 pub mod rig;
 pub mod tables;
 pub mod timing;
 
-pub use query::{Answer, Query};
+pub use query::{Query, QueryAnswer};
 pub use rig::{Pressure, Rig};
 
 /// The seed of a test: `SEED` from the environment (decimal), or a fixed one. It is printed, and a failing test shows it.

@@ -10,7 +10,7 @@ use crate::query::Query;
 use pasidon_cosim::Flat;
 use pasidon_rtl::design::Design;
 use pasidon_spec::fault::{Cause, FaultRecord};
-use pasidon_spec::memory::Failure;
+use pasidon_spec::memory::{Failure, MemoryFault};
 use std::ops::Range;
 
 /// Everything that decides about a request.
@@ -41,19 +41,13 @@ pub struct Page {
 
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ExpectedFault {
     /// Why.
     pub cause: Cause,
     /// Whether a record is due.
     pub reported: bool,
     /// The answer to a translation request is no refusal: it succeeds without any permission.
     pub withheld: bool,
-}
-
-/// Bytes could not be read.
-enum Trouble {
-    Access,
-    Corrupt,
 }
 
 struct Context {
@@ -85,19 +79,19 @@ fn by_kind(query: &Query, exec: Cause, read: Cause, write: Cause) -> Cause {
 }
 
 impl World<'_> {
-    fn load<const N: usize>(&self, address: u64) -> Result<[u64; N], Trouble> {
+    fn load<const N: usize>(&self, address: u64) -> Result<[u64; N], MemoryFault> {
         let mut words = [0; N];
         let mut corrupt = false;
         for (i, word) in words.iter_mut().enumerate() {
             let at = address + 8 * i as u64;
             let fails = |kind| self.failures.iter().any(|(range, k)| *k == kind && range.contains(&at));
             if fails(Failure::Read) {
-                return Err(Trouble::Access);
+                return Err(MemoryFault::Access);
             }
             corrupt |= fails(Failure::Poison);
-            *word = self.memory.load(at).ok_or(Trouble::Access)?;
+            *word = self.memory.load(at).ok_or(MemoryFault::Access)?;
         }
-        if corrupt { Err(Trouble::Corrupt) } else { Ok(words) }
+        if corrupt { Err(MemoryFault::Corrupt) } else { Ok(words) }
     }
 
     fn beyond(&self, address: u64) -> bool {
@@ -126,18 +120,18 @@ impl World<'_> {
     /// The translation of `query`, or its fault.
     ///
     /// # Errors
-    /// [`Fault`]
-    pub fn translate(&self, query: &Query) -> Result<Page, Fault> {
+    /// [`ExpectedFault`]
+    pub fn translate(&self, query: &Query) -> Result<Page, ExpectedFault> {
         // Section "PCIe ATS translation request handling".
         self.walk(query).map_err(|fault| {
             let withheld =
                 query.at == 1 && matches!(fault.cause.code(), 12 | 13 | 15 | 20 | 21 | 23 | 262 | 266);
-            Fault { withheld, reported: fault.reported && !withheld, ..fault }
+            ExpectedFault { withheld, reported: fault.reported && !withheld, ..fault }
         })
     }
 
-    fn walk(&self, query: &Query) -> Result<Page, Fault> {
-        let always = |cause| Fault { cause, reported: true, withheld: false };
+    fn walk(&self, query: &Query) -> Result<Page, ExpectedFault> {
+        let always = |cause| ExpectedFault { cause, reported: true, withheld: false };
         match self.mode {
             0 => return Err(always(Cause::AllInboundTransactionsDisallowed)),
             1 if query.at != 0 => return Err(always(Cause::TransactionTypeDisallowed)),
@@ -148,7 +142,7 @@ impl World<'_> {
         let dc = self.device_context(query.device_id.into()).map_err(always)?;
         // DTF = 1 holds back every fault that can be met from here on.
         let dtf = dc[0] >> 4 & 1 == 1;
-        let after = |cause| Fault { cause, reported: !dtf, withheld: false };
+        let after = |cause| ExpectedFault { cause, reported: !dtf, withheld: false };
         let context = self.context(query, &dc).map_err(after)?;
         match context {
             // The execute permission is granted only if it is asked for.
@@ -180,8 +174,8 @@ impl World<'_> {
             return Err(Cause::TransactionTypeDisallowed);
         }
         let failed = |trouble| match trouble {
-            Trouble::Access => Cause::DdtEntryLoadAccessFault,
-            Trouble::Corrupt => Cause::DdtDataCorruption,
+            MemoryFault::Access => Cause::DdtEntryLoadAccessFault,
+            MemoryFault::Corrupt => Cause::DdtDataCorruption,
         };
         let mut a = self.root;
         for i in (1..levels).rev() {
@@ -264,8 +258,8 @@ impl World<'_> {
     fn process_context(&self, mode: u64, root: u64, pid: u64) -> Result<[u64; 2], Cause> {
         let pdi = [field(pid, 7, 0), field(pid, 16, 8), field(pid, 19, 17)];
         let failed = |trouble| match trouble {
-            Trouble::Access => Cause::PdtEntryLoadAccessFault,
-            Trouble::Corrupt => Cause::PdtDataCorruption,
+            MemoryFault::Access => Cause::PdtEntryLoadAccessFault,
+            MemoryFault::Corrupt => Cause::PdtDataCorruption,
         };
         let mut a = root;
         for i in (1..mode as usize).rev() {
@@ -306,8 +300,8 @@ impl World<'_> {
             let shift = 12 + 9 * i;
             let index = field(query.iova, shift + 8, shift);
             let [pte] = self.load(a + 8 * index).map_err(|trouble| match trouble {
-                Trouble::Access => self.access_fault(query),
-                Trouble::Corrupt => Cause::PtDataCorruption,
+                MemoryFault::Access => self.access_fault(query),
+                MemoryFault::Corrupt => Cause::PtDataCorruption,
             })?;
             let bit = |n: u32| pte >> n & 1 == 1;
             let (v, r, w, x, u, a_bit, d) = (bit(0), bit(1), bit(2), bit(3), bit(4), bit(6), bit(7));

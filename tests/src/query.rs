@@ -62,7 +62,7 @@ impl Query {
 
 /// What a request came to. Cycles are those in which the event could first be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct QueryAnswer {
     /// The request.
     pub query: Query,
     /// Its port.
@@ -85,10 +85,10 @@ pub struct Answer {
     pub size: u64,
 }
 
-impl Answer {
-    pub(crate) fn new(port: usize, answer: &pasidon_cosim::Answer<Tag>) -> Answer {
+impl QueryAnswer {
+    pub(crate) fn new(port: usize, answer: &pasidon_cosim::Answer<Tag>) -> QueryAnswer {
         let pasidon_cosim::Answer { tag: (_, query), offered, shown, taken, response } = *answer;
-        let refused = Answer {
+        let refused = QueryAnswer {
             query,
             port,
             offered,
@@ -101,8 +101,8 @@ impl Answer {
             size: 0,
         };
         match response {
-            Response::Fault(fault) => Answer { cause: fault.cause.code().into(), ..refused },
-            Response::Success(translation) => Answer {
+            Response::Fault(fault) => QueryAnswer { cause: fault.cause.code().into(), ..refused },
+            Response::Success(translation) => QueryAnswer {
                 status: 0,
                 cause: translation.ats.and_then(|ats| ats.withheld).map_or(0, |cause| cause.code().into()),
                 spa: translation.spa,

@@ -1,10 +1,12 @@
 //! The software side of the command queue and the fault queue.
 
-use crate::queue::Queue;
-use crate::rig::Rig;
-use pasidon_spec::command::{Command, Range, Store};
-use pasidon_spec::fault::FaultRecord;
+use crate::rig::{PATIENCE, Rig};
+use pasidon_cosim::{BenchError, Clocked};
+use pasidon_spec::command::{COMMAND_BYTES, Command, Range, Store};
+use pasidon_spec::fault::{FaultRecord, RECORD_BYTES};
 use pasidon_spec::field::Field;
+use pasidon_spec::page_table::PAGE_BYTES;
+use pasidon_spec::queue::Queue;
 use pasidon_spec::registers::{Register, cqb, cqcsr, cqh, cqt, fqb, fqcsr, fqh, fqt};
 
 impl Rig {
@@ -15,24 +17,25 @@ impl Rig {
     pub fn start_queues(&mut self, command_log2: u32, fault_log2: u32) {
         let command_log2 = command_log2.min(self.design.command_log2_max);
         let fault_log2 = fault_log2.min(self.design.fault_log2_max);
-        self.commands = self.start_queue((&cqb::REG, &cqcsr::REG, cqcsr::CQON), command_log2, 16);
-        self.faults = self.start_queue((&fqb::REG, &fqcsr::REG, fqcsr::FQON), fault_log2, 32);
-        let end = self.faults.base + 32 * self.faults.entries();
-        self.allow_writes(self.faults.base..end);
+        self.commands = Queue::of_commands(self.queue_pages(COMMAND_BYTES << command_log2), command_log2);
+        self.command_tail = 0;
+        self.start_queue(self.commands, (&cqb::REG, &cqcsr::REG, cqcsr::CQON));
+        self.faults = Queue::of_faults(self.queue_pages(RECORD_BYTES << fault_log2), fault_log2);
+        self.fault_head = 0;
+        self.start_queue(self.faults, (&fqb::REG, &fqcsr::REG, fqcsr::FQON));
+        let start = self.faults.address();
+        self.allow_writes(start..start + self.faults.bytes());
     }
 
-    fn start_queue(
-        &mut self,
-        (base, csr, on): (&Register, &Register, Field),
-        log2: u32,
-        entry: u64,
-    ) -> Queue {
-        let queue = Queue { base: self.pages((entry << log2).div_ceil(4096)), log2, index: 0 };
-        // Enable is bit 0 of each control register, the size and the page number have the same place in each base.
-        self.write(base, cqb::LOG2SZ_1.of(u64::from(log2) - 1) | cqb::PPN.of(queue.base >> 12));
+    fn queue_pages(&mut self, bytes: u64) -> u64 {
+        self.pages(bytes.div_ceil(PAGE_BYTES))
+    }
+
+    fn start_queue(&mut self, queue: Queue, (base, csr, on): (&Register, &Register, Field)) {
+        self.write(base, queue.base());
+        // Enable is bit 0 of each control register.
         self.write(csr, 1);
         self.poll(csr, |value| on.is_set(value));
-        queue
     }
 
     /// Puts a command into the queue, in raw form, without waiting for it.
@@ -40,12 +43,12 @@ impl Rig {
     /// # Panics
     /// If the queue stays full.
     pub fn push_raw(&mut self, command: [u64; 2]) {
-        let next = self.commands.after(self.commands.index);
+        let next = self.commands.next(self.command_tail);
         self.poll(&cqh::REG, |head| head != next);
-        let at = self.commands.base + 16 * self.commands.index;
+        let at = self.commands.entry(self.command_tail);
         self.store(at, command[0]);
         self.store(at + 8, command[1]);
-        self.commands.index = next;
+        self.command_tail = next;
         self.write(&cqt::REG, next);
     }
 
@@ -58,18 +61,20 @@ impl Rig {
     ///
     /// # Errors
     /// The value of `cqcsr`, if the queue stopped at an error.
+    ///
+    /// # Panics
+    /// If it does neither.
     pub fn drain_commands(&mut self) -> Result<(), u64> {
-        let tail = self.commands.index;
-        for _ in 0..20_000 {
-            if self.read(&cqh::REG) == tail {
-                return Ok(());
+        const STOPPED: u64 = cqcsr::CQMF.mask() | cqcsr::CMD_ILL.mask() | cqcsr::CMD_TO.mask();
+        let tail = self.command_tail;
+        let outcome = self.look_until(PATIENCE, format_args!("cqh was not {tail}"), |rig| {
+            if rig.read(&cqh::REG) == tail {
+                return Ok::<_, BenchError>(Some(Ok(())));
             }
-            let state = self.read(&cqcsr::REG);
-            if cqcsr::CQMF.is_set(state) || cqcsr::CMD_ILL.is_set(state) || cqcsr::CMD_TO.is_set(state) {
-                return Err(state);
-            }
-        }
-        panic!("the command queue does not finish: cqh is not {tail} (cycle {})", self.now());
+            let state = rig.read(&cqcsr::REG);
+            Ok((state & STOPPED != 0).then_some(Err(state)))
+        });
+        outcome.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Puts commands into the queue, followed by a fence, and waits for them.
@@ -98,12 +103,12 @@ impl Rig {
     pub fn records_raw(&mut self) -> Vec<[u64; 4]> {
         let tail = self.read(&fqt::REG);
         let mut records = Vec::new();
-        while self.faults.index != tail {
-            let at = self.faults.base + 32 * self.faults.index;
+        while self.fault_head != tail {
+            let at = self.faults.entry(self.fault_head);
             records.push([0, 8, 16, 24].map(|offset| self.load(at + offset)));
-            self.faults.index = self.faults.after(self.faults.index);
+            self.fault_head = self.faults.next(self.fault_head);
         }
-        self.write(&fqh::REG, self.faults.index);
+        self.write(&fqh::REG, self.fault_head);
         records
     }
 

@@ -4,14 +4,16 @@
 use crate::designs;
 use crate::oracle::World;
 use crate::pages::Pages;
-use crate::query::{Answer, Query, Tag};
-use crate::queue::Queue;
+use crate::query::{Query, QueryAnswer, Tag};
 use pasidon_cosim::axi_checker::Rules;
 use pasidon_cosim::memory_port::Burst;
 use pasidon_cosim::verilated::Out;
-use pasidon_cosim::{Bench, Cache, Clocked, Faulty, Flat, Flavour, Pace, Random, TranslationPort, Verilated};
+use pasidon_cosim::{
+    Bench, BenchError, Cache, Clocked, Faulty, Flat, Flavour, Pace, Random, TranslationPort, Verilated,
+};
 use pasidon_rtl::design::Design;
 use pasidon_spec::memory::Failure;
+use pasidon_spec::queue::Queue;
 use pasidon_spec::registers::{Register, ddtp};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -63,8 +65,12 @@ pub struct Rig {
     pub random: Random,
     /// Command queue.
     pub commands: Queue,
+    /// Where software puts the next command.
+    pub command_tail: u64,
     /// Fault queue.
     pub faults: Queue,
+    /// The next record that software takes.
+    pub fault_head: u64,
     /// `ddtp.iommu_mode` and the directory's root.
     pub directory: (u64, u64),
     /// Whether the data path outside answers `drain_valid`; each answer is counted in `drains`, (pr, pw).
@@ -81,7 +87,7 @@ pub struct Rig {
     pub depth: usize,
     /// Sums of the event strobes: lookups, hits, walks, faults.
     pub events: [u64; 4],
-    answers: Vec<Option<Answer>>,
+    answers: Vec<Option<QueryAnswer>>,
     open: usize,
     ports: Vec<Port>,
 }
@@ -89,7 +95,7 @@ pub struct Rig {
 /// Bytes of memory.
 const MEMORY_BYTES: u64 = 16 << 20;
 /// Cycles after which something that does not come will never come.
-const PATIENCE: u64 = 200_000;
+pub(crate) const PATIENCE: u64 = 200_000;
 
 impl Rig {
     /// A design by name, reset, in mode Off with all queues off, in front of memory of this latency.
@@ -111,8 +117,10 @@ impl Rig {
             allocator: Pages::new(bench.memory.base(), MEMORY_BYTES),
             bench,
             random,
-            commands: Queue::default(),
-            faults: Queue::default(),
+            commands: Queue::of_commands(0, 1),
+            command_tail: 0,
+            faults: Queue::of_faults(0, 1),
+            fault_head: 0,
             directory: (0, 0),
             drain_ready: true,
             drains: Vec::new(),
@@ -256,7 +264,7 @@ impl Rig {
                     .unwrap_or_else(|what| panic!("cycle {now}, port {number}: {what}"));
                 if let Some(answer) = answer {
                     *open -= 1;
-                    answers[answer.tag.0] = Some(Answer::new(number, &answer));
+                    answers[answer.tag.0] = Some(QueryAnswer::new(number, &answer));
                 }
                 if port.can_offer()
                     && port.outstanding() < *depth
@@ -293,7 +301,8 @@ impl Rig {
         }
         self.open = 0;
         self.bench.reset_core(1);
-        (self.commands, self.faults) = (Queue::default(), Queue::default());
+        (self.commands, self.command_tail) = (Queue::of_commands(0, 1), 0);
+        (self.faults, self.fault_head) = (Queue::of_faults(0, 1), 0);
         self.directory = (0, 0);
     }
 
@@ -308,7 +317,7 @@ impl Rig {
     }
 
     /// The answer of a ticket, if it has come.
-    pub fn answer(&self, ticket: usize) -> Option<Answer> {
+    pub fn answer(&self, ticket: usize) -> Option<QueryAnswer> {
         self.answers[ticket]
     }
 
@@ -327,34 +336,25 @@ impl Rig {
     /// # Panics
     /// If one does not come.
     pub fn finish(&mut self) {
-        let mut since = (self.open, self.now());
         while self.open != 0 {
-            self.step();
-            if self.open != since.0 {
-                since = (self.open, self.now());
+            let open = self.open;
+            let what = format_args!("{open} requests were not answered");
+            if let Err(error) = self.wait_until(PATIENCE, what, |rig| rig.open != open) {
+                let waiting = |port: &Port| port.port.tags().map(|(_, query)| *query).collect::<Vec<_>>();
+                panic!("{error}; outstanding {:?}", self.ports.iter().map(waiting).collect::<Vec<_>>());
             }
-            assert!(
-                self.now() - since.1 < PATIENCE,
-                "cycle {}: {} requests are never answered; outstanding {:?}",
-                self.now(),
-                self.open,
-                self.ports
-                    .iter()
-                    .map(|p| p.port.tags().map(|(_, query)| *query).collect::<Vec<_>>())
-                    .collect::<Vec<_>>()
-            );
         }
     }
 
     /// One request, answered.
-    pub fn ask(&mut self, port: usize, query: Query) -> Answer {
+    pub fn ask(&mut self, port: usize, query: Query) -> QueryAnswer {
         let ticket = self.submit(port, query);
         self.finish();
         self.answers[ticket].expect("finish waits for every answer")
     }
 
     /// Requests in order on one port, all answered.
-    pub fn ask_all(&mut self, port: usize, queries: &[Query]) -> Vec<Answer> {
+    pub fn ask_all(&mut self, port: usize, queries: &[Query]) -> Vec<QueryAnswer> {
         let tickets: Vec<usize> = queries.iter().map(|query| self.submit(port, *query)).collect();
         self.finish();
         tickets.into_iter().map(|t| self.answers[t].expect("finish waits for every answer")).collect()
@@ -402,14 +402,12 @@ impl Rig {
     /// # Panics
     /// If it never does.
     pub fn poll(&mut self, register: &Register, good: impl Fn(u64) -> bool) -> u64 {
-        let until = self.now() + PATIENCE;
-        loop {
-            let value = self.read(register);
-            if good(value) {
-                return value;
-            }
-            assert!(self.now() < until, "{} stays {value:#x}", register.name);
-        }
+        let mut last = 0;
+        let value = self.look_until(PATIENCE, format_args!("{} did not change", register.name), |rig| {
+            last = rig.read(register);
+            Ok::<_, BenchError>(good(last).then_some(last))
+        });
+        value.unwrap_or_else(|error| panic!("{error}: it is {last:#x}"))
     }
 
     /// Writes `ddtp` and waits for the change to be complete.

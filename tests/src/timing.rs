@@ -130,12 +130,12 @@ fn drain() -> Vec<Cycle> {
 fn invalidation() -> Vec<Cycle> {
     let mut rig = rig();
     rig.ask(0, query(0));
-    let at = rig.commands.base + 16 * rig.commands.index;
+    let at = rig.commands.entry(rig.command_tail);
     let [first, second] = vma(None, Some(VA)).encode();
     rig.store(at, first);
     rig.store(at + 8, second);
-    rig.commands.index += 1;
-    let tail = rig.commands.index;
+    rig.command_tail += 1;
+    let tail = rig.command_tail;
     rig.bench.registers.start_write(u32::from(cqt::REG.offset) & !7, tail << 32, 0xf0);
     record(&mut rig, 30, |rig, cycle| {
         if cycle == 9 {

@@ -8,9 +8,10 @@ use pasidon_spec::{
     ddt::{dc, iommu_mode},
     fault::{AtsResponse, Cause, FaultRecord, ttyp},
     message::{InvalidationRequest, PageRequestGroupResponse, code, response_code},
-    page_request::{PageRequest, RECORD_BYTES, Refusal},
+    page_request::{PageRequest, Refusal},
     page_table::pte,
-    registers::{cqcsr, ipsr, pqb, pqcsr},
+    queue::Queue,
+    registers::{cqcsr, ipsr, pqcsr},
 };
 
 /// A message from the IOMMU to a device.
@@ -186,8 +187,8 @@ impl Machine {
         } else if pqcsr::PQOF.is_set(regs.pqcsr) {
             Err(Refusal::QueueOverflow)
         } else {
-            let next = (regs.pqt + 1) & ((2 << pqb::LOG2SZ_1.get(regs.pqb)) - 1);
-            if next == regs.pqh {
+            let queue = Queue::page_requests(regs.pqb);
+            if queue.is_full(regs.pqh, regs.pqt) {
                 regs.pqcsr |= pqcsr::PQOF.mask();
                 Err(Refusal::QueueOverflow)
             } else if self.knobs.request_faults > 0 {
@@ -195,8 +196,8 @@ impl Machine {
                 regs.pqcsr |= pqcsr::PQMF.mask();
                 Err(Refusal::QueueMemoryFault)
             } else {
-                let address = (pqb::PPN.get(regs.pqb) << 12) + regs.pqt * RECORD_BYTES;
-                regs.pqt = next;
+                let address = queue.entry(regs.pqt);
+                regs.pqt = queue.next(regs.pqt);
                 regs.ipsr |= ipsr::PIP.of(pqcsr::PIE.get(regs.pqcsr));
                 for (offset, word) in (0..).step_by(8).zip(request.encode()) {
                     self.store(address + offset, word);

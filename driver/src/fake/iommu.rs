@@ -5,8 +5,9 @@ use alloc::{format, vec};
 use pasidon_spec::{
     command::{Command, Support},
     ddt::{self, dc, iommu_mode},
-    fault::{FaultRecord, RECORD_BYTES},
+    fault::FaultRecord,
     pdt,
+    queue::Queue,
     registers::{
         Register, capabilities, cqb, cqcsr, cqh, cqt, ddtp, fctl, fqb, fqcsr, fqh, fqt, icvec, ipsr,
         msi_addr, msi_vec_ctl, pqb, pqcsr, pqh, pqt,
@@ -170,18 +171,18 @@ impl Machine {
             if cqcsr::CQON.is_set(self.registers.cqcsr) {
                 self.violation("cqb written while the queue is on");
             }
-            let size = cqb::LOG2SZ_1.get(value).min(self.knobs.max_queue_log2 - 1);
-            self.registers.cqb = self.fixed(cqb::LOG2SZ_1.set(value, size), cqb::PPN, 1);
+            let queue = Queue::commands(value).limited_to(self.knobs.max_queue_log2);
+            self.registers.cqb = self.fixed(queue.base(), cqb::PPN, 1);
         } else if is(&fqb::REG) {
             if fqcsr::FQON.is_set(self.registers.fqcsr) {
                 self.violation("fqb written while the queue is on");
             }
-            let size = fqb::LOG2SZ_1.get(value).min(self.knobs.max_queue_log2 - 1);
-            self.registers.fqb = self.fixed(fqb::LOG2SZ_1.set(value, size), fqb::PPN, 2);
+            let queue = Queue::faults(value).limited_to(self.knobs.max_queue_log2);
+            self.registers.fqb = self.fixed(queue.base(), fqb::PPN, 2);
         } else if is(&cqt::REG) {
-            self.registers.cqt = value & (command_entries(&self.registers) - 1);
+            self.registers.cqt = Queue::commands(self.registers.cqb).wrap(value);
         } else if is(&fqh::REG) {
-            self.registers.fqh = value & (fault_entries(&self.registers) - 1);
+            self.registers.fqh = Queue::faults(self.registers.fqb).wrap(value);
         } else if is(&cqcsr::REG) {
             self.write_cqcsr(value);
         } else if is(&fqcsr::REG) {
@@ -292,10 +293,10 @@ impl Machine {
             if pqcsr::PQON.is_set(self.registers.pqcsr) {
                 self.violation("pqb written while the queue is on");
             }
-            let size = pqb::LOG2SZ_1.get(value).min(self.knobs.max_queue_log2 - 1);
-            self.registers.pqb = self.fixed(pqb::LOG2SZ_1.set(value, size), pqb::PPN, 3);
+            let queue = Queue::page_requests(value).limited_to(self.knobs.max_queue_log2);
+            self.registers.pqb = self.fixed(queue.base(), pqb::PPN, 3);
         } else if is(&pqh::REG) {
-            self.registers.pqh = value & ((2 << pqb::LOG2SZ_1.get(self.registers.pqb)) - 1);
+            self.registers.pqh = Queue::page_requests(self.registers.pqb).wrap(value);
         } else {
             if pqcsr::BUSY.is_set(self.registers.pqcsr) {
                 self.violation("pqcsr written while busy");
@@ -343,7 +344,8 @@ impl Machine {
         if idle || self.knobs.commands_stall {
             return;
         }
-        let address = (cqb::PPN.get(regs.cqb) << 12) + regs.cqh * 16;
+        let queue = Queue::commands(regs.cqb);
+        let address = queue.entry(regs.cqh);
         let words = [self.device_load(address), self.device_load(address + 8)];
         let ([Some(low), Some(high)], 0) = (words, self.knobs.fetch_faults) else {
             self.knobs.fetch_faults = self.knobs.fetch_faults.saturating_sub(1);
@@ -371,7 +373,7 @@ impl Machine {
         }
         self.events.push(Event::Command(command));
         self.caches.invalidate(command);
-        self.registers.cqh = (self.registers.cqh + 1) & (command_entries(&self.registers) - 1);
+        self.registers.cqh = queue.next(self.registers.cqh);
     }
 
     pub(super) fn raise(&mut self, record: FaultRecord) {
@@ -382,15 +384,15 @@ impl Machine {
         if !fqcsr::FQON.is_set(regs.fqcsr) || regs.fqcsr & FQ_ERRORS != 0 {
             return;
         }
-        let next = (regs.fqt + 1) & (fault_entries(regs) - 1);
-        if next == regs.fqh {
+        let queue = Queue::faults(regs.fqb);
+        if queue.is_full(regs.fqh, regs.fqt) {
             regs.fqcsr |= fqcsr::FQOF.of(1);
         } else if self.knobs.record_faults > 0 {
             self.knobs.record_faults -= 1;
             regs.fqcsr |= fqcsr::FQMF.of(1);
         } else {
-            let address = (fqb::PPN.get(regs.fqb) << 12) + regs.fqt * RECORD_BYTES;
-            regs.fqt = next;
+            let address = queue.entry(regs.fqt);
+            regs.fqt = queue.next(regs.fqt);
             regs.ipsr |= ipsr::FIP.of(fqcsr::FIE.get(regs.fqcsr));
             for (offset, word) in (0..).step_by(8).zip(record.encode()) {
                 self.store(address + offset, word);
@@ -404,12 +406,4 @@ impl Machine {
 fn message_field(offset: u32) -> Option<(usize, u32)> {
     let above = offset.checked_sub(msi_addr::REG.offset.into())?;
     (above < 256).then_some(((above / 16) as usize, above % 16))
-}
-
-fn command_entries(regs: &Registers) -> u64 {
-    2 << cqb::LOG2SZ_1.get(regs.cqb)
-}
-
-fn fault_entries(regs: &Registers) -> u64 {
-    2 << fqb::LOG2SZ_1.get(regs.fqb)
 }

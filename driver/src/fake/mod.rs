@@ -72,7 +72,7 @@ pub struct Knobs {
     /// The modes that `ddtp` accepts, besides Off.
     pub modes: Vec<u64>,
     /// Logarithm to base 2 of the largest queue.
-    pub max_queue_log2: u64,
+    pub max_queue_log2: u32,
     /// Logarithm to base 2 of the number of interrupt vectors.
     pub vector_bits: u32,
     /// Where the IOMMU has memory of its own for the directory's root and the queues, which then can't be

@@ -27,7 +27,7 @@ use pasidon_spec::page_request::record;
 
 use crate::design::Design;
 use crate::hdl::{E, Module, hi, lit};
-use crate::signals::request::Request;
+use crate::signals::request::RequestSignals;
 
 const IDLE: u64 = 0;
 const CHECK: u64 = 1;
@@ -69,7 +69,7 @@ pub fn device_messages(d: &Design) -> Rc<Module> {
     m.section("To the miss table");
     m.output("miss_valid", lookup.is(ASK));
     let miss_ready = m.input("miss_ready", 1);
-    let request = Request {
+    let request = RequestSignals {
         device_id: of_page.mux(pr_did, ic_did),
         pid_valid: of_page & pr_pv,
         process_id: pr_pid,
@@ -80,7 +80,7 @@ pub fn device_messages(d: &Design) -> Rc<Module> {
         at: lit(3, 2),
         message: Some(hi()),
         iova: of_page.mux(lit(code::PAGE_REQUEST, 3), lit(code::INVALIDATION_COMPLETION, 3)).resize(64),
-        ..Request::from_fn(d, |_, width| lit(0, width))
+        ..RequestSignals::from_fn(d, |_, width| lit(0, width))
     }
     .normal();
     request.outputs(&mut m, "miss");

@@ -9,9 +9,9 @@ use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, hi, lit, lo, lowest};
 use std::rc::Rc;
 
-/// What tags an entry.
+/// Which contexts a cache holds, and what its entries are found by.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Tag {
+pub enum ContextKind {
     /// device_id: device contexts.
     Device,
     /// device_id and process_id: process contexts.
@@ -19,13 +19,13 @@ pub enum Tag {
 }
 
 /// A context cache of `entries` entries, each of words of these widths.
-pub fn context_cache(d: &Design, tag: Tag, entries: u32, widths: &[u32]) -> Rc<Module> {
-    let (kind, doc) = match tag {
-        Tag::Device => ("ddtc", "DDTC: device contexts by device_id."),
-        Tag::Process => ("pdtc", "PDTC: process contexts by device_id and process_id."),
+pub fn context_cache(d: &Design, contexts: ContextKind, entries: u32, widths: &[u32]) -> Rc<Module> {
+    let (kind, doc) = match contexts {
+        ContextKind::Device => ("ddtc", "DDTC: device contexts by device_id."),
+        ContextKind::Process => ("pdtc", "PDTC: process contexts by device_id and process_id."),
     };
     let mut m = Module::new(kind, doc);
-    let process = tag == Tag::Process;
+    let process = contexts == ContextKind::Process;
     let pid = |m: &mut Module, name: &str| {
         if process { m.input(name, d.process_id_width) } else { lit(0, d.process_id_width) }
     };

@@ -15,9 +15,9 @@
 use super::{payload, victim};
 use crate::design::Design;
 use crate::hdl::{E, MemoryKind, Module, any_of, cat, hi, lit, lo, onehot};
-use crate::signals::invalidation::{Checks, Invalidation, Tag};
+use crate::signals::invalidation::{Checks, Invalidation, TlbTag};
 use crate::signals::request::{
-    Request, Translation, device_id_too_wide, has_directory, is_canonical, page_size, vpn_width,
+    RequestSignals, TranslationSignals, device_id_too_wide, has_directory, is_canonical, page_size, vpn_width,
 };
 use crate::translate::completion::ats_answers;
 use crate::translate::fence::{self, count_width};
@@ -34,8 +34,8 @@ const PAYLOAD: [&str; 4] = ["ppn", "pbmt", "rcid", "mcid"];
 
 /// An entry's registers.
 struct Entry {
-    tag: Tag,
-    data: Translation,
+    tag: TlbTag,
+    data: TranslationSignals,
 }
 
 /// The L1 TLB of one port.
@@ -45,7 +45,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     m.section("Requests from the device");
     let req_valid = m.input("req_valid", 1);
     let req_ready = m.output_later("req_ready", 1);
-    let req = Request::inputs(&mut m, d, "req").normal();
+    let req = RequestSignals::inputs(&mut m, d, "req").normal();
     m.section("Responses to the device");
     let rsp_valid = m.reg("response_valid", 1, 0);
     m.output("rsp_valid", rsp_valid);
@@ -58,11 +58,11 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     m.section("Completions of misses: held until done");
     let c_valid = m.input("c_valid", 1);
     let c_done = m.output_later("c_done", 1);
-    let c_request = Request::inputs(&mut m, d, "c");
+    let c_request = RequestSignals::inputs(&mut m, d, "c");
     let c_ok = m.input("c_ok", 1);
     let c_cause = m.input("c_cause", 12);
     let c_refill = m.input("c_refill", 1);
-    let c = Translation::from_fn(d, |name, width| m.input(&format!("c_{name}"), width));
+    let c = TranslationSignals::from_fn(d, |name, width| m.input(&format!("c_{name}"), width));
     let c_mrif = d.msi_mrif.then(|| m.input("c_mrif", 1));
     let answers: Vec<(&str, E)> = ats_answers(d)
         .into_iter()
@@ -76,7 +76,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     // ---- The stage's register: one operation -----------------------------------------------------------------------
     let valid = m.reg("stage_valid", 1, 0);
     let op = m.reg_data("stage_op", 2);
-    let stage = Request::registers(&mut m, d, "stage");
+    let stage = RequestSignals::registers(&mut m, d, "stage");
     let checks = Checks::registers(&mut m, d);
     // Bits of the page number that do not matter: those of a range.
     let range = if d.s { m.reg_data("stage_range", vpn_width(d)) } else { lit(0, vpn_width(d)) };
@@ -97,13 +97,13 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     m.set(outstanding, outstanding + accepted.resize(count_width(d)) - left.resize(count_width(d)));
 
     let named = inval.tag(d);
-    let inval_request = Request {
+    let inval_request = RequestSignals {
         device_id: named.device_id,
         process_id: named.process_id,
         iova: cat(&[named.vpn, lit(0, PAGE_SHIFT.into())]).resize(64),
         ..c_request
     };
-    let load = |m: &mut Module, kind: u64, request: &Request, compare: &Checks| {
+    let load = |m: &mut Module, kind: u64, request: &RequestSignals, compare: &Checks| {
         m.set(op, lit(kind, 2));
         stage.set(m, request);
         for ((_, check), (_, flag)) in checks.fields(d).into_iter().zip(compare.fields(d)) {
@@ -134,14 +134,14 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let entries_valid = m.reg("valid", d.l1_entries, 0);
     let entries: Vec<Entry> = (0..d.l1_entries)
         .map(|i| Entry {
-            tag: Tag::from_fn(d, |name, width| m.reg_data(&format!("{name}_{i}"), width)),
-            data: Translation::from_fn(d, |name, width| match name {
+            tag: TlbTag::from_fn(d, |name, width| m.reg_data(&format!("{name}_{i}"), width)),
+            data: TranslationSignals::from_fn(d, |name, width| match name {
                 _ if PAYLOAD.contains(&name) => lit(0, width),
                 name => m.reg_data(&format!("{name}_{i}"), width),
             }),
         })
         .collect();
-    let tag = Tag::of(d, &stage);
+    let tag = TlbTag::of(d, &stage);
     let stage_mask = m.wire("stage_mask", is(COMPLETE).gate(c.mask));
     let needs = m.wire("needs", stage.needs());
     let mut matches = vec![];
@@ -186,7 +186,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let located = has_directory(ddtp_mode) & !device_id_too_wide(d, ddtp_mode, stage.device_id);
     let usable = located & stage.at.is(0) & is_canonical(d, stage.iova);
     let hit = m.wire("hit", granted & usable);
-    let pick = |f: fn(&Translation) -> E| {
+    let pick = |f: fn(&TranslationSignals) -> E| {
         onehot(&entries.iter().zip(&matches).map(|(e, hit)| (*hit, f(&e.data))).collect::<Vec<_>>())
     };
     let complete = op.is(COMPLETE);
@@ -196,7 +196,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let granted = stage.privileged.mux(permissions.bits(3, 3), permissions.bits(0, 3));
 
     // ---- Response --------------------------------------------------------------------------------------------------
-    let spa = m.wire("response_spa", Translation::spa(d, ppn, mask, stage.iova));
+    let spa = m.wire("response_spa", TranslationSignals::spa(d, ppn, mask, stage.iova));
     let respond = m.wire("respond", is(COMPLETE) | (is(LOOKUP) & hit));
     let ok = !complete | c_ok;
     let told = |name: &str| answer(name).map_or_else(lo, |e| complete & e);
@@ -232,8 +232,8 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     m.assign(c_done, is(COMPLETE));
 
     // ---- Miss buffer: two requests, oldest at the front ------------------------------------------------------------
-    let front = Request::registers(&mut m, d, "miss_front");
-    let back = Request::registers(&mut m, d, "miss_back");
+    let front = RequestSignals::registers(&mut m, d, "miss_front");
+    let back = RequestSignals::registers(&mut m, d, "miss_back");
     let push = m.wire("push_miss", is(LOOKUP) & !hit);
     let pop = m.wire("pop_miss", !misses.is(0) & miss_ready);
     m.set(misses, misses + push.resize(2) - pop.resize(2));

@@ -8,8 +8,8 @@
 
 use crate::design::Design;
 use crate::hdl::{E, MemoryKind, Module, any_of, cat, hi, index_width, lit, lo, lowest, onehot};
-use crate::signals::invalidation::{Checks, Invalidation, Tag};
-use crate::signals::request::{Request, Translation, vpn_width};
+use crate::signals::invalidation::{Checks, Invalidation, TlbTag};
+use crate::signals::request::{RequestSignals, TranslationSignals, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 
@@ -19,8 +19,8 @@ const WORD: u32 = 64;
 /// An entry.
 struct Entry {
     valid: E,
-    tag: Tag,
-    data: Translation,
+    tag: TlbTag,
+    data: TranslationSignals,
 }
 
 impl Entry {
@@ -28,8 +28,8 @@ impl Entry {
     fn from_fn(d: &Design, mut f: impl FnMut(u32) -> E) -> Entry {
         Entry {
             valid: f(1),
-            tag: Tag::from_fn(d, |_, width| f(width)),
-            data: Translation::from_fn(d, |_, width| f(width)),
+            tag: TlbTag::from_fn(d, |_, width| f(width)),
+            data: TranslationSignals::from_fn(d, |_, width| f(width)),
         }
     }
 
@@ -75,13 +75,13 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
     let set_of = |vpn: E| if sets == 1 { lit(0, 1) } else { vpn.bits(0, set_bits) };
 
     m.section("Lookup, to hold for two cycles; the answer follows in the cycle after the next. usable: it may hit at all");
-    let asked = Request::inputs(&mut m, d, "lookup");
+    let asked = RequestSignals::inputs(&mut m, d, "lookup");
     let lookup = m.input("lookup_valid", 1);
     let usable = m.input("lookup_usable", 1);
     m.section("Fill");
     let fill = m.input("fill_valid", 1);
-    let filled = Request::inputs(&mut m, d, "fill");
-    let data = Translation::from_fn(d, |name, width| m.input(&format!("fill_{name}"), width));
+    let filled = RequestSignals::inputs(&mut m, d, "fill");
+    let data = TranslationSignals::from_fn(d, |name, width| m.input(&format!("fill_{name}"), width));
     let inval = Invalidation::inputs(&mut m, d);
 
     // ---- Sweep: set after set, read in one cycle, cleared in the next ----------------------------------------------
@@ -128,9 +128,9 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
         let last = turn.is(ways as u64 - 1);
         m.set(turn, last.mux(lit(0, turn.width()), turn.inc()));
     });
-    let fill_words = Entry { valid: hi(), tag: Tag::of(d, &filled), data }.pack();
+    let fill_words = Entry { valid: hi(), tag: TlbTag::of(d, &filled), data }.pack();
     // A sweep and a lookup never compare in the same cycle: they share the comparators.
-    let wanted = inval.tag(d).or(clearing, &Tag::of(d, &asked));
+    let wanted = inval.tag(d).or(clearing, &TlbTag::of(d, &asked));
     let checks = inval.checks.or(clearing, &Checks::lookup());
     let range = clearing.gate(inval.range);
     let comparing = m.wire("comparing", clearing | compare);

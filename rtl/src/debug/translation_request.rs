@@ -19,7 +19,7 @@ use pasidon_spec::registers::{tr_req_ctl, tr_req_iova, tr_response};
 use crate::design::Design;
 use crate::hdl::{E, Module, cat, hi, lit, lo};
 use crate::regs::words::{ReadMap, WriteBus};
-use crate::signals::request::{Request, Translation, segments};
+use crate::signals::request::{RequestSignals, TranslationSignals, segments};
 
 /// The debug translation interface of `d`.
 pub fn translation_request(d: &Design) -> Rc<Module> {
@@ -63,16 +63,16 @@ pub fn translation_request(d: &Design) -> Rc<Module> {
     m.section("To the miss table");
     m.output("miss_valid", busy & !sent);
     let ready = m.input("miss_ready", 1);
-    let request = Request {
+    let request = RequestSignals {
         device_id,
         pid_valid,
         process_id,
         privileged,
         exec,
         write: !exec & !no_write,
-        debug: Request::tells_debug(d).then(hi),
+        debug: RequestSignals::tells_debug(d).then(hi),
         iova: cat(&[page, lit(0, PAGE_SHIFT.into())]),
-        ..Request::from_fn(d, |_, width| lit(0, width))
+        ..RequestSignals::from_fn(d, |_, width| lit(0, width))
     }
     .normal();
     request.outputs(&mut m, "miss");
@@ -81,7 +81,7 @@ pub fn translation_request(d: &Design) -> Rc<Module> {
     m.section("Completion; taken in the cycle in which it is offered");
     let done = m.input("c_valid", 1);
     let ok = m.input("c_ok", 1);
-    let translation = Translation::from_fn(d, |name, width| m.input(&format!("c_{name}"), width));
+    let translation = TranslationSignals::from_fn(d, |name, width| m.input(&format!("c_{name}"), width));
     let (sized, ppn) = encoded_page(d, &translation, request.iova);
     let answer = |m: &mut Module, name: &str, field: Field, value: E| {
         let register = m.reg(&format!("answer_{name}"), value.width(), 0);
@@ -111,9 +111,9 @@ pub fn translation_request(d: &Design) -> Rc<Module> {
 
 /// Whether a translation covers more than a page, and its page number with its size in it: the highest of the bits within a larger
 /// page is 0, those below are 1.
-fn encoded_page(d: &Design, t: &Translation, iova: E) -> (E, E) {
+fn encoded_page(d: &Design, t: &TranslationSignals, iova: E) -> (E, E) {
     let width = u32::from(tr_response::PPN.width);
-    let spa = Translation::spa(d, t.ppn, t.mask, iova);
+    let spa = TranslationSignals::spa(d, t.ppn, t.mask, iova);
     let shift = u32::from(PAGE_SHIFT);
     let page = spa.bits(shift, spa.width() - shift).resize(width);
     let mut parts = vec![];

@@ -5,6 +5,7 @@
 //! same bytes.
 
 mod ir;
+mod keywords;
 mod lower;
 pub mod mutate;
 mod verilog;

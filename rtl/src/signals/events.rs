@@ -2,7 +2,7 @@
 
 use crate::design::Design;
 use crate::hdl::{E, Instance, Module, lit, lo};
-use crate::signals::request::Request;
+use crate::signals::request::RequestSignals;
 use pasidon_spec::registers::event;
 
 /// A request as the monitor sees it.
@@ -51,7 +51,7 @@ pub struct WalkEvents {
 
 impl RequestEvents {
     /// `request`, which is accepted in the cycles in which `valid` is 1.
-    pub fn of(valid: E, request: &Request) -> RequestEvents {
+    pub fn of(valid: E, request: &RequestSignals) -> RequestEvents {
         RequestEvents {
             valid,
             at: request.at,

@@ -3,7 +3,7 @@
 
 use crate::design::Design;
 use crate::hdl::{E, Instance, Module, lit, lo};
-use crate::signals::request::{Request, Translation, segments, vpn_width};
+use crate::signals::request::{RequestSignals, TranslationSignals, segments, vpn_width};
 use pasidon_spec::page_table::PAGE_SHIFT;
 
 /// Encoding of `inval_kind`: what is invalidated.
@@ -138,7 +138,7 @@ impl Checks {
 
 /// What tags an entry of an IOTLB.
 #[derive(Clone, Copy)]
-pub struct Tag {
+pub struct TlbTag {
     /// device_id of the requests that it answers.
     pub device_id: E,
     /// They have a process_id.
@@ -149,10 +149,10 @@ pub struct Tag {
     pub vpn: E,
 }
 
-impl Tag {
+impl TlbTag {
     /// A tag whose every signal comes from `f(name, width)`.
-    pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> Tag {
-        Tag {
+    pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> TlbTag {
+        TlbTag {
             device_id: f("device_id", d.device_id_width),
             pid_valid: f("pid_valid", 1),
             process_id: f("process_id", d.process_id_width),
@@ -161,8 +161,8 @@ impl Tag {
     }
 
     /// The tag of what a request comes to.
-    pub fn of(d: &Design, request: &Request) -> Tag {
-        Tag {
+    pub fn of(d: &Design, request: &RequestSignals) -> TlbTag {
+        TlbTag {
             device_id: request.device_id,
             pid_valid: request.pid_valid,
             process_id: request.process_id,
@@ -171,8 +171,8 @@ impl Tag {
     }
 
     /// `self` where `choice` is 1, else `other`.
-    pub fn or(&self, choice: E, other: &Tag) -> Tag {
-        Tag {
+    pub fn or(&self, choice: E, other: &TlbTag) -> TlbTag {
+        TlbTag {
             device_id: choice.mux(self.device_id, other.device_id),
             pid_valid: choice.mux(self.pid_valid, other.pid_valid),
             process_id: choice.mux(self.process_id, other.process_id),
@@ -229,8 +229,8 @@ impl Invalidation {
     }
 
     /// What it is compared with entries as.
-    pub fn tag(&self, d: &Design) -> Tag {
-        Tag {
+    pub fn tag(&self, d: &Design) -> TlbTag {
+        TlbTag {
             device_id: self.did,
             pid_valid: lo(),
             process_id: self.pid,
@@ -252,8 +252,8 @@ impl Invalidation {
         &self,
         d: &Design,
         checks: &Checks,
-        (tag, data): (&Tag, &Translation),
-        (wanted, differs, wider): (&Tag, E, E),
+        (tag, data): (&TlbTag, &TranslationSignals),
+        (wanted, differs, wider): (&TlbTag, E, E),
     ) -> Vec<E> {
         let ignore = data.mask | wider;
         // Of `checks`, only those of page-table invalidations look at the stage.

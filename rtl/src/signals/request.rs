@@ -7,7 +7,7 @@ use pasidon_spec::page_table::{self, Geometry, PAGE_SHIFT, napot};
 
 /// What a device asks: one untranslated access, ATS translation request or translated access.
 #[derive(Clone, Copy)]
-pub struct Request {
+pub struct RequestSignals {
     /// Chosen by the device; comes back with the response.
     pub id: E,
     /// The hardware ID of the device.
@@ -37,7 +37,7 @@ pub struct Request {
     pub iova: E,
 }
 
-impl Request {
+impl RequestSignals {
     /// It is an ATS translation request.
     pub fn asks(&self, d: &Design) -> E {
         if d.ats { self.at.is(1) } else { lo() }
@@ -60,8 +60,8 @@ impl Request {
     }
 
     /// A request whose every signal comes from `f(name, width)`.
-    pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> Request {
-        Request {
+    pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> RequestSignals {
+        RequestSignals {
             id: f("id", d.id_width),
             device_id: f("device_id", d.device_id_width),
             pid_valid: f("pid_valid", 1),
@@ -71,7 +71,7 @@ impl Request {
             write: f("write", 1),
             at: f("at", 2),
             data: d.msi_mrif.then(|| f("data", 32)),
-            debug: Request::tells_debug(d).then(|| f("debug", 1)),
+            debug: RequestSignals::tells_debug(d).then(|| f("debug", 1)),
             cxl: d.ats.then(|| f("cxl", 1)),
             message: d.ats.then(|| f("message", 1)),
             iova: f("iova", 64),
@@ -99,13 +99,13 @@ impl Request {
     }
 
     /// Input ports `PREFIX_*`.
-    pub fn inputs(m: &mut Module, d: &Design, prefix: &str) -> Request {
-        Request::from_fn(d, |name, width| m.input(&format!("{prefix}_{name}"), width))
+    pub fn inputs(m: &mut Module, d: &Design, prefix: &str) -> RequestSignals {
+        RequestSignals::from_fn(d, |name, width| m.input(&format!("{prefix}_{name}"), width))
     }
 
     /// Input ports `PREFIX_*` of the core: these are requests of devices, not of the debug interface, and no messages.
-    pub fn ports(m: &mut Module, d: &Design, prefix: &str) -> Request {
-        Request::from_fn(d, |name, width| match name {
+    pub fn ports(m: &mut Module, d: &Design, prefix: &str) -> RequestSignals {
+        RequestSignals::from_fn(d, |name, width| match name {
             "debug" | "message" => lit(0, width),
             name => m.input(&format!("{prefix}_{name}"), width),
         })
@@ -119,13 +119,13 @@ impl Request {
     }
 
     /// Registers `PREFIX_*` without reset.
-    pub fn registers(m: &mut Module, d: &Design, prefix: &str) -> Request {
-        Request::from_fn(d, |name, width| m.reg_data(&format!("{prefix}_{name}"), width))
+    pub fn registers(m: &mut Module, d: &Design, prefix: &str) -> RequestSignals {
+        RequestSignals::from_fn(d, |name, width| m.reg_data(&format!("{prefix}_{name}"), width))
     }
 
     /// The outputs `PREFIX_*` of a child.
-    pub fn of(d: &Design, child: &Instance, prefix: &str) -> Request {
-        Request::from_fn(d, |name, _| child.out(&format!("{prefix}_{name}")))
+    pub fn of(d: &Design, child: &Instance, prefix: &str) -> RequestSignals {
+        RequestSignals::from_fn(d, |name, _| child.out(&format!("{prefix}_{name}")))
     }
 
     /// Connects the inputs `PREFIX_*` of a child.
@@ -136,7 +136,7 @@ impl Request {
     }
 
     /// Sets registers made by [`registers`](Self::registers).
-    pub fn set(&self, m: &mut Module, value: &Request) {
+    pub fn set(&self, m: &mut Module, value: &RequestSignals) {
         for ((_, register), (_, value)) in self.fields().into_iter().zip(value.fields()) {
             m.set(register, value);
         }
@@ -152,7 +152,7 @@ impl Request {
     /// Bits of the first word of [`pack`](Self::pack).
     pub fn width(d: &Design) -> u32 {
         let mut total = 0;
-        Request::from_fn(d, |name, width| {
+        RequestSignals::from_fn(d, |name, width| {
             total += if is_word(name) { 0 } else { width };
             lit(0, width)
         });
@@ -160,9 +160,9 @@ impl Request {
     }
 
     /// From the words of [`pack`](Self::pack).
-    pub fn unpack(d: &Design, words: &[E]) -> Request {
-        let mut top = Request::width(d);
-        Request::from_fn(d, |name, width| match name {
+    pub fn unpack(d: &Design, words: &[E]) -> RequestSignals {
+        let mut top = RequestSignals::width(d);
+        RequestSignals::from_fn(d, |name, width| match name {
             "iova" => words[1],
             "data" => words[2],
             _ => {
@@ -174,15 +174,15 @@ impl Request {
 
     /// Without a process_id, process_id and privilege are 0, whatever the device drives. (Section "IOMMU Translation
     /// process": requests without a process_id have User privilege.)
-    pub fn normal(self) -> Request {
-        Request {
+    pub fn normal(self) -> RequestSignals {
+        RequestSignals {
             process_id: self.pid_valid.gate(self.process_id),
             privileged: self.privileged & self.pid_valid,
             ..self
         }
     }
 
-    /// One hot bit of the six permissions of a [`Translation`] that this access needs.
+    /// One hot bit of the six permissions of a [`TranslationSignals`] that this access needs.
     pub fn needs(&self) -> E {
         let kinds = [self.exec, self.write & !self.exec, !self.write & !self.exec];
         let bits: Vec<E> = [self.privileged, !self.privileged]
@@ -305,7 +305,7 @@ pub fn sign_extends(iova: E, bits: u32) -> E {
 
 /// A complete translation of one page.
 #[derive(Clone, Copy)]
-pub struct Translation {
+pub struct TranslationSignals {
     /// Physical page number; bits under the mask have no meaning.
     pub ppn: E,
     /// Page size: see [`page_shifts`].
@@ -331,10 +331,10 @@ pub struct Translation {
     pub mcid: Option<E>,
 }
 
-impl Translation {
+impl TranslationSignals {
     /// A translation whose every signal comes from `f(name, width)`.
-    pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> Translation {
-        Translation {
+    pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> TranslationSignals {
+        TranslationSignals {
             ppn: f("ppn", ppn_width(d)),
             mask: f("mask", mask_width(d)),
             permissions: f("permissions", 6),
@@ -372,13 +372,13 @@ impl Translation {
 
     /// All permissions, the gigabyte around `iova`, itself; every tag and attribute 0. (Section "PCIe ATS translation request handling"
     /// recommends a large range where nothing translates; every physical address space consists of whole gigabytes.)
-    pub fn identity(d: &Design, iova: E) -> Translation {
+    pub fn identity(d: &Design, iova: E) -> TranslationSignals {
         let within: Vec<E> = page_shifts(d)[1..].iter().rev().map(|s| lit((*s <= 30).into(), 1)).collect();
-        Translation {
+        TranslationSignals {
             ppn: iova.bits(PAGE_SHIFT.into(), ppn_width(d)),
             mask: cat(&within),
             permissions: hi().repeat(6),
-            ..Translation::from_fn(d, |_, width| lit(0, width))
+            ..TranslationSignals::from_fn(d, |_, width| lit(0, width))
         }
     }
 

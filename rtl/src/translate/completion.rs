@@ -12,7 +12,7 @@ use super::miss_table::{entry_width, port_width, requesters, round_robin, walker
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, encode, hi, lit, lo, onehot};
 use crate::signals::context::{device_context_widths, process_context_widths};
-use crate::signals::request::{Request, Translation, is_canonical};
+use crate::signals::request::{RequestSignals, TranslationSignals, is_canonical};
 use pasidon_spec::fault::{AtsResponse, Cause};
 use std::rc::Rc;
 
@@ -63,7 +63,7 @@ pub fn completion(d: &Design) -> Rc<Module> {
     });
     let stale = get("stale");
     let stored = if d.msi_mrif { get("mrif") } else { lo() };
-    let translation = Translation::from_fn(d, |name, _| get(name));
+    let translation = TranslationSignals::from_fn(d, |name, _| get(name));
     let fresh = m.reg("fresh", 1, 0);
     m.set(fresh, copy);
     m.when(mark & !copy, |m| m.set(stale, hi()));
@@ -85,7 +85,7 @@ pub fn completion(d: &Design) -> Rc<Module> {
 
     // ---- The miss table --------------------------------------------------------------------------------------------
     m.section("The miss table: the request of c_entry, and the first that was woken");
-    let request = Request::inputs(&mut m, d, "c");
+    let request = RequestSignals::inputs(&mut m, d, "c");
     let port = m.input("c_port", port_width(d));
     let woken = m.input("woken_valid", 1);
     let woken_entry = m.input("woken_entry", entry_width(d));
@@ -212,7 +212,7 @@ pub fn result_fields(d: &Design) -> Vec<(String, u32)> {
         list.extend(d.stores_msis().then(|| ("untranslated".into(), 1)));
         list.extend((d.guest_beyond() > 0).then(|| ("guest_high".into(), d.guest_beyond())));
     }
-    Translation::from_fn(d, |name, width| {
+    TranslationSignals::from_fn(d, |name, width| {
         list.push((name.to_string(), width));
         lit(0, 1)
     });
@@ -247,7 +247,7 @@ fn is_unsupported(fault: E) -> E {
 }
 
 /// TTYP of a request. (Section "Fault/Event-Queue (FQ)".)
-fn transaction_type(q: &Request) -> E {
+fn transaction_type(q: &RequestSignals) -> E {
     use pasidon_spec::fault::ttyp;
     let access =
         |exec: u64, read: u64, write: u64| q.exec.mux(lit(exec, 6), q.write.mux(lit(write, 6), lit(read, 6)));

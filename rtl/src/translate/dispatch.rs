@@ -9,7 +9,7 @@ use super::miss_table::{entry_width, walker_width};
 use crate::design::Design;
 use crate::hdl::{E, Module, any_of, cat, encode, lit, lo, lowest};
 use crate::signals::context::{device_context_widths, process_context_widths};
-use crate::signals::request::{Request, device_id_too_wide, has_directory, is_canonical};
+use crate::signals::request::{RequestSignals, device_id_too_wide, has_directory, is_canonical};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 
@@ -20,7 +20,7 @@ const ISSUE: u64 = 2;
 const WAIT: u64 = 3;
 
 /// What two requests must share for one walk to answer both, as words of at most 64 bits.
-pub fn page_tag(request: &Request) -> [E; 2] {
+pub fn page_tag(request: &RequestSignals) -> [E; 2] {
     let shift = u32::from(PAGE_SHIFT);
     [
         cat(&[request.device_id, request.pid_valid, request.process_id, request.at]),
@@ -43,7 +43,7 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     let valid = m.input("d_valid", 1);
     let entry = m.input("d_entry", entry_width(d));
     m.section("The request of t_entry");
-    let request = Request::inputs(&mut m, d, "d");
+    let request = RequestSignals::inputs(&mut m, d, "d");
     m.section("Something was invalidated: contexts already looked up may be stale");
     let mark = m.input("mark", 1);
     m.section("Answers of the context caches, a cycle after the lookup");

@@ -9,7 +9,7 @@
 
 use crate::design::Design;
 use crate::hdl::{E, MemoryKind, Module, any_of, cat, encode, hi, index_width, lit, lowest, onehot};
-use crate::signals::request::Request;
+use crate::signals::request::RequestSignals;
 use std::rc::Rc;
 
 /// Bits of an index into the miss table.
@@ -78,7 +78,7 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
         };
         m.section(&name);
         valids.push(m.input(&format!("miss{p}_valid"), 1));
-        let request = Request::inputs(&mut m, d, &format!("miss{p}"));
+        let request = RequestSignals::inputs(&mut m, d, &format!("miss{p}"));
         let mut packed = request.pack();
         packed[0] = cat(&[lit(p.into(), port_bits), packed[0]]);
         words.push(packed);
@@ -133,14 +133,14 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
     };
     let mut for_dispatch = copy(&mut m, "for_dispatch", take_entry);
     let mut for_completion = copy(&mut m, "for_completion", read);
-    let port = for_completion[0].bits(Request::width(d), port_bits);
+    let port = for_completion[0].bits(RequestSignals::width(d), port_bits);
     for words in [&mut for_dispatch, &mut for_completion] {
-        words[0] = words[0].bits(0, Request::width(d));
+        words[0] = words[0].bits(0, RequestSignals::width(d));
     }
     m.section("The request of t_entry");
-    Request::unpack(d, &for_dispatch).outputs(&mut m, "d");
+    RequestSignals::unpack(d, &for_dispatch).outputs(&mut m, "d");
     m.section("The request of c_entry and its port");
-    Request::unpack(d, &for_completion).outputs(&mut m, "c");
+    RequestSignals::unpack(d, &for_completion).outputs(&mut m, "c");
     m.output("c_port", port);
 
     // ---- Transitions -----------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ use super::page_table::too_wide;
 use super::state::*;
 use crate::hdl::{E, Module, cat, hi, lit, lo};
 use crate::signals::context::{any_bit, field};
-use crate::signals::request::{Translation, mask_width, ppn_width};
+use crate::signals::request::{TranslationSignals, mask_width, ppn_width};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::msi::{basic, file, mode, mrif, msipte};
 
@@ -101,7 +101,7 @@ impl Walk<'_> {
         let unaligned = self.q.iova.bits(0, 2).any() & !self.asks();
         let place = self.q.iova.bits(3, 9).any();
         let ignored = !self.writes() | self.asks() | place | identity.bits(11, 21).any();
-        let t = Translation {
+        let t = TranslationSignals {
             ppn: self.page,
             mask: lit(0, mask_width(d)),
             permissions: self.result.permissions & read_write(),

@@ -85,7 +85,7 @@ pub fn is_uniform(d: &Design, sxl: E, mask: E) -> E {
 }
 
 /// A page-table entry that arrives: what is wrong with it whoever reads it, and where it leads.
-pub struct Entry {
+pub struct PageTableEntry {
     word: E,
     /// It is a leaf.
     pub leaf: E,
@@ -95,9 +95,9 @@ pub struct Entry {
     pub mask: E,
 }
 
-impl Entry {
+impl PageTableEntry {
     /// The entry `word` (one of 4 bytes extended with zeroes: `narrow`), read at `level`.
-    pub fn new(m: &mut Module, d: &Design, word: E, level: E, narrow: E) -> Entry {
+    pub fn new(m: &mut Module, d: &Design, word: E, level: E, narrow: E) -> PageTableEntry {
         let f = |x| field(word, x);
         let deepest = table_levels(d) as usize;
         let leaf = m.wire("leaf", f(pte::R) | f(pte::X));
@@ -127,7 +127,7 @@ impl Entry {
             })
             .collect::<Vec<_>>();
         let ill_formed = never | leaf.mux(misaligned | bad_napot, not_pointer);
-        Entry { word, leaf, ill_formed, mask: cat(&mask) }
+        PageTableEntry { word, leaf, ill_formed, mask: cat(&mask) }
     }
 
     /// It leads beyond the physical address space of the design: its own page number (`own`), or, for a leaf, with the low

@@ -4,10 +4,12 @@
 //!
 //! Latency: 1 cycle to begin, then as every read of a table.
 
-use super::page_table::{Entry, SXL_GUEST_WIDTH, chosen, compose, is_uniform, second_stage_modes, too_wide};
+use super::page_table::{
+    PageTableEntry, SXL_GUEST_WIDTH, chosen, compose, is_uniform, second_stage_modes, too_wide,
+};
 use super::state::*;
 use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
-use crate::signals::request::{Translation, ppn_width};
+use crate::signals::request::{TranslationSignals, ppn_width};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::{Geometry, pbmt};
 
@@ -84,7 +86,7 @@ impl Walk<'_> {
     }
 
     /// A second-stage entry arrives.
-    pub fn guest_entry(&self, m: &mut Module, pte: &Entry, gxl: E, arrived: Arrived) {
+    pub fn guest_entry(&self, m: &mut Module, pte: &PageTableEntry, gxl: E, arrived: Arrived) {
         let d = self.d;
         let access = self.kind.is(ACCESS);
         let (access_fault, corrupt) = self.guest_troubles();
@@ -125,7 +127,7 @@ impl Walk<'_> {
         let mask = (!small).gate(self.result.mask & pte.mask);
         let xwr = pte.permissions(lo());
         let beyond = pte.leads_beyond(d, too_wide(d, pte.ppn()), self.gpa);
-        let t = Translation {
+        let t = TranslationSignals {
             ppn: target,
             mask,
             permissions: self.result.permissions & cat(&[xwr, xwr]),

@@ -1,11 +1,11 @@
 //! What a walker holds, and the steps that every part of it takes.
 
 use super::device_context::two_stage;
-use super::page_table::Entry;
+use super::page_table::PageTableEntry;
 use crate::design::Design;
 use crate::hdl::{E, Module, hi, lit, lo};
 use crate::signals::context::{DeviceContext, ProcessContext, first_stage_ppn_width};
-use crate::signals::request::{Request, Translation, ppn_width};
+use crate::signals::request::{RequestSignals, TranslationSignals, ppn_width};
 use crate::translate::miss_table::entry_width;
 use pasidon_spec::fault::Cause;
 
@@ -83,7 +83,7 @@ pub struct Walk<'d> {
     pub state: E,
     pub stale: E,
     pub entry: E,
-    pub q: Request,
+    pub q: RequestSignals,
     pub device: DeviceContext,
     pub process: ProcessContext,
     pub dc_known: E,
@@ -108,7 +108,7 @@ pub struct Walk<'d> {
     pub ok: E,
     pub fault: E,
     pub refill: E,
-    pub result: Translation,
+    pub result: TranslationSignals,
     pub known: E,
     /// A second-stage table is being read, so that `gpa` can be read or accessed.
     pub nested: E,
@@ -145,7 +145,7 @@ pub fn cause(c: Cause) -> E {
 }
 
 /// The cause of a fault by the kind of access. A translation request always asks for read permission: it is never a write.
-pub fn by_access(d: &Design, q: &Request, exec: Cause, read: Cause, write: Cause) -> E {
+pub fn by_access(d: &Design, q: &RequestSignals, exec: Cause, read: Cause, write: Cause) -> E {
     q.exec.mux(cause(exec), (q.write & !q.asks(d)).mux(cause(write), cause(read)))
 }
 
@@ -170,7 +170,7 @@ impl<'d> Walk<'d> {
         let state = m.reg("state", if has_more_states(d) { 4 } else { 3 }, IDLE);
         let stale = m.reg_data("stale", 1);
         let entry = m.reg_data("entry", entry_width(d));
-        let q = Request::registers(m, d, "request");
+        let q = RequestSignals::registers(m, d, "request");
         let device = DeviceContext::registers(m, d);
         let process = ProcessContext::registers(m, d);
         let [dc_known, pc_known, dc_loaded, pc_loaded] =
@@ -188,7 +188,8 @@ impl<'d> Walk<'d> {
         let ok = m.reg_data("ok", 1);
         let fault = m.reg_data("fault", 12);
         let refill = m.reg_data("refill", 1);
-        let result = Translation::from_fn(d, |name, width| m.reg_data(&format!("result_{name}"), width));
+        let result =
+            TranslationSignals::from_fn(d, |name, width| m.reg_data(&format!("result_{name}"), width));
         let known = if d.has_l2() { m.reg_data("known", 1) } else { lo() };
         let half = reg(m, narrow, "half", 1);
         let page_fault = m.wire(
@@ -285,13 +286,13 @@ impl<'d> Walk<'d> {
     }
 
     /// What a leaf of the access itself means for its D bit: the access writes, or asks for permission to, which the leaf gives.
-    pub fn dirties(&self, pte: &Entry) -> E {
+    pub fn dirties(&self, pte: &PageTableEntry) -> E {
         self.asks().mux(self.q.write & pte.writable(), self.writes())
     }
 
     /// A leaf of the access itself wants an update, where `write` is [`dirties`](Self::dirties). A translation request that is granted
     /// no permission does not set A.
-    pub fn wants_update(&self, pte: &Entry, write: E) -> E {
+    pub fn wants_update(&self, pte: &PageTableEntry, write: E) -> E {
         pte.wants_update(write) & (!self.asks() | pte.readable())
     }
 
@@ -304,7 +305,7 @@ impl<'d> Walk<'d> {
     }
 
     /// The walk ends with a translation.
-    pub fn succeed(&self, m: &mut Module, t: &Translation, cacheable: E) {
+    pub fn succeed(&self, m: &mut Module, t: &TranslationSignals, cacheable: E) {
         m.set(self.ok, hi());
         m.set(self.refill, cacheable);
         for ((_, register), (_, value)) in self.result.fields().into_iter().zip(t.fields()) {

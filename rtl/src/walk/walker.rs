@@ -10,7 +10,7 @@
 //! the pulse completes without `stale`.
 
 use super::device_context;
-use super::page_table::{Entry, chosen, compose, first_stage_modes, is_uniform, too_wide};
+use super::page_table::{PageTableEntry, chosen, compose, first_stage_modes, is_uniform, too_wide};
 use super::process_context::{effective_permissions, fsc_misconfigured, pid_too_wide};
 use super::state::*;
 use crate::design::Design;
@@ -18,7 +18,7 @@ use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
 use crate::signals::context::*;
 use crate::signals::events::WalkEvents;
 use crate::signals::request::{
-    Request, Translation, device_id_too_wide, mask_width, ppn_width, sign_extends,
+    RequestSignals, TranslationSignals, device_id_too_wide, mask_width, ppn_width, sign_extends,
 };
 use crate::translate::dispatch::page_tag;
 use crate::translate::miss_table::entry_width;
@@ -61,7 +61,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     m.section("A request to walk for, with what the context caches know");
     let start = m.input("start", 1);
     let s_entry = m.input("s_entry", entry_width(d));
-    let s_request = Request::inputs(&mut m, d, "s");
+    let s_request = RequestSignals::inputs(&mut m, d, "s");
     let s_dc_hit = m.input("s_dc_hit", 1);
     let words = |m: &mut Module, name: &str, widths: &[u32]| -> Vec<E> {
         widths.iter().enumerate().map(|(w, width)| m.input(&format!("{name}{w}"), *width)).collect()
@@ -72,7 +72,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let l2 = d.has_l2().then(|| {
         m.section("The answer of the L2 TLB, which makes the walk unnecessary");
         let hit = m.input("s_l2_hit", 1);
-        (hit, Translation::from_fn(d, |name, width| m.input(&format!("s_l2_{name}"), width)))
+        (hit, TranslationSignals::from_fn(d, |name, width| m.input(&format!("s_l2_{name}"), width)))
     });
     m.section("ddtp");
     let ddtp_mode = m.input("ddtp_mode", 3);
@@ -110,9 +110,15 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let (any_error, any_poison) = (w.error | rd_error, w.poison | rd_poison);
     let two_or_one = |three: E| three.mux(lit(2, 3), lit(1, 3));
     let iova_too_wide = q.iova.bits(d.pas, 64 - d.pas).any();
-    let pass_through = |m: &mut Module, attributes: &Translation, permissions: E, cacheable: E| {
-        let own = Translation::identity(d, q.iova);
-        let t = Translation { ppn: own.ppn, mask: own.mask, global: own.global, permissions, ..*attributes };
+    let pass_through = |m: &mut Module, attributes: &TranslationSignals, permissions: E, cacheable: E| {
+        let own = TranslationSignals::identity(d, q.iova);
+        let t = TranslationSignals {
+            ppn: own.ppn,
+            mask: own.mask,
+            global: own.global,
+            permissions,
+            ..*attributes
+        };
         chain!(m;
             iova_too_wide => w.fail(m, w.access_fault);
             else => w.succeed(m, &t, cacheable);
@@ -196,7 +202,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
     // The byte with the flags.
     let lane = cat(&[narrow.mux(half, swapped), swapped, swapped]);
     let arrived = Arrived { raw, lane, error: rd_error, poison: rd_poison };
-    let pte = Entry::new(&mut m, d, pte_word, w.nested.mux(w.guest_level, w.level), narrow);
+    let pte = PageTableEntry::new(&mut m, d, pte_word, w.nested.mux(w.guest_level, w.level), narrow);
     let next_page = field(word, ddte::PPN).bits(0, first_stage_ppn_width(d));
     let next_too_wide = m.wire("next_too_wide", too_wide(d, pte.ppn()));
     let permissions =
@@ -243,7 +249,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
             let three = ddtp_mode.is(iommu_mode::LVL3);
             // What does not come from a device context.
             let [rcid, mcid] = own_ids.unwrap_or([lit(0, 12); 2]);
-            let attributes = Translation {
+            let attributes = TranslationSignals {
                 two_stage: w.result.two_stage.map(|_| lo()),
                 fractured: w.result.fractured.map(|_| lo()),
                 pbmt: w.result.pbmt.map(|_| lit(0, 2)),
@@ -289,7 +295,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
             let three = fsc.mode.is(pdtp_mode::PD20);
             // Without a process context there is no ENS to forbid supervisor privilege.
             let first_stage = (device.pdtv | translated).mux(lit(iosatp_mode::BARE, 4), fsc.mode);
-            let ids = Translation {
+            let ids = TranslationSignals {
                 rcid: w.result.rcid.map(|_| device.rcid),
                 mcid: w.result.mcid.map(|_| device.mcid),
                 ..w.result
@@ -297,7 +303,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
             let page_request = q.write & !device.en_pri;
             let may_not = message & (!device.en_ats | page_request);
             // Of a message nothing more is looked up; the answer says what its response needs.
-            let allowed = Translation { permissions: device.prpr.resize(6), ..w.result };
+            let allowed = TranslationSignals { permissions: device.prpr.resize(6), ..w.result };
             chain!(m;
                 may_not => w.fail(m, cause(Cause::TransactionTypeDisallowed));
                 message => w.succeed(m, &allowed, lo());
@@ -419,7 +425,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                     let page = pte.ppn().bits(0, first_stage_ppn_width(d));
                     let pbmt = w.result.pbmt.map(|_| pte.pbmt());
                     let ppn = pte.ppn().bits(0, ppn_width(d));
-                    let t = Translation { ppn, mask, permissions, global, pbmt, ..w.result };
+                    let t = TranslationSignals { ppn, mask, permissions, global, pbmt, ..w.result };
                     let beyond = pte.leads_beyond(d, next_too_wide, q.iova.bits(12, 52));
                     let update = if d.amo_hwad { pte.leaf & wants } else { lo() };
                     m.set(w.result.global, global);

@@ -1,11 +1,12 @@
 //! The clock loop: the hardware with its registers and its memory. What is behind the other ports is the caller's.
 
 use crate::axi_checker::Rules;
-use crate::memory::Memory;
+use crate::memory::BusMemory;
 use crate::memory_port::MemoryPort;
 use crate::pace::Pace;
 use crate::register_port::RegisterPort;
 use crate::verilated::{In, Out, Verilated, VerilatedError};
+use std::fmt::Display;
 
 /// Cycles for which a full reset is held.
 const RESET_CYCLES: u32 = 4;
@@ -54,7 +55,7 @@ pub struct Bench<M> {
     now: u64,
 }
 
-impl<M: Memory> Bench<M> {
+impl<M: BusMemory> Bench<M> {
     /// The hardware, reset, in front of this memory. How memory behaves in time follows from `pace` and `seed`.
     pub fn new(verilated: Verilated, memory: M, pace: Pace, rules: Rules, seed: u64) -> Bench<M> {
         let mut bench = Bench {
@@ -133,15 +134,57 @@ impl<M: Memory> Bench<M> {
 }
 
 /// Somebody who has a bench, and whose clock cycles are more than the bench's.
-pub trait Clocked {
+pub trait Clocked: Sized {
     /// What is behind the memory port.
-    type Memory: Memory;
+    type Memory: BusMemory;
 
     /// The bench.
     fn bench(&mut self) -> &mut Bench<Self::Memory>;
 
     /// One clock cycle.
     fn clock(&mut self);
+
+    /// Lets clock cycles pass until `done`, `bound` of them at most.
+    ///
+    /// # Errors
+    /// [`BenchError::Hung`] with `what` for its text.
+    fn wait_until(
+        &mut self,
+        bound: u64,
+        what: impl Display,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) -> Result<(), BenchError> {
+        self.look_until(bound, what, |this| {
+            let done = done(this);
+            if !done {
+                this.clock();
+            }
+            Ok(done.then_some(()))
+        })
+    }
+
+    /// Looks again and again until `look` finds something. It is `look` that lets clock cycles pass, as reading a register does; when
+    /// they are more than `bound` without a find, that is the end.
+    ///
+    /// # Errors
+    /// [`BenchError::Hung`] with `what` for its text; whatever `look` fails with.
+    fn look_until<T, E: From<BenchError>>(
+        &mut self,
+        bound: u64,
+        what: impl Display,
+        mut look: impl FnMut(&mut Self) -> Result<Option<T>, E>,
+    ) -> Result<T, E> {
+        let begun = self.bench().now;
+        loop {
+            if let Some(found) = look(self)? {
+                return Ok(found);
+            }
+            let cycle = self.bench().now;
+            if cycle - begun > bound {
+                return Err(BenchError::Hung { what: what.to_string(), waited: bound, cycle }.into());
+            }
+        }
+    }
 
     /// Reads `bytes` (4 or 8) of the registers at `offset`, a multiple of `bytes`.
     ///

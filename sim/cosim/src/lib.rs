@@ -26,7 +26,7 @@ pub mod translation_port;
 pub mod verilated;
 
 pub use bench::{Bench, BenchError, Clocked};
-pub use memory::{Extent, Faulty, Flat, Memory, Shared, Sparse};
+pub use memory::{BusMemory, Extent, Faulty, Flat, Shared, Sparse};
 pub use memory_port::MemoryPort;
 pub use message_port::{MessageEvent, MessagePort};
 pub use pace::Pace;

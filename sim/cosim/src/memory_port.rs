@@ -6,7 +6,7 @@
 //! What is on a channel that is not valid is noise.
 
 use crate::axi_checker::{AxiChecker, MOST_BEATS, Rules};
-use crate::memory::Memory;
+use crate::memory::BusMemory;
 use crate::pace::Pace;
 use crate::random::Random;
 use crate::verilated::ports::axi::{DECERR, EXOKAY, OKAY, SLVERR};
@@ -158,7 +158,7 @@ impl MemoryPort {
 
     /// One cycle: from the hardware's outputs to its inputs, and the transfers of the coming edge.
     #[inline]
-    pub fn cycle(&mut self, now: u64, out: &AxiOut, input: &mut AxiIn, memory: &mut impl Memory) {
+    pub fn cycle(&mut self, now: u64, out: &AxiOut, input: &mut AxiIn, memory: &mut impl BusMemory) {
         let [no_ar, no_aw, no_w, no_r, no_b] =
             if self.pace.memory_pauses == 0 { [false; 5] } else { self.pauses() };
         self.read_data(now, out, input, memory, no_r);
@@ -204,7 +204,7 @@ impl MemoryPort {
         pauses
     }
 
-    fn accept_write(&mut self, now: u64, out: &AxiOut, memory: &mut impl Memory) {
+    fn accept_write(&mut self, now: u64, out: &AxiOut, memory: &mut impl BusMemory) {
         self.bursts[1] += 1;
         if self.record {
             let bytes = (out.awlen + 1) << out.awsize.min(3);
@@ -226,7 +226,7 @@ impl MemoryPort {
         }
     }
 
-    fn accept_read(&mut self, now: u64, out: &AxiOut, memory: &mut impl Memory) {
+    fn accept_read(&mut self, now: u64, out: &AxiOut, memory: &mut impl BusMemory) {
         self.bursts[0] += 1;
         let (id, address, size) = (out.arid, out.araddr, out.arsize);
         if self.record {
@@ -251,7 +251,7 @@ impl MemoryPort {
     }
 
     #[inline]
-    fn read_data(&mut self, now: u64, out: &AxiOut, input: &mut AxiIn, memory: &impl Memory, pause: bool) {
+    fn read_data(&mut self, now: u64, out: &AxiOut, input: &mut AxiIn, memory: &impl BusMemory, pause: bool) {
         let chosen = if pause && !self.shown[0] { None } else { self.active.or_else(|| self.choose(now)) };
         let Some(index) = chosen else {
             let noise = self.noise.word();
@@ -327,7 +327,7 @@ impl MemoryPort {
         }
     }
 
-    fn write_beat(&mut self, now: u64, data: &Data, memory: &mut impl Memory) {
+    fn write_beat(&mut self, now: u64, data: &Data, memory: &mut impl BusMemory) {
         let Some(write) = self.writes.front_mut() else { return };
         let address = beat_address(write.address, write.size, write.taken);
         write.taken += 1;

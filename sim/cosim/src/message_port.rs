@@ -40,7 +40,6 @@ pub struct MessagePort {
     completion: Option<InvalidationCompletion>,
     /// A message that was shown and not taken.
     held: Option<[u64; 8]>,
-    messages: Vec<Message>,
     events: Vec<MessageEvent>,
 }
 
@@ -88,14 +87,18 @@ impl MessagePort {
             && self.completions.is_empty()
     }
 
-    /// The messages to devices since the last call, oldest first.
-    pub fn take_messages(&mut self) -> Vec<Message> {
-        std::mem::take(&mut self.messages)
-    }
-
     /// What happened since the last call, in order.
     pub fn take_events(&mut self) -> Vec<MessageEvent> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Of that, the messages to devices; the rest is forgotten.
+    pub fn take_messages(&mut self) -> Vec<Message> {
+        let messages = self.events.drain(..).filter_map(|event| match event {
+            MessageEvent::Message(message) => Some(message),
+            _ => None,
+        });
+        messages.collect()
     }
 
     /// One clock cycle.
@@ -176,9 +179,7 @@ impl MessagePort {
         }
         self.held = (!ready).then_some(shown);
         if ready {
-            let message = decoded(out)?;
-            self.messages.push(message);
-            self.events.push(MessageEvent::Message(message));
+            self.events.push(MessageEvent::Message(decoded(out)?));
         }
         Ok(())
     }

@@ -1,15 +1,14 @@
 //! The command queue. (Section "Command-Queue (CQ)"; extensions "Non-leaf PTE Invalidation" and "Address Range Invalidation".)
 
-use pasidon_spec::command::{COMMAND_BYTES, Command, Store, Support, func3, header, opcode};
+use pasidon_spec::command::{Command, Store, Support, func3, header, opcode};
 use pasidon_spec::ddt::{device_id_bits, iommu_mode};
 use pasidon_spec::message::{InvalidationRequest, PageRequestGroupResponse};
-use pasidon_spec::page_table::PAGE_SHIFT;
 use pasidon_spec::pdt::process_id_bits;
-use pasidon_spec::registers::{capabilities as cap, cqb, cqcsr, ddtp, fctl};
+use pasidon_spec::queue::Queue;
+use pasidon_spec::registers::{capabilities as cap, cqcsr, ddtp, fctl};
 
 use std::collections::VecDeque;
 
-use super::fault_queue::index_mask;
 use super::{Golden, Memory};
 use pasidon_spec::message::{InvalidationCompletion, Message};
 
@@ -144,7 +143,7 @@ impl Golden {
             };
             match self.execute(memory, command) {
                 Progress::Complete => {
-                    self.registers.cqh = (self.registers.cqh + 1) & index_mask(self.registers.cqb);
+                    self.registers.cqh = Queue::commands(self.registers.cqb).next(self.registers.cqh);
                     progress = true;
                 }
                 Progress::Waits => {
@@ -161,11 +160,9 @@ impl Golden {
 
     /// The command at `cqh`; or the bit of `cqcsr` that says what is wrong with it.
     fn fetch_command(&self, memory: &mut impl Memory) -> Result<Command, u64> {
-        let base = cqb::PPN.get(self.registers.cqb) << PAGE_SHIFT;
+        let at = Queue::commands(self.registers.cqb).entry(self.registers.cqh);
         let port = self.port(self.big_endian());
-        let dwords: [u64; 2] = port
-            .read_words(memory, base | (self.registers.cqh * COMMAND_BYTES))
-            .map_err(|_| cqcsr::CQMF.mask())?;
+        let dwords: [u64; 2] = port.read_words(memory, at).map_err(|_| cqcsr::CQMF.mask())?;
         let command = Command::decode_for(dwords, self.support()).map_err(|_| cqcsr::CMD_ILL.mask())?;
         let gvma = header::OPCODE.get(dwords[0]) == opcode::IOTINVAL
             && header::FUNC3.get(dwords[0]) == func3::IOTINVAL_GVMA;

@@ -1,8 +1,8 @@
 //! The fault queue. (Section "Fault/Event-Queue (FQ)".)
 
-use pasidon_spec::fault::{Cause, FaultRecord, RECORD_BYTES};
-use pasidon_spec::page_table::PAGE_SHIFT;
-use pasidon_spec::registers::{fqb, fqcsr};
+use pasidon_spec::fault::{Cause, FaultRecord};
+use pasidon_spec::queue::Queue;
+use pasidon_spec::registers::fqcsr;
 
 use super::process::transaction_type;
 use super::{Golden, Memory};
@@ -31,25 +31,19 @@ impl Golden {
         if !usable || fqcsr::FQMF.is_set(csr) || fqcsr::FQOF.is_set(csr) {
             return;
         }
+        let queue = Queue::faults(self.registers.fqb);
         let tail = self.registers.fqt;
-        let next = (tail + 1) & index_mask(self.registers.fqb);
-        if next == self.registers.fqh {
+        if queue.is_full(self.registers.fqh, tail) {
             self.registers.fqcsr |= fqcsr::FQOF.mask();
             return;
         }
-        let base = fqb::PPN.get(self.registers.fqb) << PAGE_SHIFT;
         let port = self.port(self.big_endian());
-        match port.write_words(memory, base | (tail * RECORD_BYTES), &record.encode()) {
+        match port.write_words(memory, queue.entry(tail), &record.encode()) {
             Ok(()) => {
-                self.registers.fqt = next;
+                self.registers.fqt = queue.next(tail);
                 self.interrupts.recorded_fault = true;
             }
             Err(_) => self.registers.fqcsr |= fqcsr::FQMF.mask(),
         }
     }
-}
-
-/// The bits of an index into the queue with this base register. The base registers of all queues have the same format.
-pub(super) fn index_mask(base: u64) -> u64 {
-    (2 << fqb::LOG2SZ_1.get(base)) - 1
 }

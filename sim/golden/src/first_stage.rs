@@ -8,7 +8,7 @@ use super::context::{Access, Context, Purpose, Stage, Stop};
 use super::{Golden, Memory, Parameters};
 
 /// What an entry is, before permissions are looked at.
-pub(super) enum Entry {
+pub(super) enum EntryKind {
     /// Not valid, or with reserved bits or encodings.
     Faulty,
     /// The address of the next table.
@@ -33,33 +33,33 @@ pub(super) fn reserved_bits(parameters: &Parameters) -> u64 {
 /// bytes, on the way to `address`. An entry of
 /// 4 bytes has its fields where one of 8 bytes has them, and no reserved bits.
 #[inline]
-pub(super) fn classify(page_shift: u8, level: usize, word: u64, reserved: u64, address: u64) -> Entry {
+pub(super) fn classify(page_shift: u8, level: usize, word: u64, reserved: u64, address: u64) -> EntryKind {
     if !pte::V.is_set(word) || word & reserved != 0 || pte::PBMT.get(word) == pbmt::RESERVED {
-        return Entry::Faulty;
+        return EntryKind::Faulty;
     }
     let (r, w, x) = (pte::R.is_set(word), pte::W.is_set(word), pte::X.is_set(word));
     if w && !r {
-        return Entry::Faulty;
+        return EntryKind::Faulty;
     }
     let ppn = pte::PPN.get(word);
     if !r && !x {
         return if level == 0 || word & PTE_NON_LEAF_RESERVED != 0 {
-            Entry::Faulty
+            EntryKind::Faulty
         } else {
-            Entry::Pointer(ppn << PAGE_SHIFT)
+            EntryKind::Pointer(ppn << PAGE_SHIFT)
         };
     }
     let mut shift = page_shift;
     if pte::N.is_set(word) {
         if !napot::is_defined(level, ppn) {
-            return Entry::Faulty;
+            return EntryKind::Faulty;
         }
         shift = napot::GROUP_SHIFT;
     } else if ppn & ((1 << (shift - PAGE_SHIFT)) - 1) != 0 {
-        return Entry::Faulty;
+        return EntryKind::Faulty;
     }
     let inside = (1 << shift) - 1;
-    Entry::Leaf((ppn << PAGE_SHIFT) & !inside | address & inside, shift)
+    EntryKind::Leaf((ppn << PAGE_SHIFT) & !inside | address & inside, shift)
 }
 
 impl Golden {
@@ -110,12 +110,12 @@ impl Golden {
             let word = port.read(memory, entry_spa, BYTES).map_err(|fault| access.table_fault(fault))?;
             global |= pte::G.is_set(word);
             let (address, shift) = match classify(slice.lo, level, word, self.pte_reserved, iova) {
-                Entry::Faulty => return Err(access.page_fault()),
-                Entry::Pointer(next) => {
+                EntryKind::Faulty => return Err(access.page_fault()),
+                EntryKind::Pointer(next) => {
                     table = next;
                     continue;
                 }
-                Entry::Leaf(address, shift) => (address, shift),
+                EntryKind::Leaf(address, shift) => (address, shift),
             };
             let user = pte::U.is_set(word);
             let allowed = if access.privileged { !user || context.sum } else { user };

@@ -1,10 +1,9 @@
 //! The page-request queue. (Section "Page-Request-Queue (PQ)".)
 
-use pasidon_spec::page_request::{PageRequest, RECORD_BYTES, Refusal};
-use pasidon_spec::page_table::PAGE_SHIFT;
-use pasidon_spec::registers::{pqb, pqcsr};
+use pasidon_spec::page_request::{PageRequest, Refusal};
+use pasidon_spec::queue::Queue;
+use pasidon_spec::registers::pqcsr;
 
-use super::fault_queue::index_mask;
 use super::{Golden, Memory};
 
 impl Golden {
@@ -24,9 +23,9 @@ impl Golden {
         if pqcsr::PQOF.is_set(csr) {
             return Err(Refusal::QueueOverflow);
         }
+        let queue = Queue::page_requests(self.registers.pqb);
         let tail = self.registers.pqt;
-        let next = (tail + 1) & index_mask(self.registers.pqb);
-        if next == self.registers.pqh {
+        if queue.is_full(self.registers.pqh, tail) {
             self.registers.pqcsr |= pqcsr::PQOF.mask();
             return Err(Refusal::QueueOverflow);
         }
@@ -37,13 +36,12 @@ impl Golden {
             execute: request.pv && request.execute,
             ..*request
         };
-        let base = pqb::PPN.get(self.registers.pqb) << PAGE_SHIFT;
         let port = self.port(self.big_endian());
-        if port.write_words(memory, base | (tail * RECORD_BYTES), &record.encode()).is_err() {
+        if port.write_words(memory, queue.entry(tail), &record.encode()).is_err() {
             self.registers.pqcsr |= pqcsr::PQMF.mask();
             return Err(Refusal::QueueMemoryFault);
         }
-        self.registers.pqt = next;
+        self.registers.pqt = queue.next(tail);
         self.interrupts.recorded_page_request = true;
         Ok(())
     }

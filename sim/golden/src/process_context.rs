@@ -8,7 +8,7 @@ use pasidon_spec::pdt::{PC_BYTES, PDI, PDTE_BYTES, ProcessContext, pc, pdte, pdt
 use pasidon_spec::registers::event;
 
 use super::context::{Access, Context, Purpose, Stop};
-use super::second_stage::Trouble;
+use super::second_stage::SecondStageFault;
 use super::{Golden, Memory};
 use pasidon_spec::memory::MemoryFault;
 
@@ -93,8 +93,8 @@ impl Golden {
         }
         match self.second_stage(memory, context, access, gpa, Purpose::ImplicitRead) {
             Ok(stage) => Ok(stage.address),
-            Err(Trouble::Page) => Err(access.guest_page_fault(gpa, Purpose::ImplicitRead)),
-            Err(Trouble::Memory(fault)) => Err(pdt_fault(fault)),
+            Err(SecondStageFault::Page) => Err(access.guest_page_fault(gpa, Purpose::ImplicitRead)),
+            Err(SecondStageFault::Memory(fault)) => Err(pdt_fault(fault)),
         }
     }
 

@@ -10,13 +10,13 @@
 use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::field::{Access, Field};
 use pasidon_spec::page_table::PAGE_SHIFT;
+use pasidon_spec::queue::Queue;
 use pasidon_spec::registers::{
     self as reg, Register, capabilities as cap, cqb, cqcsr, cqh, cqt, ddtp, event, fctl, fqb, fqcsr, fqh,
     fqt, icvec, igs, iocountinh, iocountovf, iohpmctr, iohpmcycles, iohpmevt, iommu_qosid, ipsr, msi_addr,
     msi_data, msi_vec_ctl, pqb, pqcsr, pqh, pqt, tr_req_ctl, tr_req_iova, tr_response,
 };
 
-use super::fault_queue::index_mask;
 use super::{Golden, Parameters};
 
 /// The values of the registers that hold something. Of the control registers, `busy` follows from the rest.
@@ -60,7 +60,7 @@ impl Registers {
 }
 
 /// The names of a queue's control bits, which are in the same places in all three control registers.
-struct Queue {
+struct QueueControl {
     enable: Field,
     on: Field,
     /// The bits that writing 1 clears, and turning the queue on too.
@@ -68,26 +68,26 @@ struct Queue {
     kept: u64,
 }
 
-const COMMAND: Queue = Queue {
+const COMMAND: QueueControl = QueueControl {
     enable: cqcsr::CQEN,
     on: cqcsr::CQON,
     sticky: cqcsr::REG.mask_of(Access::RW1C),
     kept: cqcsr::REG.mask_of(Access::RW),
 };
-const FAULT: Queue = Queue {
+const FAULT: QueueControl = QueueControl {
     enable: fqcsr::FQEN,
     on: fqcsr::FQON,
     sticky: fqcsr::REG.mask_of(Access::RW1C),
     kept: fqcsr::REG.mask_of(Access::RW),
 };
-const PAGE_REQUEST: Queue = Queue {
+const PAGE_REQUEST: QueueControl = QueueControl {
     enable: pqcsr::PQEN,
     on: pqcsr::PQON,
     sticky: pqcsr::REG.mask_of(Access::RW1C),
     kept: pqcsr::REG.mask_of(Access::RW),
 };
 
-impl Queue {
+impl QueueControl {
     fn is_busy(&self, csr: u64) -> bool {
         self.enable.is_set(csr) != self.on.is_set(csr)
     }
@@ -158,7 +158,7 @@ impl Golden {
             return 0;
         }
         let r = &self.registers;
-        let busy = |queue: &Queue, csr, field: Field| csr | field.of(queue.is_busy(csr).into());
+        let busy = |queue: &QueueControl, csr, field: Field| csr | field.of(queue.is_busy(csr).into());
         match register.offset {
             o if o == cap::REG.offset => self.parameters.capabilities,
             o if o == fctl::REG.offset => r.fctl,
@@ -210,31 +210,32 @@ impl Golden {
         // The page numbers of root pages are in the same place in all registers.
         let exists = !ddtp::PPN.of(self.outside >> PAGE_SHIFT);
         let inside = !self.outside;
-        let r = &mut self.registers;
+        let (r, p) = (&mut self.registers, &self.parameters);
         match register.offset {
             o if o == fctl::REG.offset => self.write_fctl(written),
             o if o == ddtp::REG.offset => self.write_ddtp(written & exists, low),
             o if o == cqb::REG.offset => {
-                r.cqb = queue_base(written & exists, self.parameters.command_log2_max);
+                r.cqb = Queue::commands(written & exists).limited_to(p.command_log2_max.into()).base();
                 if low {
                     r.cqt = 0;
                 }
             }
             o if o == fqb::REG.offset => {
-                r.fqb = queue_base(written & exists, self.parameters.fault_log2_max);
+                r.fqb = Queue::faults(written & exists).limited_to(p.fault_log2_max.into()).base();
                 if low {
                     r.fqh = 0;
                 }
             }
             o if o == pqb::REG.offset => {
-                r.pqb = queue_base(written & exists, self.parameters.page_request_log2_max);
+                r.pqb =
+                    Queue::page_requests(written & exists).limited_to(p.page_request_log2_max.into()).base();
                 if low {
                     r.pqh = 0;
                 }
             }
-            o if o == cqt::REG.offset => r.cqt = written & index_mask(r.cqb),
-            o if o == fqh::REG.offset => r.fqh = written & index_mask(r.fqb),
-            o if o == pqh::REG.offset => r.pqh = written & index_mask(r.pqb),
+            o if o == cqt::REG.offset => r.cqt = Queue::commands(r.cqb).wrap(written),
+            o if o == fqh::REG.offset => r.fqh = Queue::faults(r.fqb).wrap(written),
+            o if o == pqh::REG.offset => r.pqh = Queue::page_requests(r.pqb).wrap(written),
             o if o == cqcsr::REG.offset => {
                 let (csr, starts) = COMMAND.write(r.cqcsr, written);
                 r.cqcsr = csr;
@@ -390,10 +391,4 @@ impl Golden {
         r.pqcsr = PAGE_REQUEST.settle(r.pqcsr);
         before != (r.ddtp, r.cqcsr, r.fqcsr, r.pqcsr)
     }
-}
-
-/// The base register of a queue: a size that is too large becomes the largest.
-fn queue_base(written: u64, log2_max: u8) -> u64 {
-    let size = cqb::LOG2SZ_1.get(written).min(u64::from(log2_max) - 1);
-    written & cqb::PPN.mask() | cqb::LOG2SZ_1.of(size)
 }

@@ -5,7 +5,7 @@ use pasidon_spec::page_table::{Geometry, pte};
 use pasidon_spec::registers::event;
 
 use super::context::{Access, Context, Purpose, Stage, Stop};
-use super::first_stage::{Entry, classify};
+use super::first_stage::{EntryKind, classify};
 use super::{Golden, Memory};
 use pasidon_spec::memory::MemoryFault;
 
@@ -14,27 +14,27 @@ const SXL_GUEST_BITS: u32 = 34;
 
 /// Why the second stage stopped. Which cause it becomes depends on what was translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum SecondStageFault {
     /// A guest-page fault.
     Page,
     /// A second-stage table could not be read or written, or leads out of the physical address space.
     Memory(MemoryFault),
 }
 
-impl Trouble {
+impl SecondStageFault {
     /// The fault of the request, where the address `gpa` of the request itself or of a first-stage entry was translated.
     #[cold]
     pub fn stop(self, access: &Access, gpa: u64, purpose: Purpose) -> Stop {
         match self {
-            Trouble::Page => access.guest_page_fault(gpa, purpose),
-            Trouble::Memory(fault) => access.table_fault(fault),
+            SecondStageFault::Page => access.guest_page_fault(gpa, purpose),
+            SecondStageFault::Memory(fault) => access.table_fault(fault),
         }
     }
 }
 
-impl From<MemoryFault> for Trouble {
-    fn from(fault: MemoryFault) -> Trouble {
-        Trouble::Memory(fault)
+impl From<MemoryFault> for SecondStageFault {
+    fn from(fault: MemoryFault) -> SecondStageFault {
+        SecondStageFault::Memory(fault)
     }
 }
 
@@ -48,14 +48,14 @@ impl Golden {
         access: &Access,
         gpa: u64,
         purpose: Purpose,
-    ) -> Result<Stage, Trouble> {
+    ) -> Result<Stage, SecondStageFault> {
         let Some(geometry) = context.second else { return Ok(Stage::bare(gpa)) };
         let canonical = geometry.is_canonical(gpa) && !(context.sxl && gpa >> SXL_GUEST_BITS != 0);
         if canonical || self.parameters.second_stage_check_is_a_walk {
             self.count(event::SECOND_STAGE_WALKS, || context.ids);
         }
         if !canonical {
-            return Err(Trouble::Page);
+            return Err(SecondStageFault::Page);
         }
         loop {
             let attempt = if geometry.pte_bytes == 8 {
@@ -79,19 +79,19 @@ impl Golden {
         geometry: &Geometry,
         gpa: u64,
         purpose: Purpose,
-    ) -> Result<Option<Stage>, Trouble> {
+    ) -> Result<Option<Stage>, SecondStageFault> {
         let port = self.port(self.big_endian());
         let mut table = context.second_root;
         for (level, slice) in geometry.levels.iter().enumerate().rev() {
             let at = table + slice.of(gpa) * u64::from(BYTES);
             let word = port.read(memory, at, BYTES)?;
             let (address, shift) = match classify(slice.lo, level, word, self.pte_reserved, gpa) {
-                Entry::Faulty => return Err(Trouble::Page),
-                Entry::Pointer(next) => {
+                EntryKind::Faulty => return Err(SecondStageFault::Page),
+                EntryKind::Pointer(next) => {
                     table = next;
                     continue;
                 }
-                Entry::Leaf(address, shift) => (address, shift),
+                EntryKind::Leaf(address, shift) => (address, shift),
             };
             let (read, write, exec) = (pte::R.is_set(word), pte::W.is_set(word), pte::X.is_set(word));
             let explicit = purpose == Purpose::Explicit;
@@ -105,7 +105,7 @@ impl Golden {
             };
             // The second stage sees every request as one of user privilege.
             if !granted || !pte::U.is_set(word) {
-                return Err(Trouble::Page);
+                return Err(SecondStageFault::Page);
             }
             let stores = if explicit { access.write && write } else { purpose == Purpose::ImplicitWrite };
             let mut due = pte::A.mask() & !word;
@@ -113,7 +113,7 @@ impl Golden {
                 due |= pte::D.mask() & !word;
             }
             if due != 0 && !context.gade {
-                return Err(Trouble::Page);
+                return Err(SecondStageFault::Page);
             }
             // A translation request that is granted no permission by both stages does not set A.
             if explicit && access.asks && !(read && access.readable) {
@@ -136,6 +136,6 @@ impl Golden {
                 pbmt: pte::PBMT.get(word) as u8,
             }));
         }
-        Err(Trouble::Page)
+        Err(SecondStageFault::Page)
     }
 }

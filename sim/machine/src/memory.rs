@@ -197,10 +197,10 @@ impl DerefMut for Ram {
     }
 }
 
-impl pasidon_cosim::Memory for Ram {
+impl pasidon_cosim::BusMemory for Ram {
     #[inline]
     fn load(&mut self, address: u64) -> Option<u64> {
-        pasidon_cosim::Memory::load(&mut self.bytes, address)
+        pasidon_cosim::BusMemory::load(&mut self.bytes, address)
     }
 
     #[inline]

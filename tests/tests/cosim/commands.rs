@@ -54,7 +54,7 @@ fn a_fence_waits_for_the_data_path_if_asked() {
             rig.push(fence(pr, pw, false));
             rig.push(vma(None, None));
             rig.wait(500);
-            let index = (rig.commands.index + rig.commands.entries() - 2) % rig.commands.entries();
+            let index = rig.commands.advance(rig.command_tail, rig.commands.entries() - 2);
             assert_eq!(rig.read(&cqh::REG), index, "the fence waits for the drain");
             assert_ne!(rig.out().drain_valid, 0);
             rig.drain_ready = true;
@@ -81,7 +81,7 @@ fn a_fence_waits_for_responses_on_offer() {
             assert_ne!(rig.out().req[0].rsp_valid, 0, "a hit is on offer");
             rig.push(fence(false, false, false));
             rig.wait(400);
-            assert_ne!(rig.read(&cqh::REG), rig.commands.index, "{name}: the fence waits for the device");
+            assert_ne!(rig.read(&cqh::REG), rig.command_tail, "{name}: the fence waits for the device");
             rig.hold = false;
             rig.drain_commands().expect("legal");
             (0..ports).for_each(|port| assert!(rig.answer(tickets[port]).is_some()));
@@ -122,8 +122,8 @@ fn fence_w_ip_and_its_interrupt() {
 
 /// Fetches one raw command; whether it was refused. The queue goes on afterwards with a legal one.
 fn is_refused(rig: &mut Rig, command: [u64; 2]) -> bool {
-    let index = rig.commands.index;
-    let at = rig.commands.base + 16 * index;
+    let index = rig.command_tail;
+    let at = rig.commands.entry(index);
     rig.push_raw(command);
     let Err(state) = rig.drain_commands() else { return false };
     assert!(cqcsr::CMD_ILL.is_set(state) && !cqcsr::CQMF.is_set(state), "{command:x?}: cqcsr {state:#x}");
@@ -211,8 +211,8 @@ fn a_memory_fault_stops_the_queue_until_it_is_cleared() {
         let nowhere = 0x40_0000;
         rig.allow_writes(nowhere..nowhere + 4);
         for case in 0..6 {
-            let index = rig.commands.index;
-            let at = rig.commands.base + 16 * index;
+            let index = rig.command_tail;
+            let at = rig.commands.entry(index);
             let mut command = fence_store(page + 8, case + 1);
             rig.store(page + 8, 0);
             match case {
@@ -271,7 +271,7 @@ fn the_command_queue_wraps_at_every_size() {
             rig.write(&cqcsr::REG, 1);
             rig.poll(&cqcsr::REG, |v| cqcsr::CQON.is_set(v));
             assert_eq!(rig.read(&cqh::REG), 0, "cqen from 0 to 1 sets cqh to 0");
-            rig.commands.index = 0;
+            rig.command_tail = 0;
             let store = Some(Store { address: page, data: 99 });
             rig.push(Command::IofenceC { pr: true, pw: true, wsi: false, store });
             rig.drain_commands().expect("legal");

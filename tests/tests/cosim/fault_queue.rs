@@ -146,7 +146,8 @@ fn a_record_that_cannot_be_written_is_discarded_with_all_later_ones() {
         let due = fault(&mut rig, 0x1000);
         rig.settle();
         for beat in 0..4 {
-            let at = rig.faults.base + 32 * rig.read(&fqt::REG);
+            let tail = rig.read(&fqt::REG);
+            let at = rig.faults.entry(tail);
             rig.inject(at + 8 * beat..at + 8 * beat + 8, Failure::Write);
             let tail = rig.read(&fqt::REG);
             fault(&mut rig, 0x2000);
@@ -219,7 +220,7 @@ fn a_queue_that_is_off_records_nothing_and_starts_empty() {
         rig.poll(&fqcsr::REG, |v| fqcsr::FQON.is_set(v));
         assert_eq!(rig.read(&fqt::REG), 0, "fqen from 0 to 1 sets fqt to 0");
         rig.write(&fqh::REG, 0);
-        rig.faults.index = 0;
+        rig.fault_head = 0;
         let due = fault(&mut rig, 2);
         rig.settle();
         assert_eq!(rig.records_raw(), [due]);

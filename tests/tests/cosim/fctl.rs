@@ -66,7 +66,7 @@ fn each_access_of_memory_has_the_ids_of_its_owner() {
     s.rig.allow_writes(leaf..leaf + 8);
     s.rig.invalidate_all();
     let directory = s.rig.ddt_slot(DID, 0);
-    let queues = [s.rig.commands.base, s.rig.faults.base].map(|base| base >> 12);
+    let queues = [s.rig.commands.address(), s.rig.faults.address()].map(|base| base >> 12);
 
     let query = s.query().write();
     let good = s.rig.submit(0, query);

@@ -65,7 +65,7 @@ fn mend_commands(rig: &mut Rig) {
     rig.write(&cqcsr::REG, 0);
     rig.poll(&cqcsr::REG, |value| !cqcsr::CQON.is_set(value));
     // Turning the queue on moves cqh to 0.
-    rig.commands.index = 0;
+    rig.command_tail = 0;
     rig.write(&cqt::REG, 0);
     rig.write(&cqcsr::REG, cqcsr::CQEN.of(1) | cqcsr::CIE.of(1));
     rig.poll(&cqcsr::REG, |value| cqcsr::CQON.is_set(value));

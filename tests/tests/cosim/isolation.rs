@@ -10,7 +10,7 @@ use pasidon_spec::range;
 use pasidon_spec::registers::cqh;
 use pasidon_tests::queues::vma;
 use pasidon_tests::tables::{bits, entry, plain_dc, pointer, process_dc, user_pc};
-use pasidon_tests::{Answer, Pressure, Query, Rig, seed};
+use pasidon_tests::{Pressure, Query, QueryAnswer, Rig, seed};
 use std::collections::{BTreeMap, VecDeque};
 
 const PAGES: u64 = 12;
@@ -68,7 +68,7 @@ struct History {
 impl History {
     /// Whether the answer may have come to `outcome`. A translation must be fresh when it is taken. A fault gives nothing away: it
     /// may be as old as the request, whose walk may have read memory before the invalidation.
-    fn allows(&self, answer: &Answer, outcome: u64) -> bool {
+    fn allows(&self, answer: &QueryAnswer, outcome: u64) -> bool {
         let fresh = if answer.is_success() { answer.taken } else { answer.offered };
         let floor = self.floors.iter().rev().find(|(since, _)| *since < fresh).map_or(0, |(_, i)| *i);
         self.meanings[floor..].iter().any(|(since, meaning)| *since <= answer.taken && *meaning == outcome)
@@ -315,14 +315,14 @@ impl Stress {
         let (pr, pw) = (self.random.below(2) == 1, self.random.below(2) == 1);
         self.rig.push(Command::IofenceC { pr, pw, wsi: false, store: None });
         let changes = std::mem::take(&mut self.changes);
-        self.fences.push_back((self.rig.commands.index, changes));
+        self.fences.push_back((self.rig.command_tail, changes));
     }
 
     /// Looks whether fences have completed; from then on their changes count.
     fn look(&mut self) {
         let head = self.rig.read(&cqh::REG);
-        let (entries, tail) = (self.rig.commands.entries(), self.rig.commands.index);
-        let behind = |index: u64| (tail + entries - index) % entries;
+        let (queue, tail) = (self.rig.commands, self.rig.command_tail);
+        let behind = |index: u64| queue.used(index, tail);
         let now = self.rig.now();
         while let Some((index, _)) = self.fences.front() {
             if behind(head) > behind(*index) {
@@ -348,7 +348,7 @@ impl Stress {
     }
 
     /// Whether a page of a space may have come to `outcome`.
-    fn page_allows(&self, space: &Space, page: &History, answer: &Answer, outcome: u64) -> bool {
+    fn page_allows(&self, space: &Space, page: &History, answer: &QueryAnswer, outcome: u64) -> bool {
         let Some(machine) = space.machine.filter(|_| outcome != FAULT) else {
             return page.allows(answer, outcome);
         };
@@ -358,7 +358,7 @@ impl Stress {
         ways.any(|(number, _)| page.allows(answer, number as u64))
     }
 
-    fn check(&self, s: usize, p: usize, answer: &Answer) {
+    fn check(&self, s: usize, p: usize, answer: &QueryAnswer) {
         let space = &self.spaces[s];
         let page = &space.pages[p];
         let outcome = match answer.cause {

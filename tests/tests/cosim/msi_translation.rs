@@ -1,7 +1,7 @@
 //! MSI page tables and memory-resident interrupt files. (Section "Process to translate addresses of MSIs"; Advanced Interrupt
 //! Architecture, chapter "IOMMU Support for MSIs to Virtual Machines".)
 
-use pasidon_cosim::Pace;
+use pasidon_cosim::{Clocked, Pace};
 use pasidon_spec::command::Command;
 use pasidon_spec::ddt::{EXT_DC_BYTES, EXT_DDI, dc};
 use pasidon_spec::fault::Cause;
@@ -209,9 +209,8 @@ fn a_context_that_is_invalidated_during_a_store_is_not_kept() {
         let rtl = g.both.rtl();
         rtl.set_pace(Pace::even(20));
         let ticket = rtl.submit(0, &message(PATTERN, 5));
-        while rtl.verilated_mut().output.axi.awvalid == 0 {
-            rtl.cycle();
-        }
+        rtl.wait_until(5000, "the interrupt file was not written", |rtl| rtl.bench().out().axi.awvalid != 0)
+            .unwrap_or_else(|error| panic!("{error}"));
         (0..delay).for_each(|_| rtl.cycle());
         rtl.store(valid, 0);
         let commands = [

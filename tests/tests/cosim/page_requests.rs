@@ -124,7 +124,7 @@ fn what_keeps_a_request_from_the_queue_decides_the_response() {
         d.write(&pqcsr::REG, 0);
         check(&mut d, "the queue is off", RESPONSE_FAILURE, true, None);
         restart(&mut d);
-        d.both.inject(PAGE_REQUESTS..PAGE_REQUESTS + 8, Failure::Write);
+        d.both.inject(PAGE_REQUESTS.address()..PAGE_REQUESTS.address() + 8, Failure::Write);
         check(&mut d, "a memory fault", RESPONSE_FAILURE, true, None);
         assert!(pqcsr::PQMF.is_set(d.read(&pqcsr::REG)) && d.read(&pqt::REG) == 0, "{name}");
         d.both.heal();

@@ -1,5 +1,6 @@
 //! Nobody waits for somebody else without a bound: commands that stream, devices that take no responses, resets of the core alone.
 
+use pasidon_cosim::Clocked;
 use pasidon_spec::command::Command;
 use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::page_table::SV39;
@@ -37,7 +38,7 @@ fn misses_are_answered_while_commands_stream() {
         // One walk takes 3 reads of 100 cycles, and one more when its context was invalidated.
         while rig.unanswered() > 0 {
             let head = rig.read(&cqh::REG);
-            let room = (head + 31 - rig.commands.index) % 32;
+            let room = rig.commands.free(head, rig.command_tail);
             (0..room).for_each(|_| rig.push(vma(Some(0xfffff), None)));
             assert!(rig.now() - begun < PAGES * 600, "{name}: {} are not answered", rig.unanswered());
         }
@@ -58,11 +59,10 @@ fn a_device_that_takes_no_response_stops_itself() {
         (0..30).map(|i| rig.submit(0, Query::read(1, None, VA + (i % 12) * 4096))).collect();
     rig.wait(4000);
     let others: Vec<usize> = (20..40).map(|i| rig.submit(1, Query::read(1, None, VA + i * 4096))).collect();
-    let begun = rig.now();
-    while others.iter().any(|ticket| rig.answer(*ticket).is_none()) {
-        rig.step();
-        assert!(rig.now() - begun < 5000, "the other port is stuck");
-    }
+    let answered = rig.wait_until(5000, "the other port was stuck", |rig| {
+        others.iter().all(|ticket| rig.answer(*ticket).is_some())
+    });
+    answered.unwrap_or_else(|error| panic!("{error}"));
     for (ticket, frame) in others.iter().zip(&frames[20..]) {
         assert_eq!(rig.answer(*ticket).expect("answered").spa, *frame);
     }

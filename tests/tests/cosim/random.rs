@@ -5,9 +5,9 @@ use pasidon_spec::ddt::dc;
 use pasidon_spec::memory::Failure;
 use pasidon_spec::page_table::{self, Geometry};
 use pasidon_spec::pdt::{ProcessContext, pc, pdtp_mode, process_id_bits};
-use pasidon_tests::oracle::{self, Fault, Page};
+use pasidon_tests::oracle::{self, ExpectedFault, Page};
 use pasidon_tests::tables::{bits, entry, plain_dc, pointer, process_dc, user_pc};
-use pasidon_tests::{Answer, Pressure, Query, Rig, seed};
+use pasidon_tests::{Pressure, Query, QueryAnswer, Rig, seed};
 
 /// What was built, for the choice of requests and of what to break.
 #[derive(Default)]
@@ -261,7 +261,7 @@ fn query(rig: &Rig, random: &mut Random, built: &Built) -> Query {
     Query { device_id, process_id, privileged, exec: kind == 0, write: kind == 1, at, iova }
 }
 
-fn agrees(expected: &Result<Page, Fault>, answer: &Answer) -> bool {
+fn agrees(expected: &Result<Page, ExpectedFault>, answer: &QueryAnswer) -> bool {
     match expected {
         Ok(page) => {
             (answer.status, answer.cause) == (0, 0)
@@ -305,7 +305,7 @@ fn random_tables(name: &str, rounds: u64, requests: usize) {
             let mut due = vec![];
             for ((query, expected), ticket) in queries.iter().zip(&expected).zip(tickets) {
                 let answer = rig.answer(ticket).expect("finished");
-                if let Err(Fault { cause, reported: true, .. }) = expected {
+                if let Err(ExpectedFault { cause, reported: true, .. }) = expected {
                     due.push(oracle::record(query, *cause).encode());
                 }
                 assert!(

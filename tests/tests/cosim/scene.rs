@@ -6,7 +6,7 @@ use pasidon_spec::page_table::{Geometry, SV39};
 use pasidon_spec::pdt::{ProcessContext, pc, pdtp_mode};
 use pasidon_tests::oracle;
 use pasidon_tests::tables::{bits, entry, pointer, process_dc, user_pc};
-use pasidon_tests::{Answer, Query, Rig};
+use pasidon_tests::{Query, QueryAnswer, Rig};
 
 /// The device.
 pub const DID: u32 = 0x15;
@@ -97,13 +97,13 @@ impl Scene {
 
 /// From cold caches, `query` must fault with `cause` (`None`: must succeed), and there must be exactly the record that
 /// is due, bit for bit.
-pub fn expect(rig: &mut Rig, what: &str, query: Query, cause: Option<Cause>) -> Answer {
+pub fn expect(rig: &mut Rig, what: &str, query: Query, cause: Option<Cause>) -> QueryAnswer {
     rig.invalidate_all();
     check(rig, what, query, cause)
 }
 
 /// The same with caches as they are.
-pub fn check(rig: &mut Rig, what: &str, query: Query, cause: Option<Cause>) -> Answer {
+pub fn check(rig: &mut Rig, what: &str, query: Query, cause: Option<Cause>) -> QueryAnswer {
     let expected = rig.world().translate(&query);
     assert_eq!(
         expected.err().map(|fault| fault.cause),

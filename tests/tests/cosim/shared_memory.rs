@@ -4,7 +4,7 @@
 
 use pasidon_cosim::axi_checker::Rules;
 use pasidon_cosim::{
-    Bench, Cache, Clocked, Flavour, Memory, Pace, Random, Shared, TranslationPort, Verilated,
+    Bench, BenchError, BusMemory, Cache, Clocked, Flavour, Pace, Random, Shared, TranslationPort, Verilated,
 };
 use pasidon_spec::ddt::{EXT_DC_BYTES, dc, iommu_mode};
 use pasidon_spec::page_table::{SV39, pte};
@@ -101,7 +101,11 @@ fn what_software_and_hardware_set_in_one_entry_is_both_there() {
     let mut bridge = Bridge { bench, port, random, next: PAGES, translated: 0 };
     let root = ddtp::IOMMU_MODE.of(iommu_mode::LVL1) | ddtp::PPN.of(DIRECTORY >> 12);
     bridge.store_register(ddtp::REG.offset, 8, root).expect("registers answer");
-    while ddtp::BUSY.is_set(bridge.load_register(ddtp::REG.offset, 8).expect("registers answer")) {}
+    let settled = bridge.look_until(1000, "ddtp was busy", |bridge| {
+        let value = bridge.load_register(ddtp::REG.offset, 8)?;
+        Ok::<_, BenchError>((!ddtp::BUSY.is_set(value)).then_some(()))
+    });
+    settled.unwrap_or_else(|error| panic!("{error}"));
 
     let (stop, toggles) = (AtomicBool::new(false), Vec::from_iter((0..PAGES).map(|_| AtomicU64::new(0))));
     std::thread::scope(|scope| {
@@ -111,12 +115,12 @@ fn what_software_and_hardware_set_in_one_entry_is_both_there() {
             std::thread::yield_now();
         }
         bridge.next = 0;
-        while bridge.translated < PAGES && bridge.bench.now() < 3_000_000 {
-            bridge.clock();
-        }
+        // Software stops whatever comes.
+        let translated =
+            bridge.wait_until(3_000_000, "pages were not translated", |bridge| bridge.translated == PAGES);
         stop.store(true, Ordering::Relaxed);
+        translated.unwrap_or_else(|error| panic!("{error}"));
     });
-    assert_eq!(bridge.translated, PAGES, "pages translated");
     bridge.bench.check().unwrap_or_else(|error| panic!("{error}"));
     for (page, toggles) in toggles.iter().enumerate() {
         let entry = bridge.bench.memory.load(TABLES[2] + 8 * page as u64).expect("it is in memory");

@@ -1,5 +1,6 @@
 //! What is recorded of a process that has exited.
 
+use pasidon_cosim::Clocked;
 use pasidon_machine::endpoint::{Channel, ChannelKind, DmaRequest};
 use pasidon_machine::memory::PAGE;
 use pasidon_tests::driven::{BASE, Driven, PAGES, config};
@@ -15,9 +16,8 @@ fn flood(driven: &Driven, pasid: u32) {
     let mut machine = driven.platform.machine();
     let faults = machine.counters.faults;
     machine.dma.add(Channel::new(1, Some(pasid), 1, requests));
-    while !machine.dma.is_idle() {
-        machine.step();
-    }
+    let ended = machine.wait_until(1_000_000, "devices were at work", |machine| machine.dma.is_idle());
+    ended.unwrap_or_else(|error| panic!("{error}"));
     // The last record is on its way.
     (0..2000).for_each(|_| machine.step());
     assert_eq!(machine.counters.faults - faults, 200, "all of them are aborted");

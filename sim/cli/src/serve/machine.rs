@@ -4,7 +4,8 @@ use pasidon_cosim::verilated::{Cache, Flavour};
 use pasidon_cosim::{Extent, Pace};
 use pasidon_golden::Parameters;
 use pasidon_rtl::design::Design;
-use pasidon_spec::command::{COMMAND_BYTES, Command};
+use pasidon_spec::command::Command;
+use pasidon_spec::queue::Queue;
 use pasidon_spec::registers::{capabilities as cap, cqb, cqh, fctl};
 use pasidon_verify::engine::{self, Both, Engine, EngineError, EngineMemory, Rtl};
 
@@ -150,18 +151,17 @@ impl Machine {
         both.write_register(offset, bytes, value)?;
         both.model().run();
         let end = both.model().read_register(cqh::REG.offset, 4)?;
-        let base = both.model().read_register(cqb::REG.offset, 8)?;
+        let queue = Queue::commands(both.model().read_register(cqb::REG.offset, 8)?);
         let swapped = fctl::BE.is_set(both.model().read_register(fctl::REG.offset, 4)?);
-        let (address, mask) = (cqb::PPN.get(base) << 12, (2 << cqb::LOG2SZ_1.get(base)) - 1);
         let mut commands = Vec::new();
-        let mut index = head & mask;
-        while index != end & mask {
+        let mut index = queue.wrap(head);
+        while index != queue.wrap(end) {
             let word = |both: &mut Both, i: u64| {
-                let word = both.load(address + index * COMMAND_BYTES + 8 * i).unwrap_or(0);
+                let word = both.load(queue.entry(index) + 8 * i).unwrap_or(0);
                 if swapped { word.swap_bytes() } else { word }
             };
             commands.push([word(both, 0), word(both, 1)]);
-            index = (index + 1) & mask;
+            index = queue.next(index);
         }
         let guests = both.model().golden_mut().parameters().capabilities;
         let guests = [cap::SV32X4, cap::SV39X4, cap::SV48X4, cap::SV57X4].iter().any(|f| f.is_set(guests));

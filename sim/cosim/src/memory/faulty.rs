@@ -1,6 +1,6 @@
 //! Memory with failures by address.
 
-use super::{Extent, Memory, Sparse};
+use super::{BusMemory, Extent, Sparse};
 use pasidon_spec::memory::Failure;
 use std::ops::{Deref, DerefMut, Range};
 
@@ -60,7 +60,7 @@ impl<M> DerefMut for Faulty<M> {
     }
 }
 
-impl<M: Memory> Memory for Faulty<M> {
+impl<M: BusMemory> BusMemory for Faulty<M> {
     #[inline]
     fn load(&mut self, address: u64) -> Option<u64> {
         self.memory.load(address)

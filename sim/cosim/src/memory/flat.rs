@@ -1,6 +1,6 @@
 //! One range of physical memory, as bytes.
 
-use super::{Memory, merge};
+use super::{BusMemory, merge};
 
 /// Bytes from `base` on.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Flat {
     }
 }
 
-impl Memory for Flat {
+impl BusMemory for Flat {
     #[inline]
     fn load(&mut self, address: u64) -> Option<u64> {
         Flat::load(self, address & !7)
@@ -88,7 +88,7 @@ mod tests {
         let mut memory = Flat::new(1 << 31, 4096);
         assert!(memory.write((1 << 31) + 5, 0x1122_3344_5566_7788, 0xf0));
         assert_eq!(memory.load(1 << 31), Some(0x1122_3344_0000_0000));
-        assert_eq!(Memory::load(&mut memory, (1 << 31) + 7), Some(0x1122_3344_0000_0000));
+        assert_eq!(BusMemory::load(&mut memory, (1 << 31) + 7), Some(0x1122_3344_0000_0000));
         for none in [0, (1 << 31) - 8, (1 << 31) + 4096, u64::MAX - 3, u64::MAX] {
             assert_eq!(
                 (memory.load(none), memory.store(none, 1), memory.write(none, 1, 0xff)),

@@ -1,4 +1,4 @@
-//! What is behind the memory port. [`Memory`] is what the port needs of it; whoever has memory of another kind implements that.
+//! What is behind the memory port. [`BusMemory`] is what the port needs of it; whoever has memory of another kind implements that.
 //!
 //! | memory | what it is |
 //! |---|---|
@@ -20,7 +20,7 @@ pub use sparse::{AddressMap, Extent, Sparse};
 use pasidon_spec::memory::Failure;
 
 /// Physical memory as the hardware accesses it: little-endian doublewords. Addresses are those of a byte within the doubleword.
-pub trait Memory {
+pub trait BusMemory {
     /// The doubleword that holds `address`; `None` where there is no memory.
     fn load(&mut self, address: u64) -> Option<u64>;
 

@@ -1,6 +1,6 @@
 //! Memory that somebody else owns, and uses while the hardware does.
 
-use super::{Memory, merge};
+use super::{BusMemory, merge};
 use memmap2::MmapRaw;
 use std::fs::File;
 use std::io;
@@ -53,7 +53,7 @@ impl Shared {
     }
 }
 
-impl Memory for Shared {
+impl BusMemory for Shared {
     #[inline]
     fn load(&mut self, address: u64) -> Option<u64> {
         self.word(address).map(|word| u64::from_le(word.load(Ordering::Acquire)))

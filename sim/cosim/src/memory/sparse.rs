@@ -1,6 +1,6 @@
 //! Physical memory in blocks that are there once they are used, with a log of what the hardware wrote.
 
-use super::{Memory, merge};
+use super::{BusMemory, merge};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
@@ -145,7 +145,7 @@ impl Sparse {
     }
 }
 
-impl Memory for Sparse {
+impl BusMemory for Sparse {
     #[inline]
     fn load(&mut self, address: u64) -> Option<u64> {
         Sparse::load(self, address)

@@ -6,73 +6,28 @@
 //! every answer that some mixture of old and new values gives is right ([`Versions`]); the golden model then goes on from the one
 //! that the hardware gave.
 
+mod compare;
 mod counts;
 mod debug;
+mod messages;
+mod mixtures;
+mod records;
 
-use super::EngineMemory;
-use super::difference::{self, DifferenceKind, Fields, hex};
+use super::difference::{self, DifferenceKind};
 use super::model::Model;
 use super::rtl::Rtl;
 use super::versions::{Choices, Content, Noted, Notice, Versions, WhatIf, Written};
 use super::{Engine, EngineError, Ticket};
-use pasidon_cosim::MessageEvent;
-use pasidon_golden::Golden;
-use pasidon_spec::fault::RECORD_BYTES;
 use pasidon_spec::memory::Failure;
 use pasidon_spec::message::{InvalidationCompletion, Message};
-use pasidon_spec::page_request::{self, PageRequest};
-use pasidon_spec::registers::{Register, cqcsr, cqh, fqb, fqh, fqt, ipsr, pqb, pqh, pqt};
+use pasidon_spec::page_request::PageRequest;
+use pasidon_spec::queue::Queue;
+use pasidon_spec::registers::{Register, fqb, fqt, pqb};
 use pasidon_spec::request::{Request, Response};
 use std::ops::Range;
 
-/// Mixtures of old and new values that are tried for one answer.
-const MOST_MIXTURES: u32 = 16_384;
 /// How often to compare again before a difference is reported, while invalidation requests time out.
 const MOST_TRIES: u32 = 4;
-
-/// Mixtures that are tried for one answer when there is one already whose updates do not show in memory.
-const MORE_MIXTURES: u32 = 2048;
-
-/// A and D of page-table entries of 8 and 4 bytes, in either byte order.
-const A_AND_D: u64 = 0xc0 | 0xc0 << 24 | 0xc0 << 32 | 0xc0 << 56;
-
-/// Registers that every comparison looks at, as pairs of 4 bytes: heads and tails, queue control, pending interrupts.
-const WATCHED: [(u16, &str); 5] = [
-    (cqh::REG.offset, "cqh, cqt"),
-    (fqh::REG.offset, "fqh, fqt"),
-    (pqh::REG.offset, "pqh, pqt"),
-    (cqcsr::REG.offset, "cqcsr, fqcsr"),
-    (ipsr::REG.offset & !7, "pqcsr, ipsr"),
-];
-
-/// Which process context a request uses.
-#[derive(Clone, Copy)]
-enum Process {
-    /// The one that its device context leads to.
-    Located,
-    /// One that was located by an older version of its device context, and kept.
-    Older,
-}
-
-/// The golden model after a run that changed no memory yet, and what it would change.
-struct Continuation {
-    run: Golden,
-    written: Vec<Written>,
-    notices: Vec<Notice>,
-}
-
-/// How well a mixture that gives the right answer explains what else is seen of the hardware; the last is best.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fit {
-    /// It updates what the hardware has not: versions may differ in that.
-    Unseen,
-    /// It reports nothing, while records wait for their requests: versions may differ in that, too.
-    Silent,
-    /// It updates none of what the hardware has updated, which may have been for another request.
-    Idle,
-    /// Nothing speaks against it.
-    Full,
-}
 
 /// Both descriptions at once.
 pub struct Both {
@@ -246,26 +201,6 @@ impl Both {
         self.compare()
     }
 
-    fn compare(&mut self) -> Result<(), EngineError> {
-        self.compare_messages()?;
-        self.compare_watched()?;
-        self.compare_memory()?;
-        let (rtl, golden) = (self.rtl.wires(), self.model.wires());
-        let mut fields = Fields::new();
-        fields.compare("irq", rtl.into(), golden.into(), hex);
-        self.differ(fields, DifferenceKind::Wire, || "at rest".into())
-    }
-
-    fn differ(
-        &self,
-        fields: Fields,
-        kind: DifferenceKind,
-        place: impl Fn() -> String,
-    ) -> Result<(), EngineError> {
-        let difference = fields.into_difference(kind, place());
-        if difference.fields.is_empty() { Ok(()) } else { Err(EngineError::Different(difference)) }
-    }
-
     /// Has the golden model answer what the hardware has answered.
     fn judge(&mut self) -> Result<(), EngineError> {
         self.answers.clear();
@@ -376,383 +311,17 @@ impl Both {
         }
     }
 
-    /// The answer of the golden model to a request on a mixture of old and new values; `None` if no hardware does that.
-    fn mixture(
-        &mut self,
-        process: Process,
-        choices: &mut Choices,
-        request: &Request,
-    ) -> Option<(Response, Continuation)> {
-        let (golden, memory) = self.model.parts();
-        let mut run = golden.clone();
-        let mut what_if = WhatIf::new(memory, &self.versions, choices);
-        let response = match process {
-            Process::Located => run.translate(&mut what_if, request),
-            Process::Older => run.translate_with_older_process(&mut what_if, request)?,
-        };
-        let WhatIf { written, notices, impossible, .. } = what_if;
-        (!impossible).then_some((response, Continuation { run, written, notices }))
-    }
-
-    /// The record of a request by what memory holds now.
-    fn record_now(&mut self, request: &Request) -> Option<[u64; 4]> {
-        let present = std::mem::take(&mut self.versions);
-        let mixture = self.mixture(Process::Located, &mut Choices::default(), request);
-        self.versions = present;
-        record_of(&mixture?.1.written)
-    }
-
-    /// Whether some mixture of old and new values gives this answer.
-    fn is_possible(&mut self, request: &Request, answer: &Response) -> bool {
-        if self.versions.is_empty() {
-            return false;
-        }
-        for process in [Process::Located, Process::Older] {
-            let mut choices = Choices::default();
-            for _ in 0..MOST_MIXTURES {
-                let mixture = self.mixture(process, &mut choices, request);
-                if mixture.is_some_and(|(response, _)| difference::same(answer, &response)) {
-                    return true;
-                }
-                if !choices.advance() {
-                    break;
-                }
-            }
-        }
-        false
-    }
-
-    /// Finds a mixture of old and new values that gives this answer, and has the golden model go on from there; false if none does.
-    fn any_version(&mut self, request: &Request, answer: &Response, records: &mut Vec<[u64; 4]>) -> bool {
-        for process in [Process::Located, Process::Older] {
-            if let Some(found) = self.version(process, request, answer, records) {
-                self.go_on_from(found);
-                return true;
-            }
-        }
-        false
-    }
-
-    fn version(
-        &mut self,
-        process: Process,
-        request: &Request,
-        answer: &Response,
-        records: &mut Vec<[u64; 4]>,
-    ) -> Option<Continuation> {
-        let updated = self.updated_by_rtl();
-        let mut choices = Choices::default();
-        let mut best: Option<(Fit, Option<usize>, Continuation)> = None;
-        let mut left = MOST_MIXTURES;
-        while left > 0 {
-            left -= 1;
-            let mixture = self.mixture(process, &mut choices, request);
-            if let Some((_, next)) = mixture.filter(|(response, _)| difference::same(answer, response)) {
-                let record = record_of(&next.written).map(|own| records.iter().position(|r| *r == own));
-                let fit = if !next.written.iter().all(|w| self.rtl_wrote(w)) {
-                    Some(Fit::Unseen)
-                } else if record == Some(None) {
-                    None
-                } else if record.is_none() && answer.success().is_none() && !records.is_empty() {
-                    Some(Fit::Silent)
-                } else if updated.is_empty() || next.written.iter().any(|w| updated.contains(&w.address)) {
-                    Some(Fit::Full)
-                } else {
-                    Some(Fit::Idle)
-                };
-                if matches!(fit, Some(Fit::Unseen | Fit::Idle)) && best.is_none() {
-                    left = left.min(MORE_MIXTURES);
-                }
-                if fit > best.as_ref().map(|(fit, ..)| *fit) {
-                    best = fit.map(|fit| (fit, record.flatten(), next));
-                }
-                if fit == Some(Fit::Full) {
-                    break;
-                }
-            }
-            if !choices.advance() {
-                break;
-            }
-        }
-        let (fit, record, next) = best?;
-        if fit > Fit::Unseen {
-            record.map(|index| records.swap_remove(index));
-        }
-        Some(next)
-    }
-
-    /// Doublewords in which the hardware has set A or D bits, and the golden model has not yet.
-    fn updated_by_rtl(&mut self) -> Vec<u64> {
-        if !self.rtl.design().amo_hwad {
-            return Vec::new();
-        }
-        let written = self.rtl.memory_mut().written.clone();
-        written
-            .into_iter()
-            .filter(|&address| {
-                let change =
-                    self.rtl.memory_mut().load(address).unwrap_or(0) ^ self.load(address).unwrap_or(0);
-                change != 0 && change & !A_AND_D == 0
-            })
-            .collect()
-    }
-
-    /// Whether the hardware's memory shows what an exchange of the golden model changed; true of other writes.
-    fn rtl_wrote(&mut self, written: &Written) -> bool {
-        let now = self.rtl.memory_mut().load(written.address).unwrap_or(0);
-        !written.exchange || (now ^ written.value) & (written.before ^ written.value) == 0
-    }
-
-    /// The golden model continues from a run on old values.
-    fn go_on_from(&mut self, Continuation { run, written, notices }: Continuation) {
-        self.notices.extend(notices);
-        let (golden, memory) = self.model.parts();
-        *golden = run;
-        for w in written {
-            memory.store(w.address, w.value);
-            memory.written.push(w.address);
-            if w.exchange {
-                self.exchanges.push(w);
-                self.versions.remember_exchange(&w);
-            }
-        }
-    }
-
-    /// Has the golden model do what the hardware did with messages, in the hardware's order. `records` are the fault records of the
-    /// hardware that are not explained yet.
-    fn replay_messages(&mut self, records: &mut Vec<[u64; 4]>) -> Result<(), EngineError> {
-        for event in self.rtl.take_message_events() {
-            match event {
-                MessageEvent::Message(message) => {
-                    self.sent.push(message);
-                    if let Message::Invalidation { itag, .. } = message {
-                        self.model.golden_mut().give_itag(itag);
-                    }
-                }
-                MessageEvent::PageRequest(request) => {
-                    if self.versions.is_empty() || !self.page_request_of_any_version(&request, records)? {
-                        self.model.page_request(&request)?;
-                    }
-                }
-                MessageEvent::Completion(completion) => self.model.invalidation_completion(&completion)?,
-                MessageEvent::Timeout(itags) => self.model.golden_mut().invalidation_timeout(itags),
-            }
-            self.model.run();
-        }
-        self.expected.append(&mut self.model.take_messages());
-        Ok(())
-    }
-
-    /// The messages to devices are the same, requests in the same order; responses of commands and those of the IOMMU itself may
-    /// overtake each other.
-    fn compare_messages(&mut self) -> Result<(), EngineError> {
-        let lines = |messages: &[Message]| {
-            let (mut requests, mut responses) = (Vec::new(), Vec::new());
-            for message in messages {
-                let is_request = matches!(message, Message::Invalidation { .. });
-                if is_request { &mut requests } else { &mut responses }.push(format!("{message:x?}"));
-            }
-            responses.sort_unstable();
-            requests.append(&mut responses);
-            requests.join(", ")
-        };
-        if self.sent != self.expected {
-            let mut fields = Fields::new();
-            fields.compare("messages", lines(&self.sent), lines(&self.expected), |v| v);
-            self.differ(fields, DifferenceKind::Message, || "since the last comparison".into())?;
-        }
-        self.expected.clear();
-        self.messages.append(&mut self.sent);
-        Ok(())
-    }
-
-    /// Finds a mixture of old and new values by which a page request comes to something that the hardware did, and has the golden
-    /// model go on from there; false if none does.
-    fn page_request_of_any_version(
-        &mut self,
-        request: &PageRequest,
-        records: &mut Vec<[u64; 4]>,
-    ) -> Result<bool, EngineError> {
-        // Messages of the hardware of which the golden model has not sent the like.
-        self.expected.append(&mut self.model.take_messages());
-        let mut unexplained = self.sent.clone();
-        for message in &self.expected {
-            unexplained.iter().position(|m| m == message).map(|i| unexplained.swap_remove(i));
-        }
-        let end = self.rtl.read_register(pqt::REG.offset, pqt::REG.bytes)?;
-        let tail = self.golden_register(&pqt::REG);
-        let place = self.page_request_queue() + tail * page_request::RECORD_BYTES;
-        let queued = [0, 8].map(|i| self.rtl.memory_mut().load(place + i).unwrap_or(0));
-        let mut choices = Choices::default();
-        let mut silent = None;
-        for _ in 0..MOST_MIXTURES {
-            let (golden, memory) = self.model.parts();
-            let mut run = golden.clone();
-            let mut what_if = WhatIf::new(memory, &self.versions, &mut choices);
-            let result = run.page_request(&mut what_if, request);
-            let WhatIf { written, notices, impossible, .. } = what_if;
-            let response = run.take_messages().pop();
-            let answered = response.map(|r| unexplained.contains(&r));
-            let recorded = record_of(&written).map(|record| records.iter().position(|r| *r == record));
-            let stored: Vec<u64> = written.iter().map(|w| w.value).collect();
-            let fits = !impossible
-                && answered != Some(false)
-                && recorded != Some(None)
-                && (result.is_err() || (end != tail && stored == queued));
-            if fits && (result.is_ok() || answered.is_some() || recorded.is_some()) {
-                self.expected.extend(response);
-                recorded.flatten().map(|i| records.swap_remove(i));
-                self.go_on_from(Continuation { run, written, notices });
-                return Ok(true);
-            }
-            if fits && silent.is_none() {
-                silent = Some(Continuation { run, written, notices });
-            }
-            if !choices.advance() {
-                break;
-            }
-        }
-        let found = silent.is_some();
-        silent.into_iter().for_each(|next| self.go_on_from(next));
-        Ok(found)
-    }
-
-    /// Address of the first page request.
-    fn page_request_queue(&mut self) -> u64 {
-        pqb::PPN.get(self.golden_register(&pqb::REG)) << 12
+    fn page_request_queue(&mut self) -> Queue {
+        Queue::page_requests(self.golden_register(&pqb::REG))
     }
 
     fn golden_register(&mut self, register: &Register) -> u64 {
         self.model.golden_mut().read_register(register.offset, register.bytes)
     }
 
-    /// Address of the first record, and the number of records that the queue has room for.
-    fn fault_queue(&mut self) -> (u64, u64) {
-        let base = self.golden_register(&fqb::REG);
-        (fqb::PPN.get(base) << 12, 2 << fqb::LOG2SZ_1.get(base))
+    fn fault_queue(&mut self) -> Queue {
+        Queue::faults(self.golden_register(&fqb::REG))
     }
-
-    fn record(memory: &mut EngineMemory, base: u64, index: u64) -> [u64; 4] {
-        [0, 1, 2, 3].map(|i| memory.load(base + index * RECORD_BYTES + 8 * i).unwrap_or(0))
-    }
-
-    /// The records that the hardware has added behind `tail`, as they stand in memory.
-    fn new_records(&mut self, tail: u64) -> Result<Vec<[u64; 4]>, EngineError> {
-        let end = self.rtl.read_register(fqt::REG.offset, fqt::REG.bytes)?;
-        self.fault_tail = end;
-        let (base, size) = self.fault_queue();
-        let count = end.wrapping_sub(tail) & (size - 1);
-        Ok((0..count).map(|i| Self::record(self.rtl.memory_mut(), base, (tail + i) & (size - 1))).collect())
-    }
-
-    /// The records of a batch are the same in some order; from now on the golden model's memory has the hardware's.
-    fn adopt_records(&mut self, tail: u64) -> Result<(), EngineError> {
-        let (base, size) = self.fault_queue();
-        let golden_end = self.golden_register(&fqt::REG);
-        let count = |end: u64| end.wrapping_sub(tail) & (size - 1);
-        let slots = |count: u64| (0..count).map(|i| (tail + i) & (size - 1));
-        let mut rtl: Vec<[u64; 4]> =
-            slots(count(self.fault_tail)).map(|i| Self::record(self.rtl.memory_mut(), base, i)).collect();
-        let mut golden: Vec<[u64; 4]> =
-            slots(count(golden_end)).map(|i| Self::record(self.model.memory_mut(), base, i)).collect();
-        rtl.sort_unstable();
-        golden.sort_unstable();
-        if rtl != golden {
-            let only = |a: &[[u64; 4]], b: &[[u64; 4]]| {
-                let mut rest = b.to_vec();
-                let alone: Vec<String> = a
-                    .iter()
-                    .filter(|record| match rest.iter().position(|r| r == *record) {
-                        Some(index) => {
-                            rest.swap_remove(index);
-                            false
-                        }
-                        None => true,
-                    })
-                    .map(|record| format!(" {record:x?}"))
-                    .collect();
-                let with = if alone.is_empty() { "" } else { ", alone with" };
-                format!("{} records{with}{}", a.len(), alone.concat())
-            };
-            let mut fields = Fields::new();
-            fields.compare("records", only(&rtl, &golden), only(&golden, &rtl), |v| v);
-            return self.differ(fields, DifferenceKind::Record, || {
-                format!("{} new ones in the fault queue", rtl.len())
-            });
-        }
-        for i in slots(count(golden_end)) {
-            for word in (0..RECORD_BYTES).step_by(8) {
-                let address = base + i * RECORD_BYTES + word;
-                if let Some(value) = self.rtl.memory_mut().load(address) {
-                    self.model.memory_mut().store(address, value);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn compare_watched(&mut self) -> Result<(), EngineError> {
-        for (offset, name) in WATCHED {
-            let (rtl, golden) = (self.rtl.read_register(offset, 8)?, self.model.read_register(offset, 8)?);
-            let mut fields = Fields::new();
-            fields.compare(name, rtl, golden, hex);
-            self.differ(fields, DifferenceKind::Register, || format!("offset {offset:#x}"))?;
-        }
-        Ok(())
-    }
-
-    /// Reads a register of both, and compares.
-    ///
-    /// # Errors
-    /// [`EngineError::Different`]; others if the hardware fails.
-    pub fn compare_register(&mut self, offset: u16, bytes: u8, name: &str) -> Result<u64, EngineError> {
-        let mut tries = MOST_TRIES;
-        let (rtl, golden) = loop {
-            let (rtl, golden) =
-                (self.rtl.read_register(offset, bytes)?, self.model.read_register(offset, bytes)?);
-            tries -= 1;
-            if rtl == golden || tries == 0 || self.rtl.messages_are_quiet() {
-                break (rtl, golden);
-            }
-            // What timed out meanwhile has made commands of the hardware go on.
-            self.settle()?;
-        };
-        let mut fields = Fields::new();
-        fields.compare(name, rtl, golden, hex);
-        self.differ(fields, DifferenceKind::Register, || format!("offset {offset:#x}, {bytes} bytes"))?;
-        Ok(rtl)
-    }
-
-    /// Every doubleword that either of the two wrote holds the same in both memories.
-    fn compare_memory(&mut self) -> Result<(), EngineError> {
-        let mut addresses = std::mem::take(&mut self.rtl.memory_mut().written);
-        addresses.append(&mut self.model.memory_mut().written);
-        // What a record that could not be stored has left in its place is unspecified.
-        let place = self.fault_queue().0 + self.golden_register(&fqt::REG) * RECORD_BYTES;
-        let place = place..place + RECORD_BYTES;
-        let request =
-            self.page_request_queue() + self.golden_register(&pqt::REG) * page_request::RECORD_BYTES;
-        let request = request..request + page_request::RECORD_BYTES;
-        for &address in &addresses {
-            let (rtl, golden) = (self.rtl.memory_mut().load(address), self.load(address));
-            if rtl != golden && !place.contains(&address) && !request.contains(&address) {
-                self.rtl.memory_mut().written = addresses;
-                let mut fields = Fields::new();
-                fields.compare("doubleword", rtl.unwrap_or(0), golden.unwrap_or(0), hex);
-                return self.differ(fields, DifferenceKind::Memory, || format!("address {address:#x}"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The fault record among these writes, if there is one: four doublewords in a row that were not exchanged.
-fn record_of(written: &[Written]) -> Option<[u64; 4]> {
-    let plain: Vec<&Written> = written.iter().filter(|w| !w.exchange).collect();
-    let start = plain.windows(4).position(|w| {
-        w[0].address % RECORD_BYTES == 0 && (1..4).all(|i| w[i].address == w[0].address + 8 * i as u64)
-    })?;
-    Some([0, 1, 2, 3].map(|i| plain[start + i].value))
 }
 
 impl Engine for Both {

@@ -1,7 +1,7 @@
 //! The golden model as an [`Engine`].
 
 use super::{Engine, EngineError, EngineMemory, Ticket};
-use pasidon_cosim::Memory as _;
+use pasidon_cosim::BusMemory as _;
 use pasidon_golden as golden;
 use pasidon_golden::{Golden, Parameters};
 use pasidon_rtl::design::Design;

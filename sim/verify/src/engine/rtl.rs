@@ -13,6 +13,7 @@ use pasidon_spec::page_request::PageRequest;
 use pasidon_spec::registers::{cqcsr, cqh, cqt, ddtp, fqcsr, pqcsr, tr_req_ctl};
 use pasidon_spec::request::{Request, Response};
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::ops::Range;
 use std::path::Path;
 
@@ -102,10 +103,11 @@ impl Rtl {
         pace: Pace,
     ) -> Result<Rtl, EngineError> {
         let mut random = Random::new(0);
+        let ports = (0..design.ports).map(|_| Port::new(design, &mut random)).collect();
         let mut rtl = Rtl {
             design: design.clone(),
-            bench: Bench::new(verilated, memory, pace, Rules::of(design), 0),
-            ports: (0..design.ports).map(|_| Port::new(design, &mut random)).collect(),
+            bench: Bench::new(verilated, memory, pace, Rules::of(design), random.word()),
+            ports,
             messages: MessagePort::default(),
             pace,
             random,
@@ -122,7 +124,7 @@ impl Rtl {
             before_drain: 0,
             problem: None,
         };
-        rtl.reset()?;
+        rtl.check()?;
         Ok(rtl)
     }
 
@@ -295,8 +297,14 @@ impl Rtl {
         Ok(self.problem.take().map_or(Ok(()), Err)?)
     }
 
-    fn hung(&self, what: &str) -> EngineError {
-        BenchError::Hung { what: what.into(), waited: PATIENCE, cycle: self.bench.now() }.into()
+    /// Lets cycles pass until `done`, or the hardware has done something wrong.
+    fn cycle_until(&mut self, what: impl Display, done: impl Fn(&Rtl) -> bool) -> Result<(), EngineError> {
+        let waited = self.wait_until(PATIENCE, what, |rtl| done(rtl) || rtl.problem.is_some());
+        // What is wrong with the hardware says more than that it hangs.
+        if waited.is_err() || self.problem.is_some() {
+            self.check()?;
+        }
+        Ok(waited?)
     }
 
     /// Goes on until the hardware has dealt with every message of a device.
@@ -304,14 +312,7 @@ impl Rtl {
     /// # Errors
     /// [`EngineError`]
     pub fn finish_messages(&mut self) -> Result<(), EngineError> {
-        let begun = self.bench.now();
-        while !self.messages.is_idle() {
-            self.cycle();
-            if self.bench.now() - begun > PATIENCE || self.problem.is_some() {
-                self.check()?;
-                return Err(self.hung("messages of devices were not taken"));
-            }
-        }
+        self.cycle_until("messages of devices were not taken", |rtl| rtl.messages.is_idle())?;
         self.check()
     }
 
@@ -320,15 +321,9 @@ impl Rtl {
     /// # Errors
     /// [`EngineError`]
     pub fn finish(&mut self) -> Result<(), EngineError> {
-        let mut since = (self.open, self.bench.now());
         while self.open != 0 {
-            self.cycle();
-            if self.open != since.0 {
-                since = (self.open, self.bench.now());
-            } else if self.bench.now() - since.1 > PATIENCE || self.problem.is_some() {
-                self.check()?;
-                return Err(self.hung(&format!("{} requests were not answered", self.open)));
-            }
+            let open = self.open;
+            self.cycle_until(format_args!("{open} requests were not answered"), |rtl| rtl.open != open)?;
         }
         self.check()
     }
@@ -344,28 +339,19 @@ impl Rtl {
         what: &str,
         done: impl Fn(u64) -> bool,
     ) -> Result<(), EngineError> {
-        let begun = self.bench.now();
-        while !done(self.read_register(offset, bytes)?) {
-            if self.bench.now() - begun > PATIENCE {
-                return Err(self.hung(what));
-            }
-        }
-        Ok(())
+        self.look_until(PATIENCE, what, |rtl| Ok(done(rtl.read_register(offset, bytes)?).then_some(())))
     }
 
     /// Goes on until memory has been idle for a while.
     fn settle(&mut self) -> Result<(), EngineError> {
-        let begun = self.bench.now();
         let mut idle = 0;
-        while idle < QUIET {
-            self.cycle();
-            let out = self.bench.out();
+        self.look_until(PATIENCE, "the memory port was busy", |rtl| {
+            rtl.cycle();
+            let out = rtl.bench.out();
             let moves = out.axi.arvalid | out.axi.awvalid | out.axi.wvalid | out.message.msg_valid;
-            idle = if self.bench.memory_port.is_idle() && moves & 1 == 0 { idle + 1 } else { 0 };
-            if self.bench.now() - begun > PATIENCE {
-                return Err(self.hung("the memory port was busy"));
-            }
-        }
+            idle = if rtl.bench.memory_port.is_idle() && moves & 1 == 0 { idle + 1 } else { 0 };
+            Ok::<_, BenchError>((idle == QUIET).then_some(()))
+        })?;
         self.check()
     }
 
@@ -405,27 +391,24 @@ impl Rtl {
         }
         if pending & unsettled::COMMANDS != 0 {
             self.poll(control, 4, "cqcsr was busy", |v| !cqcsr::BUSY.is_set(v))?;
-            let begun = self.bench.now();
             let stopped = cqcsr::CQMF.mask() | cqcsr::CMD_TO.mask() | cqcsr::CMD_ILL.mask();
-            loop {
-                let both = self.read_register(head, 8)?;
+            self.look_until(PATIENCE, "commands were not carried out", |rtl| {
+                let both = rtl.read_register(head, 8)?;
                 let (head, tail) = (both as u32, (both >> (8 * (cqt::REG.offset - cqh::REG.offset))) as u32);
                 if head == tail {
-                    break;
+                    return Ok(Some(()));
                 }
-                let state = self.read_register(control, 4)?;
+                let state = rtl.read_register(control, 4)?;
                 if !cqcsr::CQON.is_set(state) || state & stopped != 0 {
-                    break;
+                    return Ok(Some(()));
                 }
-                if self.waits_for_devices() && self.messages.is_idle() {
+                let waits = rtl.waits_for_devices() && rtl.messages.is_idle();
+                if waits {
                     // It may go on without a register being written.
-                    self.unsettled |= unsettled::COMMANDS;
-                    break;
+                    rtl.unsettled |= unsettled::COMMANDS;
                 }
-                if self.bench.now() - begun > PATIENCE {
-                    return Err(self.hung("commands were not carried out"));
-                }
-            }
+                Ok::<_, EngineError>(waits.then_some(()))
+            })?;
         }
         if pending & unsettled::DEBUG != 0 {
             let busy = |v| !tr_req_ctl::GO_BUSY.is_set(v);
@@ -554,17 +537,10 @@ impl Engine for Rtl {
 
     fn translate(&mut self, port: usize, request: &Request) -> Result<Response, EngineError> {
         let ticket = self.submit(port, request);
-        let begun = self.bench.now();
-        loop {
-            self.cycle();
-            if let Some(index) = self.responses.iter().rposition(|(t, _)| *t == ticket) {
-                return Ok(self.responses.swap_remove(index).1);
-            }
-            if self.bench.now() - begun > PATIENCE || self.problem.is_some() {
-                self.check()?;
-                return Err(self.hung("a request was not answered"));
-            }
-        }
+        let place = |rtl: &Rtl| rtl.responses.iter().rposition(|(t, _)| *t == ticket);
+        self.cycle_until("a request was not answered", |rtl| place(rtl).is_some())?;
+        let index = place(self).ok_or(EngineError::Unsupported("an answer without a request"))?;
+        Ok(self.responses.swap_remove(index).1)
     }
 
     fn take_messages(&mut self) -> Vec<Message> {

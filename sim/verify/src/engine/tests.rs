@@ -1,7 +1,7 @@
 //! The engines on the design `tiny`.
 
 use super::*;
-use pasidon_cosim::{Cache, Extent, Flavour, Memory, Pace};
+use pasidon_cosim::{BenchError, BusMemory, Cache, Clocked, Extent, Flavour, Pace};
 use pasidon_rtl::design::Design;
 use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::fault::Cause;
@@ -126,4 +126,32 @@ fn old_values_are_possible_until_they_are_forgotten() {
     both.forget_all();
     both.clear_memory();
     assert_eq!(both.load(address), Some(0));
+}
+
+#[test]
+fn waiting_has_a_bound() {
+    let mut rtl = rtl();
+    let begun = rtl.cycles();
+    rtl.wait_until(10, "this was early", |rtl| rtl.cycles() == begun + 10).unwrap();
+    assert_eq!(rtl.cycles(), begun + 10);
+    match rtl.wait_until(10, "nothing came", |_| false).unwrap_err() {
+        BenchError::Hung { what, waited, cycle } => {
+            assert_eq!((what.as_str(), waited, cycle), ("nothing came", 10, begun + 21));
+        }
+        other => panic!("{other}"),
+    }
+    // A look that lets no cycles pass for a while is not late, and what it fails with comes out.
+    let mut looks = 0;
+    let found = rtl.look_until(0, "", |_| {
+        looks += 1;
+        Ok::<_, BenchError>((looks == 100).then_some(looks))
+    });
+    assert_eq!((found.unwrap(), rtl.cycles()), (100, begun + 21));
+    let failed = rtl.look_until(0, "", |_| Err::<Option<()>, _>(EngineError::Unsupported("a look")));
+    assert!(matches!(failed, Err(EngineError::Unsupported("a look"))));
+    // An answer that the device takes late is waited for.
+    rtl.hold(100);
+    let ticket = rtl.submit(0, &Request::default());
+    rtl.finish().unwrap();
+    assert!(rtl.cycles() >= begun + 121 && rtl.take_responses()[0].0 == ticket);
 }

@@ -9,7 +9,7 @@
 //! (extension Svnapot); [`Versions::allow_ranges`] makes that a choice as well.
 
 use super::EngineMemory;
-use pasidon_cosim::Memory as _;
+use pasidon_cosim::BusMemory as _;
 use pasidon_cosim::memory::AddressMap;
 use pasidon_golden as golden;
 use pasidon_spec::memory::Failure;

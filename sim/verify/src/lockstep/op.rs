@@ -166,29 +166,6 @@ impl PageAsk {
     }
 }
 
-/// A failure of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Trouble {
-    /// Reads fail.
-    Read,
-    /// Writes fail.
-    Write,
-    /// Reads deliver corrupt data.
-    Corrupt,
-}
-
-impl Trouble {
-    /// The failure.
-    pub fn failure(self) -> Failure {
-        match self {
-            Trouble::Read => Failure::Read,
-            Trouble::Write => Failure::Write,
-            Trouble::Corrupt => Failure::Poison,
-        }
-    }
-}
-
 /// A change of a doubleword by software.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Store {
@@ -312,7 +289,7 @@ pub enum Op {
         /// How many.
         bytes: u64,
         /// How.
-        trouble: Trouble,
+        trouble: Failure,
     },
     /// No access fails any more.
     Heal,

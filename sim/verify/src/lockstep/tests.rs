@@ -89,3 +89,16 @@ fn what_is_no_replay_file_is_told() {
     let error = Replay::read(&file).unwrap_err().to_string();
     assert!(error.contains("pasidon-no-replay"), "{error}");
 }
+
+#[test]
+fn replay_files_name_failures() {
+    use pasidon_spec::memory::Failure;
+    for (trouble, name) in [(Failure::Read, "read"), (Failure::Write, "write"), (Failure::Poison, "corrupt")]
+    {
+        let json = serde_json::to_value(Op::Inject { address: 0x1000, bytes: 8, trouble }).unwrap();
+        assert_eq!(json["trouble"], name);
+        assert!(
+            matches!(serde_json::from_value(json).unwrap(), Op::Inject { trouble: t, .. } if t == trouble)
+        );
+    }
+}

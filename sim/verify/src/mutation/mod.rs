@@ -284,7 +284,7 @@ struct Workshop<'a> {
 
 /// What is known of a fault.
 #[derive(Clone)]
-enum Slot {
+enum Trial {
     /// Nothing yet.
     Waiting,
     /// Its text is that of the original.
@@ -296,7 +296,7 @@ enum Slot {
 /// What the workers share.
 struct Shared {
     next: usize,
-    slots: Vec<Slot>,
+    trials: Vec<Trial>,
     /// A reason to stop that is no property of a mutant.
     error: Option<MutationError>,
 }
@@ -304,25 +304,25 @@ struct Shared {
 impl Shared {
     /// Mutants that count or may yet count: those that are under way.
     fn expected(&self) -> usize {
-        let may_count = |slot: &&Slot| match slot {
-            Slot::Waiting => true,
-            Slot::NoFault => false,
-            Slot::Done(tried) => tried.verdict.counts(),
+        let may_count = |trial: &&Trial| match trial {
+            Trial::Waiting => true,
+            Trial::NoFault => false,
+            Trial::Done(tried) => tried.verdict.counts(),
         };
-        self.slots[..self.next].iter().filter(may_count).count()
+        self.trials[..self.next].iter().filter(may_count).count()
     }
 
     /// Mutants that count.
     fn counted(&self) -> usize {
-        let counts = |slot: &&Slot| matches!(slot, Slot::Done(tried) if tried.verdict.counts());
-        self.slots.iter().filter(counts).count()
+        let counts = |trial: &&Trial| matches!(trial, Trial::Done(tried) if tried.verdict.counts());
+        self.trials.iter().filter(counts).count()
     }
 
     /// What is known by now.
     fn report(&self, empty: &MutationReport) -> MutationReport {
         let mut report = empty.clone();
-        for slot in &self.slots {
-            if let Slot::Done(tried) = slot {
+        for trial in &self.trials {
+            if let Trial::Done(tried) = trial {
                 report.add(tried.clone());
             }
         }
@@ -338,7 +338,7 @@ impl Workshop<'_> {
         count: usize,
         progress: Progress<'_>,
     ) -> Result<MutationReport, MutationError> {
-        let shared = Mutex::new(Shared { next: 0, slots: vec![Slot::Waiting; ids.len()], error: None });
+        let shared = Mutex::new(Shared { next: 0, trials: vec![Trial::Waiting; ids.len()], error: None });
         let changed = Condvar::new();
         let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
         let worker = || loop {
@@ -361,11 +361,11 @@ impl Workshop<'_> {
             let mut state = lock();
             match tried {
                 Some(Ok(tried)) => {
-                    state.slots[index] = Slot::Done(tried.clone());
+                    state.trials[index] = Trial::Done(tried.clone());
                     progress(&state.report(&self.empty), &tried);
                 }
                 Some(Err(error)) => state.error = Some(error),
-                None => state.slots[index] = Slot::NoFault,
+                None => state.trials[index] = Trial::NoFault,
             }
             changed.notify_all();
         };

@@ -1,6 +1,8 @@
 //! The debug interface translates like a request: by any mixture of old and new values.
 
-use super::{Both, Choices, Continuation, MOST_MIXTURES, WhatIf};
+use super::Both;
+use super::mixtures::{Continuation, MOST_MIXTURES};
+use crate::engine::versions::{Choices, WhatIf};
 use crate::engine::{Engine, EngineError};
 use pasidon_spec::registers::{tr_req_ctl, tr_response};
 

@@ -1,14 +1,16 @@
 //! Messages between devices and IOMMU: page requests, ATS commands, completions.
 
 use super::super::execute::LONGEST_TIMEOUT;
-use super::super::op::{Op, PageAsk, Trouble};
+use super::super::op::{Op, PageAsk};
 use super::super::scene::{Ats, id};
 use super::super::tables::pick;
 use super::{Generator, words};
 use pasidon_spec::command::{Command, Store as FenceStore};
+use pasidon_spec::memory::Failure;
 use pasidon_spec::message::InvalidationCompletion;
 use pasidon_spec::page_request;
-use pasidon_spec::registers::{pqb, pqcsr};
+use pasidon_spec::queue::Queue;
+use pasidon_spec::registers::pqcsr;
 
 impl Generator<'_> {
     /// Puts the page-request queue somewhere, off or on.
@@ -18,7 +20,7 @@ impl Generator<'_> {
         self.page_request_base = place;
         let most = u64::from(self.design.page_request_log2_max.min(10));
         let size = if self.chance(60) { self.below(most.min(4)) } else { self.below(most) };
-        let base = pqb::LOG2SZ_1.of(size) | pqb::PPN.of(place >> 12);
+        let base = Queue::of_page_requests(place, size as u32 + 1).base();
         let on = pqcsr::PQEN.of(u64::from(!self.chance(10)));
         let control = on | pqcsr::PIE.of(self.below(2));
         self.push(Op::MovePageRequestQueue { base, control });
@@ -60,7 +62,7 @@ impl Generator<'_> {
         // An empty queue: its first records come first.
         self.page_request_queue();
         let address = self.page_request_base + self.below(3) * page_request::RECORD_BYTES;
-        self.push(Op::Inject { address, bytes: 8, trouble: Trouble::Write });
+        self.push(Op::Inject { address, bytes: 8, trouble: Failure::Write });
         self.page_requests();
         self.push(Op::Heal);
         self.push(Op::EmptyPageRequestQueue);

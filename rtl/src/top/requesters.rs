@@ -1,0 +1,37 @@
+//! Blocks of the core that ask the miss table like a translation port.
+
+use crate::design::Design;
+use crate::hdl::{Instance, Module};
+use crate::signals::request::{RequestSignals, TranslationSignals};
+
+/// The debug interface asks the miss table as one more port; its answers are taken at once.
+pub(super) fn debug_port(
+    m: &mut Module,
+    d: &Design,
+    debugger: &Instance,
+    misses: &Instance,
+    completer: &Instance,
+) {
+    requester(m, d, d.ports, debugger, misses, completer);
+    for (name, e) in TranslationSignals::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields() {
+        debugger.connect(m, &format!("c_{name}"), e);
+    }
+}
+
+/// A block that asks the miss table as port `port` and takes answers in the cycle in which they are offered.
+pub(super) fn requester(
+    m: &mut Module,
+    d: &Design,
+    port: u32,
+    block: &Instance,
+    misses: &Instance,
+    completer: &Instance,
+) {
+    misses.connect(m, &format!("miss{port}_valid"), block.out("miss_valid"));
+    RequestSignals::of(d, block, "miss").connect(m, misses, &format!("miss{port}"));
+    block.connect(m, "miss_ready", misses.out(&format!("miss{port}_ready")));
+    let valid = completer.out(&format!("c{port}_valid"));
+    block.connect(m, "c_valid", valid);
+    block.connect(m, "c_ok", completer.out("c_ok"));
+    completer.connect(m, &format!("c{port}_done"), valid);
+}
