@@ -71,6 +71,12 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let others = [&messages, &debugger, &monitor].into_iter().flatten().map(|block| (block, "reg_"));
     register_port(&mut m, &bus, &own.into_iter().chain(others).collect::<Vec<_>>());
     memory_port(&mut m, d, &axi, &walks, &commands, &writers);
+    // The writers of more than one beat.
+    for (number, writer) in [(exclusive.len() + 1, Some(&faults)), (writers.len() - 1, page_requests)] {
+        if let Some(writer) = writer {
+            writer.connect(&mut m, "wd_ready", axi.out(&format!("wd{number}_ready")));
+        }
+    }
     if d.qosid {
         quality_of_service(&mut m, &axi, &regs, &walks, d.walks_write(), writers.len());
     }
@@ -594,14 +600,16 @@ fn quality_of_service(
 ) {
     m.section("Quality of service of the accesses of this port, by address channel");
     for name in ["rcid", "mcid"] {
-        let own = regs.out(&format!("iommu_{name}"));
+        let now = regs.out(&format!("iommu_{name}"));
+        axi.connect(m, &format!("iommu_{name}"), now);
+        let own = axi.out(&format!("own_{name}"));
         for i in 0..=walks.len() {
-            let ids = walks.get(i).map_or(own, |walk| walk.out(&format!("rd_{name}")));
+            let ids = walks.get(i).map_or(own, |walk| walk.out("rd_own").mux(own, walk.out(name)));
             axi.connect(m, &format!("rd{i}_{name}"), ids);
         }
         for i in 0..writers {
             let walk = walks.get(i).filter(|_| walkers_write);
-            let ids = walk.map_or(own, |walk| walk.out(&format!("wr_{name}")));
+            let ids = walk.map_or(now, |walk| walk.out(name));
             axi.connect(m, &format!("wr{i}_{name}"), ids);
         }
         for channel in ["ar", "aw"] {
@@ -685,12 +693,10 @@ fn memory_port(
             axi.connect(m, &format!("wr{i}_lock"), writer.out("wr_lock"));
             writer.connect(m, "wr_exclusive", axi.out("wr_exclusive"));
         }
-        for name in ["wr_valid", "wr_addr", "wr_len", "wr_size", "wd_valid", "wd_data", "wd_strb", "wd_last"]
-        {
+        for name in ["wr_valid", "wr_addr", "wr_len", "wr_size", "wd_data", "wd_strb"] {
             axi.connect(m, &name.replacen('_', &format!("{i}_"), 1), writer.out(name));
         }
         writer.connect(m, "wr_ready", axi.out(&format!("wr{i}_ready")));
-        writer.connect(m, "wd_ready", axi.out(&format!("wd{i}_ready")));
         writer.connect(m, "wr_done", axi.out(&format!("wr{i}_done")));
         writer.connect(m, "wr_error", axi.out("wr_error"));
     }
