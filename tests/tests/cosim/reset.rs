@@ -51,6 +51,8 @@ struct Software {
     rig: Rig,
     directory: u64,
     root: u64,
+    /// The last table of the pages.
+    leaves: u64,
     /// Where fences store, and where messages go.
     targets: [u64; 2],
     page_requests: u64,
@@ -76,7 +78,8 @@ impl Software {
             context.tc |= dc::tc::EN_ATS.mask() | dc::tc::EN_PRI.mask();
         }
         rig.set_dc(DID, context);
-        Software { rig, directory, root, targets, page_requests: 0, caught: BTreeMap::new() }
+        let leaves = rig.pte_slot(&SV39, root, VA, 0) & !0xfff;
+        Software { rig, directory, root, leaves, targets, page_requests: 0, caught: BTreeMap::new() }
     }
 
     /// The frame of mapped page `i`.
@@ -173,7 +176,8 @@ impl Software {
             page if page == self.targets[1] => "a message",
             page if page == self.rig.faults.base => "the fault queue",
             page if page == self.page_requests => "the page-request queue",
-            _ => "a walker",
+            page if page == self.leaves => "a walker",
+            _ => "a queue of before",
         }
     }
 
