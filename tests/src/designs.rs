@@ -95,7 +95,7 @@ translation = true
 vectors = 2
 "#;
 
-/// A shipped design by name, `odd`, `narrow`, `machines`, `messages`, `counter`, `observed`,
+/// A shipped design by name, `odd`, `narrow`, `updates`, `machines`, `messages`, `counter`, `observed`,
 /// `endpoint` or `endpoints`.
 ///
 /// # Panics
@@ -106,6 +106,8 @@ pub fn design(name: &str) -> Design {
             .expect("the odd design is valid"),
         "narrow" => Design::from_toml(include_str!("../designs/narrow.toml"), "narrow.toml")
             .expect("the narrow design is valid"),
+        "updates" => Design::from_toml(include_str!("../designs/updates.toml"), "updates.toml")
+            .expect("the updates design is valid"),
         "machines" => Design::from_toml(MACHINES, "machines.toml").expect("the machines design is valid"),
         "messages" => Design::from_toml(MESSAGES, "messages.toml").expect("the design is valid"),
         "counter" => Design::from_toml(COUNTER, "counter.toml").expect("the counter design is valid"),

@@ -18,10 +18,9 @@ use crate::regs::words::WriteBus;
 
 const IDLE: u64 = 0;
 const CHOSEN: u64 = 1;
-const DATA: u64 = 2;
-const RESPONSE: u64 = 3;
-const REPORT: u64 = 4;
-const STATE_BITS: u32 = 3;
+const RESPONSE: u64 = 2;
+const REPORT: u64 = 3;
+const STATE_BITS: u32 = 2;
 
 /// Bits of the number of an entry on the register bus: the table has 16.
 const ENTRY_BITS: u32 = 4;
@@ -119,7 +118,6 @@ pub fn msi(design: &Design) -> Rc<Module> {
     let still_due = select(vector, &due.split());
     let target = whole(addr_high.as_ref().map(|c| c.sent), addr_low.sent);
     let address = m.reg_data("address", target.width());
-    let word = m.reg_data("word", 32);
 
     m.section("Write port: a store of 4 bytes");
     let wr_ready = m.input("wr_ready", 1);
@@ -128,12 +126,10 @@ pub fn msi(design: &Design) -> Rc<Module> {
     m.output("wr_addr", cat(&[target, lit(0, 2)]).resize(64));
     m.output("wr_len", lit(0, 8));
     m.output("wr_size", lit(2, 3));
-    let wd_ready = m.input("wd_ready", 1);
-    m.output("wd_valid", state.is(DATA));
+    let word = big_endian.mux(data.sent.swap_bytes(), data.sent);
     m.output("wd_data", cat(&[word, word]));
-    let upper = address.bit(0);
+    let upper = target.bit(0);
     m.output("wd_strb", cat(&[upper.repeat(4), (!upper).repeat(4)]));
-    m.output("wd_last", hi());
     let wr_done = m.input("wr_done", 1);
     let wr_error = m.input("wr_error", 1);
 
@@ -151,11 +147,9 @@ pub fn msi(design: &Design) -> Rc<Module> {
         });
         s.case(m, CHOSEN, |m| {
             m.set(address, target);
-            m.set(word, big_endian.mux(data.sent.swap_bytes(), data.sent));
             m.when(!still_due, |m| m.set(state, to(IDLE)));
-            m.when(leave, |m| m.set(state, to(DATA)));
+            m.when(leave, |m| m.set(state, to(RESPONSE)));
         });
-        s.case(m, DATA, |m| m.when(wd_ready, |m| m.set(state, to(RESPONSE))));
         s.case(m, RESPONSE, |m| {
             m.when(wr_done, |m| m.set(state, wr_error.mux(to(REPORT), to(IDLE))));
         });

@@ -7,9 +7,14 @@
 //! In designs whose walkers write, writer `i` and reader `i` are one, and so are their AXI ids: an exclusive write (AWLOCK)
 //! follows an exclusive read (ARLOCK) of the same address, size and id, and takes place (EXOKAY) if nobody has written there since.
 //!
-//! `rst` alone does not reset this block, since memory goes on with what it was asked: a read that was under way is read to its end and its
-//! beats are dropped, a write burst is finished without strobes; until then its reader is `draining` and asks for nothing. `mem_rst`
-//! resets it, together with the memory side. Never: a beat that was requested before `rst` reaches a reader.
+//! `rst` alone does not reset this block, since memory goes on with what it was asked. What is on offer stays on offer: an address and a
+//! beat of a write stand in registers here, the address of a read in its reader's, which does not change it before it is taken. A
+//! read that was under way is read to its end and its beats are dropped; until then its reader is `draining` and asks for nothing. A
+//! write burst is finished, without strobes in the beats that were not yet on offer. `mem_rst` resets this block, together with the
+//! memory side. Never: an address or a beat changes or is withdrawn while it waits; a beat that was asked for before `rst` reaches a
+//! reader; a beat that comes on offer after `rst` writes for a writer of before.
+//!
+//! A writer shows the first beat with its address, and it is taken with it; the next is taken when the one before it has been sent.
 //!
 //! Latency: none on the read path: a granted address and an arriving beat pass in the same cycle. RRESP or BRESP other than
 //! OKAY and EXOKAY is an access fault; `rpoison` marks a beat as corrupted.
@@ -30,6 +35,9 @@ const WRITE_RESPONSE: u64 = 2;
 
 /// What a writer says of its write.
 const ADDRESS: [(&str, u32); 3] = [("addr", 64), ("len", 8), ("size", 3)];
+
+/// A beat of it.
+const BEAT: [(&str, u32); 2] = [("data", 64), ("strb", 8)];
 
 /// The quality-of-service ids of an access.
 const QUALITY: [(&str, u32); 2] = [("rcid", 12), ("mcid", 12)];
@@ -74,6 +82,16 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     let bits: Vec<E> = grant.iter().rev().copied().collect();
     m.set(offered, any & !arready);
     m.set(locked, cat(&bits));
+    if qosid {
+        m.section("iommu_qosid, and the same while no address waits: what is on offer does not follow it");
+        for (name, width) in QUALITY {
+            let now = m.input(&format!("iommu_{name}"), width);
+            let own = m.reg_data(&format!("own_{name}_q"), width);
+            m.when(!any | arready, |m| m.set(own, now));
+            m.output(&format!("own_{name}"), own);
+        }
+        m.section("AXI4 read address");
+    }
     m.output("arvalid", any);
     m.output("araddr", chosen(&grant, &address, 0));
     m.output("arlen", chosen(&grant, &address, 1));
@@ -119,13 +137,14 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     let mut lock = vec![];
     let mut quality = vec![];
     for i in 0..writers {
-        m.section(&format!("Writer {i}: address, beats - 1, log2 of bytes per beat; data"));
+        m.section(&format!(
+            "Writer {i}: address, beats - 1, log2 of bytes per beat; the beat that is taken next"
+        ));
         valid.push(m.input(&format!("wr{i}_valid"), 1));
         address.push(ADDRESS.map(|(n, w)| m.input(&format!("wr{i}_{n}"), w)));
         lock.extend((i < exclusive).then(|| m.input(&format!("wr{i}_lock"), 1)));
         quality.extend(qosid.then(|| QUALITY.map(|(n, w)| m.input(&format!("wr{i}_{n}"), w))));
-        let parts = [("valid", 1), ("data", 64), ("strb", 8), ("last", 1)];
-        beats.push(parts.map(|(n, w)| m.input(&format!("wd{i}_{n}"), w)));
+        beats.push(BEAT.map(|(n, w)| m.input(&format!("wd{i}_{n}"), w)));
     }
     m.section("AXI4 write channels");
     let awready = m.input("awready", 1);
@@ -135,49 +154,53 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     let state = m.reg_kept("write_state", 2);
     let owner = m.reg_data("writer", writers);
     let awvalid = m.reg_kept("awvalid_q", 1);
-    // The burst began before `rst`; beats of it that are still to come, less one.
+    // The burst began before `rst`.
     let abandoned = m.reg_kept("abandoned", 1);
+    // Beats that come after the one on offer.
     let beats_left = m.reg_data("beats_left", 2);
     let aw = ADDRESS.map(|(n, w)| m.reg_data(&format!("aw{n}_q"), w));
+    let beat = BEAT.map(|(n, w)| m.reg_data(&format!("w{n}_q"), w));
     let idle = state.is(WRITE_IDLE);
     let any = any_of(valid.iter().copied());
     let grant = round_robin(&mut m, "writer", &valid, idle);
     let bits: Vec<E> = grant.iter().rev().copied().collect();
     let owns: Vec<E> = owner.split();
-    let [beat_valid, data, strobes, last] = [0, 1, 2, 3].map(|i| chosen(&owns, &beats, i));
-    let wvalid = state.is(WRITE_DATA) & (beat_valid | abandoned);
-    let strobes = (!abandoned).gate(strobes);
-    let last = abandoned.mux(beats_left.is(0), last);
+    let begin = m.wire("begin_write", idle & any & !rst);
+    let sent = m.wire("beat_sent", state.is(WRITE_DATA) & wready);
+    let last = beats_left.is(0);
+    // Of an abandoned burst's writer no more is taken: data and strobes are 0.
+    let live = m.wire("live", !abandoned & !rst);
+    let source: Vec<E> = grant.iter().zip(&owns).map(|(g, o)| idle.mux(*g, *o & live)).collect();
+    m.when(begin | sent, |m| {
+        beat.iter().enumerate().for_each(|(i, register)| m.set(*register, chosen(&source, &beats, i)));
+    });
     m.when_else(
-        idle & any,
+        begin,
         |m| m.set(beats_left, chosen(&grant, &address, 1).bits(0, 2)),
-        |m| m.when(wvalid & wready, |m| m.set(beats_left, beats_left - lit(1, 2))),
+        |m| m.when(sent, |m| m.set(beats_left, beats_left - lit(1, 2))),
     );
-    let under_way = !idle | any;
     let ended = state.is(WRITE_RESPONSE) & bvalid;
-    m.set(abandoned, under_way & !ended & (abandoned | rst));
-    m.when(idle & any, |m| {
+    m.set(abandoned, !idle & !ended & !live);
+    m.when(begin, |m| {
         m.set(owner, cat(&bits));
         aw.iter().enumerate().for_each(|(i, register)| m.set(*register, chosen(&grant, &address, i)));
     });
-    m.when_else(idle & any, |m| m.set(awvalid, hi()), |m| m.when(awready, |m| m.set(awvalid, lo())));
+    m.when_else(begin, |m| m.set(awvalid, hi()), |m| m.when(awready, |m| m.set(awvalid, lo())));
     m.switch(state, |m, s| {
-        s.case(m, WRITE_IDLE, |m| m.when(any, |m| m.set(state, lit(WRITE_DATA, 2))));
-        s.case(m, WRITE_DATA, |m| {
-            m.when(wvalid & wready & last, |m| m.set(state, lit(WRITE_RESPONSE, 2)));
-        });
+        s.case(m, WRITE_IDLE, |m| m.when(begin, |m| m.set(state, lit(WRITE_DATA, 2))));
+        s.case(m, WRITE_DATA, |m| m.when(wready & last, |m| m.set(state, lit(WRITE_RESPONSE, 2))));
         s.default(m, |m| m.when(bvalid, |m| m.set(state, lit(WRITE_IDLE, 2))));
     });
     if exclusive > 0 {
         let awlock = m.reg_data("awlock_q", 1);
-        m.when(idle & any, |m| m.set(awlock, locks(&grant, &lock)));
+        m.when(begin, |m| m.set(awlock, locks(&grant, &lock)));
         m.output("awlock", awlock);
         m.output("awid", encode(&owns, index_width(writers as usize)).resize(AXI_ID_WIDTH));
     }
     if qosid {
         for (i, (name, width)) in QUALITY.into_iter().enumerate() {
             let register = m.reg_data(&format!("aw{name}_q"), width);
-            m.when(idle & any, |m| m.set(register, chosen(&grant, &quality, i)));
+            m.when(begin, |m| m.set(register, chosen(&grant, &quality, i)));
             m.output(&format!("aw{name}"), register);
         }
     }
@@ -185,15 +208,16 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     for ((name, _), register) in ADDRESS.into_iter().zip(aw) {
         m.output(&format!("aw{name}"), register);
     }
-    m.output("wvalid", wvalid);
-    m.output("wdata", data);
-    m.output("wstrb", strobes);
+    m.output("wvalid", state.is(WRITE_DATA));
+    for ((name, _), register) in BEAT.into_iter().zip(beat) {
+        m.output(&format!("w{name}"), register);
+    }
     m.output("wlast", last);
     m.output("bready", state.is(WRITE_RESPONSE));
-    m.section("Writes accepted, beats taken, responses");
+    m.section("Writes accepted, with their first beat; beats sent, so that the next is taken; responses");
     for i in 0..writers as usize {
         m.output(&format!("wr{i}_ready"), idle & grant[i]);
-        m.output(&format!("wd{i}_ready"), state.is(WRITE_DATA) & owns[i] & wready & !abandoned);
+        m.output(&format!("wd{i}_ready"), sent & owns[i] & !abandoned);
         m.output(&format!("wr{i}_done"), ended & owns[i] & !abandoned);
     }
     m.when(mem_rst, |m| {

@@ -38,17 +38,16 @@ const DECODE: u64 = 4;
 const INVALIDATE: u64 = 5;
 const BARRIER: u64 = 6;
 const STORE: u64 = 7;
-const STORE_DATA: u64 = 8;
-const STORE_RESPONSE: u64 = 9;
-const COMPLETE: u64 = 10;
-const ILLEGAL: u64 = 11;
-const MEMORY_FAULT: u64 = 12;
+const STORE_RESPONSE: u64 = 8;
+const COMPLETE: u64 = 9;
+const ILLEGAL: u64 = 10;
+const MEMORY_FAULT: u64 = 11;
 /// An ATS.INVAL waits for a tag.
-const TAG: u64 = 13;
+const TAG: u64 = 12;
 /// A message is on offer.
-const SEND: u64 = 14;
+const SEND: u64 = 13;
 /// IOFENCE.C waits for invalidation requests in flight.
-const ANSWERS: u64 = 15;
+const ANSWERS: u64 = 14;
 const STATE_BITS: u32 = 4;
 
 /// The command queue of `design`.
@@ -100,12 +99,9 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     m.output("wr_size", lit(2, 3));
     let data = command.field(iofence::DATA);
     let upper = command.high.bit(0);
-    m.output("wd_valid", state.is(STORE_DATA));
-    let wd_ready = m.input("wd_ready", 1);
     let data = big_endian.mux(data.swap_bytes(), data);
     m.output("wd_data", cat(&[data, data]));
     m.output("wd_strb", cat(&[upper.repeat(4), (!upper).repeat(4)]));
-    m.output("wd_last", lit(1, 1));
     let wr_done = m.input("wr_done", 1);
     let wr_error = m.input("wr_error", 1);
 
@@ -168,8 +164,7 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
             let next = command.field(iofence::AV).mux(store, to(COMPLETE));
             m.when(sync_ready, |m| m.set(state, next));
         });
-        s.case(m, STORE, |m| m.when(wr_ready, |m| m.set(state, to(STORE_DATA))));
-        s.case(m, STORE_DATA, |m| m.when(wd_ready, |m| m.set(state, to(STORE_RESPONSE))));
+        s.case(m, STORE, |m| m.when(wr_ready, |m| m.set(state, to(STORE_RESPONSE))));
         s.case(m, STORE_RESPONSE, |m| {
             m.when(wr_done, |m| m.set(state, wr_error.mux(to(MEMORY_FAULT), to(COMPLETE))));
         });

@@ -56,16 +56,15 @@ pub fn fault_queue(design: &Design) -> Rc<Module> {
     m.output("wr_addr", entry_address(base, tail, RECORD_BYTES.trailing_zeros()));
     m.output("wr_len", lit(RECORD_BYTES / 8 - 1, 8));
     m.output("wr_size", lit(3, 3));
-    m.output("wd_valid", state.is(DATA));
     let wd_ready = m.input("wd_ready", 1);
     let data = select(beat, &doublewords);
     m.output("wd_data", big_endian.mux(data.swap_bytes(), data));
     m.output("wd_strb", lit(0xff, 8));
-    m.output("wd_last", beat.all());
     let wr_done = m.input("wr_done", 1);
     let wr_error = m.input("wr_error", 1);
 
-    let last = state.is(DATA) & beat.all() & wd_ready;
+    // `beat` is the one that is taken next: after the last, the first again.
+    let last = state.is(DATA) & beat.none() & wd_ready;
     m.assign(fault_ready, last | state.is(DROP) | state.is(OVERFLOW));
 
     m.section("State of the queue, and what it reports (one cycle each)");
@@ -86,11 +85,16 @@ pub fn fault_queue(design: &Design) -> Rc<Module> {
                 m.set(state, usable.mux(written, to(DROP)));
             });
         });
-        s.case(m, ADDRESS, |m| m.when(wr_ready, |m| m.set(state, to(DATA))));
+        s.case(m, ADDRESS, |m| {
+            m.when(wr_ready, |m| {
+                m.set(beat, beat.inc());
+                m.set(state, to(DATA));
+            });
+        });
         s.case(m, DATA, |m| {
             m.when(wd_ready, |m| {
                 m.set(beat, beat.inc());
-                m.when(beat.all(), |m| m.set(state, to(RESPONSE)));
+                m.when(beat.none(), |m| m.set(state, to(RESPONSE)));
             });
         });
         s.case(m, RESPONSE, |m| {

@@ -14,7 +14,7 @@ use pasidon_spec::page_request::RECORD_BYTES;
 
 use super::{Tail, entry_address};
 use crate::design::Design;
-use crate::hdl::{Module, cat, lit, lo};
+use crate::hdl::{Module, cat, hi, lit, lo};
 use crate::signals::request::ppn_width;
 
 const IDLE: u64 = 0;
@@ -33,6 +33,7 @@ pub fn page_request_queue(design: &Design) -> Rc<Module> {
     let mut m = Module::new("page_request_queue", "Writes page requests into the page-request queue.");
     let to = |state| lit(state, STATE_BITS);
     let state = m.reg("state", STATE_BITS, IDLE);
+    // The beat that is taken next is the second.
     let second = m.reg_data("second", 1);
 
     m.section("What software set, and why nothing is written");
@@ -72,12 +73,10 @@ pub fn page_request_queue(design: &Design) -> Rc<Module> {
     m.output("wr_addr", entry_address(base, tail, RECORD_BYTES.trailing_zeros()));
     m.output("wr_len", lit(RECORD_BYTES / 8 - 1, 8));
     m.output("wr_size", lit(3, 3));
-    m.output("wd_valid", state.is(DATA));
     let wd_ready = m.input("wd_ready", 1);
     let data = second.mux(payload, ids);
     m.output("wd_data", big_endian.mux(data.swap_bytes(), data));
     m.output("wd_strb", lit(0xff, 8));
-    m.output("wd_last", second);
     let wr_done = m.input("wr_done", 1);
     let wr_error = m.input("wr_error", 1);
 
@@ -104,11 +103,16 @@ pub fn page_request_queue(design: &Design) -> Rc<Module> {
                 m.set(state, usable.mux(next, to(OFF)));
             });
         });
-        s.case(m, ADDRESS, |m| m.when(wr_ready, |m| m.set(state, to(DATA))));
+        s.case(m, ADDRESS, |m| {
+            m.when(wr_ready, |m| {
+                m.set(second, hi());
+                m.set(state, to(DATA));
+            });
+        });
         s.case(m, DATA, |m| {
             m.when(wd_ready, |m| {
-                m.set(second, !second);
-                m.when(second, |m| m.set(state, to(RESPONSE)));
+                m.set(second, lo());
+                m.when(!second, |m| m.set(state, to(RESPONSE)));
             });
         });
         s.case(m, RESPONSE, |m| {

@@ -76,6 +76,12 @@ pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
     let others = [&messages, &debugger, &monitor].into_iter().flatten().map(|block| (block, "reg_"));
     register_port(&mut m, &bus, &own.into_iter().chain(others).collect::<Vec<_>>());
     memory_port(&mut m, d, &axi, &walks, &commands, &writers);
+    // The writers of more than one beat.
+    for (number, writer) in [(exclusive.len() + 1, Some(&faults)), (writers.len() - 1, page_requests)] {
+        if let Some(writer) = writer {
+            writer.connect(&mut m, "wd_ready", axi.out(&format!("wd{number}_ready")));
+        }
+    }
     if d.qosid {
         quality_of_service(&mut m, &axi, &regs, &walks, d.walks_write(), writers.len());
     }

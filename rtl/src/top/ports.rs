@@ -55,14 +55,16 @@ pub(super) fn quality_of_service(
 ) {
     m.section("Quality of service of the accesses of this port, by address channel");
     for name in ["rcid", "mcid"] {
-        let own = regs.out(&format!("iommu_{name}"));
+        let now = regs.out(&format!("iommu_{name}"));
+        axi.connect(m, &format!("iommu_{name}"), now);
+        let own = axi.out(&format!("own_{name}"));
         for i in 0..=walks.len() {
-            let ids = walks.get(i).map_or(own, |walk| walk.out(&format!("rd_{name}")));
+            let ids = walks.get(i).map_or(own, |walk| walk.out("rd_own").mux(own, walk.out(name)));
             axi.connect(m, &format!("rd{i}_{name}"), ids);
         }
         for i in 0..writers {
             let walk = walks.get(i).filter(|_| walkers_write);
-            let ids = walk.map_or(own, |walk| walk.out(&format!("wr_{name}")));
+            let ids = walk.map_or(now, |walk| walk.out(name));
             axi.connect(m, &format!("wr{i}_{name}"), ids);
         }
         for channel in ["ar", "aw"] {
@@ -146,12 +148,10 @@ pub(super) fn memory_port(
             axi.connect(m, &format!("wr{i}_lock"), writer.out("wr_lock"));
             writer.connect(m, "wr_exclusive", axi.out("wr_exclusive"));
         }
-        for name in ["wr_valid", "wr_addr", "wr_len", "wr_size", "wd_valid", "wd_data", "wd_strb", "wd_last"]
-        {
+        for name in ["wr_valid", "wr_addr", "wr_len", "wr_size", "wd_data", "wd_strb"] {
             axi.connect(m, &name.replacen('_', &format!("{i}_"), 1), writer.out(name));
         }
         writer.connect(m, "wr_ready", axi.out(&format!("wr{i}_ready")));
-        writer.connect(m, "wd_ready", axi.out(&format!("wd{i}_ready")));
         writer.connect(m, "wr_done", axi.out(&format!("wr{i}_done")));
         writer.connect(m, "wr_error", axi.out("wr_error"));
     }

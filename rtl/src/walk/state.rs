@@ -32,10 +32,8 @@ pub const GUEST: u64 = 8;
 pub const FILE: u64 = 9;
 /// A write waits for its turn.
 pub const WRITE: u64 = 10;
-/// The data of a write wait to be taken.
-pub const WRITE_DATA: u64 = 11;
 /// A write waits for its response.
-pub const WRITE_WAIT: u64 = 12;
+pub const WRITE_WAIT: u64 = 11;
 
 /// What is being read.
 pub const DDTE: u64 = 0;

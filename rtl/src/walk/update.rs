@@ -81,9 +81,7 @@ impl Walk<'_> {
         m.output("wr_len", lit(0, 8));
         m.output("wr_size", self.notice.mux(lit(2, 3), lit(3, 3)));
         m.output("wr_lock", !self.notice);
-        m.output("wd_valid", self.state.is(WRITE_DATA));
         m.output("wd_data", self.held);
         m.output("wd_strb", self.notice.mux(lit(0x0f, 8), lit(0xff, 8)));
-        m.output("wd_last", hi());
     }
 }

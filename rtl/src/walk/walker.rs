@@ -95,8 +95,10 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let rd_error = m.input("rd_error", 1);
     let rd_poison = m.input("rd_poison", 1);
     let writer = d.walks_write().then(|| {
-        m.section("Memory read: it was exclusive. Memory write: accepted, beat taken, response, an exclusive write took place");
-        ["rd_exclusive", "wr_ready", "wd_ready", "wr_done", "wr_error", "wr_exclusive"].map(|name| m.input(name, 1))
+        m.section(
+            "Memory read: it was exclusive. Memory write: accepted, response, an exclusive write took place",
+        );
+        ["rd_exclusive", "wr_ready", "wr_done", "wr_error", "wr_exclusive"].map(|name| m.input(name, 1))
     });
 
     let w = Walk::new(&mut m, d);
@@ -478,9 +480,8 @@ pub fn walker(d: &Design) -> Rc<Module> {
         if d.translates_msis() {
             s.case(m, FILE, |m| w.number_file(m));
         }
-        if let Some([_, wr_ready, wd_ready, wr_done, wr_error, wr_exclusive]) = writer {
-            s.case(m, WRITE, |m| m.when(wr_ready, |m| w.goto(m, WRITE_DATA)));
-            s.case(m, WRITE_DATA, |m| m.when(wd_ready, |m| w.goto(m, WRITE_WAIT)));
+        if let Some([_, wr_ready, wr_done, wr_error, wr_exclusive]) = writer {
+            s.case(m, WRITE, |m| m.when(wr_ready, |m| w.goto(m, WRITE_WAIT)));
             s.case(m, WRITE_WAIT, |m| m.when(wr_done, |m| w.written(m, wr_error, wr_exclusive)));
         }
         s.default(m, |m| m.when(taken, |m| w.goto(m, IDLE)));
@@ -541,15 +542,11 @@ pub fn walker(d: &Design) -> Rc<Module> {
     for (w, word) in process.pack(d).into_iter().enumerate() {
         m.output(&format!("r_pc{w}"), word);
     }
-    if let Some(own) = own_ids {
-        m.section("Quality-of-service ids of its accesses: the device directory is the IOMMU's own");
-        let directory = !w.nested & (w.kind.is(DDTE) | w.kind.is(DC));
-        for (name, own, device) in [("rcid", own[0], device.rcid), ("mcid", own[1], device.mcid)] {
-            m.output(&format!("rd_{name}"), directory.mux(own, device));
-            if d.walks_write() {
-                m.output(&format!("wr_{name}"), device);
-            }
-        }
+    if d.qosid {
+        m.section("Quality-of-service ids of its accesses: the device's, but those of the device directory are the IOMMU's own");
+        m.output("rcid", device.rcid);
+        m.output("mcid", device.mcid);
+        m.output("rd_own", !w.nested & (w.kind.is(DDTE) | w.kind.is(DC)));
     }
     if d.monitor() {
         // A walk begins with a read, or the translation of its address, in the cycle after the state that decided on it.

@@ -243,8 +243,14 @@ impl AxiChecker {
     fn check_stable(&mut self, now: u64, out: &AxiOut) {
         let (last, input) = &self.last;
         let waits = |valid: u64, ready: u64| valid & !ready & 1 == 1;
-        let read = |o: &AxiOut| (o.arvalid, o.arid, o.araddr, o.arlen, o.arsize, o.arburst, o.arlock);
-        let write = |o: &AxiOut| (o.awvalid, o.awid, o.awaddr, o.awlen, o.awsize, o.awburst, o.awlock);
+        let read = |o: &AxiOut| {
+            let ids = (o.arrcid, o.armcid);
+            (o.arvalid, o.arid, o.araddr, o.arlen, o.arsize, o.arburst, o.arlock, ids)
+        };
+        let write = |o: &AxiOut| {
+            let ids = (o.awrcid, o.awmcid);
+            (o.awvalid, o.awid, o.awaddr, o.awlen, o.awsize, o.awburst, o.awlock, ids)
+        };
         let data = |o: &AxiOut| (o.wvalid, o.wdata, o.wstrb, o.wlast);
         let changed = if waits(last.arvalid, input.arready) && read(last) != read(out) {
             "AR"
@@ -358,7 +364,15 @@ mod tests {
                 "AR changed",
             ),
             (
+                seen(RULES, &[(read(), AxiIn::default()), (AxiOut { arrcid: 1, ..read() }, READY)]),
+                "AR changed",
+            ),
+            (
                 seen(RULES, &[(write(), AxiIn::default()), (AxiOut { awaddr: 0x1000, ..write() }, READY)]),
+                "AW changed",
+            ),
+            (
+                seen(RULES, &[(write(), AxiIn::default()), (AxiOut { awmcid: 1, ..write() }, READY)]),
                 "AW changed",
             ),
             (

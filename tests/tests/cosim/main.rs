@@ -19,6 +19,7 @@ mod page_tables;
 mod progress;
 mod protocol;
 mod random;
+mod reset;
 mod scene;
 mod second_stage;
 mod shared_memory;
