@@ -105,6 +105,10 @@ impl Hasher for PageHasher {
         bytes.iter().for_each(|&b| self.write_u64(u64::from(b)));
     }
 
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
+    }
+
     fn write_u64(&mut self, value: u64) {
         let x = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = x ^ x >> 29;

@@ -45,11 +45,10 @@ impl Decode for Gem5 {
         }
         let packet = parse(text).map_err(|problem| input.wrong_line(problem, REMEDY))?;
         let Some((mut access, tick)) = packet else { return Ok(true) };
-        if self.ticks > 0 {
-            let cycles = self.last.map_or(0, |last| tick.saturating_sub(last)) / self.ticks;
-            access.gap = cycles.min(u64::from(u32::MAX)) as u32;
-            self.last = Some(tick);
-        }
+        let passed = self.last.map_or(0, |last| tick.saturating_sub(last));
+        let cycles = passed.checked_div(self.ticks).unwrap_or(0);
+        access.gap = cycles.min(u64::from(u32::MAX)) as u32;
+        self.last = Some(tick);
         out.push(access);
         Ok(true)
     }
