@@ -6,7 +6,7 @@
 use crate::stream::{AccessStream, BATCH};
 use crate::trace::{TraceAccess, TraceError, TraceOp};
 
-/// A block of rows.
+/// A block of rows; with no rows a run of accesses that need not be cut: `bytes` of them from number `base` on.
 #[derive(Clone, Copy, Debug)]
 struct Block {
     op: TraceOp,
@@ -19,14 +19,26 @@ struct Block {
 }
 
 /// Takes the transfers of a step.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Out {
+    burst: u64,
     blocks: Vec<Block>,
+    /// Accesses of runs.
+    ready: Vec<TraceAccess>,
     pasid: u32,
     gap: u32,
 }
 
 impl Out {
+    fn new(burst: u64) -> Out {
+        Out { burst, blocks: Vec::new(), ready: Vec::new(), pasid: 0, gap: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.blocks.clear();
+        self.ready.clear();
+    }
+
     /// Whose transfers follow; 0 until it is said.
     pub fn pasid(&mut self, label: u32) {
         self.pasid = label;
@@ -68,9 +80,22 @@ impl Out {
     #[inline]
     fn push(&mut self, op: TraceOp, base: u64, bytes: u64, rows: u64, stride: u64) {
         let (bytes, rows) = if bytes == stride { (bytes * rows, 1) } else { (bytes, rows) };
-        if bytes > 0 && rows > 0 {
-            let gap = std::mem::take(&mut self.gap);
-            self.blocks.push(Block { op, pasid: self.pasid, gap, base, bytes, rows, stride });
+        if bytes == 0 || rows == 0 {
+            return;
+        }
+        let (pasid, gap) = (self.pasid, std::mem::take(&mut self.gap));
+        if rows > 1 || bytes > self.burst - (base & (self.burst - 1)) {
+            self.blocks.push(Block { op, pasid, gap, base, bytes, rows, stride });
+            return;
+        }
+        // Most of what irregular workloads have: one access.
+        self.ready.push(TraceAccess { pasid, op, address: base, size: bytes as u32, gap });
+        match self.blocks.last_mut() {
+            Some(run) if run.rows == 0 => run.bytes += 1,
+            _ => {
+                let base = self.ready.len() as u64 - 1;
+                self.blocks.push(Block { op, pasid, gap, base, bytes: 1, rows: 0, stride: 0 });
+            }
         }
     }
 }
@@ -121,20 +146,22 @@ impl Generated {
     /// Bursts are powers of two, at most 4096.
     pub fn new(name: String, burst: u64, begin: Box<dyn Fn() -> Box<dyn Steps> + Send>) -> Generated {
         let steps = begin();
-        Generated { name, begin, steps, burst, out: Out::default(), at: 0, row: 0, offset: 0, done: false }
+        Generated { name, begin, steps, burst, out: Out::new(burst), at: 0, row: 0, offset: 0, done: false }
     }
 
     /// Cuts blocks into accesses until the batch is full or there are no more blocks.
     fn cut(&mut self, batch: &mut Vec<TraceAccess>) {
         while let Some(&block) = self.out.blocks.get(self.at) {
             let Block { op, pasid, mut gap, base, bytes, rows, stride } = block;
-            // Most of what irregular workloads have: one access.
-            if rows == 1 && bytes <= self.burst - (base & (self.burst - 1)) {
-                if batch.len() >= BATCH {
+            if rows == 0 {
+                let (from, end) = (base + self.offset, base + bytes);
+                let end = end.min(from + (BATCH - batch.len()) as u64);
+                batch.extend_from_slice(&self.out.ready[from as usize..end as usize]);
+                self.offset = end - base;
+                if self.offset < bytes {
                     return;
                 }
-                batch.push(TraceAccess { pasid, op, address: base, size: bytes as u32, gap });
-                self.at += 1;
+                (self.at, self.offset) = (self.at + 1, 0);
                 continue;
             }
             while self.row < rows {
@@ -173,7 +200,7 @@ impl AccessStream for Generated {
             if batch.len() >= BATCH || self.done {
                 return Ok(());
             }
-            self.out.blocks.clear();
+            self.out.clear();
             self.at = 0;
             self.done = !self.steps.step(&mut self.out);
         }
@@ -181,7 +208,7 @@ impl AccessStream for Generated {
 
     fn rewind(&mut self) -> Result<(), TraceError> {
         (self.at, self.row, self.offset, self.done) = (0, 0, 0, false);
-        self.out = Out::default();
+        self.out = Out::new(self.burst);
         self.steps = (self.begin)();
         Ok(())
     }

@@ -90,6 +90,9 @@ pub struct PowerLaw {
     inverse: f64,
     logarithm: Box<[f64; STEPS + 1]>,
     power: Box<[f64; STEPS + 1]>,
+    /// `count * 2^(-q * inverse)`, and what is left of it within the octave.
+    octaves: Box<[f64; 64]>,
+    within: Box<[f64; STEPS + 1]>,
 }
 
 impl PowerLaw {
@@ -100,16 +103,28 @@ impl PowerLaw {
         let mut power = Box::new([1f64; STEPS + 1]);
         (1..=STEPS).for_each(|i| power[i] = power[i - 1] * step);
         let logarithm = Box::new(std::array::from_fn(|i| log2(1.0 + i as f64 / STEPS as f64)));
-        PowerLaw { count, inverse: 1000.0 / (1000 - alpha.min(999)) as f64, logarithm, power }
+        let inverse = 1000.0 / (1000 - alpha.min(999)) as f64;
+        let (octaves, within) = (Box::new([0.0; 64]), Box::new([0.0; STEPS + 1]));
+        let mut law = PowerLaw { count, inverse, logarithm, power, octaves, within };
+        for q in 0..64 {
+            law.octaves[q] = count as f64 * law.exp2_of(-(q as f64) * inverse);
+        }
+        for i in 0..=STEPS {
+            law.within[i] = law.exp2_of((law.logarithm[i] - 1.0) * inverse);
+        }
+        law
     }
 
     /// The number for 64 random bits.
     #[inline]
     pub fn at(&self, bits: u64) -> u64 {
-        // log2 of a uniform number in (0, 1), to about six digits.
-        let uniform = (bits >> 12 | 1) as i64 as f64;
-        let log = self.log2_of(uniform) - 52.0;
-        let scaled = self.exp2_of(log * self.inverse) * self.count as f64;
+        // A uniform number in (0, 1): an octave, a step in it, and the rest of the step.
+        let octave = (bits | 1).leading_zeros();
+        let bits = bits << octave;
+        let step = (bits >> 55 & 0xff) as usize;
+        let rest = (bits >> 11 & ((1 << 44) - 1)) as i64 as f64 * (1.0 / (1u64 << 44) as f64);
+        let within = self.within[step] + (self.within[step + 1] - self.within[step]) * rest;
+        let scaled = self.octaves[octave as usize & 63] * within;
         (scaled as i64 as u64).min(self.count.saturating_sub(1))
     }
 

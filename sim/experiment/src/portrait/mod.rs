@@ -40,21 +40,21 @@ pub struct Portrait {
 }
 
 impl Portrait {
-    /// Counts a stream, at most `limit` accesses of it, some more to the end of a batch.
+    /// Counts a stream, at most `limit` accesses of it.
     ///
     /// # Errors
     /// Of the stream.
     pub fn of(stream: &mut dyn AccessStream, limit: u64) -> Result<(Portrait, Tally), TraceError> {
         let (mut tally, mut reuse, mut batch) = (Tally::default(), Reuse::default(), Vec::new());
-        let mut total = 0;
+        let (mut left, mut cut) = (limit, false);
         loop {
             stream.next_batch(&mut batch)?;
-            let cut = total >= limit && !batch.is_empty();
-            if batch.is_empty() || cut {
+            cut |= batch.len() as u64 > left;
+            batch.truncate(left.min(batch.len() as u64) as usize);
+            left -= batch.len() as u64;
+            if batch.is_empty() {
                 return Ok((Portrait::from(&tally, reuse, cut), tally));
             }
-            batch.truncate((limit - total).min(batch.len() as u64) as usize);
-            total += batch.len() as u64;
             tally.add(&batch);
             for access in &batch {
                 let last = access.address + u64::from(access.size) - 1;
