@@ -2,7 +2,7 @@
 //!
 //! Build: the smaller table is read as a stream, and for each tuple a bucket is read and the tuple written into it, anywhere in a table
 //! of buckets that is half full. Probe: the larger table is read as a stream, and for each tuple a bucket is read; matches are
-//! written as a third stream. With 2^20 tuples of 16 bytes to build and 2^22 to probe: buckets of 64 bytes in 32 MiB (8192 pages), 94 of
+//! written as a third stream. With 2^20 tuples of 16 bytes to build and 2^22 to probe: buckets of 64 bytes in 32 MiB (8192 pages), 96 of
 //! 100 probe accesses are to buckets. `skew` makes some keys come more often: key r goes with (r + 1)^-skew.
 
 use super::out::{Out, Space, Steps};

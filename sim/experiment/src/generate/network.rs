@@ -3,7 +3,7 @@
 //! Each ring has descriptors of 16 bytes, completions of 16 bytes, and a buffer for each descriptor. For each packet: a line of 64 bytes
 //! with four descriptors is read (every fourth packet of the ring), then it is received (the buffer written) or sent (the buffer
 //! read, after a round trip of `pcie` cycles), and a completion is written. A packet of 1542 bytes is 7 bursts of 256, and 8.25
-//! accesses in all, to 3 pages, or 4 if it crosses one. What a translation cache must hold to lose nothing are 3 pages of each ring
+//! accesses in all, to 3 pages. What a translation cache must hold to lose nothing are 3 pages of each ring
 //! that is in use, and it hits no second time on a buffer's page (at 2 KiB each, two share one) until the ring has gone round: 8 rings of
 //! 512 buffers are 2048 pages. With `scatter` buffers are in no order, as after some time of recycling.
 //! Tenants are address spaces of their own; `trains` packets of a ring come one after the other.

@@ -1,7 +1,7 @@
 //! Sparse matrix by vector on an accelerator, y = A x with A in compressed rows.
 //!
 //! Row pointers, column numbers and values are three streams; x is read number by number where the columns say: `near` percent within
-//! `band` of the diagonal, the others anywhere. With 16 numbers a row in bursts of 1024 bytes, 97 of 100 accesses are such reads of
+//! `band` of the diagonal, the others anywhere. With 16 numbers a row in bursts of 1024 bytes, 98 of 100 accesses are such reads of
 //! 8 bytes; half of them are anywhere in the 512 pages of x.
 
 use super::out::{Out, Space, Steps};

@@ -118,7 +118,7 @@ impl TraceFile {
                 instructions: selection.instructions || found == Format::Packed,
                 ..selection
             },
-            remark: decoder.remark().map(str::to_string),
+            remark: decoder.remark().filter(|remark| !remark.is_empty()).map(str::to_string),
             input,
             decoder,
             seen: 0,
