@@ -54,6 +54,7 @@ trace: ## Record any program: PROG="gzip -9 -c FILE" [NAME=n TRACE_SKIP=n TRACE_
 traces: ## Record the traces of traces/ anew
 	@scripts/setup.sh core
 	@scripts/setup.sh trace
+	@scripts/setup.sh traces
 	@scripts/shipped-traces.sh
 
 docs: ## The book's generated pages, and the API documentation in target/doc

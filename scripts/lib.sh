@@ -61,7 +61,7 @@ need_target() {
 
 need_cargo() {
     [ -x "$HOME/.cargo/bin/cargo" ] && PATH=$PATH:$HOME/.cargo/bin
-    command -v cargo >/dev/null || die "cargo not found; install Rust 1.85 or newer (https://rustup.rs), then run this again"
+    command -v cargo >/dev/null || die "cargo not found; install Rust 1.89 or newer (https://rustup.rs), then run this again"
 }
 
 # as_root command...   Directly when root, else by sudo, else with a message that names what to run.

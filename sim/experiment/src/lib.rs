@@ -4,7 +4,9 @@
 //! - [`machine`]: memory, last-level cache and their times.
 //! - [`pages`]: which pages a workload has, of which size, and where they are at first.
 //! - [`trace`]: accesses recorded from programs, in several formats, read as a stream.
+//! - [`generate`]: workloads that are computed, by parameters and a seed.
 //! - [`stream`]: accesses as an engine takes them, in batches, from a trace or a generator.
+//! - [`portrait`]: what a workload is like: counts, pages, reuse, a picture.
 //! - [`answer`]: what an engine answers, with the question in it.
 //! - [`counts`]: what an engine counts. The same names mean the same thing in every engine.
 //!
@@ -13,13 +15,16 @@
 pub mod answer;
 pub mod counts;
 pub mod experiment;
+pub mod generate;
 pub mod machine;
 pub mod pages;
+pub mod portrait;
 pub mod stream;
 pub mod trace;
 
 pub use answer::Answer;
 pub use counts::Counts;
 pub use experiment::{Engine, Experiment, Job, Work};
+pub use generate::{WorkError, workload};
 pub use machine::MachineModel;
-pub use pages::PagePolicy;
+pub use pages::{PagePolicy, PageSet};

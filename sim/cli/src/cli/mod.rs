@@ -8,6 +8,7 @@ mod run;
 mod serve;
 mod stress;
 mod trace;
+mod workload;
 
 use clap::{Parser, Subcommand};
 use indicatif::ProgressStyle;
@@ -39,6 +40,9 @@ Examples:
   Record what a program touches, and pack it:
     valgrind --tool=lackey --trace-mem=yes --log-file=gzip.log gzip -k file
     pasidon trace import gzip.log --out gzip.trace.gz --source 'gzip -k file'
+
+  See what a matrix product on an accelerator does to memory:
+    pasidon workload show gemm --set m=1k
 
   Let two devices replay it with the program's own addresses, through the simulated hardware:
     pasidon run --trace gzip.trace.gz
@@ -88,6 +92,9 @@ enum Command {
     /// Import, inspect and convert memory-access traces
     #[command(subcommand)]
     Trace(trace::Command),
+    /// List and show workloads: what accelerators and devices do to memory, by parameters
+    #[command(subcommand)]
+    Workload(workload::Command),
 }
 
 /// Anything that ends the command: shown to the user as one message.
@@ -109,6 +116,7 @@ impl Cli {
             Command::Stress(command) => command.run(),
             Command::Serve(command) => command.run(),
             Command::Trace(command) => command.run(),
+            Command::Workload(command) => command.run(),
         }
     }
 }

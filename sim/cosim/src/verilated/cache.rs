@@ -331,8 +331,9 @@ fn once(
     fs::create_dir_all(parent).map_err(denied(parent))?;
     let lock_path = parent.join(format!("{name}.lock"));
     let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
-    let mut lock = fd_lock::RwLock::new(lock.map_err(denied(&lock_path))?);
-    let _guard = lock.write().map_err(denied(&lock_path))?;
+    // Held until the file is closed.
+    let lock = lock.map_err(denied(&lock_path))?;
+    lock.lock().map_err(denied(&lock_path))?;
     if home.is_dir() {
         return Ok(());
     }

@@ -1,13 +1,22 @@
-//! Memory-access traces of real programs, and the streams that a DMA channel replays.
+//! Memory-access traces of real programs, as streams and in memory.
 //!
-//! A trace is an ordered list of [`TraceAccess`]es: who (a PASID label), what ([`TraceOp`]), where (a virtual address) and
-//! how many bytes. It comes from `valgrind --tool=lackey --trace-mem=yes` ([`lackey`]) or from a plain CSV file
-//! ([`csv`]), and is kept on disk in a compressed form of our own ([`mod@file`]).
+//! A trace is an ordered list of [`TraceAccess`]es: who (a PASID label), what ([`TraceOp`]), where (a virtual address), how
+//! many bytes, and how long the device computed before. [`open`] reads any form in constant memory: valgrind's [`lackey`], plain
+//! [`csv`], [`champsim`]'s records, [`gem5`]'s text, and a compact form of our own ([`mod@file`]), each plain or packed by gzip or zstd.
 
+pub mod champsim;
 pub mod csv;
 pub mod file;
+pub mod gem5;
+mod input;
 pub mod lackey;
+mod reader;
+mod summary;
 
+pub use reader::{Format, TraceFile, load, open};
+pub use summary::{Summary, Tally};
+
+use input::Input;
 use std::path::{Path, PathBuf};
 
 /// What an access does.
@@ -59,6 +68,8 @@ pub struct TraceAccess {
 
 /// The largest access accepted, in bytes: a device splits longer transfers itself.
 pub const MAX_SIZE: u32 = 1 << 20;
+/// Labels are below this.
+pub const MAX_LABEL: u32 = 1 << 20;
 
 /// A trace in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,56 +80,23 @@ pub struct Trace {
     pub accesses: Vec<TraceAccess>,
 }
 
-/// How many accesses of each kind a trace has, and what memory it touches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// All accesses.
-    pub total: u64,
-    /// Loads.
-    pub reads: u64,
-    /// Stores.
-    pub writes: u64,
-    /// Load-and-store accesses.
-    pub modifies: u64,
-    /// Instruction fetches.
-    pub fetches: u64,
-    /// Bytes moved (a modify counts once).
-    pub bytes: u64,
-    /// Distinct 4 KiB pages touched, per address space.
-    pub pages: u64,
-    /// Distinct address-space labels.
-    pub spaces: u64,
+impl Trace {
+    /// Counts the trace.
+    pub fn summary(&self) -> Summary {
+        let mut tally = Tally::default();
+        tally.add(&self.accesses);
+        tally.summary()
+    }
 }
 
-impl Trace {
-    /// Counts the trace. Linear in its length, with one sort for the pages.
-    pub fn summary(&self) -> Summary {
-        let mut s = Summary { total: self.accesses.len() as u64, ..Summary::default() };
-        let mut pages = Vec::with_capacity(self.accesses.len());
-        let mut spaces = Vec::new();
-        for a in &self.accesses {
-            match a.op {
-                TraceOp::Read => s.reads += 1,
-                TraceOp::Write => s.writes += 1,
-                TraceOp::Modify => s.modifies += 1,
-                TraceOp::Fetch => s.fetches += 1,
-            }
-            s.bytes += u64::from(a.size);
-            let last = a.address.wrapping_add(u64::from(a.size) - 1) >> 12;
-            for page in a.address >> 12..=last {
-                if pages.last() != Some(&(a.pasid, page)) {
-                    pages.push((a.pasid, page));
-                }
-            }
-            if !spaces.contains(&a.pasid) {
-                spaces.push(a.pasid);
-            }
-        }
-        pages.sort_unstable();
-        pages.dedup();
-        s.pages = pages.len() as u64;
-        s.spaces = spaces.len() as u64;
-        s
+/// Reads one form of trace.
+trait Decode: Send {
+    /// Appends what the next step of the input gives: nothing (a remark), an access, or a few. False at the end.
+    fn decode(&mut self, input: &mut Input, out: &mut Vec<TraceAccess>) -> Result<bool, TraceError>;
+
+    /// What was traced, if the file says it.
+    fn remark(&self) -> Option<&str> {
+        None
     }
 }
 
@@ -163,29 +141,17 @@ impl TraceError {
     }
 }
 
-/// Which part of a text trace to import.
+/// Which part of a trace to read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Selection {
-    /// Also import instruction fetches.
+    /// Also instruction fetches.
     pub instructions: bool,
     /// Leave out this many (selected) accesses at the start.
     pub skip: u64,
-    /// Stop after this many accesses; `None` imports all.
+    /// Stop after this many accesses; `None` takes all.
     pub limit: Option<u64>,
-}
-
-impl Selection {
-    /// Adds `access` if it is selected; returns false once nothing further can be.
-    fn take(&self, seen: &mut u64, accesses: &mut Vec<TraceAccess>, access: TraceAccess) -> bool {
-        if access.op == TraceOp::Fetch && !self.instructions {
-            return true;
-        }
-        *seen += 1;
-        if *seen > self.skip {
-            accesses.push(access);
-        }
-        self.limit.is_none_or(|limit| (accesses.len() as u64) < limit)
-    }
+    /// What gives a cycle, for forms that have a time in other units: ticks of gem5, instructions of ChampSim. `None`: no gaps.
+    pub pace: Option<u32>,
 }
 
 /// Checks what both text forms share: a size in range and no wrap around the top of the address space.
@@ -199,47 +165,83 @@ fn check_access(address: u64, size: u64) -> Result<u32, String> {
     Ok(size as u32)
 }
 
-/// The text forms that can be imported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Output of `valgrind --tool=lackey --trace-mem=yes`.
-    Lackey,
-    /// `pasid,op,address,size` lines.
-    Csv,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::BATCH;
+    use std::io::Write;
 
-/// Imports a text trace; `-` reads standard input. Without a `format`, a name that ends in `.csv` is CSV and all else lackey.
-///
-/// # Errors
-/// [`TraceError`] naming the file and line.
-pub fn import(
-    path: &Path,
-    format: Option<Format>,
-    selection: Selection,
-    source: &str,
-) -> Result<Trace, TraceError> {
-    use std::io::{BufReader, Read};
-    let io = |cause| TraceError::Io { file: path.to_path_buf(), cause };
-    let input: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(std::io::stdin())
-    } else {
-        Box::new(std::fs::File::open(path).map_err(io)?)
-    };
-    let input = BufReader::with_capacity(1 << 16, input);
-    let is_csv = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
-    match format.unwrap_or(if is_csv { Format::Csv } else { Format::Lackey }) {
-        Format::Csv => csv::read(input, path, selection, source),
-        Format::Lackey => lackey::read(input, path, selection, source),
+    /// Reads bytes as a file of that name and form.
+    pub fn read_text(
+        text: &[u8],
+        name: &str,
+        format: Format,
+        selection: Selection,
+    ) -> Result<Trace, TraceError> {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("pasidon-text-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(name), text).unwrap();
+        let trace = TraceFile::open(&folder.join(name), Some(format), selection).and_then(TraceFile::collect);
+        std::fs::remove_dir_all(folder).unwrap();
+        trace
     }
-}
 
-/// Loads a trace in any form: the compressed form is recognised by its first bytes, else as [`import`] does.
-///
-/// # Errors
-/// [`TraceError`] naming the file, the position in it, and the remedy.
-pub fn load(path: &Path) -> Result<Trace, TraceError> {
-    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv")) {
-        return import(path, Some(Format::Csv), Selection::default(), &path.display().to_string());
+    #[test]
+    fn every_form_is_recognised_packed_and_plain() {
+        let folder = std::env::temp_dir().join(format!("pasidon-forms-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut record = 0x40_1000u64.to_le_bytes().to_vec();
+        record.resize(64, 0);
+        record[32] = 0x80;
+        let packed = folder.join("p");
+        file::write(&Trace { source: "p".into(), accesses: vec![TEST_ACCESS] }, &packed).unwrap();
+        let mut plain = Vec::new();
+        std::io::Read::read_to_end(
+            &mut flate2::read::GzDecoder::new(std::fs::File::open(&packed).unwrap()),
+            &mut plain,
+        )
+        .unwrap();
+        for (format, bytes) in [
+            (Format::Packed, plain.as_slice()),
+            (Format::Lackey, b"==1== x\nI  10,1\n L 80,8\n"),
+            (Format::Csv, b"# remark\npasid,op,address,size,gap\n0,R,0x80,8,0\n"),
+            (Format::Csv, b"0,R,128,8\n"),
+            (Format::Csv, b"0,R,128,8,0\n"),
+            (Format::Gem5, b"r,128,8,10000\n"),
+            (Format::Gem5, b"5,r,128,8,0,10000\n"),
+            (Format::ChampSim, record.as_slice()),
+        ] {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gzip.write_all(bytes).unwrap();
+            let gzip = gzip.finish().unwrap();
+            let zstd = zstd::encode_all(bytes, 1).unwrap();
+            for bytes in [bytes, &gzip, &zstd] {
+                let path = folder.join("trace");
+                std::fs::write(&path, bytes).unwrap();
+                let opened = TraceFile::open(&path, None, Selection::default()).unwrap();
+                assert_eq!(opened.format(), format);
+                assert_eq!(opened.collect().unwrap().accesses, [TEST_ACCESS], "{format:?}");
+            }
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
-    file::read(path)
+
+    const TEST_ACCESS: TraceAccess =
+        TraceAccess { pasid: 0, op: TraceOp::Read, address: 0x80, size: 8, gap: 0 };
+
+    #[test]
+    fn a_stream_begins_anew_and_has_batches() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../traces/two-spaces.csv");
+        let mut stream = open(Path::new(path)).unwrap();
+        let (mut first, mut again) = (Vec::new(), Vec::new());
+        stream.next_batch(&mut first).unwrap();
+        assert!(first.len() == 10 && first.len() <= BATCH);
+        stream.next_batch(&mut again).unwrap();
+        assert!(again.is_empty());
+        stream.rewind().unwrap();
+        stream.next_batch(&mut again).unwrap();
+        assert_eq!(first, again);
+    }
 }

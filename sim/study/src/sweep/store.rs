@@ -65,7 +65,7 @@ impl Store {
     pub fn open(path: &Path) -> Result<Store, SweepError> {
         let io = || SweepError::io(path);
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(io())?;
-        if !fs4::fs_std::FileExt::try_lock_exclusive(&file).map_err(io())? {
+        if file.try_lock().is_err() {
             return Err(SweepError::Results {
                 file: path.to_path_buf(),
                 problem: "another process is writing these results".into(),
