@@ -66,6 +66,11 @@ impl Flavour {
         matches!(self, Flavour::Checked | Flavour::Coverage)
     }
 
+    /// Whether what goes on inside can be read in each cycle.
+    pub fn probes(self) -> bool {
+        matches!(self, Flavour::Fast | Flavour::Checked)
+    }
+
     /// Whether registers and memories hold arbitrary values before reset; always the same ones.
     pub(super) fn scrambles(self) -> bool {
         self == Flavour::Quick
