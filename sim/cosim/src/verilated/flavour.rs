@@ -1,7 +1,10 @@
 //! How a model is compiled: what it can do, and what that costs.
 
+use serde::{Deserialize, Serialize};
+
 /// How a model is compiled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Flavour {
     /// For speed: no assertions, no traces.
     #[default]

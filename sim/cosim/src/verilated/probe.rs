@@ -39,8 +39,8 @@ pub struct Probe {
     pub ddtc_valid: u64,
     /// Cached process contexts.
     pub pdtc_valid: u64,
-    /// L2 TLB: bit w is set if the entry in way w that a fill would replace is valid, where that way's turn it is; bits 15:8: entries
-    /// that an invalidation clears in this cycle, by way.
+    /// L2 TLB: bit w is set if what a fill in this cycle replaces in way w is valid; bits 15:8: entries that an invalidation clears in
+    /// this cycle, by way; from bit 16 on the way whose turn it is.
     pub l2: u64,
     /// Walkers; see the functions.
     pub walkers: [u64; MAX_WALKERS],
@@ -262,12 +262,13 @@ fn parts() -> Vec<Part> {
         let signals = [(tlb.as_str(), "stage_valid"), (tlb.as_str(), "stage_op")];
         joint(word!(l1) + port, 1, &signals, "({0} & ({1} == 2))");
     }
+    joint(word!(l2), 16, &[("l2_tlb", "turn")], "{0}");
     joint(word!(fills), 2, &[("l2_tlb", "fill_valid"), ("l2_tlb", "busy")], "({0} & !{1})");
     for way in 0..MAX_WAYS {
         let (ram, named) = (format!("ram_{way}_0"), format!("named_{way}"));
         // The first word of an entry has its valid bit on top.
-        let signals = [("l2_tlb", ram.as_str()), ("l2_tlb", "fill_iova"), ("l2_tlb", "turn")];
-        joint(word!(l2), way as u32, &signals, "top({0}, {1} >> 12)");
+        let set = format!("{ram}_write_address");
+        joint(word!(l2), way as u32, &[("l2_tlb", &ram), ("l2_tlb", &set)], "top({0}, {1})");
         joint(word!(l2), 8 + way as u32, &[("l2_tlb", "clearing"), ("l2_tlb", &named)], "({0} & {1})");
     }
     parts
@@ -365,8 +366,7 @@ mod tests {
     #[test]
     fn signals_that_are_not_there_are_not_read() {
         let header = "VlUnpacked<QData/*62:0*/, 4> pasidon_iommu__DOT__l2_tlb__DOT__ram_0_0;\n\
-                      QData/*63:0*/ pasidon_iommu__DOT__l2_tlb__DOT__fill_iova;\n\
-                      CData/*0:0*/ pasidon_iommu__DOT__l2_tlb__DOT__turn;\n\
+                      CData/*1:0*/ pasidon_iommu__DOT__l2_tlb__DOT__ram_0_0_write_address;\n\
                       CData/*3:0*/ pasidon_iommu__DOT__walker_0__DOT__state;\n";
         let text = function(Some(header), "V", "");
         assert!(text.contains("top<62>(r->pasidon_iommu__DOT__l2_tlb__DOT__ram_0_0, "), "{text}");

@@ -6,6 +6,8 @@
 //! sends translation requests and translated requests instead. Each access that reaches memory is held against the
 //! [`Truth`], reads are compared with it, and writes put a pattern into both.
 
+mod data;
+
 use crate::endpoint::{
     Begin, CachedTranslation, Channel, ChannelKind, Completion, DmaAccess, DmaRequest, Endpoint, Outcome,
     Question,
@@ -13,14 +15,16 @@ use crate::endpoint::{
 use crate::memory::Ram;
 use crate::stats::Counters;
 use crate::truth::{Reached, Truth};
+use crate::watch::{Watch, Watched};
+use data::{DataAccess, DataQueue};
 use pasidon_cosim::random::mix;
 use pasidon_cosim::verilated::Out;
 use pasidon_cosim::verilated::ports::{MAX_PORTS, ReqIn, ReqOut};
 use pasidon_cosim::{Answer, Random, TranslationPort};
+use pasidon_experiment::timing::{Side, Timing};
 use pasidon_rtl::design::Design;
 use pasidon_spec::fault::Cause;
 use pasidon_spec::request::{self, AddressType, Response};
-use std::collections::VecDeque;
 
 /// A channel at work.
 struct Stream {
@@ -29,6 +33,8 @@ struct Stream {
     endpoint: Option<usize>,
     next: usize,
     outstanding: u32,
+    /// It computes until this cycle.
+    computes: u64,
 }
 
 impl Stream {
@@ -50,6 +56,7 @@ enum Purpose {
 struct Tag {
     purpose: Purpose,
     serial: u64,
+    watched: Option<Watched>,
 }
 
 struct Port {
@@ -58,28 +65,17 @@ struct Port {
     next: usize,
 }
 
-struct DataAccess {
-    access: DmaAccess,
-    flight: Option<(u16, u64)>,
-    serial: u64,
-    spa: u64,
-    latency: u64,
-    due: u64,
-    cycle: u64,
-}
-
 /// The devices of the machine.
 pub struct Dma {
     /// Devices that speak ATS and PRI.
     pub endpoints: Vec<Endpoint>,
+    /// Who watches what becomes of the requests.
+    pub watch: Option<Box<Watch>>,
     streams: Vec<Option<Stream>>,
     vacant: Vec<u16>,
     busy: usize,
     ports: Vec<Port>,
-    data: VecDeque<DataAccess>,
-    data_latency: u64,
-    queued: u64,
-    done: u64,
+    data: DataQueue,
     fence: Option<u64>,
     serial: u64,
     seed: u64,
@@ -88,34 +84,26 @@ pub struct Dma {
 }
 
 impl Dma {
-    /// No devices yet, at the translation ports of `design`; data follows `data_latency` cycles after its translation.
-    pub fn new(design: &Design, data_latency: u32, seed: u64) -> Dma {
+    /// No devices yet, at the translation ports of `design`.
+    pub fn new(design: &Design, seed: u64) -> Dma {
         let mut random = Random::new(seed);
         let mut port =
             || Port { port: TranslationPort::new(design, &mut random), streams: Vec::new(), next: 0 };
         let ports = (0..(design.ports as usize).min(MAX_PORTS)).map(|_| port()).collect();
         Dma {
             endpoints: Vec::new(),
+            watch: None,
             streams: Vec::new(),
             vacant: Vec::new(),
             busy: 0,
             ports,
-            data: VecDeque::with_capacity(1024),
-            data_latency: u64::from(data_latency.max(1)),
-            queued: 0,
-            done: 0,
+            data: DataQueue::new(),
             fence: None,
             serial: 0,
             seed,
             random,
             outcomes: Vec::new(),
         }
-    }
-
-    /// Changes how many cycles after its translation an access reaches memory; those under way keep their time. Returns
-    /// the old value.
-    pub fn set_data_latency(&mut self, cycles: u32) -> u32 {
-        std::mem::replace(&mut self.data_latency, u64::from(cycles.max(1))) as u32
     }
 
     /// Number of translation ports.
@@ -140,7 +128,7 @@ impl Dma {
             return;
         }
         let (port, next) = (channel.port, channel.window.start);
-        let stream = Some(Stream { channel, endpoint, next, outstanding: 0 });
+        let stream = Some(Stream { channel, endpoint, next, outstanding: 0, computes: 0 });
         let index = match self.vacant.pop() {
             Some(index) => {
                 self.streams[usize::from(index)] = stream;
@@ -231,6 +219,11 @@ impl Dma {
         self.busy == 0
     }
 
+    /// Whether no request is under way, because all that have more to send compute.
+    pub fn is_computing(&self) -> bool {
+        self.streams.iter().flatten().all(|stream| stream.outstanding == 0)
+    }
+
     /// What is under way: device, PASID, requests, and what its endpoint is at.
     pub fn stuck(&self) -> Vec<String> {
         let tell = |stream: &Stream| {
@@ -274,10 +267,11 @@ impl Dma {
         truth: &mut Truth,
         counters: &mut Counters,
     ) {
-        while self.data.front().is_some_and(|access| access.due <= now) {
-            if let Some(access) = self.data.pop_front() {
-                self.access(access, memory, truth, counters);
-            }
+        if let Some(watch) = &mut self.watch {
+            watch.begin(out);
+        }
+        while let Some(access) = self.data.pop(now) {
+            self.access(access, memory, truth, counters);
         }
         for index in 0..self.endpoints.len() {
             if self.endpoints[index].is_busy() {
@@ -286,8 +280,11 @@ impl Dma {
             }
         }
         for (port, (out, input)) in out.req.iter().zip(input).enumerate().take(self.ports.len()) {
-            self.response(now, port, out, input, truth, counters);
+            self.response(now, port, out, input, memory, truth, counters);
             self.request(now, port, out, input, truth);
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.end(&self.endpoints, self.data.len());
         }
     }
 
@@ -298,8 +295,8 @@ impl Dma {
             self.fence = None;
             return false;
         }
-        let target = *self.fence.get_or_insert(self.queued);
-        let drained = self.done >= target;
+        let target = *self.fence.get_or_insert(self.data.queued());
+        let drained = self.data.are_done(target);
         if drained {
             // The transfer takes place at this edge; a next one starts anew.
             self.fence = None;
@@ -310,6 +307,9 @@ impl Dma {
     /// The IOMMU's core was reset: what it had taken and not answered is aborted, what is on offer stays so.
     pub(super) fn core_was_reset(&mut self, now: u64, truth: &mut Truth, counters: &mut Counters) {
         self.fence = None;
+        if let Some(watch) = &mut self.watch {
+            watch.core_was_reset();
+        }
         let cause = u64::from(Cause::AllInboundTransactionsDisallowed.code());
         for port in 0..self.ports.len() {
             for (Tag { purpose, .. }, offered) in self.ports[port].port.forget_taken() {
@@ -333,6 +333,7 @@ impl Dma {
             let DmaAccess { channel, request, begun } = given_up.access;
             counters.requests += 1;
             counters.faults += 1;
+            counters.access_cycles += now - begun;
             if self.streams[usize::from(channel)].as_ref().is_some_and(|stream| stream.channel.observe) {
                 self.outcomes.push(Outcome {
                     request,
@@ -356,6 +357,7 @@ impl Dma {
         port: usize,
         out: &ReqOut,
         input: &mut ReqIn,
+        memory: &mut Ram,
         truth: &mut Truth,
         counters: &mut Counters,
     ) {
@@ -368,19 +370,22 @@ impl Dma {
                 return;
             }
         };
-        let Answer { tag: Tag { purpose, serial }, offered, response, .. } = answer;
+        let Answer { tag: Tag { purpose, serial, watched }, offered, response, .. } = answer;
         let latency = now - offered;
         counters.latency.record(latency);
+        if let (Some(watch), Some(watched)) = (&mut self.watch, watched) {
+            watch.answered(watched);
+        }
         match (purpose, response) {
             (Purpose::Question(endpoint, question), response) => {
                 self.endpoints[usize::from(endpoint)].answer(&question, completion(&response));
                 self.give_up(endpoint.into(), now, truth, counters);
             }
             (Purpose::Access(access, flight), Response::Success(translation)) => {
-                let due = now + self.data_latency;
                 let spa = translation.spa;
-                self.data.push_back(DataAccess { access, flight, serial, spa, latency, due, cycle: now });
-                self.queued += 1;
+                let due = memory.timing.access(Side::Data, now, spa, access.request.length.into()).last;
+                let number = 0;
+                self.data.push(DataAccess { access, flight, serial, spa, latency, due, cycle: now, number });
             }
             (Purpose::Access(access, flight), Response::Fault(fault)) => {
                 let refusal = Refusal { cause: fault.cause.code().into(), latency };
@@ -401,6 +406,7 @@ impl Dma {
     ) {
         counters.requests += 1;
         counters.faults += 1;
+        counters.access_cycles += now - access.begun;
         self.landed(flight);
         let request = access.request;
         if self.streams[usize::from(access.channel)].as_ref().is_some_and(|stream| stream.channel.observe) {
@@ -431,6 +437,11 @@ impl Dma {
             self.offer(now, port, input, truth);
         }
         self.ports[port].port.request(out, input);
+        if out.ready & input.valid & 1 != 0
+            && let Some(watch) = &mut self.watch
+        {
+            watch.accepted(port);
+        }
     }
 
     /// Chooses the next request of a port: what endpoints have ready first, then channels in turn.
@@ -439,7 +450,12 @@ impl Dma {
         let chosen = self.choose_of_endpoints(port).or_else(|| self.choose_of_streams(now, port, truth));
         let Some((purpose, request)) = chosen else { return };
         self.serial += 1;
-        let tag = Tag { purpose, serial: self.serial };
+        let access = matches!(purpose, Purpose::Access(..));
+        let watched = self.watch.as_mut().map(|watch| watch.offered(port, access));
+        if let (Purpose::Question(endpoint, question), Some(watched)) = (&purpose, watched) {
+            self.endpoints[usize::from(*endpoint)].watch(question, watched);
+        }
+        let tag = Tag { purpose, serial: self.serial, watched };
         self.ports[port].port.offer(now, tag, &request, input, &mut self.random);
     }
 
@@ -486,7 +502,7 @@ impl Dma {
             let index = place.streams[position];
             let Some(stream) = &mut self.streams[usize::from(index)] else { continue };
             let channel = &mut stream.channel;
-            if stream.outstanding >= channel.depth || channel.remaining == 0 {
+            if stream.outstanding >= channel.depth || channel.remaining == 0 || stream.computes > now {
                 continue;
             }
             let request = channel.requests[stream.next];
@@ -500,6 +516,7 @@ impl Dma {
             if stream.next == channel.window.end {
                 stream.next = channel.window.start;
             }
+            stream.computes = now + 1 + channel.gap_before(stream.next);
             stream.outstanding += 1;
             place.next = if position + 1 == count { 0 } else { position + 1 };
             let access = DmaAccess { channel: index, request, begun: now };
@@ -532,20 +549,51 @@ impl Dma {
         None
     }
 
+    /// One cycle of devices at ports that answer at once, which is what there would be without translation: an access goes to
+    /// its data in the cycle in which it is chosen. Nothing is moved.
+    pub fn bare_cycle(&mut self, now: u64, timing: &mut Timing, truth: &mut Truth) {
+        while let Some(DataAccess { access, .. }) = self.data.pop(now) {
+            self.finish(access.channel, access.request, truth);
+        }
+        for port in 0..self.ports.len() {
+            let Some((Purpose::Access(access, flight), _)) = self.choose_of_streams(now, port, truth) else {
+                continue;
+            };
+            let DmaRequest { va, length, .. } = access.request;
+            let space =
+                self.streams[usize::from(access.channel)].as_ref().and_then(|stream| stream.channel.space);
+            // Where the page is at present; one that is not there yet will be anywhere.
+            let grant = space.and_then(|space| truth.granted(space, va >> 12));
+            let spa = grant.map_or(va, |grant| grant.frame + (va & 0xfff));
+            let due = timing.access(Side::Data, now, spa, length.into()).last;
+            self.data.push(DataAccess {
+                access,
+                flight,
+                serial: 0,
+                spa,
+                latency: 0,
+                due,
+                cycle: now,
+                number: 0,
+            });
+        }
+    }
+
     /// Moves the data of a translated access.
     fn access(&mut self, access: DataAccess, memory: &mut Ram, truth: &mut Truth, counters: &mut Counters) {
-        self.done += 1;
         let DataAccess {
-            access: DmaAccess { channel: index, request, .. },
+            access: DmaAccess { channel: index, request, begun },
             flight,
             serial,
             spa,
             latency,
             cycle,
+            due,
             ..
         } = access;
         self.landed(flight);
         counters.requests += 1;
+        counters.access_cycles += due - begun;
         let Some(stream) = &self.streams[usize::from(index)] else { return };
         let channel = &stream.channel;
         let length = usize::from(request.length);
