@@ -79,7 +79,7 @@ mod tests {
     fn a_fence_waits_for_the_older_ones_only() {
         let mut queue = DataQueue::new();
         let request = DmaRequest::default();
-        let mut push = |queue: &mut DataQueue, due| {
+        let push = |queue: &mut DataQueue, due| {
             let access = DmaAccess { channel: 0, request, begun: 0 };
             queue.push(DataAccess {
                 access,
