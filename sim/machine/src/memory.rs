@@ -14,6 +14,8 @@ use std::ops::{Deref, DerefMut};
 pub const PAGE: u64 = 4096;
 /// Bytes of a superpage.
 pub const HUGE_PAGE: u64 = 2 << 20;
+/// Bytes of a group of pages that are one: NAPOT.
+pub const GROUP: u64 = 64 << 10;
 /// Bytes of a page of the next size.
 pub const GIANT_PAGE: u64 = 1 << 30;
 /// Memory from which on there are frames of that size.
@@ -36,6 +38,8 @@ pub struct Ram {
     random: Random,
     huge_frames: Vec<u64>,
     giant_frames: Vec<u64>,
+    /// Frames of 64 KiB: parts of frames of 2 MiB.
+    group_frames: Vec<u64>,
     /// What the driver has, (start, length), in the order of allocation.
     driver: Vec<(u64, u64)>,
     frames_used: usize,
@@ -79,6 +83,7 @@ impl Ram {
             random: Random::new(bytes),
             huge_frames,
             giant_frames,
+            group_frames: Vec::new(),
             driver: Vec::new(),
             frames_used: 0,
             aside: Vec::new(),
@@ -144,32 +149,33 @@ impl Ram {
         self.next_frames = end;
     }
 
-    /// A free 1 GiB frame, not cleared: there are some in a memory of 16 GiB and more.
-    pub fn alloc_giant_frame(&mut self) -> Option<u64> {
-        let frame = self.giant_frames.pop()?;
-        self.frames_used += 1;
-        Some(frame)
-    }
-
-    /// A free 2 MiB frame, not cleared.
-    pub fn alloc_huge_frame(&mut self) -> Option<u64> {
-        let frame = self.huge_frames.pop()?;
+    /// A free frame of 2^`shift` bytes, more than 4 KiB, not cleared. Those of 1 GiB are there in a memory of 16 GiB and more.
+    pub fn alloc_large_frame(&mut self, shift: u8) -> Option<u64> {
+        if 1 << shift == GROUP && self.group_frames.is_empty() {
+            let whole = self.huge_frames.pop()?;
+            self.group_frames = (whole..whole + HUGE_PAGE).step_by(GROUP as usize).collect();
+        }
+        let frames = match 1 << shift {
+            GROUP => &mut self.group_frames,
+            HUGE_PAGE => &mut self.huge_frames,
+            GIANT_PAGE => &mut self.giant_frames,
+            _ => return None,
+        };
+        let frame = frames.pop()?;
         self.frames_used += 1;
         Some(frame)
     }
 
     /// Takes back a frame of any size, and spoils it: whoever still uses it will notice. One of 1 GiB is spoiled where it begins.
     pub fn free_frame(&mut self, frame: u64, bytes: u64) {
-        if bytes == GIANT_PAGE {
-            self.giant_frames.push(frame);
-        }
         let spoiled = if bytes == GIANT_PAGE { PAGE } else { bytes };
         if let Some(memory) = self.slice_mut(frame, spoiled as usize) {
             memory.fill(GARBAGE);
         }
         self.frames_used -= 1;
         match bytes {
-            GIANT_PAGE => {}
+            GROUP => self.group_frames.push(frame),
+            GIANT_PAGE => self.giant_frames.push(frame),
             HUGE_PAGE => self.huge_frames.push(frame),
             _ => self.frames.push(frame),
         }

@@ -64,7 +64,7 @@ enum Place {
     Offered,
     L1,
     Missed,
-    Slot(usize),
+    Slot(u8),
 }
 
 /// A request under way.
@@ -73,8 +73,16 @@ struct Live {
     place: Place,
     /// It is an access; others are questions of devices, which accesses wait for.
     access: bool,
-    /// What this cycle is spent on.
-    part: Part,
+}
+
+/// What a cycle before told, as far as this one needs it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Before {
+    l1_valid: [u64; MAX_PORTS],
+    l1: [u64; MAX_PORTS],
+    fills: u64,
+    ddtc_valid: u64,
+    pdtc_valid: u64,
 }
 
 /// Names a request that is watched.
@@ -94,7 +102,7 @@ pub struct Occupancy {
 pub struct Watch {
     /// What goes on inside in this cycle. To be read before [`begin`](Self::begin).
     pub probe: Probe,
-    before: Probe,
+    before: Before,
     ports: usize,
     walkers: usize,
     l1_entries: u64,
@@ -108,6 +116,13 @@ pub struct Watch {
     accepted: [VecDeque<Watched>; MAX_PORTS],
     missed: [VecDeque<Watched>; MAX_PORTS],
     slots: [Option<Watched>; MAX_SLOTS],
+    /// Entries of the miss table whose request is watched.
+    owned: u64,
+    /// Accesses in L1 TLBs, on their way in or out, and in miss buffers.
+    in_l1: u64,
+    in_missed: u64,
+    /// What this cycle of the request in each entry is spent on.
+    of_slot: [Part; MAX_SLOTS],
     /// The walker that an entry waits for.
     waits_for: [usize; MAX_SLOTS],
     counts: Counts,
@@ -120,7 +135,7 @@ impl Watch {
     pub fn new(design: &Design) -> Watch {
         let mut watch = Watch {
             probe: Probe::default(),
-            before: Probe::default(),
+            before: Before::default(),
             ports: (design.ports as usize).min(MAX_PORTS),
             walkers: (design.walkers as usize).min(MAX_WALKERS),
             l1_entries: design.l1_entries.into(),
@@ -134,6 +149,10 @@ impl Watch {
             accepted: std::array::from_fn(|_| VecDeque::new()),
             missed: std::array::from_fn(|_| VecDeque::new()),
             slots: [None; MAX_SLOTS],
+            owned: 0,
+            in_l1: 0,
+            in_missed: 0,
+            of_slot: [Part::MissTable; MAX_SLOTS],
             waits_for: [0; MAX_SLOTS],
             counts: Counts::default(),
             breakdown: Breakdown::default(),
@@ -170,12 +189,13 @@ impl Watch {
     /// A cycle begins: what the hardware has done shows.
     pub fn begin(&mut self, out: &Out) {
         self.count(out);
-        let used = self.probe.used;
-        for slot in 0..self.occupancy.miss_table.len() - 1 {
-            if used >> slot & 1 == 0
-                && let Some(Watched(id)) = self.slots[slot].take()
-            {
-                self.live[usize::from(id)].place = Place::L1;
+        let mut freed = self.owned & !self.probe.used;
+        self.owned &= self.probe.used;
+        while freed != 0 {
+            let slot = freed.trailing_zeros() as usize;
+            freed &= freed - 1;
+            if let Some(watched) = self.slots[slot].take() {
+                self.put(watched, Place::L1);
             }
         }
         for port in 0..self.ports {
@@ -183,19 +203,39 @@ impl Watch {
                 && let Some(watched) = self.missed[port].pop_front()
             {
                 let slot = self.probe.slot as usize & (MAX_SLOTS - 1);
-                self.live[usize::from(watched.0)].place = Place::Slot(slot);
+                self.put(watched, Place::Slot(slot as u8));
                 self.slots[slot] = Some(watched);
+                self.owned |= 1 << slot;
             }
             if out.ev_lookup >> port & 1 != 0
                 && let Some(watched) = self.accepted[port].pop_front()
                 && out.ev_hit >> port & 1 == 0
             {
-                self.live[usize::from(watched.0)].place = Place::Missed;
+                self.put(watched, Place::Missed);
                 self.missed[port].push_back(watched);
             }
         }
         if self.probe.issues() && self.probe.merges() {
             self.waits_for[self.probe.dispatched_entry() & (MAX_SLOTS - 1)] = self.probe.dispatched_to();
+        }
+    }
+
+    /// A request is somewhere else from now on.
+    #[inline]
+    fn put(&mut self, Watched(id): Watched, place: Place) {
+        let live = &mut self.live[usize::from(id)];
+        let was = std::mem::replace(&mut live.place, place);
+        if live.access {
+            match was {
+                Place::L1 => self.in_l1 -= 1,
+                Place::Missed => self.in_missed -= 1,
+                _ => {}
+            }
+            match place {
+                Place::L1 => self.in_l1 += 1,
+                Place::Missed => self.in_missed += 1,
+                _ => {}
+            }
         }
     }
 
@@ -253,7 +293,8 @@ impl Watch {
         if let Some(cycles) = self.occupancy.miss_table.get_mut(probe.used.count_ones() as usize) {
             *cycles += 1;
         }
-        self.before = self.probe;
+        let Probe { l1_valid, l1, fills, ddtc_valid, pdtc_valid, .. } = self.probe;
+        self.before = Before { l1_valid, l1, fills, ddtc_valid, pdtc_valid };
     }
 
     /// A read of memory that is accepted in this cycle.
@@ -283,7 +324,7 @@ impl Watch {
 
     /// A request is offered at a port.
     pub fn offered(&mut self, port: usize, access: bool) -> Watched {
-        let live = Live { place: Place::Offered, access, part: Part::Port };
+        let live = Live { place: Place::Offered, access };
         let id = match self.vacant.pop() {
             Some(id) => {
                 self.live[usize::from(id)] = live;
@@ -303,7 +344,7 @@ impl Watch {
     pub fn accepted(&mut self, port: usize) {
         if let Some(watched) = self.offered[port].take() {
             self.counts.requests += 1;
-            self.live[usize::from(watched.0)].place = Place::L1;
+            self.put(watched, Place::L1);
             self.accepted[port].push_back(watched);
         }
     }
@@ -311,7 +352,7 @@ impl Watch {
     /// The answer to a request is taken.
     #[inline]
     pub fn answered(&mut self, Watched(id): Watched) {
-        self.live[usize::from(id)].place = Place::Free;
+        self.put(Watched(id), Place::Free);
         self.vacant.push(id);
     }
 
@@ -319,7 +360,8 @@ impl Watch {
     pub fn core_was_reset(&mut self) {
         self.accepted.iter_mut().chain(&mut self.missed).for_each(VecDeque::clear);
         self.slots = [None; MAX_SLOTS];
-        self.before = Probe::default();
+        (self.owned, self.in_l1, self.in_missed) = (0, 0, 0);
+        self.before = Before::default();
         self.probe = Probe::default();
         for (id, live) in self.live.iter_mut().enumerate() {
             if !matches!(live.place, Place::Free | Place::Offered) {
@@ -332,29 +374,53 @@ impl Watch {
     /// A cycle ends: says where each access has been in it. `data` accesses wait for data.
     pub fn end(&mut self, endpoints: &[Endpoint], data: usize) {
         self.place();
-        let Watch { live, breakdown, .. } = self;
-        for live in live.iter().filter(|live| live.access && live.place != Place::Free) {
-            *part_of(breakdown, live.part) += 1;
+        let offered = self.offered_part();
+        let Watch { live, breakdown, slots, of_slot, .. } = self;
+        let is_access = |watched: &Watched| live[usize::from(watched.0)].access;
+        let waiting = self.offered.iter().flatten().filter(|watched| is_access(watched)).count();
+        *part_of(breakdown, offered) += waiting as u64;
+        breakdown.l1 += self.in_l1;
+        breakdown.miss_table += self.in_missed;
+        breakdown.data += data as u64;
+        let mut owned = self.owned;
+        while owned != 0 {
+            let slot = owned.trailing_zeros() as usize;
+            owned &= owned - 1;
+            if slots[slot].as_ref().is_some_and(is_access) {
+                *part_of(breakdown, of_slot[slot]) += 1;
+            }
         }
         for endpoint in endpoints {
             endpoint.waiting(|why, accesses| {
                 let part = match why {
-                    Waiting::ToAsk => Part::Port,
-                    Waiting::Asked(Some(Watched(id))) => live[usize::from(id)].part,
-                    Waiting::Asked(None) => Part::Port,
+                    Waiting::ToAsk | Waiting::Asked(None) => Part::Port,
                     Waiting::Page => Part::PageRequest,
+                    Waiting::Asked(Some(Watched(id))) => match live[usize::from(id)].place {
+                        Place::Free | Place::L1 => Part::L1,
+                        Place::Offered => offered,
+                        Place::Missed => Part::MissTable,
+                        Place::Slot(slot) => of_slot[usize::from(slot)],
+                    },
                 };
                 *part_of(breakdown, part) += accesses as u64;
             });
         }
-        breakdown.data += data as u64;
     }
 
-    /// What this cycle of each request is spent on.
+    /// What a request on offer waits for in this cycle.
+    fn offered_part(&self) -> Part {
+        if self.probe.invalidates() { Part::Fence } else { Part::Port }
+    }
+
+    /// What this cycle of the request in each entry of the miss table is spent on.
     fn place(&mut self) {
-        let Watch { probe, live, slots, waits_for, walkers, .. } = self;
+        if self.owned == 0 {
+            return;
+        }
+        let Watch { probe, of_slot, waits_for, walkers, .. } = self;
         let mut of_walker = [Part::L1; MAX_WALKERS];
-        let mut of_slot = [Part::L1; MAX_SLOTS];
+        // Of an entry that is neither pending nor with a walker, the response is on its way.
+        of_slot.fill(Part::L1);
         for (walker, part) in of_walker.iter_mut().enumerate().take(*walkers) {
             let seen = probe.walker(walker);
             if seen.state != walker_state::IDLE {
@@ -362,35 +428,26 @@ impl Watch {
                 of_slot[seen.entry & (MAX_SLOTS - 1)] = *part;
             }
         }
-        let dispatched = match probe.dispatch_state() {
-            dispatch_state::IDLE => None,
-            _ if probe.marks() => Some(Part::Fence),
-            dispatch_state::WAIT => Some(Part::L2),
-            _ => Some(Part::MissTable),
-        };
-        let invalidates = probe.invalidates();
-        for (id, live) in live.iter_mut().enumerate() {
-            live.part = match live.place {
-                Place::Free => continue,
-                Place::Offered if invalidates => Part::Fence,
-                Place::Offered => Part::Port,
-                Place::L1 => Part::L1,
-                Place::Missed => Part::MissTable,
-                Place::Slot(slot) if slots[slot] != Some(Watched(id as u16)) => Part::L1,
-                Place::Slot(slot) => {
-                    let bit = |mask: u64| mask >> slot & 1 != 0;
-                    let here = dispatched.filter(|_| probe.dispatched_entry() == slot);
-                    if !bit(probe.used) || bit(probe.woken) {
-                        Part::MissTable
-                    } else if bit(probe.pending) {
-                        here.unwrap_or(Part::MissTable)
-                    } else if bit(probe.waiting) {
-                        of_walker[waits_for[slot] & (MAX_WALKERS - 1)]
-                    } else {
-                        of_slot[slot]
-                    }
-                }
-            };
+        // An entry that was taken into use in this very cycle has no bit yet.
+        let mut tabled = self.owned & (!probe.used | probe.woken | probe.pending);
+        while tabled != 0 {
+            of_slot[tabled.trailing_zeros() as usize] = Part::MissTable;
+            tabled &= tabled - 1;
+        }
+        let mut waiting = self.owned & probe.waiting;
+        while waiting != 0 {
+            let slot = waiting.trailing_zeros() as usize;
+            waiting &= waiting - 1;
+            of_slot[slot] = of_walker[waits_for[slot] & (MAX_WALKERS - 1)];
+        }
+        let dispatched = probe.dispatched_entry() & (MAX_SLOTS - 1);
+        if probe.pending & probe.used & !probe.woken & 1 << dispatched != 0 {
+            match probe.dispatch_state() {
+                dispatch_state::IDLE => {}
+                _ if probe.marks() => of_slot[dispatched] = Part::Fence,
+                dispatch_state::WAIT => of_slot[dispatched] = Part::L2,
+                _ => {}
+            }
         }
     }
 }

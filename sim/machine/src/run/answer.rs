@@ -5,7 +5,6 @@ use super::{Measured, RunError, RunOptions, execute};
 use crate::machine::MachineConfig;
 use pasidon_cosim::verilated::Cache;
 use pasidon_experiment::answer::{Answer, LatencySummary, Source, Times};
-use pasidon_experiment::pages::PageSize;
 use pasidon_experiment::{Engine, Experiment};
 use pasidon_rtl::design::Design;
 use serde_json::Value;
@@ -145,7 +144,7 @@ pub fn options_of(experiment: &Experiment, design: &Design) -> Result<RunOptions
         worth: pages.worth,
         frames: Some(pages.frames.and_then(|frames| usize::try_from(frames).ok()).unwrap_or(usize::MAX)),
         io: pages.service,
-        huge_pages: pages.size == PageSize::Huge,
+        counters: true,
         progress: false,
         ..RunOptions::default()
     })

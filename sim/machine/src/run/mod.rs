@@ -4,6 +4,7 @@
 mod answer;
 mod bare;
 pub mod isolation;
+mod layout;
 mod plan;
 mod setup;
 #[cfg(test)]
@@ -118,7 +119,7 @@ impl Default for RunOptions {
             io: 0,
             cache: 64,
             mode: None,
-            counters: true,
+            counters: false,
             flavour: Flavour::Fast,
             waves: None,
             progress: true,

@@ -1,22 +1,23 @@
 //! From a design to a booted system with processes: what every experiment begins with.
 
+use super::layout;
 use super::plan::{self, Plan, PlannedDevice};
 use super::{RunError, RunOptions};
 use crate::endpoint::{Behaviour, Channel, ChannelKind, Endpoint};
 use crate::machine::Machine;
-use crate::memory::{HUGE_PAGE, PAGE};
+use crate::memory::PAGE;
 use crate::os::{AddressSpace, Mapping, Os, OsConfig, OsError, Permissions};
 use crate::platform::SimPlatform;
 use pasidon_cosim::verilated::{Cache, Verilated};
 use pasidon_driver::{AtsOptions, Config, DeviceOptions, Handle, Iommu, PageTableMode, PriOptions, Untagged};
+use pasidon_experiment::pages::PageSize;
 use pasidon_rtl::design::Design;
+use pasidon_spec::page_table::PAGE_SHIFT;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Cycles that the IOMMU may take for a command before the driver gives it up.
 const TIMEOUT: u64 = 1_000_000;
-/// Pages in use, of the 512, that make a 2 MiB page worth while.
-const HUGE_USE: usize = 64;
 /// Page groups that one call of the service resolves.
 const BUDGET: usize = 64;
 /// Page requests that a device may have outstanding.
@@ -63,6 +64,8 @@ pub struct System {
     pub hash: String,
     /// Devices.
     pub devices: Vec<Device>,
+    /// Pages larger than 4 KiB that were mapped.
+    large: u64,
     /// What the user should know: what was asked for and changes nothing.
     pub remarks: Vec<String>,
     /// What was asked for.
@@ -147,6 +150,7 @@ impl System {
             hash: generated.hash,
             devices: Vec::new(),
             options: options.clone(),
+            large: 0,
             remarks: Vec::new(),
             mode: PageTableMode::Sv39,
             processes: Vec::new(),
@@ -245,7 +249,7 @@ impl System {
             self.pages += program.pages.len();
             let backing = options.machine.seed ^ (index as u64 + 1) << 32;
             let mapping = Mapping::of(permissions, backing);
-            self.map_all(&mm, &program.pages, mapping, options.huge_pages).map_err(too_little)?;
+            self.map_all(&mm, &program.pages, mapping).map_err(too_little)?;
             self.processes.push(Program { name: program.name.clone(), mm });
             for &(_, device) in bonds.range((index, 0)..(index + 1, 0)) {
                 self.bind(device, index)?;
@@ -255,8 +259,9 @@ impl System {
             self.frames = options.frames.unwrap_or(self.pages * TENTHS / 10).max(FEWEST_FRAMES);
             self.os.set_frames(self.frames);
         } else {
-            self.frames = self.os.resident();
+            self.frames = self.os.resident() + self.os.resident_in_large() as usize;
         }
+        self.remark();
         self.shared_pages = used.values().filter(|&&users| users > 1).count() as u64;
         Ok(())
     }
@@ -312,32 +317,52 @@ impl System {
 
     /// Maps the pages that a program touches; without demand paging they are then in memory.
     fn map_all(
-        &self,
+        &mut self,
         mm: &AddressSpace,
         pages: &BTreeSet<u64>,
         mapping: Mapping,
-        huge: bool,
     ) -> Result<(), RunError> {
-        const RATIO: u64 = HUGE_PAGE / PAGE;
-        let mut rest = pages.iter().copied().peekable();
-        while let Some(page) = rest.next() {
-            let region = page / RATIO;
-            let last = (region + 1) * RATIO;
-            let worth = huge
-                && pages.range(page..last).count() >= HUGE_USE
-                && pages.range(region * RATIO..page).next().is_none();
-            let (range, mapping) = if worth {
-                while rest.next_if(|&next| next < last).is_some() {}
-                (region * HUGE_PAGE..(region + 1) * HUGE_PAGE, Mapping { huge, ..mapping })
-            } else {
-                (page * PAGE..(page + 1) * PAGE, mapping)
-            };
-            self.os.map(mm.id(), range.clone(), mapping)?;
+        for (first, shift) in layout::regions(pages, &self.options) {
+            let range = first * PAGE..first * PAGE + (1 << shift);
+            self.large += u64::from(shift > PAGE_SHIFT);
+            self.os.map(mm.id(), range.clone(), Mapping { shift, ..mapping })?;
             if !self.demand {
-                self.os.populate(mm.id(), range)?;
+                self.os.populate(mm.id(), range.start..range.start + PAGE)?;
             }
         }
         Ok(())
+    }
+
+    /// What was asked for and changes nothing.
+    fn remark(&mut self) {
+        let RunOptions { huge_pages, pages, worth, frames, io, .. } = &self.options;
+        let asked = match pages {
+            _ if *huge_pages => Some(
+                "--huge-pages: no program uses 64 or more of the 512 pages of a region of 2 MiB".to_string(),
+            ),
+            PageSize::Mixed => {
+                Some(format!("pages = mixed: no region has {worth} percent of a larger page in use"))
+            }
+            _ => None,
+        };
+        let asked = asked.filter(|_| self.large == 0);
+        self.remarks.extend(asked.map(|why| format!("{why}, so that all pages are 4 KiB, as without it")));
+        if !self.demand && (*io > 0 || frames.is_some_and(|frames| frames < self.pages)) {
+            let why = if self.design.ats {
+                "--resident was given"
+            } else {
+                "the design has no page requests (ats.ats)"
+            };
+            self.remarks.push(format!(
+                "frames and the time to read a page in change nothing: all pages are in memory, since {why}"
+            ));
+        }
+        if self.demand && frames.is_some_and(|frames| frames >= self.pages && frames != usize::MAX) {
+            let pages = self.pages;
+            self.remarks.push(format!(
+                "frames: the programs touch {pages} pages, so that no page ever leaves memory; choose less"
+            ));
+        }
     }
 
     /// All bonds: device, index of the process, PASID.
@@ -378,7 +403,7 @@ impl System {
 fn too_little(error: RunError) -> RunError {
     match error {
         RunError::Os(OsError::OutOfMemory) => RunError::Unsuitable(
-            "the programs touch more pages than the simulated machine has frames; give it more memory (--memory), or fewer \
+            "the programs touch more pages than the simulated machine has frames; give it more memory (--memory; pages of 1 GiB need 16384 MiB and more), or fewer \
              frames at a time (--frames, with demand paging)"
                 .into(),
         ),

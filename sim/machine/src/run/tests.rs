@@ -88,6 +88,7 @@ fn random_run(design: &str, random: &mut Random, demand: bool) {
         jobs,
         machine: MachineConfig::of(model, random.word()),
         resident: !demand,
+        counters: true,
         progress: false,
         ..RunOptions::default()
     };
@@ -250,5 +251,81 @@ fn solo_is_one_process_on_one_device() {
     let report = run(&design, &Cache::in_workspace().quiet(), &options).unwrap();
     assert_eq!((report.binds.len(), report.devices.len(), report.requests), (1, 1, 64));
     assert_eq!(report.problems(), Vec::<String>::new());
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn pages_have_the_size_that_was_asked_for() {
+    let mut random = Random::new(9);
+    // Sixty pages in a row: all of four groups but the last four pages.
+    let path = trace("sizes", &mut random, 900, 60);
+    let mut question = experiment("default", vec![Job { depth: 4, ..job(&path) }]);
+    let mut seen = Vec::new();
+    for size in [PageSize::Base, PageSize::Napot, PageSize::Huge, PageSize::Giant, PageSize::Mixed] {
+        question.pages.size = size;
+        let Counts { walks, faults, reads, l1, .. } = answer(&question).counts;
+        assert_eq!(faults, 0);
+        let lowest = reads.first_stage.iter().position(|&reads| reads > 0);
+        seen.push((size, walks, lowest, l1.fills));
+        let level = match size {
+            PageSize::Huge => 1,
+            PageSize::Giant => 2,
+            _ => 0,
+        };
+        assert_eq!(lowest, Some(level), "{seen:?}");
+    }
+    let walks: Vec<u64> = seen.iter().map(|(_, walks, ..)| *walks).collect();
+    assert!(walks[0] > 4 * walks[1] && walks[1] >= walks[2] && walks[2] == walks[3], "{seen:?}");
+    assert!(walks[4] < walks[0] / 4, "{seen:?}");
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_policy_that_changes_nothing_says_so() {
+    let mut random = Random::new(10);
+    let path = trace("remarks", &mut random, 60, 3);
+    let options =
+        RunOptions { traces: vec![path.clone()], solo: true, progress: false, ..RunOptions::default() };
+    let remarks = |design: &str, options: RunOptions| {
+        let report = run(&Design::load(design).unwrap(), &Cache::in_workspace().quiet(), &options).unwrap();
+        assert_eq!(report.problems(), Vec::<String>::new());
+        report.remarks.join("\n")
+    };
+    assert_eq!(remarks("default", options.clone()), "");
+    for (what, design, changed) in [
+        ("--huge-pages", "default", RunOptions { huge_pages: true, ..options.clone() }),
+        ("pages = mixed", "default", RunOptions { pages: PageSize::Mixed, worth: 90, ..options.clone() }),
+        ("--resident", "default", RunOptions { resident: true, io: 9, ..options.clone() }),
+        ("ats.ats", "tiny", RunOptions { io: 9, ..options.clone() }),
+        ("no page ever leaves", "default", RunOptions { frames: Some(900), ..options.clone() }),
+    ] {
+        let said = remarks(design, changed);
+        assert!(said.contains(what), "{what}: {said}");
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn memory_that_is_not_touched_costs_nothing_and_too_little_is_said() {
+    let mut random = Random::new(12);
+    let path = trace("memory", &mut random, 500, 5000);
+    let with = |mib: u64, pages: PageSize| {
+        let machine = MachineConfig { memory_bytes: mib << 20, ..MachineConfig::default() };
+        let options = RunOptions {
+            traces: vec![path.clone()],
+            machine,
+            pages,
+            solo: true,
+            resident: true,
+            progress: false,
+            ..RunOptions::default()
+        };
+        run(&Design::load("default").unwrap(), &Cache::in_workspace().quiet(), &options)
+    };
+    assert_eq!(with(1 << 20, PageSize::Giant).unwrap().problems(), Vec::<String>::new());
+    for (mib, pages) in [(16, PageSize::Huge), (256, PageSize::Giant)] {
+        let said = with(mib, pages).unwrap_err().to_string();
+        assert!(said.contains("--memory"), "{said}");
+    }
     std::fs::remove_file(path).unwrap();
 }
