@@ -87,6 +87,63 @@ fn every_byte_is_right_and_isolation_holds() {
 }
 
 #[test]
+fn a_report_is_enough_to_repeat_the_run() {
+    let dir = scratch("repeat");
+    let (trace, file) = (trace(&dir), dir.join("report.json"));
+    let two = format!("trace={},process=1,device=1,gap=3,accesses=70", text(&trace));
+    let one = format!("trace={},channels=2,depth=3", text(&trace));
+    let arguments =
+        ["run", "--design", "tiny", "--job", &one, "--job", &two, "--json", text(&file), "--counters"];
+    let memory =
+        ["--table-latency", "40", "--data-memory", "16,4,3", "--cache", "bytes=8192,ways=2,latency=4"];
+    let said = succeeds(pasidon(&arguments).args(memory));
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    for row in ["L1 TLBs", "without translation", "time of accesses", "last-level cache"] {
+        assert!(said.contains(row), "{row} is missing in {said}");
+    }
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&file).expect("a report")).expect("JSON");
+    assert_eq!(report["binds"].as_array().map(Vec::len), Some(2));
+    let again = succeeds(&mut pasidon(&["run", "--repeat", text(&file)]));
+    assert!(String::from_utf8_lossy(&again.stdout).contains("everything was equal"));
+
+    let mut other = report.clone();
+    other["cycles"] = 7.into();
+    std::fs::write(&file, other.to_string()).expect("a file");
+    fails(&mut pasidon(&["run", "--repeat", text(&file)]), &["not the same", "cycles: 7 then"]);
+    std::fs::write(&file, report.to_string()).expect("a file");
+    std::fs::write(&trace, "0,R,4096,8\n0,R,8192,8\n").expect("a file");
+    fails(&mut pasidon(&["run", "--repeat", text(&file)]), &["two.csv: the file has changed"]);
+    std::fs::write(&file, "{}").expect("a file");
+    fails(&mut pasidon(&["run", "--repeat", text(&file)]), &["no report of pasidon run"]);
+    std::fs::remove_dir_all(dir).expect("removal");
+}
+
+#[test]
+fn an_experiment_is_a_file() {
+    let dir = scratch("experiment");
+    let (trace, file, json) = (trace(&dir), dir.join("question.toml"), dir.join("answer.json"));
+    let toml = |pages: &str| {
+        let jobs = format!("[[jobs]]\nwork = {{ trace = \"{}\" }}\naccesses = 64\n", text(&trace));
+        let design = "[design]\nbase = \"tiny\"\n[design.tlb]\nl1_entries = 4\n";
+        format!("seed = 3\n{design}[machine.tables]\nlatency = 50\n[pages]\n{pages}\n{jobs}")
+    };
+    std::fs::write(&file, toml("size = \"64k\"")).expect("a file");
+    succeeds(&mut pasidon(&["run", "--experiment", text(&file), "--json", text(&json)]));
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&json).expect("a report")).expect("JSON");
+    assert_eq!((&report["requests"], &report["memory_latency"]), (&64.into(), &50.into()));
+    let breakdown = report["breakdown"].as_object().expect("a breakdown");
+    assert!(breakdown.values().filter_map(serde_json::Value::as_u64).sum::<u64>() > 64 * 20);
+    std::fs::write(&file, toml("demand = true")).expect("a file");
+    fails(&mut pasidon(&["run", "--experiment", text(&file)]), &["ats.ats = true"]);
+    std::fs::write(&file, "sed = 3").expect("a file");
+    fails(&mut pasidon(&["run", "--experiment", text(&file)]), &["question.toml", "sed"]);
+    fails(&mut pasidon(&["run", "--experiment", text(&dir.join("none.toml"))]), &["none.toml"]);
+    std::fs::remove_dir_all(dir).expect("removal");
+}
+
+#[test]
 fn devices_fault_their_pages_in() {
     let dir = scratch("paging");
     let (trace, file) = (trace(&dir), dir.join("report.json"));

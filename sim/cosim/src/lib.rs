@@ -33,4 +33,4 @@ pub use pace::Pace;
 pub use random::Random;
 pub use register_port::RegisterPort;
 pub use translation_port::{Answer, TranslationPort};
-pub use verilated::{Cache, Flavour, Verilated, VerilatedError};
+pub use verilated::{Cache, Flavour, Probe, Verilated, VerilatedError};

@@ -47,6 +47,8 @@ struct Write {
     taken: usize,
     exclusive: bool,
     response: u64,
+    /// The response does not come before this cycle.
+    due: u64,
 }
 
 /// A beat of write data whose address has not been taken yet.
@@ -85,6 +87,8 @@ pub struct MemoryPort {
     /// Cycles for which AR, AW, W, R and B stand still.
     still: [u16; 5],
     slow: Option<(Range<u64>, u32)>,
+    /// Memory itself says how long a read takes: later ones may be sooner.
+    uneven: bool,
     random: Random,
     noise: Random,
     /// The rules that the hardware keeps.
@@ -113,6 +117,7 @@ impl MemoryPort {
             shown: [false; 2],
             still: [0; 5],
             slow: None,
+            uneven: false,
             random: Random::new(seed),
             noise: Random::new(!seed),
             checker: AxiChecker::new(rules),
@@ -210,6 +215,7 @@ impl MemoryPort {
             let bytes = (out.awlen + 1) << out.awsize.min(3);
             self.recorded_writes.push(Burst { cycle: now, address: out.awaddr, bytes });
         }
+        let due = memory.due(now, out.awaddr, (out.awlen + 1) << out.awsize.min(3)).unwrap_or(0);
         self.writes.push_back(Write {
             id: out.awid,
             address: out.awaddr,
@@ -218,6 +224,7 @@ impl MemoryPort {
             taken: 0,
             exclusive: out.awlock & 1 != 0,
             response: OKAY,
+            due,
         });
         while !self.writes.is_empty()
             && let Some(data) = self.early.pop_front()
@@ -246,7 +253,10 @@ impl MemoryPort {
         let slow =
             self.slow.as_ref().filter(|(range, _)| range.contains(&address)).map_or(0, |(_, extra)| *extra);
         let late = if self.pace.jitter == 0 { 0 } else { self.random.below(u64::from(self.pace.jitter) + 1) };
-        let due = now + u64::from(self.pace.latency.max(1)) + u64::from(slow) + late;
+        let bytes = (beats as u64) << size.min(3);
+        let due = memory.due(now, address, bytes);
+        self.uneven |= due.is_some();
+        let due = due.unwrap_or(now + u64::from(self.pace.latency.max(1))) + u64::from(slow) + late;
         self.reads.push_back(Read { id, address, size, beats, sent: 0, due, exclusive, data });
     }
 
@@ -296,7 +306,7 @@ impl MemoryPort {
     /// The next read to answer: any whose time has come and whose id no earlier one has.
     #[inline]
     fn choose(&mut self, now: u64) -> Option<usize> {
-        if self.pace.jitter == 0 && self.pace.interleaving == 0 && self.slow.is_none() {
+        if self.pace.jitter == 0 && self.pace.interleaving == 0 && self.slow.is_none() && !self.uneven {
             return self.reads.front().filter(|read| read.due <= now).map(|_| 0);
         }
         let count = self.reads.len();
@@ -363,8 +373,8 @@ impl MemoryPort {
         if matches!(done, Done::Won | Done::Written) {
             self.disturb(address);
         }
-        if last && let Some(Write { id, response, .. }) = self.writes.pop_front() {
-            let due = now + u64::from(self.pace.write_response_after());
+        if last && let Some(Write { id, response, due, .. }) = self.writes.pop_front() {
+            let due = due.max(now + u64::from(self.pace.write_response_after()));
             self.responses.push_back(WriteResponse { id, response, due });
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! - [`experiment`]: a question: design, machine, pages, who does what, seed. Everything that decides the answer.
 //! - [`machine`]: memory, last-level cache and their times.
+//! - [`timing`]: memory in time: when an access has its data.
 //! - [`pages`]: which pages a workload has, of which size, and where they are at first.
 //! - [`trace`]: accesses recorded from programs, in several formats, read as a stream.
 //! - [`generate`]: workloads that are computed, by parameters and a seed.
@@ -20,6 +21,7 @@ pub mod machine;
 pub mod pages;
 pub mod portrait;
 pub mod stream;
+pub mod timing;
 pub mod trace;
 
 pub use answer::Answer;

@@ -11,6 +11,7 @@
 //! - [`run`]: devices replay a trace on the pointers of a process.
 //! - [`report`]: the report of a run.
 //! - [`stress`]: the stress test: random operations that conflict in every possible way, and an audit.
+//! - [`watch`]: what goes on inside the hardware, counted and timed.
 //! - [`stats`]: counters and distributions.
 
 mod allocator;
@@ -26,3 +27,4 @@ pub mod run;
 pub mod stats;
 pub mod stress;
 pub mod truth;
+pub mod watch;

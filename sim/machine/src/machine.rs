@@ -11,17 +11,21 @@ use crate::stats::Counters;
 use crate::truth::Truth;
 use pasidon_cosim::axi_checker::Rules;
 use pasidon_cosim::{Bench, BenchError, Clocked, Faulty, Pace, Random, Verilated};
+use pasidon_experiment::MachineModel;
+use pasidon_experiment::machine::MemoryModel;
+use pasidon_experiment::timing::Timing;
 use pasidon_rtl::design::Design;
 use pasidon_spec::ddt::iommu_mode;
 use pasidon_spec::registers::ddtp;
+use serde::{Deserialize, Serialize};
 
 /// What the machine around the IOMMU is like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MachineConfig {
-    /// Memory as the IOMMU sees it.
+    /// Memory as the IOMMU sees it. Where `model` has one, its limits count instead of the latency here.
     pub pace: Pace,
-    /// Cycles from a translation to the end of the data access that follows it.
-    pub data_latency: u32,
+    /// Memory and caches.
+    pub model: MachineModel,
     /// Bytes of memory.
     pub memory_bytes: u64,
     /// Decides everything arbitrary.
@@ -30,9 +34,25 @@ pub struct MachineConfig {
 
 impl Default for MachineConfig {
     fn default() -> MachineConfig {
-        let pace = default_pace();
-        MachineConfig { pace, data_latency: pace.latency, memory_bytes: 256 << 20, seed: 1 }
+        MachineConfig::of(
+            MachineModel { data: endless(MemoryModel::default().latency), ..MachineModel::default() },
+            1,
+        )
     }
+}
+
+impl MachineConfig {
+    /// 256 MiB of memory, and a port that does what the model says.
+    pub fn of(model: MachineModel, seed: u64) -> MachineConfig {
+        let port = if model.shared { model.data } else { model.tables };
+        let pace = Pace { latency: model.tables.latency, outstanding: port.outstanding, ..default_pace() };
+        MachineConfig { pace, model, memory_bytes: 256 << 20, seed }
+    }
+}
+
+/// Memory for data with a latency and no limit but that.
+pub fn endless(latency: u32) -> MemoryModel {
+    MemoryModel { latency, outstanding: MemoryModel::UNLIMITED, ..MemoryModel::default() }
 }
 
 /// Memory of the machine where nothing else is asked for: 20 cycles to read, 4 to write.
@@ -76,8 +96,9 @@ impl Machine {
     /// Puts a model of `design` into a machine, and resets it.
     pub fn new(verilated: Verilated, design: &Design, config: &MachineConfig) -> Machine {
         let mut random = Random::new(config.seed);
-        let memory = Ram::new(design.pas, config.memory_bytes, &mut random);
-        let dma = Dma::new(design, config.data_latency, random.word());
+        let mut memory = Ram::new(design.pas, config.memory_bytes, &mut random);
+        memory.timing = Timing::new(&config.model);
+        let dma = Dma::new(design, random.word());
         let bench = Bench::new(verilated, Faulty::new(memory), config.pace, Rules::of(design), 0);
         Machine {
             bench,
@@ -100,6 +121,9 @@ impl Machine {
     #[inline]
     pub fn step(&mut self) {
         let Machine { bench, dma, root_port, truth, counters, .. } = self;
+        if let Some(watch) = &mut dma.watch {
+            bench.verilated.probe(&mut watch.probe);
+        }
         bench.cycle(|now, out, input, memory| {
             dma.cycle(now, out, &mut input.req, memory, truth, counters);
             root_port.cycle(now, &out.message, &mut input.message, &mut dma.endpoints, truth);
@@ -111,6 +135,9 @@ impl Machine {
                 counters.fault_records += out.ev_fault;
             }
             counters.cycles += 1;
+            if let Some(watch) = &mut dma.watch {
+                watch.read(out, &input.axi);
+            }
         });
         let now = self.now();
         if self.heal_due <= now {
@@ -167,6 +194,9 @@ impl Machine {
     /// Counts from zero again.
     pub fn reset_counters(&mut self) {
         self.counters = Counters::default();
+        if let Some(watch) = &mut self.dma.watch {
+            watch.restart();
+        }
         self.counted_reads = self.bench.memory_port.bursts[0];
         self.counted_writes = self.bench.memory_port.bursts[1];
     }
@@ -215,7 +245,10 @@ impl Machine {
                 quiet_since = (self.counters.requests, self.now());
             } else if self.now() - quiet_since.1 > DEVICE_PATIENCE {
                 self.check()?;
-                return Err(self.hung());
+                if !self.dma.is_computing() {
+                    return Err(self.hung());
+                }
+                quiet_since.1 = self.now();
             }
         }
         self.check()?;

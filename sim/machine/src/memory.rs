@@ -5,6 +5,8 @@
 //! frames by accident and a wrong translation cannot go unnoticed.
 
 use pasidon_cosim::{Flat, Random};
+use pasidon_experiment::MachineModel;
+use pasidon_experiment::timing::{Side, Timing};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
@@ -12,16 +14,32 @@ use std::ops::{Deref, DerefMut};
 pub const PAGE: u64 = 4096;
 /// Bytes of a superpage.
 pub const HUGE_PAGE: u64 = 2 << 20;
+/// Bytes of a group of pages that are one: NAPOT.
+pub const GROUP: u64 = 64 << 10;
+/// Bytes of a page of the next size.
+pub const GIANT_PAGE: u64 = 1 << 30;
+/// Memory from which on there are frames of that size.
+const GIANT_MEMORY: u64 = 16 << 30;
+/// Frames of 4 KiB that are scrambled together: all of a memory of up to a gigabyte. More are looked at only when these are in use.
+const SCRAMBLED: u64 = 1 << 17;
 /// What fresh memory contains: garbage that is neither zero nor a harmless table entry.
 const GARBAGE: u8 = 0xa5;
 
 /// Physical memory of the simulated machine.
 pub struct Ram {
     bytes: Flat,
+    /// When an access has its data.
+    pub timing: Timing,
     /// Free contiguous ranges for the driver, (start, length), sorted.
     ranges: Vec<(u64, u64)>,
     frames: Vec<u64>,
+    /// Frames from here on are not in `frames` yet.
+    next_frames: u64,
+    random: Random,
     huge_frames: Vec<u64>,
+    giant_frames: Vec<u64>,
+    /// Frames of 64 KiB: parts of frames of 2 MiB.
+    group_frames: Vec<u64>,
     /// What the driver has, (start, length), in the order of allocation.
     driver: Vec<(u64, u64)>,
     frames_used: usize,
@@ -43,16 +61,29 @@ impl Ram {
         let base = 1 << (address_width - 1);
         let driver_end = base + bytes / 8;
         let frames_end = base + bytes / 8 * 5;
-        let mut frames: Vec<u64> = (driver_end..frames_end).step_by(PAGE as usize).collect();
-        let mut huge_frames: Vec<u64> = (frames_end..base + bytes).step_by(HUGE_PAGE as usize).collect();
+        let next_frames = frames_end.min(driver_end + SCRAMBLED * PAGE);
+        let giants = if bytes < GIANT_MEMORY {
+            base + bytes
+        } else {
+            (base + bytes / 16 * 13).next_multiple_of(GIANT_PAGE)
+        };
+        let mut frames: Vec<u64> = (driver_end..next_frames).step_by(PAGE as usize).collect();
+        let mut huge_frames: Vec<u64> = (frames_end..giants).step_by(HUGE_PAGE as usize).collect();
+        let whole = (base + bytes) & !(GIANT_PAGE - 1);
+        let giant_frames: Vec<u64> = (giants..whole).step_by(GIANT_PAGE as usize).collect();
         random.shuffle(&mut frames);
         random.shuffle(&mut huge_frames);
         let ranges = vec![(base, driver_end - base)];
         Ram {
             bytes: Flat::new(base, bytes),
+            timing: Timing::new(&MachineModel::default()),
             ranges,
             frames,
+            next_frames,
+            random: Random::new(bytes),
             huge_frames,
+            giant_frames,
+            group_frames: Vec::new(),
             driver: Vec::new(),
             frames_used: 0,
             aside: Vec::new(),
@@ -102,25 +133,52 @@ impl Ram {
 
     /// A free 4 KiB frame, not cleared.
     pub fn alloc_frame(&mut self) -> Option<u64> {
+        if self.frames.is_empty() {
+            self.more_frames();
+        }
         let frame = self.frames.pop()?;
         self.frames_used += 1;
         Some(frame)
     }
 
-    /// A free 2 MiB frame, not cleared.
-    pub fn alloc_huge_frame(&mut self) -> Option<u64> {
-        let frame = self.huge_frames.pop()?;
+    /// The next frames of 4 KiB that nobody has looked at yet.
+    fn more_frames(&mut self) {
+        let end = (self.base() + self.bytes.len() / 8 * 5).min(self.next_frames + SCRAMBLED * PAGE);
+        self.frames = (self.next_frames..end).step_by(PAGE as usize).collect();
+        self.random.shuffle(&mut self.frames);
+        self.next_frames = end;
+    }
+
+    /// A free frame of 2^`shift` bytes, more than 4 KiB, not cleared. Those of 1 GiB are there in a memory of 16 GiB and more.
+    pub fn alloc_large_frame(&mut self, shift: u8) -> Option<u64> {
+        if 1 << shift == GROUP && self.group_frames.is_empty() {
+            let whole = self.huge_frames.pop()?;
+            self.group_frames = (whole..whole + HUGE_PAGE).step_by(GROUP as usize).collect();
+        }
+        let frames = match 1 << shift {
+            GROUP => &mut self.group_frames,
+            HUGE_PAGE => &mut self.huge_frames,
+            GIANT_PAGE => &mut self.giant_frames,
+            _ => return None,
+        };
+        let frame = frames.pop()?;
         self.frames_used += 1;
         Some(frame)
     }
 
-    /// Takes back a frame of either size, and spoils it: whoever still uses it will notice.
+    /// Takes back a frame of any size, and spoils it: whoever still uses it will notice. One of 1 GiB is spoiled where it begins.
     pub fn free_frame(&mut self, frame: u64, bytes: u64) {
-        if let Some(memory) = self.slice_mut(frame, bytes as usize) {
+        let spoiled = if bytes == GIANT_PAGE { PAGE } else { bytes };
+        if let Some(memory) = self.slice_mut(frame, spoiled as usize) {
             memory.fill(GARBAGE);
         }
         self.frames_used -= 1;
-        if bytes == HUGE_PAGE { self.huge_frames.push(frame) } else { self.frames.push(frame) }
+        match bytes {
+            GROUP => self.group_frames.push(frame),
+            GIANT_PAGE => self.giant_frames.push(frame),
+            HUGE_PAGE => self.huge_frames.push(frame),
+            _ => self.frames.push(frame),
+        }
     }
 
     /// Frames of either size that were handed out and have not come back.
@@ -133,6 +191,7 @@ impl Ram {
         let end = self.base() + self.bytes.len();
         let driver_end = self.base() + self.bytes.len() / 8;
         let frames_end = self.base() + self.bytes.len() / 8 * 5;
+        let next_frames = self.next_frames;
         let used = |free: &[u64], range: std::ops::Range<u64>, bytes: u64| {
             let aside = self.aside.iter().map(|(start, _)| *start);
             let free: BTreeSet<u64> = free.iter().copied().chain(aside).collect();
@@ -140,7 +199,7 @@ impl Ram {
         };
         InUse {
             driver: self.driver.clone(),
-            frames: used(&self.frames, driver_end..frames_end, PAGE),
+            frames: used(&self.frames, driver_end..next_frames, PAGE),
             huge_frames: used(&self.huge_frames, frames_end..end, HUGE_PAGE),
         }
     }
@@ -206,6 +265,12 @@ impl pasidon_cosim::BusMemory for Ram {
     #[inline]
     fn write(&mut self, address: u64, value: u64, strobes: u8) -> bool {
         self.bytes.write(address, value, strobes)
+    }
+
+    #[inline]
+    fn due(&mut self, now: u64, address: u64, bytes: u64) -> Option<u64> {
+        // Where nothing can make a difference, the pace of the port decides, with whatever else it has.
+        (!self.timing.is_even()).then(|| self.timing.access(Side::Tables, now, address, bytes).first)
     }
 }
 

@@ -1,6 +1,11 @@
 //! The report of a run, as text and as JSON.
 
-use serde::Serialize;
+use crate::run::RunOptions;
+use crate::watch::Occupancy;
+use pasidon_experiment::Counts;
+use pasidon_experiment::answer::{Breakdown, Source};
+use pasidon_experiment::counts::CacheCounts;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 
@@ -132,6 +137,21 @@ pub struct Check {
     pub detail: String,
 }
 
+/// All that it takes to run again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Repeat {
+    /// Version of the program.
+    pub version: String,
+    /// The design, complete.
+    pub design: serde_json::Value,
+    /// Hash of the design without its name.
+    pub nameless_hash: String,
+    /// Every option.
+    pub options: RunOptions,
+    /// The files that it depends on.
+    pub sources: Vec<Source>,
+}
+
 /// The report of a run. The counts are those of the replay; the isolation checks and the exits come after it.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunReport {
@@ -176,6 +196,24 @@ pub struct RunReport {
     pub paging: Paging,
     /// What calls of the driver cost.
     pub costs: Costs,
+    /// Cycles of the same work on the same machine without translation.
+    pub bare_cycles: u64,
+    /// What translation adds to that.
+    pub overhead_percent: f64,
+    /// What went on inside the hardware, if it was watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
+    /// Where the time of the accesses went, in cycles of all accesses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breakdown: Option<Breakdown>,
+    /// Cycles in which so many walkers, and entries of the miss table, were busy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub occupancy: Option<Occupancy>,
+    /// Latencies at the translation ports: cycles, how often.
+    pub latency_histogram: Vec<(u64, u64)>,
+    /// Lines asked of the last-level cache, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_level_cache: Option<Hits>,
     /// Simulated clock cycles per second of wall time, everything included.
     pub sim_cycles_per_second: f64,
     /// Responses to nobody.
@@ -184,6 +222,11 @@ pub struct RunReport {
     pub isolation: Vec<Check>,
     /// What was left behind at the end, or happened and must not.
     pub findings: Vec<String>,
+    /// What was asked for and changed nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+    /// All that it takes to run again.
+    pub repeat: Repeat,
 }
 
 impl RunReport {
@@ -214,6 +257,16 @@ impl RunReport {
         text.push('\n');
         std::fs::write(path, text)
     }
+}
+
+/// What a cache did, in a line.
+fn cache_line(cache: &CacheCounts) -> String {
+    let CacheCounts { lookups, hits, fills, evicted, overlapped, invalidated } = *cache;
+    let [lookups, hits, fills, evicted, overlapped, invalidated] =
+        [lookups, hits, fills, evicted, overlapped, invalidated].map(grouped);
+    format!(
+        "{hits} of {lookups} lookups hit; {fills} fills, {evicted} evicted, {overlapped} overlapped, {invalidated} invalidated"
+    )
 }
 
 /// 1234567 as 1,234,567.
@@ -249,7 +302,12 @@ impl fmt::Display for RunReport {
         if !self.paging.demand {
             line(
                 "IOTLB hit rate",
-                format!("{:.2} % ({} of {})", 100.0 * hit_rate, grouped(hits), grouped(lookups)),
+                format!(
+                    "{:.2} % ({} of {}, L1 TLBs of the ports)",
+                    100.0 * hit_rate,
+                    grouped(hits),
+                    grouped(lookups)
+                ),
             )?;
         }
         if self.device_cache.lookups > 0 {
@@ -257,6 +315,25 @@ impl fmt::Display for RunReport {
             line(
                 "device cache hit rate",
                 format!("{:.2} % ({} of {})", 100.0 * hit_rate, grouped(hits), grouped(lookups)),
+            )?;
+        }
+        if let Some(counts) = &self.counts {
+            for (name, cache) in [
+                ("L1 TLBs", counts.l1),
+                ("L2 TLB", counts.l2),
+                ("device contexts", counts.ddtc),
+                ("process contexts", counts.pdtc),
+            ] {
+                if cache.lookups > 0 {
+                    line(name, cache_line(&cache))?;
+                }
+            }
+            line("merged misses", grouped(counts.merged))?;
+        }
+        if let Some(Hits { lookups, hits, hit_rate }) = self.last_level_cache {
+            line(
+                "last-level cache",
+                format!("{:.2} % ({} of {} lines)", 100.0 * hit_rate, grouped(hits), grouped(lookups)),
             )?;
         }
         line("walks", grouped(self.walks))?;
@@ -287,8 +364,25 @@ impl fmt::Display for RunReport {
             }
         }
         line("cycles", grouped(self.cycles))?;
+        line(
+            "without translation",
+            format!("{} cycles: translation adds {:.2} %", grouped(self.bare_cycles), self.overhead_percent),
+        )?;
+        if let Some(breakdown) = self.breakdown.filter(|breakdown| breakdown.total() > 0) {
+            let total = breakdown.total() as f64;
+            let parts = breakdown.parts().into_iter().filter(|(_, cycles)| *cycles > 0);
+            let parts: Vec<String> = parts
+                .map(|(name, cycles)| {
+                    format!("{} {:.1} %", name.replace('_', " "), 100.0 * cycles as f64 / total)
+                })
+                .collect();
+            line("time of accesses", parts.join(", "))?;
+        }
         line("translations per cycle", format!("{:.3}", self.translations_per_cycle))?;
         line("simulated cycles/s", grouped(self.sim_cycles_per_second as u64))?;
+        for remark in &self.remarks {
+            writeln!(f, "remark: {remark}")?;
+        }
         for check in &self.isolation {
             let verdict = if check.passed { "ok" } else { "FAILED" };
             writeln!(f, "isolation: {verdict}: {} ({})", check.check, check.detail)?;

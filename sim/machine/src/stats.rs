@@ -83,6 +83,8 @@ pub struct Counters {
     pub requests: u64,
     /// ... with a fault.
     pub faults: u64,
+    /// Cycles of those accesses, each from its beginning to its end.
+    pub access_cycles: u64,
     /// Bytes that were not what they should be.
     pub mismatches: u64,
     /// Bytes moved.

@@ -9,7 +9,7 @@
 //! [`Truth::hold`] keeps accesses to the same bytes in program order, one device or many: the hardware may
 //! complete requests in any order, so that a device must not have two of them under way that depend on each other.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Names an address space for ever: numbers are not used again.
 pub type SpaceId = u32;
@@ -39,8 +39,18 @@ struct Page {
     grant: Option<Grant>,
 }
 
+/// Pages that nobody has looked at yet: what they contain follows from the backing store.
+struct Range {
+    end: u64,
+    backing: u64,
+    /// How the first may be reached; the others follow it.
+    grant: Option<Grant>,
+}
+
 struct Space {
     pages: HashMap<u64, Page>,
+    /// By number of the first page.
+    ranges: BTreeMap<u64, Range>,
     busy: Box<[u32; GRANULES]>,
 }
 
@@ -96,6 +106,15 @@ enum Change {
     Off(u64),
 }
 
+impl Space {
+    /// What a page of a range has at first, and how it may be reached.
+    fn range(&self, page: u64) -> Option<(u64, Grant)> {
+        let (&first, range) = self.ranges.range(..=page).next_back().filter(|(_, range)| page < range.end)?;
+        let grant = range.grant?;
+        Some((range.backing, Grant { frame: grant.frame + (page - first) * PAGE as u64, ..grant }))
+    }
+}
+
 impl Truth {
     /// The IOMMU's owner is gone. What he allowed stays so until a successor has seen that the IOMMU is Off; from then on
     /// nothing may be let through.
@@ -120,7 +139,10 @@ impl Truth {
 
     /// Adds an address space without pages.
     pub fn add_space(&mut self, space: SpaceId) {
-        self.spaces.insert(space, Space { pages: HashMap::new(), busy: Box::new([0; GRANULES]) });
+        self.spaces.insert(
+            space,
+            Space { pages: HashMap::new(), ranges: BTreeMap::new(), busy: Box::new([0; GRANULES]) },
+        );
     }
 
     /// Removes an address space: nothing of it may be reached any more.
@@ -145,6 +167,49 @@ impl Truth {
         if let Some(space) = self.spaces.get_mut(&space) {
             space.pages.insert(page, Page { bytes: content.into(), grant: None });
         }
+    }
+
+    /// Adds pages up to `end` that are nowhere yet, with what `backing` has for them. A large page costs what is used of it.
+    pub fn add_range(&mut self, space: SpaceId, first: u64, end: u64, backing: u64) {
+        if let Some(space) = self.spaces.get_mut(&space) {
+            space.ranges.insert(first, Range { end, backing, grant: None });
+        }
+    }
+
+    /// From now on the pages of a range from `first` on may be reached, one after the other from there.
+    pub fn grant_range(&mut self, space: SpaceId, first: u64, grant: Grant) {
+        if let Some(range) = self.spaces.get_mut(&space).and_then(|space| space.ranges.get_mut(&first)) {
+            range.grant = Some(grant);
+        }
+    }
+
+    /// Removes the range that begins with a page, and what there was of it.
+    pub fn remove_range(&mut self, space: SpaceId, first: u64) {
+        if let Some(space) = self.spaces.get_mut(&space)
+            && let Some(range) = space.ranges.remove(&first)
+        {
+            space.pages.retain(|page, _| !(first..range.end).contains(page));
+        }
+    }
+
+    /// Makes the page of an address exist if it belongs to a range and nobody has looked at it before: then memory gets what is
+    /// returned, at that address.
+    #[inline]
+    pub fn look_at(&mut self, device_id: u32, process_id: Option<u32>, va: u64) -> Option<(u64, &[u8])> {
+        let space = self.bonds.get(&(device_id, process_id?))?;
+        let space = self.spaces.get_mut(space)?;
+        if space.ranges.is_empty() {
+            return None;
+        }
+        let number = va / PAGE as u64;
+        if space.pages.contains_key(&number) {
+            return None;
+        }
+        let (backing, grant) = space.range(number)?;
+        let mut bytes = vec![0; PAGE].into_boxed_slice();
+        crate::os::backing_content(backing, number, &mut bytes);
+        let page = space.pages.entry(number).or_insert(Page { bytes, grant: Some(grant) });
+        Some((grant.frame, &page.bytes))
     }
 
     /// Removes a page: it may not be reached any more.
@@ -175,7 +240,11 @@ impl Truth {
 
     /// How a page may be reached.
     pub fn granted(&self, space: SpaceId, page: u64) -> Option<Grant> {
-        self.spaces.get(&space)?.pages.get(&page)?.grant
+        let space = self.spaces.get(&space)?;
+        match space.pages.get(&page) {
+            Some(page) => page.grant,
+            None => space.range(page).map(|(_, grant)| grant),
+        }
     }
 
     /// The device may use the address space under this PASID.

@@ -77,6 +77,11 @@ impl<M: BusMemory> BusMemory for Faulty<M> {
     }
 
     #[inline]
+    fn due(&mut self, now: u64, address: u64, bytes: u64) -> Option<u64> {
+        self.memory.due(now, address, bytes)
+    }
+
+    #[inline]
     fn fails(&self, address: u64, failure: Failure) -> bool {
         let first = address & !7;
         !self.failures.is_empty()

@@ -1,18 +1,22 @@
-//! One range of physical memory, as bytes.
+//! One range of physical memory, as bytes. What is never touched costs nothing, however large the range is.
 
 use super::{BusMemory, merge};
+use memmap2::{MmapMut, MmapOptions};
 
 /// Bytes from `base` on.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Flat {
     base: u64,
-    bytes: Vec<u8>,
+    bytes: Option<MmapMut>,
 }
 
 impl Flat {
-    /// So many bytes of zeroes from `base` on; whole doublewords.
+    /// So many bytes of zeroes from `base` on; whole doublewords. None at all, as [`len`](Self::len) then says, if the operating system
+    /// does not have as many addresses.
     pub fn new(base: u64, bytes: u64) -> Flat {
-        Flat { base: base & !7, bytes: vec![0; bytes.next_multiple_of(8) as usize] }
+        let bytes = usize::try_from(bytes.next_multiple_of(8)).ok();
+        let map = |bytes| MmapOptions::new().len(bytes).no_reserve_swap().map_anon().ok();
+        Flat { base: base & !7, bytes: bytes.filter(|&bytes| bytes > 0).and_then(map) }
     }
 
     /// Lowest address of memory.
@@ -22,31 +26,26 @@ impl Flat {
 
     /// Bytes of memory.
     pub fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)
     }
 
     /// Whether there is no memory at all.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    fn offset(&self, address: u64, length: usize) -> Option<usize> {
-        let offset = usize::try_from(address.checked_sub(self.base)?).ok()?;
-        (offset.checked_add(length)? <= self.bytes.len()).then_some(offset)
+        self.bytes.is_none()
     }
 
     /// The bytes at `address`; `None` where there is no memory.
     #[inline]
     pub fn slice(&self, address: u64, length: usize) -> Option<&[u8]> {
-        let offset = self.offset(address, length)?;
-        Some(&self.bytes[offset..offset + length])
+        let offset = usize::try_from(address.checked_sub(self.base)?).ok()?;
+        self.bytes.as_ref()?.get(offset..offset.checked_add(length)?)
     }
 
     /// The bytes at `address`, to change.
     #[inline]
     pub fn slice_mut(&mut self, address: u64, length: usize) -> Option<&mut [u8]> {
-        let offset = self.offset(address, length)?;
-        Some(&mut self.bytes[offset..offset + length])
+        let offset = usize::try_from(address.checked_sub(self.base)?).ok()?;
+        self.bytes.as_mut()?.get_mut(offset..offset.checked_add(length)?)
     }
 
     /// The little-endian doubleword at `address`, which need not be aligned; `None` where there is no memory.

@@ -36,6 +36,13 @@ pub trait BusMemory {
         if held { self.write(address, value, strobes).then_some(true) } else { Some(false) }
     }
 
+    /// The cycle of the first data of a read burst that is accepted in cycle `now`, or from which a write may be answered; `None` where
+    /// the port's pace decides.
+    #[inline]
+    fn due(&mut self, _now: u64, _address: u64, _bytes: u64) -> Option<u64> {
+        None
+    }
+
     /// Whether accesses to the doubleword at `address` fail so.
     #[inline]
     fn fails(&self, _address: u64, _failure: Failure) -> bool {

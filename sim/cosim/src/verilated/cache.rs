@@ -5,6 +5,7 @@
 
 use super::error::VerilatedError;
 use super::flavour::{Flavour, RUNTIME};
+use super::probe;
 use super::shim::{self, Layout};
 use super::source::{PortShape, Source};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -178,11 +179,15 @@ impl Cache {
 
     fn verilate(&self, source: &Source<'_>, flavour: Flavour, dir: &Path) -> Result<(), VerilatedError> {
         write(dir.join("model.v"), source.verilog)?;
+        if flavour.probes() {
+            write(dir.join("probe.vlt"), &probe::configuration(source.verilog))?;
+        }
         let mut verilate = Command::new(&self.verilator);
         verilate
             .args(["--cc", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--Mdir", "cc"])
             .args(["--prefix", shim::PREFIX, "--top-module", source.top])
             .args(flavour.verilator())
+            .args(flavour.probes().then_some("probe.vlt"))
             .arg("model.v");
         self.run(verilate, &self.verilator, "does not accept the Verilog", dir)
     }
@@ -212,7 +217,7 @@ impl Cache {
         let header = read(dir.join(format!("cc/{}___024root.h", shim::PREFIX)))?;
         write(
             dir.join("shim.cpp"),
-            &shim::source(layout, flavour, shim::previous_clock(&header).as_deref()),
+            &shim::source(layout, flavour, shim::previous_clock(&header).as_deref(), Some(&header)),
         )?;
         let (mut hot, mut cold) = (String::new(), String::new());
         for name in files(&dir.join("cc"), &[".cpp"])? {
@@ -381,17 +386,29 @@ fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     hash.finalize().iter().take(10).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Verilog without the remarks that it begins with: they name the design, and change nothing.
+fn body(verilog: &str) -> &str {
+    let mut rest = verilog;
+    while let Some((line, more)) = rest.split_once('\n')
+        && (line.trim().is_empty() || line.starts_with("//"))
+    {
+        rest = more;
+    }
+    rest
+}
+
 /// Where Verilator's work for a fingerprint is kept.
 fn verilated(source: &Source<'_>, flavour: Flavour) -> String {
-    hash([source.verilog, source.top, flavour.name()]) + "-verilated"
+    hash([body(source.verilog), source.top, flavour.name()]) + "-verilated"
 }
 
 fn key(source: &Source<'_>, layout: &Layout, flavour: Flavour, tools: &[String]) -> String {
     // The shim itself, so that a change of it makes new models. The clock's name stands for both ways to drive it.
-    let shim = shim::source(layout, flavour, Some("previous_clock"));
+    let shim = shim::source(layout, flavour, Some("previous_clock"), None);
     let shape = |PortShape { name, width, output }: &PortShape| format!("{name} {width} {output}");
     let ports: Vec<String> = source.ports.iter().map(shape).collect();
-    let mut parts = vec![source.verilog, source.top, &shim];
+    let configuration = if flavour.probes() { probe::configuration(source.verilog) } else { String::new() };
+    let mut parts = vec![body(source.verilog), source.top, &shim, &configuration];
     parts.extend(ports.iter().chain(tools).map(String::as_str));
     parts.extend([flavour.hot(), flavour.cold(), COMMON, flavour.verilator(), RUNTIME].concat());
     hash(parts)
@@ -427,5 +444,22 @@ impl Steps {
 impl Drop for Steps {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_design_makes_no_other_model() {
+        let keys = ["// one\n// two\n\nmodule a;", "// other\n\nmodule a;", "module a;", "module b;"].map(
+            |verilog| {
+                let source = Source { name: "x", verilog, top: "a", ports: &[] };
+                key(&source, &Layout::new(), Flavour::Fast, &[])
+            },
+        );
+        assert!(keys[0] == keys[1] && keys[1] == keys[2] && keys[2] != keys[3]);
+        assert_eq!(body("//x"), "//x");
     }
 }

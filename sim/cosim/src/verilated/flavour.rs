@@ -1,7 +1,10 @@
 //! How a model is compiled: what it can do, and what that costs.
 
+use serde::{Deserialize, Serialize};
+
 /// How a model is compiled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Flavour {
     /// For speed: no assertions, no traces.
     #[default]
@@ -64,6 +67,11 @@ impl Flavour {
     /// Whether the model counts what it has run through.
     pub fn covers(self) -> bool {
         matches!(self, Flavour::Checked | Flavour::Coverage)
+    }
+
+    /// Whether what goes on inside can be read in each cycle.
+    pub fn probes(self) -> bool {
+        matches!(self, Flavour::Fast | Flavour::Checked)
     }
 
     /// Whether registers and memories hold arbitrary values before reset; always the same ones.

@@ -7,6 +7,7 @@ mod cache;
 mod error;
 mod flavour;
 pub mod ports;
+pub mod probe;
 mod shim;
 mod source;
 
@@ -14,6 +15,7 @@ pub use cache::{Cache, workspace_target};
 pub use error::VerilatedError;
 pub use flavour::Flavour;
 pub use ports::{In, Out};
+pub use probe::Probe;
 pub use source::{PortShape, Source, shapes};
 
 use libloading::Library;
@@ -23,6 +25,7 @@ use std::path::Path;
 type Tick = unsafe extern "C" fn(*mut c_void, *const In, *mut Out);
 type Free = unsafe extern "C" fn(*mut c_void);
 type OnFile = unsafe extern "C" fn(*mut c_void, *const c_char);
+type Read = unsafe extern "C" fn(*mut c_void, *mut Probe);
 type Failure = unsafe extern "C" fn() -> *const c_char;
 
 /// One instance of a verilated design. Each has state of its own.
@@ -38,6 +41,7 @@ pub struct Verilated {
     failure: Failure,
     trace: Option<OnFile>,
     coverage: Option<OnFile>,
+    probe: Option<Read>,
     // Declared last: the code outlives everything that points into it.
     _library: Library,
 }
@@ -92,8 +96,8 @@ impl Verilated {
             return Err(wrong("its ports are laid out differently from what this program expects".into()));
         }
         let mut output = Out::default();
-        // SAFETY: the types are those that the shim declares; flavours without them do not export the last two.
-        let (state, tick, free, failure, trace, coverage) = unsafe {
+        // SAFETY: the types are those that the shim declares; flavours without them do not export the last three.
+        let (state, tick, free, failure, trace, coverage, probe) = unsafe {
             let new = library
                 .get::<unsafe extern "C" fn(*mut Out) -> *mut c_void>(b"pasidon_new\0")
                 .map_err(missing)?;
@@ -102,7 +106,8 @@ impl Verilated {
             let failure = *library.get::<Failure>(b"pasidon_failure\0").map_err(missing)?;
             let trace = library.get::<OnFile>(b"pasidon_trace\0").ok().map(|f| *f);
             let coverage = library.get::<OnFile>(b"pasidon_coverage\0").ok().map(|f| *f);
-            (new(&mut output), tick, free, failure, trace, coverage)
+            let probe = library.get::<Read>(b"pasidon_probe\0").ok().map(|f| *f);
+            (new(&mut output), tick, free, failure, trace, coverage, probe)
         };
         let input = In::default();
         Ok(Verilated {
@@ -115,6 +120,7 @@ impl Verilated {
             failure,
             trace,
             coverage,
+            probe,
             _library: library,
         })
     }
@@ -125,6 +131,15 @@ impl Verilated {
         // SAFETY: `state` was made by the same object; In and Out have the sizes that it checked at load.
         unsafe { (self.tick)(self.state, &self.input, &mut self.output) };
         self.cycles += 1;
+    }
+
+    /// Reads what goes on inside in this cycle; nothing if the flavour has no [probes](Flavour::probes).
+    #[inline]
+    pub fn probe(&self, probe: &mut Probe) {
+        if let Some(read) = self.probe {
+            // SAFETY: `state` was made by the same object, whose shim has the same `Probe`: the cache's key covers it.
+            unsafe { read(self.state, probe) };
+        }
     }
 
     /// Holds both resets for `cycles` cycles with all other inputs as they are, then releases them: memory forgets what it was asked.

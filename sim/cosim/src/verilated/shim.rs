@@ -8,6 +8,7 @@
 use super::error::VerilatedError;
 use super::flavour::Flavour;
 use super::ports::{self, IN_WORDS, OUT_WORDS};
+use super::probe;
 use super::source::PortShape;
 use std::fmt::Write;
 
@@ -48,12 +49,21 @@ pub(super) fn layout(shape: &[PortShape]) -> Result<Layout, VerilatedError> {
 
 /// The shim's source. `previous_clock` is the member in which Verilator remembers the clock of the last evaluation: with it
 /// the falling edge, at which nothing happens, needs no evaluation.
-pub(super) fn source(layout: &Layout, flavour: Flavour, previous_clock: Option<&str>) -> String {
+/// `header` is that of Verilator's class: it says which signals there are to be probed.
+pub(super) fn source(
+    layout: &Layout,
+    flavour: Flavour,
+    previous_clock: Option<&str>,
+    header: Option<&str>,
+) -> String {
     let mut s = String::new();
     preamble(&mut s, flavour);
     moves(&mut s, layout);
     lifetime(&mut s, layout, flavour);
     tick(&mut s, flavour, previous_clock);
+    if flavour.probes() {
+        s += &probe::function(header, PREFIX, EXPORT);
+    }
     s
 }
 

@@ -19,6 +19,7 @@ pub use page_requests::{Answered, PageRequests, Wanted};
 pub use traffic::{Channel, ChannelKind, DmaRequest, Outcome};
 
 use crate::stats::Latency;
+use crate::watch::Watched;
 use pasidon_cosim::Random;
 use pasidon_spec::message::{InvalidationCompletion, Message};
 use pasidon_spec::message::{InvalidationRequest, response_code};
@@ -107,6 +108,19 @@ struct Miss {
     exec: bool,
     state: State,
     waiting: Vec<DmaAccess>,
+    /// The translation request that was sent last, where somebody watches.
+    watched: Option<Watched>,
+}
+
+/// What accesses wait for inside a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// A translation request is to be sent, or the access itself.
+    ToAsk,
+    /// A translation request was sent.
+    Asked(Option<Watched>),
+    /// The page.
+    Page,
 }
 
 /// An invalidation request that is not completed.
@@ -227,7 +241,8 @@ impl Endpoint {
             Some(miss) => miss.waiting.push(access),
             None => {
                 let waiting = vec![access];
-                self.misses.push(Miss { tag, page, write, exec, state: State::Ask, waiting });
+                let (state, watched) = (State::Ask, None);
+                self.misses.push(Miss { tag, page, write, exec, state, waiting, watched });
             }
         }
         Begin::Waits
@@ -252,6 +267,30 @@ impl Endpoint {
         self.statistics.translation_requests += 1;
         let Miss { tag, page, write, exec, .. } = *miss;
         Some(Question { tag, page, write, exec, epoch: self.epoch })
+    }
+
+    /// Somebody watches a translation request that was just taken.
+    pub fn watch(&mut self, question: &Question, watched: Watched) {
+        let Question { tag, page, write, exec, .. } = *question;
+        let asked =
+            |miss: &&mut Miss| (miss.tag, miss.page, miss.write, miss.exec) == (tag, page, write, exec);
+        if let Some(miss) = self.misses.iter_mut().find(asked) {
+            miss.watched = Some(watched);
+        }
+    }
+
+    /// Tells how many accesses wait inside the device, and for what.
+    #[inline]
+    pub fn waiting(&self, mut tell: impl FnMut(Waiting, usize)) {
+        for miss in &self.misses {
+            let why = match miss.state {
+                State::Ask => Waiting::ToAsk,
+                State::Asked { .. } => Waiting::Asked(miss.watched),
+                State::Want | State::Requested => Waiting::Page,
+            };
+            tell(why, miss.waiting.len());
+        }
+        tell(Waiting::ToAsk, self.ready.len());
     }
 
     /// The answer to a translation request.

@@ -51,6 +51,10 @@ pub struct Channel {
     pub remaining: u64,
     /// Requests under way at a time, at least 1.
     pub depth: u32,
+    /// Cycles of computing between sending a request and the next.
+    pub gap: u32,
+    /// Cycles beside that before each of `requests`; empty if there are none.
+    pub gaps: Arc<[u32]>,
     /// Keep an [`Outcome`] per request.
     pub observe: bool,
 }
@@ -71,8 +75,16 @@ impl Channel {
             window,
             remaining,
             depth: 8,
+            gap: 0,
+            gaps: Arc::from([]),
             observe: false,
         }
+    }
+
+    /// Cycles of computing before the request of this index.
+    #[inline]
+    pub fn gap_before(&self, index: usize) -> u64 {
+        u64::from(self.gap) + self.gaps.get(index).map_or(0, |&gap| u64::from(gap))
     }
 }
 

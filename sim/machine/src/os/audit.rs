@@ -1,10 +1,11 @@
 //! Whether the operating system's own records, the page tables and memory agree.
 
+use super::fault::level_of;
 use super::{Os, OsError, Place, State, backing_content};
 use crate::machine::Machine;
 use crate::memory::PAGE;
 use crate::truth::SpaceId;
-use pasidon_spec::page_table::pte;
+use pasidon_spec::page_table::{napot, pte};
 use std::collections::BTreeMap;
 
 impl Os {
@@ -18,9 +19,9 @@ impl Os {
         }
         let machine = self.platform.machine();
         let tables: usize = state.spaces.values().map(|space| space.tables.frames.len()).sum();
-        let huge: usize = state.spaces.values().map(|space| space.huge.len()).sum();
-        let limbo: usize = state.limbo.iter().map(|limbo| limbo.huge.len() + limbo.tables.len()).sum();
-        let (known, used) = (state.frames.len() + tables + huge + limbo, machine.bench.memory.frames_used());
+        let large: usize = state.spaces.values().map(|space| space.large.len()).sum();
+        let limbo: usize = state.limbo.iter().map(|limbo| limbo.large.len() + limbo.tables.len()).sum();
+        let (known, used) = (state.frames.len() + tables + large + limbo, machine.bench.memory.frames_used());
         if known != used {
             wrong.push(format!("{used} frames are in use, {known} of them for something"));
         }
@@ -101,7 +102,9 @@ fn check_tables(state: &State, machine: &Machine, id: SpaceId, wrong: &mut Vec<S
                 continue;
             }
             let va = base | index << space.tables.geometry.levels[level].lo;
-            let target = pte::PPN.get(value) * PAGE;
+            let group = u64::from(pte::N.is_set(value)) * ((1 << napot::GROUP_BITS) - 1);
+            // Of a group each entry leads to its own part.
+            let target = ((pte::PPN.get(value) & !group) | ((va / PAGE) & group)) * PAGE;
             if !pte::R.is_set(value) && !pte::X.is_set(value) {
                 if level == 0 {
                     wrong.push(format!("process {id}: {va:#x} has an entry without permissions"));
@@ -119,7 +122,9 @@ fn check_tables(state: &State, machine: &Machine, id: SpaceId, wrong: &mut Vec<S
             });
             let known = match space.pages.get(&page) {
                 Some(&Place::Frame(frame)) => frame == target && level == 0,
-                _ => level == 1 && space.huge.get(&page) == Some(&target),
+                _ => space.large.range(..=page).next_back().is_some_and(|(&first, &(frame, shift))| {
+                    level == level_of(shift) && frame + (page - first) * PAGE == target
+                }),
             };
             if !right || !known {
                 wrong.push(format!("process {id}: {va:#x} leads to {target:#x}; it should be {granted:x?}"));
@@ -137,12 +142,16 @@ fn wrong_bytes(state: &State, machine: &Machine, id: SpaceId) -> u64 {
     let mut backing = vec![0; PAGE as usize];
     for (&first, area) in &space.areas {
         for page in first..area.end {
-            let huge = space.huge.range(..=page).next_back().filter(|_| area.huge);
+            // Nobody has looked at it, and memory has nothing there.
+            if area.is_large() && machine.truth.content(id, page).is_none() {
+                continue;
+            }
+            let large = space.large.range(..=page).next_back().filter(|_| area.is_large());
             let actual = match space.pages.get(&page) {
                 Some(Place::Frame(frame)) => machine.bench.memory.slice(*frame, PAGE as usize),
                 Some(Place::Swap(slot)) => state.swap.get(slot).map(|slot| &*slot.bytes),
-                None => match huge {
-                    Some((first, frame)) => {
+                None => match large {
+                    Some((first, (frame, _))) => {
                         machine.bench.memory.slice(frame + (page - first) * PAGE, PAGE as usize)
                     }
                     None => {

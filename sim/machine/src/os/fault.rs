@@ -5,7 +5,7 @@ use super::{Area, Frame, Os, OsError, Place, Slot, State, backing_content};
 use crate::memory::{HUGE_PAGE, PAGE};
 use crate::truth::{Grant, SpaceId};
 use pasidon_driver::{Change, FaultAccess, Resolution};
-use pasidon_spec::page_table::pte;
+use pasidon_spec::page_table::{PAGE_SHIFT, napot, pte};
 
 /// Pages of 4 KiB in one of 2 MiB.
 pub(super) const HUGE: u64 = HUGE_PAGE / PAGE;
@@ -68,8 +68,8 @@ impl Os {
         wait: bool,
     ) -> Result<(), Absent> {
         let Some((_, area)) = state.spaces.get(&id).and_then(|space| space.area(page)) else { return Ok(()) };
-        if area.huge {
-            return self.make_huge_present(state, id, page, area);
+        if area.is_large() {
+            return self.make_large_present(state, id, page, area);
         }
         let mut spare = None;
         let result = loop {
@@ -258,33 +258,46 @@ impl Os {
         }
     }
 
-    fn make_huge_present(&self, state: &mut State, id: SpaceId, page: u64, area: Area) -> Result<(), Absent> {
-        let first = page / HUGE * HUGE;
+    /// Makes a page larger than 4 KiB present. What it contains comes when somebody looks at it.
+    fn make_large_present(
+        &self,
+        state: &mut State,
+        id: SpaceId,
+        page: u64,
+        area: Area,
+    ) -> Result<(), Absent> {
+        let pages = 1u64 << (area.shift - PAGE_SHIFT);
+        let first = page / pages * pages;
         let Some(space) = state.spaces.get_mut(&id) else { return Ok(()) };
-        if space.huge.contains_key(&first) {
+        if space.large.contains_key(&first) {
             state.statistics.minor_faults += 1;
             return Ok(());
         }
         let mut machine = self.platform.machine();
         let machine = &mut *machine;
-        let entry = space.tables.make_entry(&mut machine.bench.memory, first * PAGE, 1);
+        let level = level_of(area.shift);
+        let entry = space.tables.make_entry(&mut machine.bench.memory, first * PAGE, level);
         let entry = entry.map_err(|_| Absent::OutOfMemory)?;
-        let frame = machine.bench.memory.alloc_huge_frame().ok_or(Absent::OutOfMemory)?;
+        let frame = machine.bench.memory.alloc_large_frame(area.shift).ok_or(Absent::OutOfMemory)?;
         let allowed = area.permissions;
-        for part in 0..HUGE {
-            if let Some(bytes) = machine.bench.memory.slice_mut(frame + part * PAGE, PAGE as usize) {
-                backing_content(area.backing, first + part, bytes);
-            }
-            let grant = Grant { frame: frame + part * PAGE, write: allowed.write, exec: allowed.exec };
-            machine.truth.grant(id, first + part, grant);
-        }
-        let leaf =
+        machine.truth.grant_range(id, first, Grant { frame, write: allowed.write, exec: allowed.exec });
+        let mut leaf =
             leaf(frame, Leaf { read: true, write: allowed.write, exec: allowed.exec, dirty: allowed.write });
-        machine.bench.memory.store(entry, leaf);
-        space.huge.insert(first, frame);
-        state.statistics.page_ins += HUGE;
+        let mut entries = 1;
+        if area.shift == napot::GROUP_SHIFT {
+            leaf = pte::N.set(pte::PPN.set(leaf, (frame / PAGE) | napot::PPN_PATTERN), 1);
+            entries = 1 << napot::GROUP_BITS;
+        }
+        (0..entries).for_each(|n| _ = machine.bench.memory.store(entry + 8 * n, leaf));
+        space.large.insert(first, (frame, area.shift));
+        state.statistics.page_ins += pages;
         Ok(())
     }
+}
+
+/// The level of the page table at which a page of this size has its entry, or entries.
+pub(super) fn level_of(shift: u8) -> usize {
+    usize::from(shift - PAGE_SHIFT) / 9
 }
 
 /// One reference less to a page in swap.

@@ -3,14 +3,14 @@
 //! Each changes the tables, has the driver make everybody forget what was, and only then gives frames and tables back. What the driver
 //! does not confirm stays out of use, and is tried again before the next change.
 
-use super::fault::{HUGE, release_slot};
+use super::fault::{HUGE, level_of, release_slot};
 use super::page_table::{Leaf, leaf};
 use super::{Area, Limbo, Os, OsError, Permissions, Place, State, backing_content};
 use crate::machine::Machine;
-use crate::memory::{HUGE_PAGE, PAGE};
+use crate::memory::PAGE;
 use crate::truth::{Grant, SpaceId};
 use pasidon_driver::{Change, CommandError, Mm};
-use pasidon_spec::page_table::pte;
+use pasidon_spec::page_table::{PAGE_SHIFT, pte};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -23,14 +23,14 @@ pub struct Mapping {
     pub backing: u64,
     /// Pages stay in memory once they are there.
     pub locked: bool,
-    /// Pages of 2 MiB, which stay in memory and are not inherited.
-    pub huge: bool,
+    /// log2 of the bytes of a page: 12, 16, 21 or 30. Pages larger than 4 KiB stay in memory and are not inherited.
+    pub shift: u8,
 }
 
 impl Mapping {
     /// Ordinary pages.
     pub fn of(permissions: Permissions, backing: u64) -> Mapping {
-        Mapping { permissions, backing, locked: false, huge: false }
+        Mapping { permissions, backing, locked: false, shift: PAGE_SHIFT }
     }
 }
 
@@ -43,7 +43,7 @@ impl Os {
         let mut state = self.state();
         self.settle(&mut state)?;
         let space = state.spaces.get_mut(&id).ok_or(OsError::Exited)?;
-        let granule = if mapping.huge { HUGE_PAGE } else { PAGE };
+        let granule = 1 << mapping.shift;
         let geometry = space.tables.geometry;
         let user = 1 << (geometry.address_bits() - 1);
         if range.start % granule != 0 || range.is_empty() || range.end > user {
@@ -53,9 +53,17 @@ impl Os {
         if let Some((&other, _)) = space.areas.range(..end).find(|(_, area)| area.end > first) {
             return Err(OsError::Mapped(other.max(first) * PAGE));
         }
-        let Mapping { permissions, backing, locked, huge } = mapping;
-        space.areas.insert(first, Area { end, permissions, backing, locked, huge });
+        let Mapping { permissions, backing, locked, shift } = mapping;
+        let area = Area { end, permissions, backing, locked, shift };
+        space.areas.insert(first, area);
         let mut machine = self.platform.machine();
+        if area.is_large() {
+            let step = 1 << (shift - PAGE_SHIFT);
+            for page in (first..end).step_by(step as usize) {
+                machine.truth.add_range(id, page, page + step, backing);
+            }
+            return Ok(());
+        }
         let mut content = vec![0; PAGE as usize];
         for page in first..end {
             backing_content(backing, page, &mut content);
@@ -80,8 +88,9 @@ impl Os {
             range: low * PAGE..last.end * PAGE,
             change: Change::Leaves,
             pages: Vec::new(),
-            huge: Vec::new(),
+            large: Vec::new(),
             tables: Vec::new(),
+            ranges: Vec::new(),
         };
         for (area_first, area) in taken {
             for page in area_first..area.end {
@@ -90,12 +99,14 @@ impl Os {
                 space.loading.remove(&page);
                 limbo.pages.push((page, space.pages.remove(&page)));
                 let mut machine = self.platform.machine();
-                if let Some(frame) = space.huge.remove(&page) {
-                    if let Some(entry) = space.tables.entry(&machine.bench.memory, page * PAGE, 1) {
+                if let Some((frame, shift)) = space.large.remove(&page) {
+                    let level = level_of(shift);
+                    if let Some(entry) = space.tables.entry(&machine.bench.memory, page * PAGE, level) {
                         machine.bench.memory.store(entry, 0);
                     }
-                    limbo.huge.push(frame);
+                    limbo.large.push((frame, shift));
                 }
+                limbo.ranges.extend(area.is_large().then_some(page));
                 if page % HUGE == HUGE - 1 || page + 1 == area.end {
                     limbo.tables.extend(space.tables.prune(&mut machine.bench.memory, page * PAGE));
                 }
@@ -118,11 +129,12 @@ impl Os {
             }
             let Some(limbo) = state.limbo.pop() else { break };
             let mut machine = self.platform.machine();
+            limbo.ranges.iter().for_each(|&page| machine.truth.remove_range(limbo.space, page));
             for (page, place) in limbo.pages {
                 machine.truth.remove_page(limbo.space, page);
                 release_page(state, &mut machine, limbo.space, page, place);
             }
-            limbo.huge.iter().for_each(|&frame| machine.bench.memory.free_frame(frame, HUGE_PAGE));
+            limbo.large.iter().for_each(|&(frame, shift)| machine.bench.memory.free_frame(frame, 1 << shift));
             limbo.tables.iter().for_each(|&table| machine.bench.memory.free_frame(table, PAGE));
         }
         Ok(())
@@ -139,7 +151,7 @@ impl Os {
         let (first, end) = (range.start / PAGE, range.end.div_ceil(PAGE));
         let space = state.spaces.get_mut(&id).ok_or(OsError::Exited)?;
         for page in first..end {
-            if space.area(page).is_none_or(|(_, area)| area.huge) {
+            if space.area(page).is_none_or(|(_, area)| area.is_large()) {
                 return Err(OsError::NotMapped(page * PAGE));
             }
         }
@@ -243,11 +255,11 @@ impl Os {
             }
         }
         if let Some(space) = state.spaces.get_mut(&child.id) {
-            let inherited = areas.iter().filter(|(_, area)| !area.huge);
+            let inherited = areas.iter().filter(|(_, area)| !area.is_large());
             space.areas = inherited.map(|(&first, &area)| (first, Area { locked: false, ..area })).collect();
             space.pages = places;
         }
-        for (&first, area) in areas.iter().filter(|(_, area)| area.huge) {
+        for (&first, area) in areas.iter().filter(|(_, area)| area.is_large()) {
             (first..area.end).for_each(|page| machine.truth.remove_page(child.id, page));
         }
         Ok(child)
@@ -281,7 +293,7 @@ impl Os {
         for (page, place) in space.pages {
             release_page(state, &mut machine, id, page, Some(place));
         }
-        space.huge.values().for_each(|&frame| machine.bench.memory.free_frame(frame, HUGE_PAGE));
+        space.large.values().for_each(|&(frame, shift)| machine.bench.memory.free_frame(frame, 1 << shift));
         space.tables.frames.iter().for_each(|&table| machine.bench.memory.free_frame(table, PAGE));
         drop(machine);
         state.statistics.exits += 1;
@@ -300,7 +312,7 @@ fn carve(space: &mut super::Space, first: u64, end: u64) -> Vec<(u64, Area)> {
         .collect();
     let mut cut = Vec::new();
     for (start, area) in touched {
-        if area.huge {
+        if area.is_large() {
             space.areas.remove(&start);
             cut.push((start, area));
             continue;

@@ -36,6 +36,7 @@ use pasidon_cosim::Random;
 use pasidon_driver::{
     Change, CommandError, FaultAccess, Iommu, Mm, MmSva, PageTable, PageTableMode, Resolution,
 };
+use pasidon_spec::page_table::PAGE_SHIFT;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -146,8 +147,15 @@ struct Area {
     backing: u64,
     /// Pages stay once they are present.
     locked: bool,
-    /// Pages of 2 MiB.
-    huge: bool,
+    /// log2 of the bytes of a page.
+    shift: u8,
+}
+
+impl Area {
+    /// Pages are larger than 4 KiB: they stay in memory once they are there.
+    fn is_large(&self) -> bool {
+        self.shift > PAGE_SHIFT
+    }
 }
 
 /// Where a page is that is not as the backing store has it.
@@ -185,8 +193,8 @@ struct Space {
     /// By number of the first page.
     areas: BTreeMap<u64, Area>,
     pages: BTreeMap<u64, Place>,
-    /// Frames of 2 MiB by number of the first page.
-    huge: BTreeMap<u64, u64>,
+    /// Frames of pages larger than 4 KiB, and log2 of their bytes, by number of the first page.
+    large: BTreeMap<u64, (u64, u8)>,
     /// When a page that is being read in will have come.
     loading: BTreeMap<u64, u64>,
 }
@@ -197,7 +205,9 @@ struct Limbo {
     range: Range<u64>,
     change: Change,
     pages: Vec<(u64, Option<Place>)>,
-    huge: Vec<u64>,
+    large: Vec<(u64, u8)>,
+    /// First pages of what was mapped in large pages.
+    ranges: Vec<u64>,
     tables: Vec<u64>,
 }
 
@@ -289,7 +299,7 @@ impl Os {
             tables,
             areas: BTreeMap::new(),
             pages: BTreeMap::new(),
-            huge: BTreeMap::new(),
+            large: BTreeMap::new(),
             loading: BTreeMap::new(),
         };
         state.spaces.insert(id, space);
@@ -314,6 +324,13 @@ impl Os {
     /// Changes the number of frames for pages; too many pages leave as others come.
     pub fn set_frames(&self, frames: usize) {
         self.state().limit = frames;
+    }
+
+    /// Pages larger than 4 KiB that are in memory, in pages of 4 KiB.
+    pub fn resident_in_large(&self) -> u64 {
+        let pages =
+            |space: &Space| space.large.values().map(|&(_, shift)| 1u64 << (shift - PAGE_SHIFT)).sum::<u64>();
+        self.state().spaces.values().map(pages).sum()
     }
 
     /// Frames with pages in them.
@@ -349,7 +366,7 @@ impl Os {
     pub fn readable(&self, space: SpaceId) -> Vec<u64> {
         let state = self.state();
         let Some(space) = state.spaces.get(&space) else { return Vec::new() };
-        let readable = space.areas.iter().filter(|(_, area)| area.permissions.read && !area.huge);
+        let readable = space.areas.iter().filter(|(_, area)| area.permissions.read && !area.is_large());
         readable.map(|(&first, _)| first * PAGE).collect()
     }
 
@@ -398,6 +415,6 @@ impl Space {
 }
 
 /// What the backing store has for a page.
-fn backing_content(backing: u64, page: u64, bytes: &mut [u8]) {
+pub(crate) fn backing_content(backing: u64, page: u64, bytes: &mut [u8]) {
     Random::new(backing ^ page.wrapping_mul(0x9e37_79b9_7f4a_7c15)).fill(bytes);
 }

@@ -216,3 +216,42 @@ fn random_changes_keep_the_books_right() {
     let state = os.state();
     assert!(state.swap.is_empty() && state.frames.is_empty());
 }
+
+#[test]
+fn pages_of_every_size_are_there_and_go() {
+    let os = boot(OsConfig::default());
+    let mm = os.spawn(MODE).unwrap();
+    for (at, shift) in [(1u64, 16u8), (2, 21)] {
+        let start = at << 30;
+        let mapping = Mapping { shift, ..Mapping::of(Permissions::READ_WRITE, 7) };
+        assert_eq!(
+            os.map(mm.id, start + PAGE..start + (2 << shift), mapping),
+            Err(OsError::Address(start + PAGE, "Sv39"))
+        );
+        os.map(mm.id, start..start + (2 << shift), mapping).unwrap();
+        os.populate(mm.id, start + PAGE..start + 2 * PAGE).unwrap();
+        clean(&os);
+        let frame = os.translate(mm.id, start).unwrap();
+        assert_eq!(frame % (1 << shift), 0);
+        assert_eq!(os.translate(mm.id, start + (1 << shift) - 1), Some(frame + (1 << shift) - 1));
+        assert_eq!(os.translate(mm.id, start + (1 << shift)), None);
+    }
+    assert_eq!(os.resident_in_large(), 16 + 512);
+    // What nobody has looked at has no content yet; whoever does finds that of the backing store.
+    let mut machine = os.platform.machine();
+    machine.truth.bind(1, 1, mm.id);
+    let (frame, bytes) =
+        machine.truth.look_at(1, Some(1), (1 << 30) + 5 * PAGE).map(|(f, b)| (f, b.to_vec())).unwrap();
+    let mut expected = vec![0; PAGE as usize];
+    backing_content(7, (1 << 18) + 5, &mut expected);
+    assert!(bytes == expected && machine.truth.look_at(1, Some(1), (1 << 30) + 5 * PAGE).is_none());
+    machine.bench.memory.slice_mut(frame, PAGE as usize).unwrap().copy_from_slice(&bytes);
+    drop(machine);
+    clean(&os);
+    os.munmap(mm.id, 1 << 30..(1 << 30) + 1).unwrap();
+    assert_eq!((os.translate(mm.id, 1 << 30), os.resident_in_large()), (None, 512));
+    clean(&os);
+    os.exit(mm.id).unwrap();
+    clean(&os);
+    assert_eq!(os.platform.machine().bench.memory.frames_used(), 0);
+}

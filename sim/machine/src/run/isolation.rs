@@ -263,9 +263,10 @@ fn unmapped(system: &mut System, kind: ChannelKind) -> Result<Check, RunError> {
         let mut machine = system.platform.machine();
         machine.bench.memory_port.set_pace(Pace { jitter: 2 * pace.latency, ..pace });
         machine.bench.memory_port.set_slow(Some((entry..entry + 8, SLOW)));
-        let data_latency = machine.dma.set_data_latency(SLOW);
+        let data_latency = machine.bench.memory.timing.set_data_latency(SLOW);
         machine.reset_counters();
-        for (d, device) in system.devices.iter().enumerate() {
+        let bound = |d: usize| system.handles.contains_key(&(d, 0));
+        for (d, device) in system.devices.iter().enumerate().filter(|(d, _)| bound(*d)) {
             // The victim is every other request.
             let pages = (0..STORM).flat_map(|page| [victim, PLACE + (2 + page) * PAGE]);
             let request = |va| DmaRequest { va: va + 64 * d as u64, length: 64, write: false, exec: false };
@@ -287,7 +288,7 @@ fn unmapped(system: &mut System, kind: ChannelKind) -> Result<Check, RunError> {
         machine.dma.stop();
         machine.bench.memory_port.set_pace(pace);
         machine.bench.memory_port.set_slow(None);
-        machine.dma.set_data_latency(data_latency);
+        machine.bench.memory.timing.set_data_latency(data_latency);
         while !machine.run(100_000)? {
             drop(machine);
             system.service();

@@ -1,22 +1,23 @@
 //! From a design to a booted system with processes: what every experiment begins with.
 
+use super::layout;
+use super::plan::{self, Plan, PlannedDevice};
 use super::{RunError, RunOptions};
-use crate::endpoint::{Behaviour, ChannelKind, DmaRequest, Endpoint};
+use crate::endpoint::{Behaviour, Channel, ChannelKind, Endpoint};
 use crate::machine::Machine;
-use crate::memory::{HUGE_PAGE, PAGE};
-use crate::os::{AddressSpace, Mapping, Os, OsConfig, Permissions};
+use crate::memory::PAGE;
+use crate::os::{AddressSpace, Mapping, Os, OsConfig, OsError, Permissions};
 use crate::platform::SimPlatform;
 use pasidon_cosim::verilated::{Cache, Verilated};
 use pasidon_driver::{AtsOptions, Config, DeviceOptions, Handle, Iommu, PageTableMode, PriOptions, Untagged};
-use pasidon_experiment::trace::{Trace, TraceAccess, TraceOp};
+use pasidon_experiment::pages::PageSize;
 use pasidon_rtl::design::Design;
+use pasidon_spec::page_table::PAGE_SHIFT;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Cycles that the IOMMU may take for a command before the driver gives it up.
 const TIMEOUT: u64 = 1_000_000;
-/// Pages in use, of the 512, that make a 2 MiB page worth while.
-const HUGE_USE: usize = 64;
 /// Page groups that one call of the service resolves.
 const BUDGET: usize = 64;
 /// Page requests that a device may have outstanding.
@@ -27,13 +28,7 @@ const TENTHS: usize = 7;
 const FEWEST_FRAMES: usize = 8;
 
 /// A DMA device.
-#[derive(Clone, Copy, Debug)]
-pub struct Device {
-    /// device_id.
-    pub id: u32,
-    /// Its translation port.
-    pub port: usize,
-}
+pub type Device = PlannedDevice;
 
 /// A process with what its program does.
 pub struct Program {
@@ -41,8 +36,6 @@ pub struct Program {
     pub name: String,
     /// The address space.
     pub mm: Arc<AddressSpace>,
-    /// What devices do in it.
-    pub requests: Arc<[DmaRequest]>,
 }
 
 /// What calls of the driver have cost: cycles, and operations (accesses of registers and memory) of the driver, each the sum over
@@ -71,6 +64,14 @@ pub struct System {
     pub hash: String,
     /// Devices.
     pub devices: Vec<Device>,
+    /// Pages larger than 4 KiB that were mapped.
+    large: u64,
+    /// What the user should know: what was asked for and changes nothing.
+    pub remarks: Vec<String>,
+    /// What was asked for.
+    options: RunOptions,
+    /// Page-table format of the processes.
+    mode: PageTableMode,
     /// Processes.
     pub processes: Vec<Program>,
     /// Bonds by (device index, process index).
@@ -88,11 +89,16 @@ pub struct System {
 }
 
 impl System {
-    /// Generates, compiles and resets the hardware, boots the driver on it, and enables two devices.
+    /// Generates, compiles and resets the hardware, boots the driver on it, and enables the devices of a plan.
     ///
     /// # Errors
     /// [`RunError`]
-    pub fn boot(design: &Design, cache: &Cache, options: &RunOptions) -> Result<System, RunError> {
+    pub fn boot(
+        design: &Design,
+        cache: &Cache,
+        options: &RunOptions,
+        plan: &Plan,
+    ) -> Result<System, RunError> {
         if !(design.pd8 || design.pd17 || design.pd20) {
             let message = "design has no process directories (pd8, pd17, pd20 are all false): nothing can be bound to it";
             return Err(RunError::Unsuitable(format!("{}: {message}", design.name)));
@@ -104,7 +110,19 @@ impl System {
         {
             return Err(RunError::Unsuitable("waveforms need the checked model: add --checked".into()));
         }
-        let platform = SimPlatform::new(Machine::new(model, design, &options.machine));
+        let most = 1u64 << (design.pas - 1);
+        let machine = Machine::new(model, design, &options.machine);
+        if options.machine.memory_bytes > most || machine.bench.memory.is_empty() {
+            return Err(RunError::Unsuitable(format!(
+                "{} MiB of memory: design {} has {} bits of physical address, so that up to {} MiB are possible; choose less \
+                 (--memory), or a larger address.pas",
+                options.machine.memory_bytes >> 20,
+                design.name,
+                design.pas,
+                most >> 20
+            )));
+        }
+        let platform = SimPlatform::new(machine);
         let config = Config {
             device_id_width: design.device_id_width,
             timeout: TIMEOUT,
@@ -117,42 +135,24 @@ impl System {
         platform.machine().check()?;
         let iommu = booted.map_err(|e| RunError::driver("bring the IOMMU up", e))?;
 
-        // Far apart, so that they share as little of the device directory as the design allows.
-        let ids = [1 & ((1 << design.device_id_width) - 1), ((1u32 << design.device_id_width) - 1) & !1];
-        let devices: Vec<Device> = ids
-            .iter()
-            .enumerate()
-            .map(|(index, &id)| Device { id, port: index % design.ports as usize })
-            .collect();
         let demand = !options.resident && iommu.capabilities().ats();
-        for device in &devices {
-            let refused = |e: &dyn std::fmt::Display| {
-                RunError::driver(format!("enable device {:#x}", device.id), e.to_string())
-            };
-            let sva = DeviceOptions { pasid_width: design.process_id_width, untagged: Untagged::Fault };
-            iommu.enable_sva(device.id, sva).map_err(|e| refused(&e))?;
-            if demand {
-                iommu.enable_ats(device.id, AtsOptions::default()).map_err(|e| refused(&e))?;
-                let pri = PriOptions { outstanding: CREDITS, response_needs_pasid: false };
-                iommu.enable_pri(device.id, pri).map_err(|e| refused(&e))?;
-                let behaviour = Behaviour { cache: options.cache, credits: CREDITS, ..Behaviour::default() };
-                let endpoint = Endpoint::new(device.id, device.port, behaviour, options.machine.seed);
-                platform.machine().dma.endpoints.push(endpoint);
-            }
-        }
         let os = Os::new(
             platform.clone(),
             iommu.clone(),
             OsConfig { io_cycles: options.io, ..OsConfig::default() },
         );
-        Ok(System {
+        let mut system = System {
             platform,
             iommu,
             os,
             demand,
             design: design.clone(),
             hash: generated.hash,
-            devices,
+            devices: Vec::new(),
+            options: options.clone(),
+            large: 0,
+            remarks: Vec::new(),
+            mode: PageTableMode::Sv39,
             processes: Vec::new(),
             handles: BTreeMap::new(),
             pages: 0,
@@ -160,59 +160,98 @@ impl System {
             shared_pages: 0,
             costs: Costs::default(),
             faults: 0,
-        })
+        };
+        for device in &plan.devices {
+            system.enable(*device)?;
+        }
+        Ok(system)
     }
 
-    /// Makes a process for each program in `traces`, at least two, with all pages that it touches, and binds each to
-    /// every device.
+    /// Lets a device in, with a cache of its own if pages come on demand.
+    fn enable(&mut self, device: Device) -> Result<(), RunError> {
+        let System { iommu, design, options, .. } = self;
+        let refused = |e: &dyn std::fmt::Display| {
+            RunError::driver(format!("enable device {:#x}", device.id), e.to_string())
+        };
+        let sva = DeviceOptions { pasid_width: design.process_id_width, untagged: Untagged::Fault };
+        iommu.enable_sva(device.id, sva).map_err(|e| refused(&e))?;
+        if self.demand {
+            iommu.enable_ats(device.id, AtsOptions::default()).map_err(|e| refused(&e))?;
+            let pri = PriOptions { outstanding: CREDITS, response_needs_pasid: false };
+            iommu.enable_pri(device.id, pri).map_err(|e| refused(&e))?;
+            let behaviour = Behaviour { cache: options.cache, credits: CREDITS, ..Behaviour::default() };
+            let endpoint = Endpoint::new(device.id, device.port, behaviour, options.machine.seed);
+            self.platform.machine().dma.endpoints.push(endpoint);
+        }
+        self.devices.push(device);
+        Ok(())
+    }
+
+    /// The channels of a plan that was [spawned](Self::spawn).
+    pub fn channels(&self, plan: &Plan) -> Vec<Channel> {
+        let channel = |planned: &plan::PlannedChannel| {
+            let pasid = self.pasid(planned.device, planned.process);
+            let requests = planned.requests.requests.clone();
+            let mut channel =
+                Channel::new(self.devices[planned.device].id, Some(pasid), planned.port, requests);
+            channel.kind = self.kind();
+            channel.space = Some(self.processes[planned.process].mm.id());
+            channel.window = planned.window.clone();
+            channel.remaining = planned.count;
+            channel.depth = planned.depth;
+            channel.gap = planned.gap;
+            channel.gaps = planned.requests.gaps.clone();
+            channel
+        };
+        plan.channels.iter().map(channel).collect()
+    }
+
+    /// Makes that there are two processes on each of two devices, as the isolation checks need them.
     ///
     /// # Errors
     /// [`RunError`]
-    pub fn spawn(&mut self, traces: &[Trace], options: &RunOptions) -> Result<(), RunError> {
-        let mut programs: Vec<(String, Vec<TraceAccess>)> = Vec::new();
-        for trace in traces {
-            let mut by_label: BTreeMap<u32, Vec<TraceAccess>> = BTreeMap::new();
-            for access in &trace.accesses {
-                by_label.entry(access.pasid).or_default().push(*access);
-            }
-            let several = by_label.len() > 1;
-            for (label, accesses) in by_label {
-                let name = if several { format!("{} [{label}]", trace.source) } else { trace.source.clone() };
-                programs.push((name, accesses));
+    pub fn complete(&mut self) -> Result<(), RunError> {
+        for device in plan::devices(&self.design, 2 + self.devices.len()) {
+            if self.devices.len() < 2 && self.devices.iter().all(|known| known.id != device.id) {
+                self.enable(device)?;
             }
         }
-        if let [(name, accesses)] = &programs[..] {
-            // The same program twice: all their virtual addresses are the same.
-            programs.push((format!("{name} (again)"), accesses.clone()));
+        while self.processes.len() < 2 {
+            let mode = self.mode;
+            let mm = self.os.spawn(mode)?;
+            self.processes.push(Program { name: "another".into(), mm });
         }
-        if programs.is_empty() {
-            return Err(RunError::Unsuitable("there is nothing to replay: name at least one trace".into()));
+        for (device, process) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+            if !self.handles.contains_key(&(device, process)) {
+                self.bind(device, process)?;
+            }
         }
-        let highest = programs
-            .iter()
-            .flat_map(|(_, a)| a)
-            .map(|a| a.address + u64::from(a.size) - 1)
-            .max()
-            .unwrap_or(0);
-        let mode = self.page_table_mode(options.mode, highest)?;
+        Ok(())
+    }
+
+    /// Makes the processes of a plan, with all pages that they touch, and binds each to the devices that work for it.
+    ///
+    /// # Errors
+    /// [`RunError`]
+    pub fn spawn(&mut self, plan: &Plan) -> Result<(), RunError> {
+        let options = self.options.clone();
+        let highest = plan.programs.iter().map(|program| program.highest).max().unwrap_or(0);
+        self.mode = self.page_table_mode(options.mode.map(PageTableMode::from), highest)?;
         let mut used: BTreeMap<u64, u32> = BTreeMap::new();
-        for (index, (name, accesses)) in programs.into_iter().enumerate() {
-            let pages = pages_of(&accesses);
-            for &page in &pages {
+        let bonds: BTreeSet<(usize, usize)> =
+            plan.channels.iter().map(|channel| (channel.process, channel.device)).collect();
+        for (index, program) in plan.programs.iter().enumerate() {
+            for &page in &program.pages {
                 *used.entry(page).or_default() += 1;
             }
-            let mm = self.os.spawn(mode)?;
-            let permissions = if accesses.iter().any(|a| a.op == TraceOp::Fetch) {
-                Permissions::ALL
-            } else {
-                Permissions::READ_WRITE
-            };
-            self.pages += pages.len();
+            let mm = self.os.spawn(self.mode)?;
+            let permissions = if program.fetches { Permissions::ALL } else { Permissions::READ_WRITE };
+            self.pages += program.pages.len();
             let backing = options.machine.seed ^ (index as u64 + 1) << 32;
-            self.map_all(&mm, &pages, Mapping::of(permissions, backing), options.huge_pages)?;
-            let requests = requests_of(&accesses).into();
-            self.processes.push(Program { name, mm, requests });
-            for device in 0..self.devices.len() {
+            let mapping = Mapping::of(permissions, backing);
+            self.map_all(&mm, &program.pages, mapping).map_err(too_little)?;
+            self.processes.push(Program { name: program.name.clone(), mm });
+            for &(_, device) in bonds.range((index, 0)..(index + 1, 0)) {
                 self.bind(device, index)?;
             }
         }
@@ -220,8 +259,9 @@ impl System {
             self.frames = options.frames.unwrap_or(self.pages * TENTHS / 10).max(FEWEST_FRAMES);
             self.os.set_frames(self.frames);
         } else {
-            self.frames = self.os.resident();
+            self.frames = self.os.resident() + self.os.resident_in_large() as usize;
         }
+        self.remark();
         self.shared_pages = used.values().filter(|&&users| users > 1).count() as u64;
         Ok(())
     }
@@ -277,32 +317,52 @@ impl System {
 
     /// Maps the pages that a program touches; without demand paging they are then in memory.
     fn map_all(
-        &self,
+        &mut self,
         mm: &AddressSpace,
         pages: &BTreeSet<u64>,
         mapping: Mapping,
-        huge: bool,
     ) -> Result<(), RunError> {
-        const RATIO: u64 = HUGE_PAGE / PAGE;
-        let mut rest = pages.iter().copied().peekable();
-        while let Some(page) = rest.next() {
-            let region = page / RATIO;
-            let last = (region + 1) * RATIO;
-            let worth = huge
-                && pages.range(page..last).count() >= HUGE_USE
-                && pages.range(region * RATIO..page).next().is_none();
-            let (range, mapping) = if worth {
-                while rest.next_if(|&next| next < last).is_some() {}
-                (region * HUGE_PAGE..(region + 1) * HUGE_PAGE, Mapping { huge, ..mapping })
-            } else {
-                (page * PAGE..(page + 1) * PAGE, mapping)
-            };
-            self.os.map(mm.id(), range.clone(), mapping)?;
+        for (first, shift) in layout::regions(pages, &self.options) {
+            let range = first * PAGE..first * PAGE + (1 << shift);
+            self.large += u64::from(shift > PAGE_SHIFT);
+            self.os.map(mm.id(), range.clone(), Mapping { shift, ..mapping })?;
             if !self.demand {
-                self.os.populate(mm.id(), range)?;
+                self.os.populate(mm.id(), range.start..range.start + PAGE)?;
             }
         }
         Ok(())
+    }
+
+    /// What was asked for and changes nothing.
+    fn remark(&mut self) {
+        let RunOptions { huge_pages, pages, worth, frames, io, .. } = &self.options;
+        let asked = match pages {
+            _ if *huge_pages => Some(
+                "--huge-pages: no program uses 64 or more of the 512 pages of a region of 2 MiB".to_string(),
+            ),
+            PageSize::Mixed => {
+                Some(format!("pages = mixed: no region has {worth} percent of a larger page in use"))
+            }
+            _ => None,
+        };
+        let asked = asked.filter(|_| self.large == 0);
+        self.remarks.extend(asked.map(|why| format!("{why}, so that all pages are 4 KiB, as without it")));
+        if !self.demand && (*io > 0 || frames.is_some_and(|frames| frames < self.pages)) {
+            let why = if self.design.ats {
+                "--resident was given"
+            } else {
+                "the design has no page requests (ats.ats)"
+            };
+            self.remarks.push(format!(
+                "frames and the time to read a page in change nothing: all pages are in memory, since {why}"
+            ));
+        }
+        if self.demand && frames.is_some_and(|frames| frames >= self.pages && frames != usize::MAX) {
+            let pages = self.pages;
+            self.remarks.push(format!(
+                "frames: the programs touch {pages} pages, so that no page ever leaves memory; choose less"
+            ));
+        }
     }
 
     /// All bonds: device, index of the process, PASID.
@@ -339,36 +399,16 @@ impl System {
     }
 }
 
-fn pages_of(accesses: &[TraceAccess]) -> BTreeSet<u64> {
-    let mut pages = BTreeSet::new();
-    for access in accesses {
-        let last = (access.address + u64::from(access.size) - 1) / PAGE;
-        pages.extend(access.address / PAGE..=last);
+/// Says what helps when memory is too small.
+fn too_little(error: RunError) -> RunError {
+    match error {
+        RunError::Os(OsError::OutOfMemory) => RunError::Unsuitable(
+            "the programs touch more pages than the simulated machine has frames; give it more memory (--memory; pages of 1 GiB need 16384 MiB and more), or fewer \
+             frames at a time (--frames, with demand paging)"
+                .into(),
+        ),
+        other => other,
     }
-    pages
-}
-
-/// Turns accesses of a program into requests: split at pages, modify as read then write.
-fn requests_of(accesses: &[TraceAccess]) -> Vec<DmaRequest> {
-    let mut requests = Vec::new();
-    for access in accesses {
-        let kinds: &[bool] = match access.op {
-            TraceOp::Read | TraceOp::Fetch => &[false],
-            TraceOp::Write => &[true],
-            TraceOp::Modify => &[false, true],
-        };
-        for &write in kinds {
-            let (mut va, mut left) = (access.address, u64::from(access.size));
-            while left > 0 {
-                let length = left.min(PAGE - va % PAGE);
-                let exec = access.op == TraceOp::Fetch;
-                requests.push(DmaRequest { va, length: length as u16, write, exec });
-                va += length;
-                left -= length;
-            }
-        }
-    }
-    requests
 }
 
 fn add_cost(cost: &mut [u64; 3], before: (u64, u64), after: (u64, u64)) {

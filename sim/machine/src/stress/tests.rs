@@ -76,7 +76,7 @@ fn the_fence_makes_up_for_a_device_that_completes_too_early() {
     let (device, id) = (world.devices[0].id, world.processes[0].mm.id());
     {
         let mut machine = world.platform.machine();
-        machine.dma.set_data_latency(20_000);
+        machine.bench.memory.timing.set_data_latency(20_000);
         let endpoint = machine.dma.endpoint(device).unwrap();
         (endpoint.behaviour.waits, endpoint.behaviour.delay) = (false, 0);
         let requests = [DmaRequest { va: VA, length: 8, write: false, exec: false }].into();

@@ -2,7 +2,7 @@
 
 use super::{DEVICES, Finding, StressOptions, StressReport};
 use crate::endpoint::{Behaviour, Endpoint};
-use crate::machine::{Machine, MachineConfig, default_pace};
+use crate::machine::{Machine, MachineConfig, default_pace, endless};
 use crate::memory::PAGE;
 use crate::os::{AddressSpace, Os, OsConfig, OsStatistics};
 use crate::platform::SimPlatform;
@@ -14,6 +14,7 @@ use pasidon_driver::{
     AtsOptions, Bond, Change, Config, DeviceError, DeviceOptions, DrvData, EnableError, Fault, FaultDecision,
     Handle, Iommu, PasidSpace, PriOptions, Statistics, SvaOps, Untagged,
 };
+use pasidon_experiment::MachineModel;
 use pasidon_rtl::design::Design;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -172,7 +173,8 @@ impl World {
         let generated = pasidon_rtl::generate(design)?;
         let model = Verilated::load(&generated, &design.name, cache, options.flavour)?;
         let pace = Pace { jitter: 30, ..default_pace() };
-        let config = MachineConfig { pace, data_latency: 25, memory_bytes: 32 << 20, seed: random.word() };
+        let memory = MachineModel { data: endless(25), ..MachineModel::default() };
+        let config = MachineConfig { pace, model: memory, memory_bytes: 32 << 20, seed: random.word() };
         let platform = SimPlatform::new(Machine::new(model, design, &config));
         platform.machine().root_port.pauses = 40;
         let pasid_limit = PASIDS.min((1 << design.process_id_width) - 1);

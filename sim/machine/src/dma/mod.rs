@@ -6,21 +6,25 @@
 //! sends translation requests and translated requests instead. Each access that reaches memory is held against the
 //! [`Truth`], reads are compared with it, and writes put a pattern into both.
 
+mod choose;
+mod data;
+
 use crate::endpoint::{
-    Begin, CachedTranslation, Channel, ChannelKind, Completion, DmaAccess, DmaRequest, Endpoint, Outcome,
-    Question,
+    CachedTranslation, Channel, ChannelKind, Completion, DmaAccess, DmaRequest, Endpoint, Outcome, Question,
 };
 use crate::memory::Ram;
 use crate::stats::Counters;
 use crate::truth::{Reached, Truth};
+use crate::watch::{Watch, Watched};
+use data::{DataAccess, DataQueue};
 use pasidon_cosim::random::mix;
 use pasidon_cosim::verilated::Out;
 use pasidon_cosim::verilated::ports::{MAX_PORTS, ReqIn, ReqOut};
 use pasidon_cosim::{Answer, Random, TranslationPort};
+use pasidon_experiment::timing::Side;
 use pasidon_rtl::design::Design;
 use pasidon_spec::fault::Cause;
-use pasidon_spec::request::{self, AddressType, Response};
-use std::collections::VecDeque;
+use pasidon_spec::request::Response;
 
 /// A channel at work.
 struct Stream {
@@ -29,6 +33,8 @@ struct Stream {
     endpoint: Option<usize>,
     next: usize,
     outstanding: u32,
+    /// It computes until this cycle.
+    computes: u64,
 }
 
 impl Stream {
@@ -50,6 +56,7 @@ enum Purpose {
 struct Tag {
     purpose: Purpose,
     serial: u64,
+    watched: Option<Watched>,
 }
 
 struct Port {
@@ -58,28 +65,17 @@ struct Port {
     next: usize,
 }
 
-struct DataAccess {
-    access: DmaAccess,
-    flight: Option<(u16, u64)>,
-    serial: u64,
-    spa: u64,
-    latency: u64,
-    due: u64,
-    cycle: u64,
-}
-
 /// The devices of the machine.
 pub struct Dma {
     /// Devices that speak ATS and PRI.
     pub endpoints: Vec<Endpoint>,
+    /// Who watches what becomes of the requests.
+    pub watch: Option<Box<Watch>>,
     streams: Vec<Option<Stream>>,
     vacant: Vec<u16>,
     busy: usize,
     ports: Vec<Port>,
-    data: VecDeque<DataAccess>,
-    data_latency: u64,
-    queued: u64,
-    done: u64,
+    data: DataQueue,
     fence: Option<u64>,
     serial: u64,
     seed: u64,
@@ -88,34 +84,26 @@ pub struct Dma {
 }
 
 impl Dma {
-    /// No devices yet, at the translation ports of `design`; data follows `data_latency` cycles after its translation.
-    pub fn new(design: &Design, data_latency: u32, seed: u64) -> Dma {
+    /// No devices yet, at the translation ports of `design`.
+    pub fn new(design: &Design, seed: u64) -> Dma {
         let mut random = Random::new(seed);
         let mut port =
             || Port { port: TranslationPort::new(design, &mut random), streams: Vec::new(), next: 0 };
         let ports = (0..(design.ports as usize).min(MAX_PORTS)).map(|_| port()).collect();
         Dma {
             endpoints: Vec::new(),
+            watch: None,
             streams: Vec::new(),
             vacant: Vec::new(),
             busy: 0,
             ports,
-            data: VecDeque::with_capacity(1024),
-            data_latency: u64::from(data_latency.max(1)),
-            queued: 0,
-            done: 0,
+            data: DataQueue::new(),
             fence: None,
             serial: 0,
             seed,
             random,
             outcomes: Vec::new(),
         }
-    }
-
-    /// Changes how many cycles after its translation an access reaches memory; those under way keep their time. Returns
-    /// the old value.
-    pub fn set_data_latency(&mut self, cycles: u32) -> u32 {
-        std::mem::replace(&mut self.data_latency, u64::from(cycles.max(1))) as u32
     }
 
     /// Number of translation ports.
@@ -140,7 +128,7 @@ impl Dma {
             return;
         }
         let (port, next) = (channel.port, channel.window.start);
-        let stream = Some(Stream { channel, endpoint, next, outstanding: 0 });
+        let stream = Some(Stream { channel, endpoint, next, outstanding: 0, computes: 0 });
         let index = match self.vacant.pop() {
             Some(index) => {
                 self.streams[usize::from(index)] = stream;
@@ -231,6 +219,11 @@ impl Dma {
         self.busy == 0
     }
 
+    /// Whether no request is under way, because all that have more to send compute.
+    pub fn is_computing(&self) -> bool {
+        self.streams.iter().flatten().all(|stream| stream.outstanding == 0)
+    }
+
     /// What is under way: device, PASID, requests, and what its endpoint is at.
     pub fn stuck(&self) -> Vec<String> {
         let tell = |stream: &Stream| {
@@ -274,10 +267,11 @@ impl Dma {
         truth: &mut Truth,
         counters: &mut Counters,
     ) {
-        while self.data.front().is_some_and(|access| access.due <= now) {
-            if let Some(access) = self.data.pop_front() {
-                self.access(access, memory, truth, counters);
-            }
+        if let Some(watch) = &mut self.watch {
+            watch.begin(out);
+        }
+        while let Some(access) = self.data.pop(now) {
+            self.access(access, memory, truth, counters);
         }
         for index in 0..self.endpoints.len() {
             if self.endpoints[index].is_busy() {
@@ -286,8 +280,11 @@ impl Dma {
             }
         }
         for (port, (out, input)) in out.req.iter().zip(input).enumerate().take(self.ports.len()) {
-            self.response(now, port, out, input, truth, counters);
+            self.response(now, port, out, input, (&mut *memory, &mut *truth, &mut *counters));
             self.request(now, port, out, input, truth);
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.end(&self.endpoints, self.data.len());
         }
     }
 
@@ -298,8 +295,8 @@ impl Dma {
             self.fence = None;
             return false;
         }
-        let target = *self.fence.get_or_insert(self.queued);
-        let drained = self.done >= target;
+        let target = *self.fence.get_or_insert(self.data.queued());
+        let drained = self.data.are_done(target);
         if drained {
             // The transfer takes place at this edge; a next one starts anew.
             self.fence = None;
@@ -310,6 +307,9 @@ impl Dma {
     /// The IOMMU's core was reset: what it had taken and not answered is aborted, what is on offer stays so.
     pub(super) fn core_was_reset(&mut self, now: u64, truth: &mut Truth, counters: &mut Counters) {
         self.fence = None;
+        if let Some(watch) = &mut self.watch {
+            watch.core_was_reset();
+        }
         let cause = u64::from(Cause::AllInboundTransactionsDisallowed.code());
         for port in 0..self.ports.len() {
             for (Tag { purpose, .. }, offered) in self.ports[port].port.forget_taken() {
@@ -333,6 +333,7 @@ impl Dma {
             let DmaAccess { channel, request, begun } = given_up.access;
             counters.requests += 1;
             counters.faults += 1;
+            counters.access_cycles += now - begun;
             if self.streams[usize::from(channel)].as_ref().is_some_and(|stream| stream.channel.observe) {
                 self.outcomes.push(Outcome {
                     request,
@@ -356,8 +357,7 @@ impl Dma {
         port: usize,
         out: &ReqOut,
         input: &mut ReqIn,
-        truth: &mut Truth,
-        counters: &mut Counters,
+        (memory, truth, counters): (&mut Ram, &mut Truth, &mut Counters),
     ) {
         let answer = match self.ports[port].port.response(now, out, input, true) {
             Ok(None) => return,
@@ -368,19 +368,22 @@ impl Dma {
                 return;
             }
         };
-        let Answer { tag: Tag { purpose, serial }, offered, response, .. } = answer;
+        let Answer { tag: Tag { purpose, serial, watched }, offered, response, .. } = answer;
         let latency = now - offered;
         counters.latency.record(latency);
+        if let (Some(watch), Some(watched)) = (&mut self.watch, watched) {
+            watch.answered(watched);
+        }
         match (purpose, response) {
             (Purpose::Question(endpoint, question), response) => {
                 self.endpoints[usize::from(endpoint)].answer(&question, completion(&response));
                 self.give_up(endpoint.into(), now, truth, counters);
             }
             (Purpose::Access(access, flight), Response::Success(translation)) => {
-                let due = now + self.data_latency;
                 let spa = translation.spa;
-                self.data.push_back(DataAccess { access, flight, serial, spa, latency, due, cycle: now });
-                self.queued += 1;
+                let due = memory.timing.access(Side::Data, now, spa, access.request.length.into()).last;
+                let number = 0;
+                self.data.push(DataAccess { access, flight, serial, spa, latency, due, cycle: now, number });
             }
             (Purpose::Access(access, flight), Response::Fault(fault)) => {
                 let refusal = Refusal { cause: fault.cause.code().into(), latency };
@@ -401,6 +404,7 @@ impl Dma {
     ) {
         counters.requests += 1;
         counters.faults += 1;
+        counters.access_cycles += now - access.begun;
         self.landed(flight);
         let request = access.request;
         if self.streams[usize::from(access.channel)].as_ref().is_some_and(|stream| stream.channel.observe) {
@@ -425,127 +429,21 @@ impl Dma {
         }
     }
 
-    #[inline]
-    fn request(&mut self, now: u64, port: usize, out: &ReqOut, input: &mut ReqIn, truth: &mut Truth) {
-        if self.ports[port].port.can_offer() {
-            self.offer(now, port, input, truth);
-        }
-        self.ports[port].port.request(out, input);
-    }
-
-    /// Chooses the next request of a port: what endpoints have ready first, then channels in turn.
-    #[inline]
-    fn offer(&mut self, now: u64, port: usize, input: &mut ReqIn, truth: &mut Truth) {
-        let chosen = self.choose_of_endpoints(port).or_else(|| self.choose_of_streams(now, port, truth));
-        let Some((purpose, request)) = chosen else { return };
-        self.serial += 1;
-        let tag = Tag { purpose, serial: self.serial };
-        self.ports[port].port.offer(now, tag, &request, input, &mut self.random);
-    }
-
-    fn choose_of_endpoints(&mut self, port: usize) -> Option<(Purpose, request::Request)> {
-        for index in 0..self.endpoints.len() {
-            let endpoint = &mut self.endpoints[index];
-            if endpoint.port != port {
-                continue;
-            }
-            if let Some(question) = endpoint.take_question() {
-                let request = request::Request {
-                    device_id: endpoint.device_id,
-                    process_id: question.tag,
-                    write: question.write,
-                    exec: question.exec,
-                    at: AddressType::TranslationRequest,
-                    iova: question.page << 12,
-                    ..request::Request::default()
-                };
-                return Some((Purpose::Question(index as u16, question), request));
-            }
-            while let Some((tag, access)) = endpoint.take_ready() {
-                if let Begin::Send { address, translated, flight } = endpoint.begin(tag, access) {
-                    let device_id = endpoint.device_id;
-                    let flight = (index as u16, flight);
-                    return Some(sent(device_id, tag, access, address, translated, flight));
-                }
-            }
-        }
-        None
-    }
-
-    fn choose_of_streams(
-        &mut self,
-        now: u64,
-        port: usize,
-        truth: &mut Truth,
-    ) -> Option<(Purpose, request::Request)> {
-        let place = &mut self.ports[port];
-        let count = place.streams.len();
-        for turn in 0..count {
-            let position =
-                if place.next + turn < count { place.next + turn } else { place.next + turn - count };
-            let index = place.streams[position];
-            let Some(stream) = &mut self.streams[usize::from(index)] else { continue };
-            let channel = &mut stream.channel;
-            if stream.outstanding >= channel.depth || channel.remaining == 0 {
-                continue;
-            }
-            let request = channel.requests[stream.next];
-            if let Some(space) = channel.space
-                && !truth.hold(space, request.va, request.length, request.write)
-            {
-                continue;
-            }
-            channel.remaining -= 1;
-            stream.next += 1;
-            if stream.next == channel.window.end {
-                stream.next = channel.window.start;
-            }
-            stream.outstanding += 1;
-            place.next = if position + 1 == count { 0 } else { position + 1 };
-            let access = DmaAccess { channel: index, request, begun: now };
-            let (device_id, process_id) = (channel.device_id, channel.process_id);
-            match stream.endpoint {
-                None => {
-                    let forged = channel.kind == ChannelKind::Forged;
-                    let wire = request::Request {
-                        device_id,
-                        process_id,
-                        privileged: channel.privileged,
-                        write: request.write,
-                        exec: request.exec,
-                        at: if forged { AddressType::Translated } else { AddressType::Untranslated },
-                        iova: request.va,
-                        ..request::Request::default()
-                    };
-                    return Some((Purpose::Access(access, None), wire));
-                }
-                Some(endpoint) => {
-                    if let Begin::Send { address, translated, flight } =
-                        self.endpoints[endpoint].begin(process_id, access)
-                    {
-                        let flight = (endpoint as u16, flight);
-                        return Some(sent(device_id, process_id, access, address, translated, flight));
-                    }
-                }
-            }
-        }
-        None
-    }
-
     /// Moves the data of a translated access.
     fn access(&mut self, access: DataAccess, memory: &mut Ram, truth: &mut Truth, counters: &mut Counters) {
-        self.done += 1;
         let DataAccess {
-            access: DmaAccess { channel: index, request, .. },
+            access: DmaAccess { channel: index, request, begun },
             flight,
             serial,
             spa,
             latency,
             cycle,
+            due,
             ..
         } = access;
         self.landed(flight);
         counters.requests += 1;
+        counters.access_cycles += due - begun;
         let Some(stream) = &self.streams[usize::from(index)] else { return };
         let channel = &stream.channel;
         let length = usize::from(request.length);
@@ -559,6 +457,11 @@ impl Dma {
             write: request.write,
             exec: request.exec,
         };
+        if let Some((frame, content)) = truth.look_at(channel.device_id, channel.process_id, request.va)
+            && let Some(bytes) = memory.slice_mut(frame, content.len())
+        {
+            bytes.copy_from_slice(content);
+        }
         let content = truth.access(&reached);
         let mut observed = Vec::new();
         match memory.slice_mut(spa, length) {
@@ -602,28 +505,6 @@ impl Dma {
 struct Refusal {
     cause: u64,
     latency: u64,
-}
-
-/// A request that an endpoint sends for an access.
-fn sent(
-    device_id: u32,
-    process_id: Option<u32>,
-    access: DmaAccess,
-    iova: u64,
-    translated: bool,
-    flight: (u16, u64),
-) -> (Purpose, request::Request) {
-    let request = request::Request {
-        device_id,
-        // Translated requests name no process: the address says it all.
-        process_id: process_id.filter(|_| !translated),
-        write: access.request.write,
-        exec: access.request.exec && !translated,
-        at: if translated { AddressType::Translated } else { AddressType::Untranslated },
-        iova,
-        ..request::Request::default()
-    };
-    (Purpose::Access(access, Some(flight)), request)
 }
 
 /// What an endpoint learns from the answer to a translation request.

@@ -1,0 +1,151 @@
+//! An experiment put to the RTL.
+
+use super::plan::{self, Plan};
+use super::{Measured, RunError, RunOptions, execute};
+use crate::machine::MachineConfig;
+use pasidon_cosim::verilated::Cache;
+use pasidon_experiment::answer::{Answer, LatencySummary, Source, Times};
+use pasidon_experiment::{Engine, Experiment};
+use pasidon_rtl::design::Design;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::time::Instant;
+
+/// The most memory of the machine of an experiment: what is not touched costs nothing.
+const MEMORY: u64 = 1 << 40;
+/// Latencies up to here are told one by one.
+const EXACT: u64 = 4096;
+
+/// The answer of the hardware's Verilog, cycle by cycle, whichever engine the experiment names.
+///
+/// # Errors
+/// [`RunError`]: what is not possible names the field and what to do.
+pub fn rtl_answer(experiment: &Experiment, cache: &Cache) -> Result<Answer, RunError> {
+    let begun = Instant::now();
+    let design = design_of(&experiment.design)?;
+    let options = options_of(experiment, &design)?;
+    let plan = Plan::new(&design, &options)?;
+    let (_, measured) = execute(&design, cache, &options, &plan)?;
+    if measured.counters.mismatches > 0 || measured.counters.strays > 0 {
+        let (bytes, strays) = (measured.counters.mismatches, measured.counters.strays);
+        return Err(RunError::Unsuitable(format!(
+            "{bytes} bytes were wrong, and {strays} responses belonged to nobody: the hardware is not right, and its times mean nothing"
+        )));
+    }
+    Ok(Answer {
+        experiment: experiment.clone(),
+        design_hash: nameless_hash(&design),
+        version: env!("CARGO_PKG_VERSION").into(),
+        sources: sources(experiment.jobs.iter().filter_map(plan::path_of))?,
+        engine: Engine::Rtl,
+        counts: measured.counts(),
+        times: Some(times(&measured)),
+        imagined: Vec::new(),
+        deviation: None,
+        wall_seconds: begun.elapsed().as_secs_f64(),
+    })
+}
+
+/// What a run took.
+pub(super) fn times(measured: &Measured) -> Times {
+    let counters = &measured.counters;
+    let mut histogram: Vec<(u64, u64)> = Vec::new();
+    for (cycles, count) in counters.latency.iter() {
+        let step = if cycles < EXACT { 1 } else { 1 << (cycles.ilog2() - 4) };
+        let cycles = cycles / step * step;
+        match histogram.last_mut() {
+            Some(last) if last.0 == cycles => last.1 += count,
+            _ => histogram.push((cycles, count)),
+        }
+    }
+    Times {
+        cycles: counters.cycles,
+        bare: measured.bare,
+        breakdown: measured.breakdown.unwrap_or_default(),
+        latency: LatencySummary {
+            min: counters.latency.min(),
+            p50: counters.latency.quantile(0.5),
+            p99: counters.latency.quantile(0.99),
+            max: counters.latency.max(),
+            histogram,
+        },
+        estimated: false,
+    }
+}
+
+/// The design of an experiment: sections and keys, or the name of a shipped design or a file.
+///
+/// # Errors
+/// [`RunError`]
+pub fn design_of(value: &Value) -> Result<Design, RunError> {
+    let wrong = |why: String| RunError::Unsuitable(format!("design: {why}"));
+    match value {
+        Value::String(name) => Design::load(name).map_err(|error| wrong(error.to_string())),
+        Value::Object(sections) => {
+            let mut sections = sections.clone();
+            sections.entry("name").or_insert_with(|| "experiment".into());
+            let text = toml::to_string(&sections).map_err(|error| wrong(error.to_string()))?;
+            Design::from_toml(&text, "design").map_err(|error| wrong(error.to_string()))
+        }
+        _ => Err(wrong("name a shipped design, or set the sections and keys of a design file".into())),
+    }
+}
+
+/// Hash of a design, whatever its name.
+pub fn nameless_hash(design: &Design) -> String {
+    Design { name: String::new(), ..design.clone() }.hash()
+}
+
+/// Hashes of files.
+///
+/// # Errors
+/// [`RunError::Unsuitable`], if one can't be read.
+pub fn sources<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<Vec<Source>, RunError> {
+    let mut sources: Vec<Source> = Vec::new();
+    for path in paths {
+        let name = path.display().to_string();
+        if sources.iter().any(|source| source.path == name) {
+            continue;
+        }
+        let bytes = std::fs::read(path).map_err(|cause| RunError::Unsuitable(format!("{name}: {cause}")))?;
+        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        sources.push(Source { path: name, sha256 });
+    }
+    Ok(sources)
+}
+
+/// What a run of an experiment needs.
+///
+/// # Errors
+/// [`RunError`]: what is not possible names the field and what to do.
+pub fn options_of(experiment: &Experiment, design: &Design) -> Result<RunOptions, RunError> {
+    let refuse = |message: String| Err(RunError::Unsuitable(message));
+    let problems = experiment.machine.problems();
+    if !problems.is_empty() {
+        return refuse(problems.join("\n"));
+    }
+    if experiment.jobs.is_empty() {
+        return refuse("jobs: there is nothing to do; add a [[jobs]] with a work".into());
+    }
+    let pages = &experiment.pages;
+    if pages.demand && !design.ats {
+        return refuse(format!(
+            "pages.demand = true: design {} has no page requests; set ats.ats = true in it, or demand = false",
+            design.name
+        ));
+    }
+    let memory_bytes = MEMORY.min(1 << (design.pas - 1));
+    Ok(RunOptions {
+        jobs: experiment.jobs.clone(),
+        machine: MachineConfig { memory_bytes, ..MachineConfig::of(experiment.machine, experiment.seed) },
+        resident: !pages.demand,
+        pages: pages.size,
+        worth: pages.worth,
+        frames: Some(pages.frames.and_then(|frames| usize::try_from(frames).ok()).unwrap_or(usize::MAX)),
+        io: pages.service,
+        counters: true,
+        progress: false,
+        ..RunOptions::default()
+    })
+}
