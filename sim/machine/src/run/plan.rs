@@ -10,7 +10,7 @@ use pasidon_experiment::trace::{Trace, TraceAccess, TraceOp};
 use pasidon_experiment::{Job, Work};
 use pasidon_rtl::design::Design;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Channels are numbered in 16 bits.
@@ -155,13 +155,16 @@ impl Plan {
             set.into_iter().collect()
         };
         let (process_numbers, device_numbers) = (numbers(|job| job.process), numbers(|job| job.device));
-        let mut loaded: BTreeMap<PathBuf, (Source, Requests)> = BTreeMap::new();
-        for job in jobs {
-            let path = path_of(job);
-            if !loaded.contains_key(path) {
-                let Trace { source, accesses } = pasidon_experiment::trace::load(path)?;
-                let requests = requests_of(&accesses);
-                loaded.insert(path.clone(), (Source { name: source, accesses }, requests));
+        // Jobs with the same work share its requests.
+        let mut loaded: Vec<(Source, Requests)> = Vec::new();
+        let mut work_of = Vec::new();
+        for (index, job) in jobs.iter().enumerate() {
+            let same = jobs[..index].iter().position(|other| other.work == job.work);
+            work_of.push(same.map_or(loaded.len(), |other| work_of[other]));
+            if same.is_none() {
+                let source = accesses_of(&job.work)?;
+                let requests = requests_of(&source.accesses);
+                loaded.push((source, requests));
             }
         }
         let highest_device = device_numbers.last().copied().unwrap_or(0);
@@ -177,8 +180,8 @@ impl Plan {
             plan.devices.push(device);
         }
         for &number in &process_numbers {
-            let mut of_process =
-                jobs.iter().filter(|job| job.process == number).map(|job| &loaded[path_of(job)].0);
+            let mine = jobs.iter().zip(&work_of).filter(|(job, _)| job.process == number);
+            let mut of_process = mine.map(|(_, &work)| &loaded[work].0);
             let mut whole = of_process.next().map(program).unwrap_or_else(|| program(&Source::nothing()));
             for other in of_process.map(program) {
                 if !whole.name.contains(&other.name) {
@@ -191,7 +194,7 @@ impl Plan {
             plan.programs.push(whole);
         }
         for (index, job) in jobs.iter().enumerate() {
-            let requests = &loaded[path_of(job)].1;
+            let requests = &loaded[work_of[index]].1;
             let device = place(&device_numbers, job.device);
             let port = job.port.map_or(job.device as usize % design.ports as usize, |port| port as usize);
             if port >= design.ports as usize {
@@ -199,6 +202,13 @@ impl Plan {
                     "job {index}: port = {port}: design {} has {} translation ports; choose one below that, or a design with \
                      more (ports.count)",
                     design.name, design.ports
+                )));
+            }
+            if !options.resident && design.ats && plan.devices[device].port != port {
+                return Err(RunError::Unsuitable(format!(
+                    "job {index}: port = {port}: device {} is at port {}, and a device with a translation cache of its own has one \
+                     port; use the same for all of its jobs, or have all pages in memory (--resident, pages.demand = false)",
+                    job.device, plan.devices[device].port
                 )));
             }
             if job.channels == 0 || job.depth == 0 {
@@ -260,10 +270,21 @@ impl Source {
     }
 }
 
-/// The file of a job.
-pub(super) fn path_of(job: &Job) -> &PathBuf {
-    let Work::Trace(path) = &job.work;
-    path
+/// The file of a job's work, if it has one.
+pub(super) fn file_of(job: &Job) -> Option<&Path> {
+    match &job.work {
+        Work::Trace(path) => Some(path),
+    }
+}
+
+/// All accesses of a job's work.
+fn accesses_of(work: &Work) -> Result<Source, RunError> {
+    match work {
+        Work::Trace(path) => {
+            let Trace { source, accesses } = pasidon_experiment::trace::load(path)?;
+            Ok(Source { name: source, accesses })
+        }
+    }
 }
 
 fn too_many_devices(design: &Design, number: u32) -> RunError {
