@@ -14,6 +14,36 @@ use pasidon_rtl::design::Design;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
+/// Options that a file stands for.
+const INSTEAD: [&str; 26] = [
+    "trace",
+    "job",
+    "design",
+    "solo",
+    "latency",
+    "table_latency",
+    "data_latency",
+    "table_memory",
+    "data_memory",
+    "data_outstanding",
+    "shared_memory",
+    "cache",
+    "outstanding",
+    "jitter",
+    "requests",
+    "depth",
+    "mode",
+    "huge_pages",
+    "pages",
+    "worth",
+    "resident",
+    "frames",
+    "io",
+    "device_cache",
+    "seed",
+    "memory",
+];
+
 #[derive(Args)]
 #[command(after_help = "\
 Each trace becomes a process with page tables in simulated memory, bound to two devices, which replay its accesses with the
@@ -52,10 +82,10 @@ pub struct Run {
     #[arg(long, conflicts_with_all = ["trace", "experiment"], value_parser = job, value_name = "KEY=VALUE,...")]
     job: Vec<Job>,
     /// A file (TOML or JSON) with design, machine, pages, jobs and seed, instead of the options for them
-    #[arg(long, conflicts_with_all = ["trace", "design"], value_name = "FILE")]
+    #[arg(long, conflicts_with_all = INSTEAD, value_name = "FILE")]
     experiment: Option<PathBuf>,
     /// Run again what a report is of, and say whether everything was equal
-    #[arg(long, conflicts_with_all = ["trace", "job", "experiment", "design"], value_name = "REPORT")]
+    #[arg(long, conflicts_with_all = INSTEAD, conflicts_with_all = ["experiment", "counters", "checked", "waves"], value_name = "REPORT")]
     repeat: Option<PathBuf>,
     /// Write the report as JSON too
     #[arg(long, value_name = "FILE")]

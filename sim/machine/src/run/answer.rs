@@ -37,7 +37,7 @@ pub fn rtl_answer(experiment: &Experiment, cache: &Cache) -> Result<Answer, RunE
         experiment: experiment.clone(),
         design_hash: nameless_hash(&design),
         version: env!("CARGO_PKG_VERSION").into(),
-        sources: sources(experiment.jobs.iter().filter_map(plan::path_of))?,
+        sources: sources(experiment.jobs.iter().filter_map(plan::file_of))?,
         engine: Engine::Rtl,
         counts: measured.counts(),
         times: Some(times(&measured)),
@@ -85,6 +85,12 @@ pub fn design_of(value: &Value) -> Result<Design, RunError> {
         Value::Object(sections) => {
             let mut sections = sections.clone();
             sections.entry("name").or_insert_with(|| "experiment".into());
+            if let Some(tlb) = sections.get_mut("tlb").and_then(Value::as_object_mut)
+                && tlb.get("l2_sets").and_then(Value::as_u64) == Some(0)
+            {
+                // What a report says of the ways of an L2 TLB that is not there is no legal value of a file.
+                tlb.insert("l2_ways".into(), 1.into());
+            }
             let text = toml::to_string(&sections).map_err(|error| wrong(error.to_string()))?;
             Design::from_toml(&text, "design").map_err(|error| wrong(error.to_string()))
         }

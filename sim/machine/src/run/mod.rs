@@ -1,4 +1,4 @@
-//! `pasidon run`: boot the driver on a design, bind processes to devices, replay what real programs accessed, check
+//! The main experiment: boot the driver on a design, bind processes to devices, replay what real programs accessed, check
 //! every byte, and show that address spaces are isolated.
 
 mod answer;
@@ -242,7 +242,7 @@ pub fn execute(
 pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<RunReport, RunError> {
     let plan = Plan::new(design, options)?;
     let files = options.traces.iter().map(PathBuf::as_path);
-    let files: Vec<&Path> = files.chain(options.jobs.iter().filter_map(plan::path_of)).collect();
+    let files: Vec<&Path> = files.chain(options.jobs.iter().filter_map(plan::file_of)).collect();
     let repeat = Repeat {
         version: env!("CARGO_PKG_VERSION").into(),
         design: serde_json::to_value(design).unwrap_or_default(),

@@ -6,7 +6,6 @@
 use super::{RunError, RunOptions};
 use crate::endpoint::DmaRequest;
 use crate::memory::PAGE;
-use pasidon_experiment::generate::workload;
 use pasidon_experiment::trace::{Trace, TraceAccess, TraceOp};
 use pasidon_experiment::{Job, Work};
 use pasidon_rtl::design::Design;
@@ -16,8 +15,6 @@ use std::sync::Arc;
 
 /// Channels are numbered in 16 bits.
 const MOST_CHANNELS: usize = 1 << 16;
-/// Accesses that are kept in memory for one work.
-const MOST_ACCESSES: usize = 1 << 26;
 
 /// Requests of devices, with the cycles of computing before each; empty if there are none.
 #[derive(Clone, Debug)]
@@ -158,20 +155,18 @@ impl Plan {
             set.into_iter().collect()
         };
         let (process_numbers, device_numbers) = (numbers(|job| job.process), numbers(|job| job.device));
-        // Jobs with the same work share it.
-        let mut loaded: Vec<((&Work, Option<u64>), (Source, Requests))> = Vec::new();
-        for job in jobs {
-            let key = (&job.work, needed(job));
-            if !loaded.iter().any(|(known, _)| *known == key) {
-                let source = read_work(&job.work, key.1)?;
+        // Jobs with the same work share its requests.
+        let mut loaded: Vec<(Source, Requests)> = Vec::new();
+        let mut work_of = Vec::new();
+        for (index, job) in jobs.iter().enumerate() {
+            let same = jobs[..index].iter().position(|other| other.work == job.work);
+            work_of.push(same.map_or(loaded.len(), |other| work_of[other]));
+            if same.is_none() {
+                let source = accesses_of(&job.work)?;
                 let requests = requests_of(&source.accesses);
-                loaded.push((key, (source, requests)));
+                loaded.push((source, requests));
             }
         }
-        let work_of = |job: &Job| {
-            let key = (&job.work, needed(job));
-            loaded.iter().find(|(known, _)| *known == key).map(|(_, work)| work)
-        };
         let highest_device = device_numbers.last().copied().unwrap_or(0);
         let all = devices(design, highest_device as usize + 1);
         let place = |list: &[u32], number: u32| list.iter().position(|&n| n == number).unwrap_or(0);
@@ -185,8 +180,8 @@ impl Plan {
             plan.devices.push(device);
         }
         for &number in &process_numbers {
-            let mut of_process =
-                jobs.iter().filter(|job| job.process == number).filter_map(|job| Some(&work_of(job)?.0));
+            let mine = jobs.iter().zip(&work_of).filter(|(job, _)| job.process == number);
+            let mut of_process = mine.map(|(_, &work)| &loaded[work].0);
             let mut whole = of_process.next().map(program).unwrap_or_else(|| program(&Source::nothing()));
             for other in of_process.map(program) {
                 if !whole.name.contains(&other.name) {
@@ -199,7 +194,7 @@ impl Plan {
             plan.programs.push(whole);
         }
         for (index, job) in jobs.iter().enumerate() {
-            let Some((_, requests)) = work_of(job) else { continue };
+            let requests = &loaded[work_of[index]].1;
             let device = place(&device_numbers, job.device);
             let port = job.port.map_or(job.device as usize % design.ports as usize, |port| port as usize);
             if port >= design.ports as usize {
@@ -207,6 +202,13 @@ impl Plan {
                     "job {index}: port = {port}: design {} has {} translation ports; choose one below that, or a design with \
                      more (ports.count)",
                     design.name, design.ports
+                )));
+            }
+            if !options.resident && design.ats && plan.devices[device].port != port {
+                return Err(RunError::Unsuitable(format!(
+                    "job {index}: port = {port}: device {} is at port {}, and a device with a translation cache of its own has one \
+                     port; use the same for all of its jobs, or have all pages in memory (--resident, pages.demand = false)",
+                    job.device, plan.devices[device].port
                 )));
             }
             if job.channels == 0 || job.depth == 0 {
@@ -268,49 +270,21 @@ impl Source {
     }
 }
 
-/// The file of a job, if it has one.
-pub(super) fn path_of(job: &Job) -> Option<&Path> {
+/// The file of a job's work, if it has one.
+pub(super) fn file_of(job: &Job) -> Option<&Path> {
     match &job.work {
         Work::Trace(path) => Some(path),
-        _ => None,
     }
 }
 
-/// Accesses of a job's work that are looked at; `None` for all. Where channels divide the work its end must be known.
-fn needed(job: &Job) -> Option<u64> {
-    match job.work {
-        Work::Trace(_) => None,
-        _ => job.accesses.filter(|_| job.channels == 1),
-    }
-}
-
-/// The accesses of a work, or the first of them. The simulation of the hardware keeps them in memory.
-fn read_work(work: &Work, first: Option<u64>) -> Result<Source, RunError> {
-    if let Work::Trace(path) = work {
-        let Trace { source, accesses } = pasidon_experiment::trace::load(path)?;
-        return Ok(Source { name: source, accesses });
-    }
-    let mut stream = workload(work).map_err(|error| RunError::Unsuitable(error.to_string()))?;
-    let mut accesses = Vec::new();
-    let mut batch = Vec::new();
-    while first.is_none_or(|first| (accesses.len() as u64) < first) {
-        stream.next_batch(&mut batch)?;
-        if batch.is_empty() {
-            break;
-        }
-        accesses.extend_from_slice(&batch);
-        if accesses.len() > MOST_ACCESSES {
-            return Err(RunError::Unsuitable(format!(
-                "{} has more than {MOST_ACCESSES} accesses, which the simulated hardware would take days for; set accesses of the \
-                 job with channels = 1, or take the fast engine",
-                stream.name()
-            )));
+/// All accesses of a job's work.
+fn accesses_of(work: &Work) -> Result<Source, RunError> {
+    match work {
+        Work::Trace(path) => {
+            let Trace { source, accesses } = pasidon_experiment::trace::load(path)?;
+            Ok(Source { name: source, accesses })
         }
     }
-    if let Some(first) = first {
-        accesses.truncate(first as usize);
-    }
-    Ok(Source { name: stream.name(), accesses })
 }
 
 fn too_many_devices(design: &Design, number: u32) -> RunError {

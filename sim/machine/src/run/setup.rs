@@ -256,7 +256,9 @@ impl System {
             }
         }
         if self.demand {
-            self.frames = options.frames.unwrap_or(self.pages * TENTHS / 10).max(FEWEST_FRAMES);
+            let frames = options.frames.unwrap_or(self.pages * TENTHS / 10).max(FEWEST_FRAMES);
+            // As many as there are pages are as good as any number.
+            self.frames = if frames == usize::MAX { self.pages.max(FEWEST_FRAMES) } else { frames };
             self.os.set_frames(self.frames);
         } else {
             self.frames = self.os.resident() + self.os.resident_in_large() as usize;

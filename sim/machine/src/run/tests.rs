@@ -224,6 +224,14 @@ fn what_does_not_fit_is_named() {
         ("ats.ats = true", refused(&|e| e.pages.demand = true)),
         ("[[jobs]]", refused(&|e| e.jobs.clear())),
         ("data.latency", refused(&|e| e.machine.data.latency = 0)),
+        (
+            "pages.demand = false",
+            refused(&|e| {
+                e.design = json!("default");
+                e.pages.demand = true;
+                e.jobs = [Some(0), Some(1)].map(|port| Job { port, ..job(&path) }).into();
+            }),
+        ),
         ("channels", refused(&|e| e.jobs[0].channels = 1 << 20)),
         (
             "process_id_width",
