@@ -80,5 +80,5 @@ record xz 12000000 xz -6 -T1 -c ledger.txt
 record dgemm 10000000 ./dgemm 512
 # shellcheck disable=SC2086
 record flac 4000000 flac --silent --stdout -8 $sound sound.raw
-record zstd 4000000 zstd -9 --single-thread -c ledger.txt
+record zstd 15000000 zstd -9 --single-thread -c ledger.txt
 record sqlite-big 1000000 sqlite3 -batch big.db "$scan"

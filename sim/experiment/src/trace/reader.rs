@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The forms of trace files. Each may be packed by gzip or zstd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Our own: [`file`].
+    /// Our own: [`mod@file`].
     Packed,
     /// Output of `valgrind --tool=lackey --trace-mem=yes`: [`lackey`].
     Lackey,
