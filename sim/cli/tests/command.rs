@@ -248,3 +248,46 @@ fn generation_is_deterministic() {
     assert!(files[0] == files[1] && files[0][0].len() > 10_000);
     std::fs::remove_dir_all(dir).expect("removal");
 }
+
+#[test]
+fn workloads_are_listed_and_shown() {
+    let dir = scratch("workloads");
+    let list = succeeds(&mut pasidon(&["workload", "list"]));
+    assert!(String::from_utf8_lossy(&list.stdout).contains("merge_sort"));
+    let (json, svg) = (dir.join("w.json"), dir.join("w.svg"));
+    let show =
+        ["workload", "show", "memcpy", "--set", "bytes=1m", "--json", text(&json), "--svg", text(&svg)];
+    let shown = succeeds(&mut pasidon(&show));
+    let shown = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.contains("accesses  8192") && shown.contains("by default 67108864"), "{shown}");
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&json).expect("a report")).expect("JSON");
+    assert_eq!(report["portrait"]["bytes"], 2 << 20);
+    assert_eq!(report["work"]["memcpy"]["bytes"], 1 << 20);
+    assert!(std::fs::read_to_string(&svg).expect("a picture").starts_with("<svg"));
+
+    let show = |more: &[&str]| pasidon(&["workload", "show"].iter().chain(more).copied().collect::<Vec<_>>());
+    succeeds(&mut show(&[text(&trace(&dir))]));
+    fails(&mut show(&["memcopy"]), &["memcopy", "memcpy", "nor is there a file"]);
+    fails(
+        &mut show(&["gemm", "--set", "burst=100"]),
+        &["work.gemm.burst = 100", "a power of two, 64 to 4096"],
+    );
+    fails(&mut show(&["gemm", "--set", "tile=1"]), &["gemm has no \"tile\"", "tile_m"]);
+    std::fs::remove_dir_all(dir).expect("removal");
+}
+
+#[test]
+fn traces_of_any_form_are_imported_and_exported() {
+    let dir = scratch("forms");
+    let packets = dir.join("packets.txt");
+    std::fs::write(&packets, "1,r,4096,64,2,1000\n2,u,4096,64,0,1500\n3,w,8192,32,2,3000\n").expect("a file");
+    let packed = dir.join("p.trace.zst");
+    succeeds(&mut pasidon(&["trace", "import", text(&packets), "--out", text(&packed), "--pace", "500"]));
+    let csv = succeeds(&mut pasidon(&["trace", "export", text(&packed)]));
+    assert_eq!(
+        String::from_utf8_lossy(&csv.stdout),
+        "pasid,op,address,size,gap\n0,R,0x1000,64,0\n0,W,0x2000,32,4\n"
+    );
+    std::fs::remove_dir_all(dir).expect("removal");
+}

@@ -129,17 +129,17 @@ impl Picture {
             }
         }
         let y = height - 14;
-        let _ = write!(
+        let _ = writeln!(
             svg,
-            "<text class=\"t\" x=\"{LEFT}\" y=\"{y}\">time in accesses; touched memory only</text>\n"
+            "<text class=\"t\" x=\"{LEFT}\" y=\"{y}\">time in accesses; touched memory only</text>"
         );
         for (i, (class, name)) in [(1, "read"), (2, "written"), (3, "both")].into_iter().enumerate() {
             let x = LEFT + 260 + i * 80;
             let (square, text) = (y - 9, x + 14);
-            let _ = write!(
+            let _ = writeln!(
                 svg,
                 "<rect class=\"c{class}\" x=\"{x}\" y=\"{square}\" width=\"10\" height=\"10\"/>\
-                 <text class=\"t\" x=\"{text}\" y=\"{y}\">{name}</text>\n"
+                 <text class=\"t\" x=\"{text}\" y=\"{y}\">{name}</text>"
             );
         }
         svg + "</svg>\n"

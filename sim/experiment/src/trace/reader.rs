@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The forms of trace files. Each may be packed by gzip or zstd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Our own: [`file`].
+    /// Our own: [`mod@file`].
     Packed,
     /// Output of `valgrind --tool=lackey --trace-mem=yes`: [`lackey`].
     Lackey,
@@ -23,10 +23,6 @@ pub enum Format {
 }
 
 impl Format {
-    /// All of them.
-    pub const ALL: [Format; 5] =
-        [Format::Packed, Format::Lackey, Format::Csv, Format::ChampSim, Format::Gem5];
-
     /// The form of a file by its first bytes, and where these allow two by its name.
     ///
     /// Five columns that begin with a number are CSV with a gap, unless the operation is in lower case, as gem5 writes it and
