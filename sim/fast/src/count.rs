@@ -1,0 +1,291 @@
+//! Counting: one request at a time, one of each channel in turn. Then nothing overlaps, and the counts are those of the hardware,
+//! exactly.
+//!
+//! A request of the page of the request before it, on a channel whose L1 has not changed since, is a hit: that is all that is done for
+//! it. Anything else goes the hardware's way: L1, then DDTC, PDTC and L2 together, then a walk.
+
+use crate::cache::Id;
+use crate::cache::context_cache::ContextCache;
+use crate::cache::l1_tlb::L1Tlb;
+use crate::cache::l2_tlb::L2Tlb;
+use crate::cache::walk_cache::WalkCache;
+use crate::channel::{Channel, Feed, Request, needs};
+use crate::error::FastError;
+use crate::imagined::Imagined;
+use crate::layout::Layout;
+use crate::pages::Pages;
+use crate::walks::WalkReads;
+use pasidon_experiment::Counts;
+use pasidon_experiment::counts::CacheCounts;
+use pasidon_experiment::stream::BATCH;
+use pasidon_experiment::trace::TraceOp;
+use pasidon_rtl::design::Design;
+
+/// The page that a channel used last: an address whose bits under the mask equal the base is in it.
+#[derive(Clone, Copy, Default)]
+struct Recent {
+    base: u64,
+    mask: u64,
+    grants: u8,
+    /// The L1's, when it had the page.
+    generation: u64,
+}
+
+/// A channel under way.
+struct Source {
+    feed: Feed,
+    binding: usize,
+    port: usize,
+    recent: Recent,
+    accesses: u64,
+    bytes: u64,
+    /// Lookups of the port's L1 that hit.
+    hits: u64,
+}
+
+/// What a request that missed in L1 brings.
+struct Miss {
+    binding: usize,
+    port: usize,
+    address: u64,
+    id: Id,
+    granted: bool,
+}
+
+/// The hardware's caches with what is behind them.
+struct Hierarchy<'a> {
+    pages: Pages,
+    layout: &'a dyn Layout,
+    imagined: Imagined,
+    l1: Vec<L1Tlb>,
+    l2: L2Tlb,
+    ddtc: ContextCache,
+    pdtc: ContextCache,
+    walk_cache: WalkCache,
+    reads: WalkReads,
+    walks: u64,
+    faults: u64,
+}
+
+/// Counts what the design does when the requests of the channels come one at a time, one of each channel in turn.
+///
+/// # Errors
+/// [`FastError`]
+pub fn count(
+    design: &Design,
+    layout: &dyn Layout,
+    imagined: &Imagined,
+    channels: Vec<Channel>,
+) -> Result<Counts, FastError> {
+    let mut hierarchy = Hierarchy::new(design, layout, imagined)?;
+    let mut sources = Vec::with_capacity(channels.len());
+    for channel in channels {
+        sources.push(Source {
+            binding: hierarchy.pages.bind(channel.device, channel.process, layout)?,
+            port: (channel.port % design.ports) as usize,
+            feed: Feed::new(channel.stream, channel.requests)?,
+            recent: Recent::default(),
+            accesses: 0,
+            bytes: 0,
+            hits: 0,
+        });
+    }
+    let mut active: Vec<usize> = (0..sources.len()).collect();
+    while !active.is_empty() {
+        let limit = if active.len() == 1 { BATCH } else { 1 };
+        let mut failure = None;
+        active.retain(|&index| match hierarchy.turn(&mut sources[index], limit) {
+            Ok(goes_on) => goes_on,
+            Err(error) => {
+                failure.get_or_insert(error);
+                false
+            }
+        });
+        if let Some(error) = failure {
+            return Err(error);
+        }
+    }
+    Ok(hierarchy.counts(&sources))
+}
+
+impl<'a> Hierarchy<'a> {
+    fn new(design: &Design, layout: &'a dyn Layout, imagined: &Imagined) -> Result<Hierarchy<'a>, FastError> {
+        Ok(Hierarchy {
+            pages: Pages::new(design, imagined.shared)?,
+            layout,
+            imagined: *imagined,
+            l1: vec![L1Tlb::new(design.l1_entries, imagined.l1_replacement); design.ports as usize],
+            l2: L2Tlb::new(design.l2_sets, design.l2_ways, imagined.l2_replacement),
+            ddtc: ContextCache::new(design.ddtc_entries),
+            pdtc: ContextCache::new(design.pdtc_entries),
+            walk_cache: WalkCache::new(imagined.walk_cache),
+            reads: WalkReads::default(),
+            walks: 0,
+            faults: 0,
+        })
+    }
+
+    /// A channel's turn: one request, or up to `limit` that hit at once. False at its end.
+    #[inline]
+    fn turn(&mut self, source: &mut Source, limit: usize) -> Result<bool, FastError> {
+        let quick = self.quick_hits(source, limit);
+        if quick > 0 {
+            source.feed.at += quick;
+            source.feed.left -= quick as u64;
+            source.accesses += quick as u64;
+            source.hits += quick as u64;
+            return Ok(source.feed.left > 0);
+        }
+        let Some(request) = source.feed.next()? else { return Ok(false) };
+        self.request(source, &request)?;
+        Ok(true)
+    }
+
+    /// How many of the next accesses are in the page that was used last, at most `limit`.
+    #[inline]
+    fn quick_hits(&self, source: &mut Source, limit: usize) -> usize {
+        let Recent { base, mask, grants, generation } = source.recent;
+        let feed = &source.feed;
+        if generation != self.l1[source.port].generation || !feed.is_whole() {
+            return 0;
+        }
+        let end = feed.at + limit.min(feed.batch.len() - feed.at).min(feed.left.min(BATCH as u64) as usize);
+        let mut bytes = 0;
+        let mut count = 0;
+        for access in &feed.batch[feed.at..end] {
+            let inside = (access.address ^ base) & mask == 0 && (access.address & 0xfff) + u64::from(access.size) <= 4096;
+            if !inside || needs(access.op) & grants == 0 || access.op == TraceOp::Modify {
+                break;
+            }
+            bytes += u64::from(access.size);
+            count += 1;
+        }
+        source.bytes += bytes;
+        count
+    }
+
+    fn request(&mut self, source: &mut Source, request: &Request) -> Result<(), FastError> {
+        let Source { binding, port, .. } = *source;
+        source.accesses += 1;
+        let id = self.pages.find(binding, request.address, self.layout)?;
+        let known = *self.pages.known(id);
+        let granted = known.grants & request.need != 0;
+        let l1 = &mut self.l1[port];
+        if granted && l1.holds(id) {
+            source.hits += 1;
+            l1.touch(id);
+        } else {
+            self.miss(&Miss { binding, port, address: request.address, id, granted })?;
+        }
+        if granted {
+            source.bytes += u64::from(request.bytes);
+        } else {
+            self.faults += 1;
+        }
+        // What can't be kept is in no L1.
+        let grants = if granted && known.cacheable { known.grants } else { 0 };
+        let mask = u64::MAX << known.shift;
+        source.recent = Recent { base: known.base, mask, grants, generation: self.l1[port].generation };
+        Ok(())
+    }
+
+    fn miss(&mut self, miss: &Miss) -> Result<(), FastError> {
+        let &Miss { binding, port, address, id, granted } = miss;
+        let (device, vpn) = (self.pages.binding(binding).device + 1, address >> 12);
+        let dc_hit = self.ddtc.lookup(device);
+        let pc_hit = self.pdtc.lookup(binding as Id + 1);
+        let (known, _) = self.l2.lookup(vpn, id, granted);
+        let page = *self.pages.known(id);
+        if !known {
+            if !dc_hit {
+                self.reads.device();
+                self.ddtc.fill(device);
+            }
+            if !pc_hit {
+                self.reads.process();
+                self.pdtc.fill(binding as Id + 1);
+            }
+            self.walk(vpn, id);
+        }
+        if granted && page.cacheable {
+            self.l1[port].fill(id);
+            if !known {
+                self.l2.fill(vpn, id);
+                self.bring_more(miss)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A walk through the page table.
+    fn walk(&mut self, vpn: u64, id: Id) {
+        self.walks += 1;
+        let page = self.pages.known(id);
+        let first = if page.reads > 0 {
+            self.walk_cache.walk(page.space, vpn, page.root.into(), page.leaf().into()) as u8
+        } else {
+            page.root
+        };
+        self.reads.table(page, first);
+    }
+
+    /// Pages that nobody has asked for yet: imagined.
+    fn bring_more(&mut self, miss: &Miss) -> Result<(), FastError> {
+        let page = *self.pages.known(miss.id);
+        if self.imagined.line_fill && page.shift == 12 {
+            let line = page.base & !0x7fff;
+            for address in (line..line + 0x8000).step_by(4096).filter(|&address| address != page.base) {
+                self.bring(miss, address, false)?;
+            }
+        }
+        for next in 1..=u64::from(self.imagined.prefetch) {
+            self.bring(miss, page.base + (next << page.shift), true)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the page of `address`, in L2 if there is one; by a walk, or because its entry has been read already.
+    fn bring(&mut self, miss: &Miss, address: u64, walks: bool) -> Result<(), FastError> {
+        let (id, vpn) = (self.pages.find(miss.binding, address, self.layout)?, address >> 12);
+        let page = *self.pages.known(id);
+        let here = self.l1[miss.port].holds(id) || self.l2.holds(vpn, id);
+        if page.grants == 0 || !page.cacheable || here || (!walks && page.shift != 12) {
+            return Ok(());
+        }
+        if walks {
+            self.walk(vpn, id);
+        }
+        if self.l2.exists() {
+            self.l2.fill(vpn, id);
+        } else {
+            self.l1[miss.port].fill(id);
+        }
+        Ok(())
+    }
+
+    fn counts(&self, sources: &[Source]) -> Counts {
+        let sum = |of: fn(&Source) -> u64| sources.iter().map(of).sum::<u64>();
+        let accesses = sum(|source| source.accesses);
+        let mut l1 = CacheCounts { lookups: accesses, hits: sum(|source| source.hits), ..CacheCounts::default() };
+        for tlb in &self.l1 {
+            l1.fills += tlb.counts.fills;
+            l1.evicted += tlb.counts.evicted;
+            l1.overlapped += tlb.counts.overlapped;
+        }
+        let (ddt_levels, pdt_levels) = self.pages.tables.directory_levels();
+        Counts {
+            accesses,
+            bytes: sum(|source| source.bytes),
+            requests: accesses,
+            faults: self.faults,
+            l1,
+            l2: self.l2.counts,
+            ddtc: self.ddtc.counts,
+            pdtc: self.pdtc.counts,
+            merged: 0,
+            walks: self.walks,
+            reads: self.reads.reads(ddt_levels, pdt_levels),
+            page_requests: 0,
+        }
+    }
+}
