@@ -32,7 +32,15 @@ impl Channel {
     /// A channel of a job that does `stream`, all of it.
     pub fn of(job: &Job, stream: Box<dyn AccessStream>) -> Channel {
         let Job { process, device, port, depth, gap, .. } = *job;
-        Channel { device, process, port: port.unwrap_or(device), depth: depth.max(1), gap, requests: None, stream }
+        Channel {
+            device,
+            process,
+            port: port.unwrap_or(device),
+            depth: depth.max(1),
+            gap,
+            requests: None,
+            stream,
+        }
     }
 }
 
@@ -111,17 +119,25 @@ pub(crate) struct Feed {
     pub at: usize,
     /// Requests to come at most.
     pub left: u64,
-    repeats: bool,
+    requests: Option<u64>,
     rest: Option<Rest>,
 }
 
 impl Feed {
     /// The beginning of a stream.
-    pub fn new(mut stream: Box<dyn AccessStream>, requests: Option<u64>) -> Result<Feed, FastError> {
-        stream.rewind()?;
+    pub fn new(stream: Box<dyn AccessStream>, requests: Option<u64>) -> Result<Feed, FastError> {
         let batch = Vec::with_capacity(BATCH);
-        let repeats = requests.is_some();
-        Ok(Feed { stream, batch, at: 0, left: requests.unwrap_or(u64::MAX), repeats, rest: None })
+        let mut feed = Feed { stream, batch, at: 0, left: 0, requests, rest: None };
+        feed.rewind()?;
+        Ok(feed)
+    }
+
+    /// Begins anew.
+    pub fn rewind(&mut self) -> Result<(), FastError> {
+        self.stream.rewind()?;
+        self.batch.clear();
+        (self.at, self.rest, self.left) = (0, None, self.requests.unwrap_or(u64::MAX));
+        Ok(())
     }
 
     /// Whether the next request begins an access of the batch.
@@ -137,7 +153,7 @@ impl Feed {
         }
         self.at = 0;
         self.stream.next_batch(&mut self.batch)?;
-        if self.batch.is_empty() && self.repeats {
+        if self.batch.is_empty() && self.requests.is_some() {
             self.stream.rewind()?;
             self.stream.next_batch(&mut self.batch)?;
         }

@@ -153,7 +153,8 @@ impl<'a> Hierarchy<'a> {
         let mut bytes = 0;
         let mut count = 0;
         for access in &feed.batch[feed.at..end] {
-            let inside = (access.address ^ base) & mask == 0 && (access.address & 0xfff) + u64::from(access.size) <= 4096;
+            let inside = (access.address ^ base) & mask == 0
+                && (access.address & 0xfff) + u64::from(access.size) <= 4096;
             if !inside || needs(access.op) & grants == 0 || access.op == TraceOp::Modify {
                 break;
             }
@@ -266,7 +267,8 @@ impl<'a> Hierarchy<'a> {
     fn counts(&self, sources: &[Source]) -> Counts {
         let sum = |of: fn(&Source) -> u64| sources.iter().map(of).sum::<u64>();
         let accesses = sum(|source| source.accesses);
-        let mut l1 = CacheCounts { lookups: accesses, hits: sum(|source| source.hits), ..CacheCounts::default() };
+        let mut l1 =
+            CacheCounts { lookups: accesses, hits: sum(|source| source.hits), ..CacheCounts::default() };
         for tlb in &self.l1 {
             l1.fills += tlb.counts.fills;
             l1.evicted += tlb.counts.evicted;

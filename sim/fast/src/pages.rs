@@ -16,7 +16,7 @@ use pasidon_spec::ddt::EXT_DC_BYTES;
 use pasidon_spec::page_table::PAGE_SHIFT;
 use pasidon_spec::registers::{capabilities as cap, ddtp, igs};
 use pasidon_spec::request::{Request, Response};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What an access needs, as bits.
 pub mod need {
@@ -33,6 +33,8 @@ pub mod need {
 pub struct Known {
     /// Its first address.
     pub base: u64,
+    /// Its first physical address; 0 where nothing is mapped.
+    pub frame: u64,
     /// What it grants: bits of [`need`].
     pub grants: u8,
     /// log2 of its bytes.
@@ -85,8 +87,8 @@ pub struct Pages {
     paths: Vec<[u64; 5]>,
     /// Superpages by map, first address and size.
     large: HashMap<(usize, u64, u32), Id>,
-    /// Pages that are mapped, by process, first address and size.
-    mapped: HashMap<(u32, u64, u32), ()>,
+    /// Pages and holes that are in the tables, by process, first address and size.
+    mapped: HashSet<(u32, u64, u32)>,
     compared: u32,
     shared: bool,
 }
@@ -128,7 +130,7 @@ impl Pages {
             known: vec![Known::default()],
             paths: vec![[0; 5]],
             large: HashMap::new(),
-            mapped: HashMap::new(),
+            mapped: HashSet::new(),
             compared,
             shared,
         })
@@ -174,6 +176,13 @@ impl Pages {
     #[inline]
     pub fn known(&self, id: Id) -> &Known {
         &self.known[id as usize]
+    }
+
+    /// The physical address of `address`, which is in this page.
+    #[inline]
+    pub fn physical(&self, id: Id, address: u64) -> u64 {
+        let known = self.known(id);
+        known.frame | (address - known.base)
     }
 
     /// The address of the entry that a walk for the 4 KiB page `vpn` reads, at position `step` of its way.
@@ -228,11 +237,9 @@ impl Pages {
     /// Maps a page where it is not yet, and has the golden model walk to it.
     fn walk(&mut self, binding: usize, address: u64, page: Option<Page>) -> Result<Id, FastError> {
         let process = self.bindings[binding].process;
-        if let Some(page) = page {
-            let base = address >> page.shift << page.shift;
-            if self.mapped.insert((process, base, page.shift), ()).is_none() {
-                self.tables.map(process, address, page)?;
-            }
+        let shift = page.map_or(u32::from(PAGE_SHIFT), |page| page.shift);
+        if self.mapped.insert((process, address >> shift << shift, shift)) {
+            self.tables.map(process, address, page)?;
         }
         let kinds = [need::READ, need::WRITE, need::EXEC];
         let translation = kinds.into_iter().find_map(|kind| self.ask(binding, address, kind).success());
@@ -250,11 +257,11 @@ impl Pages {
         };
         let shift = translation.map_or(PAGE_SHIFT, |t| t.page_shift);
         let bit = |on: bool, bit: u8| if on { bit } else { 0 };
-        let grants = translation.map_or(0, |t| {
-            bit(t.read, need::READ) | bit(t.write, need::WRITE) | bit(t.exec, need::EXEC)
-        });
+        let grants = translation
+            .map_or(0, |t| bit(t.read, need::READ) | bit(t.write, need::WRITE) | bit(t.exec, need::EXEC));
         let known = Known {
             base: address >> shift << shift,
+            frame: translation.map_or(0, |t| t.spa >> shift << shift),
             grants,
             shift,
             root,

@@ -8,7 +8,7 @@ use crate::layout::Page;
 use crate::memory::{Structure, TableMemory};
 use pasidon_rtl::design::Design;
 use pasidon_spec::ddt::{self, BASE_DC_BYTES, BASE_DDI, EXT_DC_BYTES, EXT_DDI, dc, ddte, iommu_mode};
-use pasidon_spec::field::Level;
+use pasidon_spec::field::{Field, Level};
 use pasidon_spec::page_table::{self, Geometry, napot, pte};
 use pasidon_spec::pdt::{self, PC_BYTES, PDI, pc, pdte, pdtp_mode};
 
@@ -174,8 +174,7 @@ impl Tables {
         for level in (1..self.ddt_levels).rev() {
             let slot = table + 8 * slices[level].of(device_id.into());
             let make = |ppn| ddte::V.of(1) | ddte::PPN.of(ppn);
-            table =
-                descend(memory, slot, Structure::Ddt(level as u8 - 1), make, |word| ddte::PPN.get(word));
+            table = descend(memory, slot, Structure::Ddt(level as u8 - 1), make, |word| ddte::PPN.get(word));
         }
         let context = table + bytes * slices[0].of(device_id.into());
         let modes = [pdtp_mode::PD8, pdtp_mode::PD17, pdtp_mode::PD20];
@@ -194,12 +193,16 @@ impl Tables {
         if let Some(space) = &self.spaces[index] {
             return Ok((space.geometry.mode, space.root));
         }
-        let formats =
-            [(true, &page_table::SV39), (self.design.sv48, &page_table::SV48), (self.design.sv57, &page_table::SV57)];
+        let formats = [
+            (true, &page_table::SV39),
+            (self.design.sv48, &page_table::SV48),
+            (self.design.sv57, &page_table::SV57),
+        ];
         // The upper half is the kernel's.
         let fits = |(there, g): &&(bool, &Geometry)| *there && highest >> (g.address_bits() - 1) == 0;
         let Some(&(_, geometry)) = formats.iter().find(fits) else {
-            let problem = format!("no page-table format of the design maps address {highest:#x} of process {process}");
+            let problem =
+                format!("no page-table format of the design maps address {highest:#x} of process {process}");
             let mend = "set translation.sv48 or sv57 of the design";
             return Err(FastError::unsuitable("translation.sv48", problem, mend));
         };
@@ -210,19 +213,26 @@ impl Tables {
 
     /// Levels of a process's page table.
     pub fn levels(&self, process: u32) -> usize {
-        self.spaces.get(process as usize).and_then(Option::as_ref).map_or(0, |space| space.geometry.levels.len())
+        self.spaces
+            .get(process as usize)
+            .and_then(Option::as_ref)
+            .map_or(0, |space| space.geometry.levels.len())
     }
 
-    /// Maps the page of `address`, if that is one of a user.
+    /// Maps the page of `address`, or makes a hole there, if that is an address of a user. On the way to a hole all tables are there: so a
+    /// walk ends at the same place whatever is mapped later.
     ///
     /// # Errors
     /// No physical addresses left.
-    pub fn map(&mut self, process: u32, address: u64, page: Page) -> Result<(), FastError> {
-        let Some(Space { geometry, root }) = self.spaces.get(process as usize).cloned().flatten() else { return Ok(()) };
+    pub fn map(&mut self, process: u32, address: u64, page: Option<Page>) -> Result<(), FastError> {
+        let Some(Space { geometry, root }) = self.spaces.get(process as usize).cloned().flatten() else {
+            return Ok(());
+        };
         if address >> (geometry.address_bits() - 1) != 0 {
             return Ok(());
         }
-        let leaf = match page.shift {
+        let shift = page.map_or(12, |page| page.shift);
+        let leaf = match shift {
             12 | 16 => 0,
             21 => 1,
             30 => 2,
@@ -231,20 +241,22 @@ impl Tables {
                 return Err(FastError::unsuitable("pages.size", problem, "use 4k, 64k, 2m or 1g"));
             }
         };
-        let frame = self.frame(page.shift)?;
+        let frame = if page.is_some() { self.frame(shift)? } else { 0 };
         let memory = &mut self.memory;
         let mut table = root;
         for level in (leaf + 1..geometry.levels.len()).rev() {
             let slot = table + 8 * geometry.levels[level].of(address);
             let make = |ppn| pte::V.of(1) | pte::PPN.of(ppn);
-            table = descend(memory, slot, Structure::FirstStage(level as u8 - 1), make, |word| pte::PPN.get(word));
+            let structure = Structure::FirstStage(level as u8 - 1);
+            table = descend(memory, slot, structure, make, |word| pte::PPN.get(word));
         }
-        let bit = |field: pasidon_spec::field::Field, on: bool| field.of(u64::from(on));
+        let Some(page) = page else { return Ok(()) };
+        let bit = |field: Field, on: bool| field.of(u64::from(on));
         let flags = pte::V.of(1) | pte::U.of(1) | pte::A.of(1) | pte::D.of(1);
-        let flags =
-            flags | bit(pte::R, page.read) | bit(pte::W, page.write && page.read) | bit(pte::X, page.exec);
+        let flags = flags | bit(pte::R, page.read) | bit(pte::W, page.write && page.read);
+        let flags = flags | bit(pte::X, page.exec);
         let slot = table + 8 * geometry.levels[leaf].of(address);
-        if page.shift == u32::from(napot::GROUP_SHIFT) {
+        if shift == u32::from(napot::GROUP_SHIFT) {
             let entry = flags | pte::N.of(1) | pte::PPN.of(frame >> 12 | napot::PPN_PATTERN);
             (0..16).for_each(|i| memory.store((slot & !127) + 8 * i, entry));
         } else {
@@ -258,8 +270,13 @@ impl Tables {
         let frame = self.next_frame.next_multiple_of(1 << shift);
         let end = frame + (1 << shift);
         if end > 1 << self.design.pas || self.memory.end() > 1 << (self.design.pas - 1) {
-            let problem = format!("{} bits of physical address do not hold the workload's pages", self.design.pas);
-            return Err(FastError::unsuitable("address.pas", problem, "raise it in the design, or use less memory"));
+            let problem =
+                format!("{} bits of physical address do not hold the workload's pages", self.design.pas);
+            return Err(FastError::unsuitable(
+                "address.pas",
+                problem,
+                "raise it in the design, or use less memory",
+            ));
         }
         self.next_frame = end;
         Ok(frame)
