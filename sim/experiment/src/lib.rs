@@ -2,6 +2,7 @@
 //!
 //! - [`experiment`]: a question: design, machine, pages, who does what, seed. Everything that decides the answer.
 //! - [`machine`]: memory, last-level cache and their times.
+//! - [`timing`]: memory in time: when an access has its data.
 //! - [`pages`]: which pages a workload has, of which size, and where they are at first.
 //! - [`trace`]: accesses recorded from programs, in several formats, read as a stream.
 //! - [`stream`]: accesses as an engine takes them, in batches, from a trace or a generator.
@@ -16,6 +17,7 @@ pub mod experiment;
 pub mod machine;
 pub mod pages;
 pub mod stream;
+pub mod timing;
 pub mod trace;
 
 pub use answer::Answer;

@@ -20,6 +20,11 @@ pub struct MemoryModel {
     pub bank_busy: u32,
 }
 
+impl MemoryModel {
+    /// The most [`outstanding`](Self::outstanding) accesses: no limit.
+    pub const UNLIMITED: u32 = 1 << 16;
+}
+
 impl Default for MemoryModel {
     fn default() -> MemoryModel {
         MemoryModel { latency: 20, outstanding: 16, bytes_per_cycle: 0, banks: 0, bank_busy: 0 }
@@ -84,7 +89,7 @@ impl MachineModel {
                 let latency = memory.latency;
                 problems.push(format!("machine.{name}.latency = {latency}: from 1 to 1000000 are possible"));
             }
-            if memory.outstanding == 0 || memory.outstanding > 1 << 16 {
+            if memory.outstanding == 0 || memory.outstanding > MemoryModel::UNLIMITED {
                 let outstanding = memory.outstanding;
                 problems.push(format!(
                     "machine.{name}.outstanding = {outstanding}: from 1 to 65536 are possible"

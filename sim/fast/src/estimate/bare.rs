@@ -2,7 +2,8 @@
 //! cycle, at the address that translation would give.
 
 use super::devices::Devices;
-use super::memory::{Data, Memory};
+use super::memory::Memory;
+use crate::channel::Request;
 use crate::error::FastError;
 use crate::layout::Layout;
 use crate::pages::Pages;
@@ -19,13 +20,16 @@ pub fn run(
     ports: usize,
 ) -> Result<u64, FastError> {
     let mut now = 0;
+    let mut flights: Vec<(u16, Request)> = Vec::new();
+    let mut vacant: Vec<u32> = Vec::new();
     while !devices.is_idle() {
         let mut changed = false;
-        while let Some(stream) = memory.end(now) {
-            devices.finish(stream as u16);
+        while let Some(flight) = memory.end(now) {
+            let (stream, request) = flights[flight as usize];
+            devices.finish(stream, &request);
+            vacant.push(flight);
             changed = true;
         }
-        changed |= memory.admit(now);
         for port in 0..ports {
             let Some((stream, request)) = devices.choose(port, now)? else { continue };
             changed = true;
@@ -33,11 +37,17 @@ pub fn run(
             let id = pages.find(binding, request.address, layout)?;
             if pages.known(id).grants & request.need == 0 {
                 // What faults reaches no memory.
-                devices.finish(stream);
+                devices.finish(stream, &request);
                 continue;
             }
             let address = pages.physical(id, request.address);
-            memory.access(now, Data { flight: stream.into(), address, bytes: request.bytes });
+            let flight = vacant.pop().unwrap_or(flights.len() as u32);
+            if flight as usize == flights.len() {
+                flights.push((stream, request));
+            } else {
+                flights[flight as usize] = (stream, request);
+            }
+            memory.access(now, flight, address, request.bytes);
         }
         now = if changed { now + 1 } else { memory.next_event().min(devices.next_event(now)).max(now + 1) };
     }

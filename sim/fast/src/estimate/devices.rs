@@ -1,7 +1,42 @@
-//! The devices' side: channels that share a port take turns, each with a number of requests under way.
+//! The devices' side: channels that share a port take turns, each with a number of requests under way. Accesses of one address space
+//! to the same bytes, one of which stores, are not under way at the same time, as in the simulated machine: the later one waits.
 
 use crate::channel::{Channel, Feed, Request};
 use crate::error::FastError;
+use crate::pages::need;
+
+/// Granules of eight bytes that are told apart by ordering; others share a counter.
+const GRANULES: usize = 4096;
+const WRITER: u32 = 1 << 16;
+
+/// The accesses under way in one address space, by granule.
+#[derive(Clone)]
+struct Order(Box<[u32; GRANULES]>);
+
+impl Order {
+    #[inline]
+    fn granules(request: &Request) -> impl Iterator<Item = usize> + use<> {
+        let last = request.address + u64::from(request.bytes) - 1;
+        (request.address >> 3..=last >> 3).map(|granule| granule as usize % GRANULES)
+    }
+
+    /// Claims the bytes of an access; false while another one conflicts.
+    #[inline]
+    fn hold(&mut self, request: &Request) -> bool {
+        let (limit, mine) = if request.need == need::WRITE { (1, WRITER) } else { (WRITER, 1) };
+        if Self::granules(request).any(|granule| self.0[granule] >= limit) {
+            return false;
+        }
+        Self::granules(request).for_each(|granule| self.0[granule] += mine);
+        true
+    }
+
+    #[inline]
+    fn release(&mut self, request: &Request) {
+        let mine = if request.need == need::WRITE { WRITER } else { 1 };
+        Self::granules(request).for_each(|granule| self.0[granule] -= mine);
+    }
+}
 
 /// A channel at work.
 pub struct Stream {
@@ -10,6 +45,8 @@ pub struct Stream {
     pub next: Option<Request>,
     /// Process and device.
     pub binding: u32,
+    /// Process.
+    process: usize,
     /// Port.
     pub port: usize,
     depth: u32,
@@ -22,12 +59,12 @@ pub struct Stream {
 impl Stream {
     /// The beginning of a channel.
     pub fn new(channel: Channel, binding: u32, ports: u32) -> Result<Stream, FastError> {
-        let Channel { port, depth, gap, requests, stream, .. } = channel;
+        let Channel { process, port, depth, gap, requests, stream, .. } = channel;
         let mut feed = Feed::new(stream, requests)?;
         let next = feed.next()?;
         let (port, gap) = ((port % ports) as usize, u64::from(gap));
-        let ready = next.map_or(0, |request| u64::from(request.gap));
-        Ok(Stream { feed, next, binding, port, depth: depth.max(1), gap, outstanding: 0, ready })
+        let (process, depth) = (process as usize, depth.max(1));
+        Ok(Stream { feed, next, binding, process, port, depth, gap, outstanding: 0, ready: 0 })
     }
 
     /// Begins anew.
@@ -37,8 +74,7 @@ impl Stream {
     pub fn rewind(&mut self) -> Result<(), FastError> {
         self.feed.rewind()?;
         self.next = self.feed.next()?;
-        self.outstanding = 0;
-        self.ready = self.next.map_or(0, |request| u64::from(request.gap));
+        (self.outstanding, self.ready) = (0, 0);
         Ok(())
     }
 
@@ -53,13 +89,18 @@ pub struct Devices {
     pub streams: Vec<Stream>,
     /// By port: those that have something to send or under way, and whose turn it is.
     turns: Vec<(Vec<u16>, usize)>,
+    /// By process.
+    orders: Vec<Order>,
     busy: usize,
 }
 
 impl Devices {
     /// Devices with these channels.
     pub fn new(streams: Vec<Stream>, ports: u32) -> Devices {
-        let mut devices = Devices { streams, turns: vec![(Vec::new(), 0); ports as usize], busy: 0 };
+        let processes = streams.iter().map(|stream| stream.process + 1).max().unwrap_or(0);
+        let orders = vec![Order(Box::new([0; GRANULES])); processes];
+        let turns = vec![(Vec::new(), 0); ports as usize];
+        let mut devices = Devices { streams, turns, orders, busy: 0 };
         devices.begin();
         devices
     }
@@ -102,6 +143,9 @@ impl Devices {
                 continue;
             }
             let Some(request) = stream.next else { continue };
+            if !self.orders[stream.process].hold(&request) {
+                continue;
+            }
             stream.next = stream.feed.next()?;
             stream.outstanding += 1;
             stream.ready = now + 1 + stream.gap + stream.next.map_or(0, |request| u64::from(request.gap));
@@ -113,8 +157,9 @@ impl Devices {
 
     /// A request of a channel has ended.
     #[inline]
-    pub fn finish(&mut self, index: u16) {
+    pub fn finish(&mut self, index: u16, request: &Request) {
         let stream = &mut self.streams[usize::from(index)];
+        self.orders[stream.process].release(request);
         stream.outstanding -= 1;
         if stream.outstanding == 0 && stream.next.is_none() {
             let (list, next) = &mut self.turns[stream.port];

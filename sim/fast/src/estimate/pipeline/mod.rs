@@ -8,7 +8,7 @@ mod counts;
 mod prefetch;
 
 use super::devices::Devices;
-use super::memory::{Data, Memory};
+use super::memory::Memory;
 use super::record::{Latencies, Stamps};
 use super::walker::{Around, Task, Walkers, in_turn};
 use crate::cache::Id;
@@ -317,13 +317,13 @@ impl<'a> Pipeline<'a> {
             self.end_flight(flight, now);
             changed = true;
         }
-        changed | self.memory.admit(now)
+        changed
     }
 
     fn end_flight(&mut self, flight: u32, now: u64) {
-        let Flight { stream, stamps, .. } = self.flights[flight as usize];
+        let Flight { stream, stamps, request, .. } = self.flights[flight as usize];
         stamps.add_to(&mut self.breakdown, now);
-        self.devices.finish(stream);
+        self.devices.finish(stream, &request);
         self.vacant.push(flight);
     }
 
@@ -437,7 +437,7 @@ impl<'a> Pipeline<'a> {
         if granted {
             self.bytes += u64::from(request.bytes);
             let address = self.pages.physical(id, request.address);
-            self.memory.access(now, Data { flight: number, address, bytes: request.bytes });
+            self.memory.access(now, number, address, request.bytes);
         } else {
             self.faults += 1;
             self.end_flight(number, now);
