@@ -117,6 +117,8 @@ pub(crate) struct Feed {
     pub batch: Vec<TraceAccess>,
     /// The next of them.
     pub at: usize,
+    /// Batches that were read.
+    pub batches: u64,
     /// Requests to come at most.
     pub left: u64,
     requests: Option<u64>,
@@ -127,7 +129,7 @@ impl Feed {
     /// The beginning of a stream.
     pub fn new(stream: Box<dyn AccessStream>, requests: Option<u64>) -> Result<Feed, FastError> {
         let batch = Vec::with_capacity(BATCH);
-        let mut feed = Feed { stream, batch, at: 0, left: 0, requests, rest: None };
+        let mut feed = Feed { stream, batch, at: 0, batches: 0, left: 0, requests, rest: None };
         feed.rewind()?;
         Ok(feed)
     }
@@ -152,6 +154,7 @@ impl Feed {
             return Ok(true);
         }
         self.at = 0;
+        self.batches += 1;
         self.stream.next_batch(&mut self.batch)?;
         if self.batch.is_empty() && self.requests.is_some() {
             self.stream.rewind()?;

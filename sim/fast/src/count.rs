@@ -13,7 +13,7 @@ use crate::channel::{Channel, Feed, Request, needs};
 use crate::error::FastError;
 use crate::imagined::Imagined;
 use crate::layout::Layout;
-use crate::pages::Pages;
+use crate::pages::{Pages, Place};
 use crate::walks::WalkReads;
 use pasidon_experiment::Counts;
 use pasidon_experiment::counts::CacheCounts;
@@ -31,8 +31,34 @@ struct Recent {
     generation: u64,
 }
 
+/// Accesses whose pages are looked up together.
+const WINDOW: usize = 16;
+/// After so few quick hits the next accesses are taken to be of different pages.
+const FEW: usize = 4;
+
+/// The pages of the next accesses of a batch: looked up together, their cache misses overlap.
+#[derive(Clone, Copy, Default)]
+struct Window {
+    /// Number of the batch, and the first access.
+    batch: u64,
+    first: usize,
+    places: [Place; WINDOW],
+    /// The last access that was no quick hit.
+    slow: usize,
+}
+
+impl Window {
+    /// The page of the access at `index` of batch `batch`; unknown if it is not in the window.
+    #[inline]
+    fn get(&self, batch: u64, index: usize) -> Place {
+        let at = index.wrapping_sub(self.first);
+        if batch == self.batch && at < WINDOW { self.places[at] } else { Place::default() }
+    }
+}
+
 /// A channel under way.
 struct Source {
+    window: Window,
     feed: Feed,
     binding: usize,
     port: usize,
@@ -48,7 +74,7 @@ struct Miss {
     binding: usize,
     port: usize,
     address: u64,
-    id: Id,
+    place: Place,
     granted: bool,
 }
 
@@ -85,6 +111,7 @@ pub fn count(
             port: (channel.port % design.ports) as usize,
             feed: Feed::new(channel.stream, channel.requests)?,
             recent: Recent::default(),
+            window: Window::default(),
             accesses: 0,
             bytes: 0,
             hits: 0,
@@ -136,9 +163,31 @@ impl<'a> Hierarchy<'a> {
             source.hits += quick as u64;
             return Ok(source.feed.left > 0);
         }
+        let place = self.look_ahead(source)?;
         let Some(request) = source.feed.next()? else { return Ok(false) };
-        self.request(source, &request)?;
+        self.request(source, &request, place)?;
         Ok(true)
+    }
+
+    /// The page of the next request, if that is known already; those of the accesses behind it, if they seem to be scattered.
+    #[inline]
+    fn look_ahead(&mut self, source: &mut Source) -> Result<Place, FastError> {
+        let Source { feed, window, binding, .. } = source;
+        if !feed.is_whole() || !feed.fill()? {
+            return Ok(Place::default());
+        }
+        let (batch, index) = (feed.batches, feed.at);
+        let place = window.get(batch, index);
+        let scattered = index.wrapping_sub(window.slow) <= FEW;
+        window.slow = index;
+        if place.id != 0 || !scattered {
+            return Ok(place);
+        }
+        (window.batch, window.first) = (batch, index);
+        for (place, access) in window.places.iter_mut().zip(&feed.batch[index..]) {
+            *place = self.pages.get(*binding, access.address);
+        }
+        Ok(window.places[0])
     }
 
     /// How many of the next accesses are in the page that was used last, at most `limit`.
@@ -165,38 +214,42 @@ impl<'a> Hierarchy<'a> {
         count
     }
 
-    fn request(&mut self, source: &mut Source, request: &Request) -> Result<(), FastError> {
+    #[inline]
+    fn request(&mut self, source: &mut Source, request: &Request, place: Place) -> Result<(), FastError> {
         let Source { binding, port, .. } = *source;
         source.accesses += 1;
-        let id = self.pages.find(binding, request.address, self.layout)?;
-        let known = *self.pages.known(id);
-        let granted = known.grants & request.need != 0;
-        let l1 = &mut self.l1[port];
-        if granted && l1.holds(id) {
+        let place = match place.id {
+            0 => self.pages.find(binding, request.address, self.layout)?,
+            _ => place,
+        };
+        let granted = place.grants & request.need != 0;
+        let mut kept = granted;
+        if granted && self.l1[port].holds(place.id) {
             source.hits += 1;
-            l1.touch(id);
+            self.l1[port].touch(place.id);
         } else {
-            self.miss(&Miss { binding, port, address: request.address, id, granted })?;
+            kept = self.miss(&Miss { binding, port, address: request.address, place, granted })?;
         }
         if granted {
             source.bytes += u64::from(request.bytes);
         } else {
             self.faults += 1;
         }
-        // What can't be kept is in no L1.
-        let grants = if granted && known.cacheable { known.grants } else { 0 };
-        let mask = u64::MAX << known.shift;
-        source.recent = Recent { base: known.base, mask, grants, generation: self.l1[port].generation };
+        let mask = u64::MAX << place.shift;
+        // What was not kept is in no L1.
+        let grants = if kept { place.grants } else { 0 };
+        source.recent =
+            Recent { base: request.address & mask, mask, grants, generation: self.l1[port].generation };
         Ok(())
     }
 
-    fn miss(&mut self, miss: &Miss) -> Result<(), FastError> {
-        let &Miss { binding, port, address, id, granted } = miss;
+    /// What L1 does not answer. Says whether L1 has the page afterwards.
+    fn miss(&mut self, miss: &Miss) -> Result<bool, FastError> {
+        let &Miss { binding, port, address, place, granted } = miss;
         let (device, vpn) = (self.pages.binding(binding).device + 1, address >> 12);
         let dc_hit = self.ddtc.lookup(device);
         let pc_hit = self.pdtc.lookup(binding as Id + 1);
-        let (known, _) = self.l2.lookup(vpn, id, granted);
-        let page = *self.pages.known(id);
+        let (known, _) = self.l2.lookup(vpn, place.id, granted);
         if !known {
             if !dc_hit {
                 self.reads.device();
@@ -206,33 +259,40 @@ impl<'a> Hierarchy<'a> {
                 self.reads.process();
                 self.pdtc.fill(binding as Id + 1);
             }
-            self.walk(vpn, id);
+            self.walk(vpn, place);
         }
-        if granted && page.cacheable {
-            self.l1[port].fill(id);
+        let kept = granted && self.pages.class_of(place).cacheable;
+        if kept {
+            self.l1[port].fill_absent(place.id);
             if !known {
-                self.l2.fill(vpn, id);
-                self.bring_more(miss)?;
+                self.l2.fill(vpn, place.id);
+                if self.imagined.line_fill || self.imagined.prefetch > 0 {
+                    self.bring_more(miss)?;
+                }
             }
         }
-        Ok(())
+        Ok(kept)
     }
 
     /// A walk through the page table.
-    fn walk(&mut self, vpn: u64, id: Id) {
+    #[inline]
+    fn walk(&mut self, vpn: u64, place: Place) {
         self.walks += 1;
-        let page = self.pages.known(id);
-        let first = if page.reads > 0 {
-            self.walk_cache.walk(page.space, vpn, page.root.into(), page.leaf().into()) as u8
-        } else {
-            page.root
-        };
-        self.reads.table(page, first);
+        let class = self.pages.class_of(place);
+        if class.reads == 0 {
+            return;
+        }
+        let mut first = class.root;
+        if self.walk_cache.exists() {
+            let space = self.pages.known(place.id).space;
+            first = self.walk_cache.walk(space, vpn, class.root.into(), class.leaf().into()) as u8;
+        }
+        self.reads.table(first, class.leaf());
     }
 
     /// Pages that nobody has asked for yet: imagined.
     fn bring_more(&mut self, miss: &Miss) -> Result<(), FastError> {
-        let page = *self.pages.known(miss.id);
+        let page = *self.pages.known(miss.place.id);
         if self.imagined.line_fill && page.shift == 12 {
             let line = page.base & !0x7fff;
             for address in (line..line + 0x8000).step_by(4096).filter(|&address| address != page.base) {
@@ -247,14 +307,14 @@ impl<'a> Hierarchy<'a> {
 
     /// Keeps the page of `address`, in L2 if there is one; by a walk, or because its entry has been read already.
     fn bring(&mut self, miss: &Miss, address: u64, walks: bool) -> Result<(), FastError> {
-        let (id, vpn) = (self.pages.find(miss.binding, address, self.layout)?, address >> 12);
-        let page = *self.pages.known(id);
+        let (place, vpn) = (self.pages.find(miss.binding, address, self.layout)?, address >> 12);
+        let (id, page) = (place.id, *self.pages.known(place.id));
         let here = self.l1[miss.port].holds(id) || self.l2.holds(vpn, id);
         if page.grants == 0 || !page.cacheable || here || (!walks && page.shift != 12) {
             return Ok(());
         }
         if walks {
-            self.walk(vpn, id);
+            self.walk(vpn, place);
         }
         if self.l2.exists() {
             self.l2.fill(vpn, id);

@@ -9,6 +9,7 @@ use crate::error::FastError;
 use crate::layout::{Layout, Page};
 use crate::memory::Structure;
 use crate::page_map::PageMap;
+pub use crate::page_map::Place;
 use crate::tables::Tables;
 use pasidon_golden::{Golden, Parameters};
 use pasidon_rtl::design::Design;
@@ -49,6 +50,24 @@ pub struct Known {
     pub space: u32,
 }
 
+/// A kind of walk: there are no more than levels where it may begin times levels where it may end, twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Level of the first entry that is read.
+    pub root: u8,
+    /// Entries that are read.
+    pub reads: u8,
+    /// Its result may be kept.
+    pub cacheable: bool,
+}
+
+impl Class {
+    /// Level of the last entry that is read.
+    pub fn leaf(&self) -> u8 {
+        (self.root + 1).saturating_sub(self.reads)
+    }
+}
+
 impl Known {
     /// Level of the last entry that a walk reads.
     pub fn leaf(&self) -> u8 {
@@ -83,6 +102,7 @@ pub struct Pages {
     bindings: Vec<Binding>,
     maps: Vec<PageMap>,
     known: Vec<Known>,
+    classes: Vec<Class>,
     /// By page: addresses of the entries that a walk reads, the first first.
     paths: Vec<[u64; 5]>,
     /// Superpages by map, first address and size.
@@ -128,6 +148,7 @@ impl Pages {
             bindings: Vec::new(),
             maps: Vec::new(),
             known: vec![Known::default()],
+            classes: Vec::new(),
             paths: vec![[0; 5]],
             large: HashMap::new(),
             mapped: HashSet::new(),
@@ -197,28 +218,26 @@ impl Pages {
         }
     }
 
-    /// The number of the page of `address`, if that was asked for before; else 0.
+    /// The page of `address`, if that was asked for before; else its number is 0.
     #[inline]
-    pub fn get(&mut self, binding: usize, address: u64) -> Id {
+    pub fn get(&mut self, binding: usize, address: u64) -> Place {
         let map = self.bindings[binding].map;
         self.maps[map].get(address >> PAGE_SHIFT)
     }
 
-    /// The number of the page of `address`.
+    /// The page of `address`.
     ///
     /// # Errors
     /// Pages that don't fit into the design's physical address space.
     #[inline]
-    pub fn find(&mut self, binding: usize, address: u64, layout: &dyn Layout) -> Result<Id, FastError> {
-        match self.get(binding, address) {
-            0 => self.meet(binding, address, layout),
-            id => Ok(id),
-        }
+    pub fn find(&mut self, binding: usize, address: u64, layout: &dyn Layout) -> Result<Place, FastError> {
+        let place = self.get(binding, address);
+        if place.id == 0 { self.meet(binding, address, layout) } else { Ok(place) }
     }
 
     /// A 4 KiB page that is new.
     #[cold]
-    fn meet(&mut self, binding: usize, address: u64, layout: &dyn Layout) -> Result<Id, FastError> {
+    fn meet(&mut self, binding: usize, address: u64, layout: &dyn Layout) -> Result<Place, FastError> {
         let Binding { process, map, .. } = self.bindings[binding];
         let page = layout.page(process, address);
         let shift = page.map_or(u32::from(PAGE_SHIFT), |page| page.shift);
@@ -230,8 +249,31 @@ impl Pages {
         if shift > u32::from(PAGE_SHIFT) {
             self.large.insert((map, base, shift), id);
         }
-        self.maps[map].set(address >> PAGE_SHIFT, id);
-        Ok(id)
+        let known = *self.known(id);
+        let place = Place { id, grants: known.grants, shift: known.shift, class: self.class(&known) };
+        self.maps[map].set(address >> PAGE_SHIFT, place);
+        Ok(place)
+    }
+
+    /// The number of a kind of walk.
+    fn class(&mut self, known: &Known) -> u8 {
+        let class = Class { root: known.root, reads: known.reads, cacheable: known.cacheable };
+        let found = self.classes.iter().position(|other| *other == class);
+        found.unwrap_or_else(|| {
+            self.classes.push(class);
+            self.classes.len() - 1
+        }) as u8
+    }
+
+    /// A kind of walk.
+    #[inline]
+    pub fn class_of(&self, place: Place) -> Class {
+        self.classes[usize::from(place.class)]
+    }
+
+    /// All kinds of walks so far.
+    pub fn classes(&self) -> &[Class] {
+        &self.classes
     }
 
     /// Maps a page where it is not yet, and has the golden model walk to it.

@@ -1,6 +1,5 @@
 //! What walks read, counted by structure and level.
 
-use crate::pages::Known;
 use pasidon_experiment::counts::Reads;
 
 /// Reads of walks. They are kept by where walks begin and end, and added up in the end.
@@ -25,12 +24,10 @@ impl WalkReads {
         self.processes += 1;
     }
 
-    /// A page table was read from level `first` down to where the page's entry, or the one that is not valid, was.
+    /// A page table was read from level `first` down to level `leaf`.
     #[inline]
-    pub fn table(&mut self, known: &Known, first: u8) {
-        if known.reads > 0 {
-            self.tables[usize::from(first)][usize::from(known.leaf())] += 1;
-        }
+    pub fn table(&mut self, first: u8, leaf: u8) {
+        self.tables[usize::from(first)][usize::from(leaf)] += 1;
     }
 
     /// All of it. Device and process directories have so many levels.

@@ -10,6 +10,8 @@ pub struct ContextCache {
     ids: Box<[Id]>,
     filled: usize,
     turn: usize,
+    /// One that is there for certain.
+    last: Id,
     /// What happened.
     pub counts: CacheCounts,
 }
@@ -21,6 +23,7 @@ impl ContextCache {
             ids: vec![0; entries as usize].into(),
             filled: 0,
             turn: 0,
+            last: 0,
             counts: CacheCounts::default(),
         }
     }
@@ -34,9 +37,12 @@ impl ContextCache {
     /// Looks a context up.
     #[inline]
     pub fn lookup(&mut self, id: Id) -> bool {
-        let hit = self.holds(id);
         self.counts.lookups += 1;
-        self.counts.hits += u64::from(hit);
+        let hit = id == self.last || self.holds(id);
+        if hit {
+            self.counts.hits += 1;
+            self.last = id;
+        }
         hit
     }
 
@@ -54,6 +60,7 @@ impl ContextCache {
             turn
         };
         self.ids[victim] = id;
+        self.last = id;
     }
 }
 

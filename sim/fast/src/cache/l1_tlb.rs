@@ -54,6 +54,20 @@ impl L1Tlb {
 
     /// A completion brings a page.
     pub fn fill(&mut self, id: Id) {
+        let victim = self.fill_absent(id);
+        if self.ids.iter().fold(0, |count, &entry| count + u32::from(entry == id)) > 1 {
+            for (way, entry) in self.ids.iter_mut().enumerate() {
+                if *entry == id && way != victim {
+                    *entry = 0;
+                    self.filled -= 1;
+                    self.counts.overlapped += 1;
+                }
+            }
+        }
+    }
+
+    /// A completion brings a page that no entry overlaps. Returns where it is now.
+    pub fn fill_absent(&mut self, id: Id) -> usize {
         self.generation += 1;
         self.counts.fills += 1;
         let full = self.filled == self.ids.len();
@@ -70,16 +84,10 @@ impl L1Tlb {
             self.counts.evicted += 1;
             self.filled -= 1;
         }
-        for (way, entry) in self.ids.iter_mut().enumerate() {
-            if *entry == id && way != victim {
-                *entry = 0;
-                self.filled -= 1;
-                self.counts.overlapped += 1;
-            }
-        }
         self.ids[victim] = id;
         self.filled += 1;
         self.order.touch(0, victim);
+        victim
     }
 }
 

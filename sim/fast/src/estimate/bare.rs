@@ -34,13 +34,13 @@ pub fn run(
             let Some((stream, request)) = devices.choose(port, now)? else { continue };
             changed = true;
             let binding = devices.streams[usize::from(stream)].binding as usize;
-            let id = pages.find(binding, request.address, layout)?;
-            if pages.known(id).grants & request.need == 0 {
+            let place = pages.find(binding, request.address, layout)?;
+            if place.grants & request.need == 0 {
                 // What faults reaches no memory.
                 devices.finish(stream, &request);
                 continue;
             }
-            let address = pages.physical(id, request.address);
+            let address = pages.physical(place.id, request.address);
             let flight = vacant.pop().unwrap_or(flights.len() as u32);
             if flight as usize == flights.len() {
                 flights.push((stream, request));

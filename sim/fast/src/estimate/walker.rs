@@ -273,7 +273,7 @@ impl Walkers {
                 }
                 let first =
                     around.walk_cache.walk(page.space, task.vpn, page.root.into(), page.leaf().into()) as u8;
-                around.reads.table(page, first);
+                around.reads.table(first, page.leaf());
                 self.walkers[walker].first = first;
                 self.read(now, walker, Kind::Table, page.root - first);
             }

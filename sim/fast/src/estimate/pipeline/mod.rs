@@ -353,8 +353,8 @@ impl<'a> Pipeline<'a> {
                 changed = true;
                 port.free -= 1;
                 let binding = self.devices.streams[usize::from(stream)].binding;
-                let id = self.pages.find(binding as usize, request.address, self.layout)?;
-                let granted = self.pages.known(id).grants & request.need != 0;
+                let place = self.pages.find(binding as usize, request.address, self.layout)?;
+                let (id, granted) = (place.id, place.grants & request.need != 0);
                 let stamps = Stamps { offered: now, ..Stamps::default() };
                 let port = index as u8;
                 let flight =
