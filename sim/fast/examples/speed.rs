@@ -1,4 +1,4 @@
-//! Accesses per second of the fast engine, counting and estimating, on accelerator-like workloads made here: one core, processor
+//! Accesses per second of the fast engine, counting and estimating, on accelerator-like workloads made here and on the shipped traces: one core, processor
 //! time, the making of the accesses included and, beside it, alone.
 //!
 //! `cargo run --release -p pasidon-fast --example speed [MILLIONS [WORKLOAD]]`
@@ -7,8 +7,10 @@ use pasidon_experiment::MachineModel;
 use pasidon_experiment::pages::PageSize;
 use pasidon_experiment::stream::{AccessStream, BATCH};
 use pasidon_experiment::trace::{TraceAccess, TraceError, TraceOp};
+use pasidon_fast::channel::Recorded;
 use pasidon_fast::{Channel, Imagined, Uniform, count, estimate};
 use pasidon_rtl::design::Design;
+use std::path::Path;
 use std::time::Instant;
 
 /// What is done; `at` counts accesses.
@@ -117,24 +119,48 @@ fn rate(count: u64, run: impl FnOnce()) -> f64 {
     count as f64 / (clock(begun) - before) / 1e6
 }
 
+/// A shipped trace on one channel, again and again.
+fn traced(name: &str, count: u64) -> Vec<Channel> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../traces/{name}.trace.gz"));
+    let trace = pasidon_experiment::trace::load(&file).unwrap_or_else(|error| panic!("{error}"));
+    let stream = Box::new(Recorded::new(name, trace.accesses));
+    vec![Channel { device: 0, process: 0, port: 0, depth: 8, gap: 0, requests: Some(count), stream }]
+}
+
+fn measure(design: &str, what: &str, alone: Option<f64>, total: u64, channels: impl Fn(u64) -> Vec<Channel>) {
+    let design = Design::shipped(design).expect("shipped");
+    let mapping = Uniform::new(PageSize::Base, (1 << 38) - 1);
+    let imagined = Imagined::default();
+    let mut hits = 0.0;
+    let work = channels(total);
+    let counted = rate(total, || {
+        hits = count(&design, &mapping, &imagined, work).expect("counts").l1.hit_rate();
+    });
+    let few = total / 5;
+    let work = channels(few);
+    let estimated = rate(few, || {
+        let result = estimate(&design, &MachineModel::default(), &mapping, &imagined, work);
+        std::hint::black_box(result.expect("estimates"));
+    });
+    let alone = alone.map_or(String::new(), |alone| format!("{alone:.0}"));
+    let name = &design.name;
+    println!("| {name} | {what} ({:.1} % L1 hits) | {alone} | {counted:.1} | {estimated:.1} |", 100.0 * hits);
+}
+
 fn main() {
     let millions = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(50u64);
+    let only = std::env::args().nth(2);
+    let wanted = |what: &str| only.as_ref().is_none_or(|only| only == what);
     let total = millions * 1_000_000;
-    let layout = Uniform::new(PageSize::Base, (1 << 38) - 1);
-    let machine = MachineModel::default();
-    let imagined = Imagined::default();
     println!(
-        "million accesses per second, one core, {millions} million accesses counted, {} estimated",
-        millions / 5
+        "million accesses per second, one core; {millions} million accesses counted, a fifth of them estimated"
     );
     println!("| design | workload | made alone | counted | estimated |");
     println!("|---|---|---|---|---|");
-    for name in ["default", "large"] {
-        let design = Design::shipped(name).expect("shipped");
-        let only = std::env::args().nth(2);
+    for design in ["default", "large"] {
         for (what, pattern) in [("gemm", Pattern::Gemm), ("gesummv", Pattern::Gesummv), ("bfs", Pattern::Bfs)]
         {
-            if only.as_ref().is_some_and(|only| only != what) {
+            if !wanted(what) {
                 continue;
             }
             let alone = rate(total, || {
@@ -144,20 +170,10 @@ fn main() {
                 }
                 std::hint::black_box(sum);
             });
-            let mut hits = 0.0;
-            let counted = rate(total, || {
-                let counts = count(&design, &layout, &imagined, channel(pattern, total)).expect("counts");
-                hits = counts.l1.hit_rate();
-            });
-            let few = total / 5;
-            let estimated = rate(few, || {
-                let result = estimate(&design, &machine, &layout, &imagined, channel(pattern, few));
-                std::hint::black_box(result.expect("estimates"));
-            });
-            println!(
-                "| {name} | {what} ({:.1} % L1 hits) | {alone:.0} | {counted:.1} | {estimated:.1} |",
-                100.0 * hits
-            );
+            measure(design, what, Some(alone), total, |count| channel(pattern, count));
+        }
+        for what in ["sort", "sqlite", "gzip", "xz"].into_iter().filter(|what| wanted(what)) {
+            measure(design, what, None, total, |count| traced(what, count));
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Counting: one request at a time, one of each channel in turn. Then nothing overlaps, and the counts are those of the hardware,
 //! exactly.
 //!
-//! A request of the page of the request before it, on a channel whose L1 has not changed since, is a hit: that is all that is done for
-//! it. Anything else goes the hardware's way: L1, then DDTC, PDTC and L2 together, then a walk.
+//! A request of a page that its channel has just used, with an L1 that has not changed since, is a hit: that is all that is done for it. Anything else goes the hardware's way: L1, then DDTC, PDTC and L2 together, then a walk.
 
 use crate::cache::Id;
 use crate::cache::context_cache::ContextCache;
@@ -12,7 +11,7 @@ use crate::cache::walk_cache::WalkCache;
 use crate::channel::{Channel, Feed, Request, needs};
 use crate::error::FastError;
 use crate::imagined::Imagined;
-use crate::layout::Layout;
+use crate::mapping::Mapping;
 use crate::pages::{Pages, Place};
 use crate::walks::WalkReads;
 use pasidon_experiment::Counts;
@@ -21,7 +20,16 @@ use pasidon_experiment::stream::BATCH;
 use pasidon_experiment::trace::TraceOp;
 use pasidon_rtl::design::Design;
 
-/// The page that a channel used last: an address whose bits under the mask equal the base is in it.
+/// Pages that a channel is remembered to have used.
+const RECENT: usize = 8;
+
+/// Where a page is remembered.
+#[inline]
+fn recent_slot(address: u64) -> usize {
+    ((address >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61) as usize
+}
+
+/// A page that a channel used: an address whose bits under the mask equal the base is in it.
 #[derive(Clone, Copy, Default)]
 struct Recent {
     base: u64,
@@ -32,12 +40,12 @@ struct Recent {
 }
 
 /// Accesses whose pages are looked up together.
-const WINDOW: usize = 16;
+const WINDOW: usize = 32;
 /// After so few quick hits the next accesses are taken to be of different pages.
 const FEW: usize = 4;
 
 /// The pages of the next accesses of a batch: looked up together, their cache misses overlap.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Window {
     /// Number of the batch, and the first access.
     batch: u64,
@@ -45,6 +53,12 @@ struct Window {
     places: [Place; WINDOW],
     /// The last access that was no quick hit.
     slow: usize,
+}
+
+impl Default for Window {
+    fn default() -> Window {
+        Window { batch: 0, first: 0, places: [Place::default(); WINDOW], slow: 0 }
+    }
 }
 
 impl Window {
@@ -62,7 +76,7 @@ struct Source {
     feed: Feed,
     binding: usize,
     port: usize,
-    recent: Recent,
+    recent: [Recent; RECENT],
     accesses: u64,
     bytes: u64,
     /// Lookups of the port's L1 that hit.
@@ -81,7 +95,7 @@ struct Miss {
 /// The hardware's caches with what is behind them.
 struct Hierarchy<'a> {
     pages: Pages,
-    layout: &'a dyn Layout,
+    mapping: &'a dyn Mapping,
     imagined: Imagined,
     l1: Vec<L1Tlb>,
     l2: L2Tlb,
@@ -99,18 +113,18 @@ struct Hierarchy<'a> {
 /// [`FastError`]
 pub fn count(
     design: &Design,
-    layout: &dyn Layout,
+    mapping: &dyn Mapping,
     imagined: &Imagined,
     channels: Vec<Channel>,
 ) -> Result<Counts, FastError> {
-    let mut hierarchy = Hierarchy::new(design, layout, imagined)?;
+    let mut hierarchy = Hierarchy::new(design, mapping, imagined)?;
     let mut sources = Vec::with_capacity(channels.len());
     for channel in channels {
         sources.push(Source {
-            binding: hierarchy.pages.bind(channel.device, channel.process, layout)?,
+            binding: hierarchy.pages.bind(channel.device, channel.process, mapping)?,
             port: (channel.port % design.ports) as usize,
             feed: Feed::new(channel.stream, channel.requests)?,
-            recent: Recent::default(),
+            recent: [Recent::default(); RECENT],
             window: Window::default(),
             accesses: 0,
             bytes: 0,
@@ -136,10 +150,14 @@ pub fn count(
 }
 
 impl<'a> Hierarchy<'a> {
-    fn new(design: &Design, layout: &'a dyn Layout, imagined: &Imagined) -> Result<Hierarchy<'a>, FastError> {
+    fn new(
+        design: &Design,
+        mapping: &'a dyn Mapping,
+        imagined: &Imagined,
+    ) -> Result<Hierarchy<'a>, FastError> {
         Ok(Hierarchy {
             pages: Pages::new(design, imagined.shared)?,
-            layout,
+            mapping,
             imagined: *imagined,
             l1: vec![L1Tlb::new(design.l1_entries, imagined.l1_replacement); design.ports as usize],
             l2: L2Tlb::new(design.l2_sets, design.l2_ways, imagined.l2_replacement),
@@ -184,8 +202,9 @@ impl<'a> Hierarchy<'a> {
             return Ok(place);
         }
         (window.batch, window.first) = (batch, index);
+        let map = self.pages.map(*binding);
         for (place, access) in window.places.iter_mut().zip(&feed.batch[index..]) {
-            *place = self.pages.get(*binding, access.address);
+            *place = map.get(access.address >> 12);
         }
         Ok(window.places[0])
     }
@@ -193,16 +212,18 @@ impl<'a> Hierarchy<'a> {
     /// How many of the next accesses are in the page that was used last, at most `limit`.
     #[inline]
     fn quick_hits(&self, source: &mut Source, limit: usize) -> usize {
-        let Recent { base, mask, grants, generation } = source.recent;
-        let feed = &source.feed;
-        if generation != self.l1[source.port].generation || !feed.is_whole() {
+        let (feed, recent) = (&source.feed, &source.recent);
+        let now = self.l1[source.port].generation;
+        if !feed.is_whole() {
             return 0;
         }
         let end = feed.at + limit.min(feed.batch.len() - feed.at).min(feed.left.min(BATCH as u64) as usize);
         let mut bytes = 0;
         let mut count = 0;
         for access in &feed.batch[feed.at..end] {
-            let inside = (access.address ^ base) & mask == 0
+            let Recent { base, mask, grants, generation } = recent[recent_slot(access.address)];
+            let inside = generation == now
+                && (access.address ^ base) & mask == 0
                 && (access.address & 0xfff) + u64::from(access.size) <= 4096;
             if !inside || needs(access.op) & grants == 0 || access.op == TraceOp::Modify {
                 break;
@@ -219,7 +240,7 @@ impl<'a> Hierarchy<'a> {
         let Source { binding, port, .. } = *source;
         source.accesses += 1;
         let place = match place.id {
-            0 => self.pages.find(binding, request.address, self.layout)?,
+            0 => self.pages.find(binding, request.address, self.mapping)?,
             _ => place,
         };
         let granted = place.grants & request.need != 0;
@@ -238,7 +259,7 @@ impl<'a> Hierarchy<'a> {
         let mask = u64::MAX << place.shift;
         // What was not kept is in no L1.
         let grants = if kept { place.grants } else { 0 };
-        source.recent =
+        source.recent[recent_slot(request.address)] =
             Recent { base: request.address & mask, mask, grants, generation: self.l1[port].generation };
         Ok(())
     }
@@ -307,7 +328,7 @@ impl<'a> Hierarchy<'a> {
 
     /// Keeps the page of `address`, in L2 if there is one; by a walk, or because its entry has been read already.
     fn bring(&mut self, miss: &Miss, address: u64, walks: bool) -> Result<(), FastError> {
-        let (place, vpn) = (self.pages.find(miss.binding, address, self.layout)?, address >> 12);
+        let (place, vpn) = (self.pages.find(miss.binding, address, self.mapping)?, address >> 12);
         let (id, page) = (place.id, *self.pages.known(place.id));
         let here = self.l1[miss.port].holds(id) || self.l2.holds(vpn, id);
         if page.grants == 0 || !page.cacheable || here || (!walks && page.shift != 12) {

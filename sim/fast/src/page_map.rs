@@ -62,7 +62,7 @@ impl PageMap {
     }
 
     /// The entry of the 4 KiB page `vpn`.
-    #[inline]
+    #[inline(always)]
     pub fn get(&mut self, vpn: u64) -> Place {
         let chunk = vpn >> (BLOCK_BITS + CHUNK_BITS);
         if self.last.0 != chunk {

@@ -6,7 +6,7 @@
 
 use crate::cache::Id;
 use crate::error::FastError;
-use crate::layout::{Layout, Page};
+use crate::mapping::{Mapping, Page};
 use crate::memory::Structure;
 use crate::page_map::PageMap;
 pub use crate::page_map::Place;
@@ -161,12 +161,12 @@ impl Pages {
     ///
     /// # Errors
     /// Ids or addresses that the design does not have.
-    pub fn bind(&mut self, device: u32, process: u32, layout: &dyn Layout) -> Result<usize, FastError> {
+    pub fn bind(&mut self, device: u32, process: u32, mapping: &dyn Mapping) -> Result<usize, FastError> {
         let same = |binding: &Binding| (binding.device, binding.process) == (device, process);
         if let Some(found) = self.bindings.iter().position(same) {
             return Ok(found);
         }
-        self.tables.bind(device, process, layout.highest(process))?;
+        self.tables.bind(device, process, mapping.highest(process))?;
         let known = self.bindings.iter().find(|binding| self.shared && binding.process == process);
         let map = known.map_or(self.maps.len(), |binding| binding.map);
         if map == self.maps.len() {
@@ -218,11 +218,11 @@ impl Pages {
         }
     }
 
-    /// The page of `address`, if that was asked for before; else its number is 0.
+    /// The pages that were asked for so far, by number of the 4 KiB page.
     #[inline]
-    pub fn get(&mut self, binding: usize, address: u64) -> Place {
+    pub(crate) fn map(&mut self, binding: usize) -> &mut PageMap {
         let map = self.bindings[binding].map;
-        self.maps[map].get(address >> PAGE_SHIFT)
+        &mut self.maps[map]
     }
 
     /// The page of `address`.
@@ -230,16 +230,16 @@ impl Pages {
     /// # Errors
     /// Pages that don't fit into the design's physical address space.
     #[inline]
-    pub fn find(&mut self, binding: usize, address: u64, layout: &dyn Layout) -> Result<Place, FastError> {
-        let place = self.get(binding, address);
-        if place.id == 0 { self.meet(binding, address, layout) } else { Ok(place) }
+    pub fn find(&mut self, binding: usize, address: u64, mapping: &dyn Mapping) -> Result<Place, FastError> {
+        let place = self.map(binding).get(address >> PAGE_SHIFT);
+        if place.id == 0 { self.meet(binding, address, mapping) } else { Ok(place) }
     }
 
     /// A 4 KiB page that is new.
     #[cold]
-    fn meet(&mut self, binding: usize, address: u64, layout: &dyn Layout) -> Result<Place, FastError> {
+    fn meet(&mut self, binding: usize, address: u64, mapping: &dyn Mapping) -> Result<Place, FastError> {
         let Binding { process, map, .. } = self.bindings[binding];
-        let page = layout.page(process, address);
+        let page = mapping.page(process, address);
         let shift = page.map_or(u32::from(PAGE_SHIFT), |page| page.shift);
         let base = address >> shift << shift;
         let id = match self.large.get(&(map, base, shift)) {

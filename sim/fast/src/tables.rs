@@ -4,7 +4,7 @@
 //! Tables are below the middle of the physical address space, pages of processes from there on. Never: an entry changes.
 
 use crate::error::FastError;
-use crate::layout::Page;
+use crate::mapping::Page;
 use crate::memory::{Structure, TableMemory};
 use pasidon_rtl::design::Design;
 use pasidon_spec::ddt::{self, BASE_DC_BYTES, BASE_DDI, EXT_DC_BYTES, EXT_DDI, dc, ddte, iommu_mode};

@@ -5,7 +5,7 @@ use super::devices::Devices;
 use super::memory::Memory;
 use crate::channel::Request;
 use crate::error::FastError;
-use crate::layout::Layout;
+use crate::mapping::Mapping;
 use crate::pages::Pages;
 
 /// Cycles of the run.
@@ -16,7 +16,7 @@ pub fn run(
     devices: &mut Devices,
     pages: &mut Pages,
     mut memory: Memory,
-    layout: &dyn Layout,
+    mapping: &dyn Mapping,
     ports: usize,
 ) -> Result<u64, FastError> {
     let mut now = 0;
@@ -31,10 +31,10 @@ pub fn run(
             changed = true;
         }
         for port in 0..ports {
-            let Some((stream, request)) = devices.choose(port, now)? else { continue };
+            let Some((stream, request)) = devices.choose(port, now) else { continue };
             changed = true;
             let binding = devices.streams[usize::from(stream)].binding as usize;
-            let place = pages.find(binding, request.address, layout)?;
+            let place = pages.find(binding, request.address, mapping)?;
             if place.grants & request.need == 0 {
                 // What faults reaches no memory.
                 devices.finish(stream, &request);
@@ -51,5 +51,5 @@ pub fn run(
         }
         now = if changed { now + 1 } else { memory.next_event().min(devices.next_event(now)).max(now + 1) };
     }
-    Ok(now)
+    devices.failure.take().map_or(Ok(now), Err)
 }

@@ -14,27 +14,35 @@ const WRITER: u32 = 1 << 16;
 struct Order(Box<[u32; GRANULES]>);
 
 impl Order {
+    /// The counters of an access: a run of them, and what goes on from the first after the last.
     #[inline]
-    fn granules(request: &Request) -> impl Iterator<Item = usize> + use<> {
-        let last = request.address + u64::from(request.bytes) - 1;
-        (request.address >> 3..=last >> 3).map(|granule| granule as usize % GRANULES)
+    fn runs(&mut self, request: &Request) -> [&mut [u32]; 2] {
+        let first = (request.address >> 3) as usize % GRANULES;
+        // An access is inside a page: it has fewer granules than there are counters.
+        let count = (((request.address & 7) + u64::from(request.bytes) + 7) >> 3) as usize;
+        let (before, from) = self.0.split_at_mut(first);
+        let run = count.min(from.len());
+        [&mut from[..run], &mut before[..count - run]]
     }
 
     /// Claims the bytes of an access; false while another one conflicts.
     #[inline]
     fn hold(&mut self, request: &Request) -> bool {
         let (limit, mine) = if request.need == need::WRITE { (1, WRITER) } else { (WRITER, 1) };
-        if Self::granules(request).any(|granule| self.0[granule] >= limit) {
+        let runs = self.runs(request);
+        // All counters at once is quicker than to stop at the first.
+        let most = runs.iter().flat_map(|run| run.iter()).fold(0, |most, &busy| most | busy);
+        if most >= limit {
             return false;
         }
-        Self::granules(request).for_each(|granule| self.0[granule] += mine);
+        runs.into_iter().flatten().for_each(|busy| *busy += mine);
         true
     }
 
     #[inline]
     fn release(&mut self, request: &Request) {
         let mine = if request.need == need::WRITE { WRITER } else { 1 };
-        Self::granules(request).for_each(|granule| self.0[granule] -= mine);
+        self.runs(request).into_iter().flatten().for_each(|busy| *busy -= mine);
     }
 }
 
@@ -92,6 +100,8 @@ pub struct Devices {
     /// By process.
     orders: Vec<Order>,
     busy: usize,
+    /// Why a workload ended before its end.
+    pub failure: Option<FastError>,
 }
 
 impl Devices {
@@ -100,7 +110,7 @@ impl Devices {
         let processes = streams.iter().map(|stream| stream.process + 1).max().unwrap_or(0);
         let orders = vec![Order(Box::new([0; GRANULES])); processes];
         let turns = vec![(Vec::new(), 0); ports as usize];
-        let mut devices = Devices { streams, turns, orders, busy: 0 };
+        let mut devices = Devices { streams, turns, orders, busy: 0, failure: None };
         devices.begin();
         devices
     }
@@ -126,14 +136,21 @@ impl Devices {
         Ok(())
     }
 
+    /// Whether a channel of this port has something to send or under way.
+    #[inline]
+    pub fn uses(&self, port: usize) -> bool {
+        !self.turns[port].0.is_empty()
+    }
+
     /// Nothing to send, nothing under way.
     pub fn is_idle(&self) -> bool {
         self.busy == 0
     }
 
-    /// The next request of a port, if a channel may send one.
+    /// The next request of a port, if a channel may send one. A workload that can't be read ends there, which is a
+    /// [`failure`](Self::failure).
     #[inline]
-    pub fn choose(&mut self, port: usize, now: u64) -> Result<Option<(u16, Request)>, FastError> {
+    pub fn choose(&mut self, port: usize, now: u64) -> Option<(u16, Request)> {
         let (list, next) = &mut self.turns[port];
         let count = list.len();
         for turn in 0..count {
@@ -146,13 +163,19 @@ impl Devices {
             if !self.orders[stream.process].hold(&request) {
                 continue;
             }
-            stream.next = stream.feed.next()?;
+            stream.next = match stream.feed.next() {
+                Ok(next) => next,
+                Err(error) => {
+                    self.failure.get_or_insert(error);
+                    None
+                }
+            };
             stream.outstanding += 1;
             stream.ready = now + 1 + stream.gap + stream.next.map_or(0, |request| u64::from(request.gap));
             *next = if position + 1 == count { 0 } else { position + 1 };
-            return Ok(Some((list[position], request)));
+            return Some((list[position], request));
         }
-        Ok(None)
+        None
     }
 
     /// A request of a channel has ended.

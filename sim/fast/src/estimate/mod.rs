@@ -13,7 +13,7 @@ mod walker;
 use crate::channel::Channel;
 use crate::error::FastError;
 use crate::imagined::Imagined;
-use crate::layout::Layout;
+use crate::mapping::Mapping;
 use crate::pages::Pages;
 use devices::{Devices, Stream};
 use memory::Memory;
@@ -30,7 +30,7 @@ use pipeline::Pipeline;
 pub fn estimate(
     design: &Design,
     machine: &MachineModel,
-    layout: &dyn Layout,
+    mapping: &dyn Mapping,
     imagined: &Imagined,
     channels: Vec<Channel>,
 ) -> Result<(Counts, Times), FastError> {
@@ -41,17 +41,17 @@ pub fn estimate(
     let mut pages = Pages::new(design, imagined.shared)?;
     let mut streams = Vec::with_capacity(channels.len());
     for channel in channels {
-        let binding = pages.bind(channel.device, channel.process, layout)?;
+        let binding = pages.bind(channel.device, channel.process, mapping)?;
         streams.push(Stream::new(channel, binding as u32, design.ports)?);
     }
     let devices = Devices::new(streams, design.ports);
-    let mut pipeline = Pipeline::new(design, layout, imagined, pages, devices, Memory::new(machine));
+    let mut pipeline = Pipeline::new(design, mapping, imagined, pages, devices, Memory::new(machine));
     pipeline.run()?;
     let counts = pipeline.counts();
     let (cycles, breakdown) = (pipeline.now, pipeline.breakdown);
     let latency = pipeline.latencies.summary();
     let Pipeline { mut devices, mut pages, .. } = pipeline;
     devices.rewind()?;
-    let bare = bare::run(&mut devices, &mut pages, Memory::new(machine), layout, design.ports as usize)?;
+    let bare = bare::run(&mut devices, &mut pages, Memory::new(machine), mapping, design.ports as usize)?;
     Ok((counts, Times { cycles, bare, breakdown, latency, estimated: true }))
 }

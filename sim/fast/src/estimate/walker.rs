@@ -174,11 +174,13 @@ impl Walkers {
             return false;
         }
         let (busy, reading) = (self.busy, self.reading);
+        let mut changed = busy != 0;
         if let Some(walker) = around.memory.arrival(now) {
             self.arrived(now, walker.into(), around);
+            changed = true;
         }
         if reading != 0 {
-            self.request(now, reading, around);
+            changed |= self.request(now, reading, around);
         }
         let mut left = busy;
         while left != 0 {
@@ -186,18 +188,17 @@ impl Walkers {
             left &= left - 1;
             self.step(now, walker, around);
         }
-        true
+        changed
     }
 
-    /// The read address channel.
-    fn request(&mut self, now: u64, reading: u32, around: &mut Around<'_>) {
+    /// The read address channel. Says whether anything changed.
+    fn request(&mut self, now: u64, reading: u32, around: &mut Around<'_>) -> bool {
         let chosen = match self.offered {
             Some(walker) => walker.into(),
             None => in_turn(reading, self.last).unwrap_or(0),
         };
         if !around.memory.accepts() {
-            self.offered = Some(chosen as u8);
-            return;
+            return self.offered.replace(chosen as u8).is_none();
         }
         if self.offered.take().is_none() {
             self.last = chosen;
@@ -214,6 +215,7 @@ impl Walkers {
         around.memory.read(now, chosen as u8, address, beats);
         self.walkers[chosen].state = State::Data;
         self.reading &= !(1 << chosen);
+        true
     }
 
     fn read(&mut self, now: u64, walker: usize, kind: Kind, step: u8) {

@@ -11,7 +11,7 @@ use pasidon_experiment::Counts;
 use pasidon_experiment::trace::{TraceAccess, TraceOp};
 use pasidon_fast::channel::{Channel, Recorded};
 use pasidon_fast::pages::{Pages, need};
-use pasidon_fast::{Imagined, Layout, Page, count};
+use pasidon_fast::{Imagined, Mapping, Page, count};
 use pasidon_rtl::design::Design;
 
 /// A number from the environment, or else this one.
@@ -69,7 +69,7 @@ struct Patchwork {
     bits: u32,
 }
 
-impl Layout for Patchwork {
+impl Mapping for Patchwork {
     fn page(&self, process: u32, address: u64) -> Option<Page> {
         let dice = |shift: u32| {
             mix(self.seed ^ mix(u64::from(process) << 40 | address >> shift << 8 | u64::from(shift)))
@@ -157,7 +157,7 @@ fn agree(design: &Design, seed: u64, length: usize) -> u64 {
     } else {
         39
     };
-    let layout = Patchwork { seed, bits: bits - 1 };
+    let mapping = Patchwork { seed, bits: bits - 1 };
     let devices = 1 + random.below(4.min(1 << design.device_id_width));
     let processes = 1 + random.below(4);
     let list: Vec<(u32, u32, u32, Vec<TraceAccess>)> = (0..1 + random.below(5))
@@ -177,13 +177,13 @@ fn agree(design: &Design, seed: u64, length: usize) -> u64 {
         requests: None,
         stream: Box::new(Recorded::new("random", accesses.clone())),
     });
-    let counted = count(design, &layout, &Imagined::default(), channels.collect()).expect("counts");
+    let counted = count(design, &mapping, &Imagined::default(), channels.collect()).expect("counts");
 
     // The same tables, and the requests in the same order.
     let mut pages = Pages::new(design, false).expect("suitable");
     let mut bindings = Vec::new();
     for (device, process, ..) in &list {
-        bindings.push(pages.bind(*device, *process, &layout).expect("binds"));
+        bindings.push(pages.bind(*device, *process, &mapping).expect("binds"));
     }
     let queues: Vec<Vec<(u64, u32, u8)>> =
         list.iter().map(|(.., accesses)| accesses.iter().flat_map(requests).collect()).collect();
@@ -192,7 +192,7 @@ fn agree(design: &Design, seed: u64, length: usize) -> u64 {
     for turn in 0..longest {
         for (index, queue) in queues.iter().enumerate() {
             let Some(&(address, bytes, need)) = queue.get(turn) else { continue };
-            pages.find(bindings[index], address, &layout).expect("fits");
+            pages.find(bindings[index], address, &mapping).expect("fits");
             let binding = pages.binding(bindings[index]);
             let (device_id, process_id) = (binding.device_id, binding.process_id);
             let port = (list[index].2 % design.ports) as usize;

@@ -83,8 +83,8 @@ fn engine(design: &Design, trace: &Trace, latency: u32, limit: Option<u64>) -> (
         data: MemoryModel { outstanding: 1 << 16, ..memory },
         ..MachineModel::default()
     };
-    let layout = Uniform::new(pasidon_experiment::pages::PageSize::Base, highest);
-    estimate(design, &machine, &layout, &Imagined::default(), channels.into())
+    let mapping = Uniform::new(pasidon_experiment::pages::PageSize::Base, highest);
+    estimate(design, &machine, &mapping, &Imagined::default(), channels.into())
         .unwrap_or_else(|error| panic!("{error}"))
 }
 

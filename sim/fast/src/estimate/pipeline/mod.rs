@@ -19,8 +19,8 @@ use crate::cache::walk_cache::WalkCache;
 use crate::channel::Request;
 use crate::error::FastError;
 use crate::imagined::Imagined;
-use crate::layout::Layout;
-use crate::pages::Pages;
+use crate::mapping::Mapping;
+use crate::pages::{Pages, Place};
 use crate::walks::WalkReads;
 use pasidon_experiment::answer::Breakdown;
 use pasidon_rtl::design::Design;
@@ -71,6 +71,18 @@ struct Port {
     free: u32,
     hits: u64,
     lookups: u64,
+}
+
+impl Port {
+    /// Nothing is under way in it.
+    #[inline]
+    fn is_quiet(&self) -> bool {
+        self.stage == Stage::Empty
+            && self.response.is_none()
+            && self.offer.is_none()
+            && self.miss_count == 0
+            && self.outstanding == 0
+    }
 }
 
 /// The miss table: bit `i` of a mask is entry `i`.
@@ -131,7 +143,7 @@ pub struct Pipeline<'a> {
     pub pages: Pages,
     /// Memory.
     pub memory: Memory,
-    layout: &'a dyn Layout,
+    mapping: &'a dyn Mapping,
     imagined: Imagined,
     flights: Vec<Flight>,
     vacant: Vec<u32>,
@@ -154,6 +166,8 @@ pub struct Pipeline<'a> {
     accesses: u64,
     bytes: u64,
     faults: u64,
+    /// Why the run is none.
+    failure: Option<FastError>,
     /// Where the time went.
     pub breakdown: Breakdown,
     /// Of translations.
@@ -164,7 +178,7 @@ impl<'a> Pipeline<'a> {
     /// Everything idle.
     pub fn new(
         design: &Design,
-        layout: &'a dyn Layout,
+        mapping: &'a dyn Mapping,
         imagined: &Imagined,
         pages: Pages,
         devices: Devices,
@@ -189,7 +203,7 @@ impl<'a> Pipeline<'a> {
             devices,
             pages,
             memory,
-            layout,
+            mapping,
             imagined: *imagined,
             flights: Vec::new(),
             vacant: Vec::new(),
@@ -228,6 +242,7 @@ impl<'a> Pipeline<'a> {
             accesses: 0,
             bytes: 0,
             faults: 0,
+            failure: None,
             breakdown: Breakdown::default(),
             latencies: Latencies::new(),
         }
@@ -239,7 +254,7 @@ impl<'a> Pipeline<'a> {
     /// [`FastError`]
     pub fn run(&mut self) -> Result<(), FastError> {
         while !self.devices.is_idle() {
-            if self.cycle()? {
+            if self.cycle() {
                 self.now += 1;
                 continue;
             }
@@ -249,11 +264,12 @@ impl<'a> Pipeline<'a> {
             debug_assert!(next != u64::MAX, "nothing is under way, and devices wait");
             self.now = next.max(self.now + 1);
         }
-        Ok(())
+        self.failure.take().or(self.devices.failure.take()).map_or(Ok(()), Err)
     }
 
     /// One cycle. Says whether anything changed.
-    fn cycle(&mut self) -> Result<bool, FastError> {
+    #[inline]
+    fn cycle(&mut self) -> bool {
         let now = self.now;
         let mut changed = self.end_data(now);
         while self.contexts.front().is_some_and(|(due, ..)| *due <= now) {
@@ -287,7 +303,7 @@ impl<'a> Pipeline<'a> {
         let allocated = allocating.map(|port| (port, self.ports[port].misses[0]));
         // The devices.
         for index in 0..self.ports.len() {
-            changed |= self.port(index, deliver, allocating == Some(index))?;
+            changed |= self.port(index, deliver, allocating == Some(index));
         }
         // The rest of the core.
         let around = &mut Around {
@@ -307,7 +323,7 @@ impl<'a> Pipeline<'a> {
         changed |= self.dispatch(now, allocated.map(|_| slot), copied, filling);
         changed |= self.begin_prefetch(now);
         changed |= self.complete(now, copied, delivered);
-        Ok(changed)
+        changed
     }
 
     /// Accesses to data that end.
@@ -339,8 +355,12 @@ impl<'a> Pipeline<'a> {
 
     /// One cycle of a port. `deliver` is the completion on offer, `taken` says that the miss table takes the oldest miss.
     #[inline]
-    fn port(&mut self, index: usize, deliver: Option<u32>, taken: bool) -> Result<bool, FastError> {
+    fn port(&mut self, index: usize, deliver: Option<u32>, taken: bool) -> bool {
         let now = self.now;
+        let port = &self.ports[index];
+        if port.is_quiet() && deliver.is_none() && !self.devices.uses(index) {
+            return false;
+        }
         let mut changed = taken;
         let answered = self.ports[index].response.take();
         if let Some(flight) = answered {
@@ -349,11 +369,17 @@ impl<'a> Pipeline<'a> {
         }
         let port = &mut self.ports[index];
         if port.offer.is_none() && port.free > 0 {
-            if let Some((stream, request)) = self.devices.choose(index, now)? {
+            if let Some((stream, request)) = self.devices.choose(index, now) {
                 changed = true;
                 port.free -= 1;
                 let binding = self.devices.streams[usize::from(stream)].binding;
-                let place = self.pages.find(binding as usize, request.address, self.layout)?;
+                let place = match self.pages.find(binding as usize, request.address, self.mapping) {
+                    Ok(place) => place,
+                    Err(error) => {
+                        self.failure.get_or_insert(error);
+                        Place::default()
+                    }
+                };
                 let (id, granted) = (place.id, place.grants & request.need != 0);
                 let stamps = Stamps { offered: now, ..Stamps::default() };
                 let port = index as u8;
@@ -409,7 +435,7 @@ impl<'a> Pipeline<'a> {
         if let Some(flight) = accepted {
             self.flights[flight as usize].stamps.accepted = now;
         }
-        Ok(changed)
+        changed
     }
 
     /// A place for an access.

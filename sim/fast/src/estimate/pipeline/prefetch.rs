@@ -36,7 +36,7 @@ impl Pipeline<'_> {
     /// The page of `address`, if it may be kept and is not.
     fn wanted(&mut self, task: &Task, address: u64) -> Option<Id> {
         // A page that does not fit is not brought in.
-        let id = self.pages.find(task.binding as usize, address, self.layout).ok()?.id;
+        let id = self.pages.find(task.binding as usize, address, self.mapping).ok()?.id;
         let page = self.pages.known(id);
         let here = self.ports[usize::from(task.port)].l1.holds(id) || self.l2.holds(address >> 12, id);
         (page.grants != 0 && page.cacheable && !here).then_some(id)

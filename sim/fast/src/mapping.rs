@@ -23,7 +23,7 @@ impl Page {
 }
 
 /// The pages of all processes. They are there before the run, and do not change in it.
-pub trait Layout {
+pub trait Mapping {
     /// The page of `address` in the address space of `process`; `None` if nothing is mapped there. The same for all addresses of one
     /// page.
     fn page(&self, process: u32, address: u64) -> Option<Page>;
@@ -48,7 +48,7 @@ impl Uniform {
     }
 }
 
-impl Layout for Uniform {
+impl Mapping for Uniform {
     fn page(&self, _: u32, address: u64) -> Option<Page> {
         (address <= self.highest).then_some(self.page)
     }
