@@ -6,6 +6,7 @@
 use super::{RunError, RunOptions};
 use crate::endpoint::DmaRequest;
 use crate::memory::PAGE;
+use pasidon_experiment::generate::workload;
 use pasidon_experiment::trace::{Trace, TraceAccess, TraceOp};
 use pasidon_experiment::{Job, Work};
 use pasidon_rtl::design::Design;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 
 /// Channels are numbered in 16 bits.
 const MOST_CHANNELS: usize = 1 << 16;
+/// Accesses of one work that are kept in memory.
+const MOST_ACCESSES: usize = 1 << 26;
 
 /// Requests of devices, with the cycles of computing before each; empty if there are none.
 #[derive(Clone, Debug)]
@@ -159,10 +162,11 @@ impl Plan {
         let mut loaded: Vec<(Source, Requests)> = Vec::new();
         let mut work_of = Vec::new();
         for (index, job) in jobs.iter().enumerate() {
-            let same = jobs[..index].iter().position(|other| other.work == job.work);
+            let same =
+                jobs[..index].iter().position(|other| other.work == job.work && needed(other) == needed(job));
             work_of.push(same.map_or(loaded.len(), |other| work_of[other]));
             if same.is_none() {
-                let source = accesses_of(&job.work)?;
+                let source = accesses_of(&job.work, needed(job))?;
                 let requests = requests_of(&source.accesses);
                 loaded.push((source, requests));
             }
@@ -277,14 +281,41 @@ pub(super) fn file_of(job: &Job) -> Option<&Path> {
     }
 }
 
-/// All accesses of a job's work.
-fn accesses_of(work: &Work) -> Result<Source, RunError> {
-    match work {
-        Work::Trace(path) => {
-            let Trace { source, accesses } = pasidon_experiment::trace::load(path)?;
-            Ok(Source { name: source, accesses })
+/// Accesses of a job's work that are looked at; `None` for all. Where channels divide the work its end must be known.
+fn needed(job: &Job) -> Option<u64> {
+    match job.work {
+        Work::Trace(_) => None,
+        _ => job.accesses.filter(|_| job.channels == 1),
+    }
+}
+
+/// The accesses of a work, or the first of them. They are kept in memory here.
+fn accesses_of(work: &Work, first: Option<u64>) -> Result<Source, RunError> {
+    if let Work::Trace(path) = work {
+        let Trace { source, accesses } = pasidon_experiment::trace::load(path)?;
+        return Ok(Source { name: source, accesses });
+    }
+    let mut stream = workload(work).map_err(|error| RunError::Unsuitable(error.to_string()))?;
+    let mut accesses = Vec::new();
+    let mut batch = Vec::new();
+    while first.is_none_or(|first| (accesses.len() as u64) < first) {
+        stream.next_batch(&mut batch)?;
+        if batch.is_empty() {
+            break;
+        }
+        accesses.extend_from_slice(&batch);
+        if accesses.len() > MOST_ACCESSES {
+            return Err(RunError::Unsuitable(format!(
+                "{} has more than {MOST_ACCESSES} accesses, which the simulated hardware would take days for; set accesses of \
+                 the job, with channels = 1, or take the fast engine",
+                stream.name()
+            )));
         }
     }
+    if let Some(first) = first {
+        accesses.truncate(first as usize);
+    }
+    Ok(Source { name: stream.name(), accesses })
 }
 
 fn too_many_devices(design: &Design, number: u32) -> RunError {

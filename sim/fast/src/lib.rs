@@ -1,0 +1,34 @@
+//! The fast engine: the hardware's caches with the hardware's rules, walks through the golden model.
+//!
+//! - [`count()`]: what is counted when requests go one at a time. These counts equal the hardware's.
+//! - [`estimate()`]: several under way: counts, and the cycles that the hardware takes.
+//! - [`deviation()`]: how far that is from the RTL.
+//! - [`imagined`]: parts that the hardware does not have.
+//! - [`channel`], [`mapping`]: what the engine is asked: who does what, and which pages there are.
+//! - [`cache`]: the caches, one file for each block of the hardware.
+//! - [`pages`], [`tables`], [`memory`]: real tables in memory, and what the golden model finds in them, remembered by page.
+//!
+//! Sizes come from the design. Bounds: memory grows with the pages that a workload touches, not with its length. Never: a table changes
+//! during a run.
+
+pub mod cache;
+pub mod channel;
+mod count;
+pub mod deviation;
+mod error;
+pub mod estimate;
+pub mod imagined;
+pub mod mapping;
+pub mod memory;
+mod page_map;
+pub mod pages;
+pub mod tables;
+mod walks;
+
+pub use channel::Channel;
+pub use count::count;
+pub use deviation::deviation;
+pub use error::FastError;
+pub use estimate::estimate;
+pub use imagined::Imagined;
+pub use mapping::{Mapping, Page, Uniform};

@@ -1,0 +1,133 @@
+//! The estimate of cycles against the hardware, on the shipped traces as `pasidon run --resident` replays them: each program twice,
+//! on two devices, eight requests under way of each. Says how far off it is, as a table.
+//!
+//! The test takes part of two traces on two designs; `CYCLES=all` takes all of all on the three shipped ones, which takes minutes.
+
+use pasidon_cosim::{Cache, Flavour, Pace};
+use pasidon_experiment::MachineModel;
+use pasidon_experiment::answer::Times;
+use pasidon_experiment::counts::Counts;
+use pasidon_experiment::machine::MemoryModel;
+use pasidon_experiment::trace::{Trace, TraceAccess, TraceOp};
+use pasidon_fast::channel::{Channel, Recorded};
+use pasidon_fast::{Imagined, Uniform, estimate};
+use pasidon_machine::machine::{MachineConfig, default_pace};
+use pasidon_machine::report::RunReport;
+use pasidon_machine::run::{RunOptions, run};
+use pasidon_rtl::design::Design;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn trace_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../traces").join(format!("{name}.trace.gz"))
+}
+
+/// Each access as the machine's devices send it.
+fn requests(trace: &Trace) -> Vec<TraceAccess> {
+    let mut list = Vec::new();
+    for access in &trace.accesses {
+        let ops: &[TraceOp] = match access.op {
+            TraceOp::Modify => &[TraceOp::Read, TraceOp::Write],
+            ref op => std::slice::from_ref(op),
+        };
+        for &op in ops {
+            let (mut address, mut left) = (access.address, access.size);
+            while left > 0 {
+                let size = left.min(4096 - (address % 4096) as u32);
+                list.push(TraceAccess { op, address, size, ..*access });
+                address += u64::from(size);
+                left -= size;
+            }
+        }
+    }
+    list
+}
+
+fn hardware(design: &Design, name: &str, latency: u32, limit: Option<u64>) -> RunReport {
+    let pace = Pace { latency, ..default_pace() };
+    let machine = MachineConfig { pace, data_latency: latency, ..MachineConfig::default() };
+    let traces = vec![trace_file(name)];
+    let options = RunOptions {
+        traces,
+        machine,
+        requests: limit,
+        resident: true,
+        flavour: Flavour::Fast,
+        progress: false,
+        ..RunOptions::default()
+    };
+    run(design, &Cache::in_workspace().quiet(), &options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn engine(design: &Design, trace: &Trace, latency: u32, limit: Option<u64>) -> (Counts, Times) {
+    let requests = requests(trace);
+    let highest = requests.iter().map(|r| r.address + u64::from(r.size) - 1).max().unwrap_or(0);
+    let halves: Vec<Arc<[TraceAccess]>> =
+        (0..2).map(|d| requests[requests.len() * d / 2..requests.len() * (d + 1) / 2].into()).collect();
+    let channel = |process: u32, device: u32| {
+        let index = u64::from(process * 2 + device);
+        Channel {
+            device,
+            process,
+            port: device,
+            depth: 8,
+            gap: 0,
+            requests: limit.map(|limit| limit / 4 + u64::from(index < limit % 4)),
+            stream: Box::new(Recorded::new("half", halves[device as usize].clone())),
+        }
+    };
+    let channels = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(process, device)| channel(process, device));
+    let memory = MemoryModel { latency, outstanding: 16, ..MemoryModel::default() };
+    let machine = MachineModel {
+        tables: memory,
+        data: MemoryModel { outstanding: 1 << 16, ..memory },
+        ..MachineModel::default()
+    };
+    let mapping = Uniform::new(pasidon_experiment::pages::PageSize::Base, highest);
+    estimate(design, &machine, &mapping, &Imagined::default(), channels.into())
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn percent(ours: u64, theirs: u64) -> f64 {
+    100.0 * (ours as f64 / theirs.max(1) as f64 - 1.0)
+}
+
+#[test]
+fn cycles_are_within_five_percent_of_the_hardware() {
+    let all = std::env::var("CYCLES").is_ok_and(|value| value == "all");
+    let designs: &[&str] = if all { &["tiny", "default", "large"] } else { &["tiny", "default"] };
+    let traces: &[&str] = if all { &["sort", "sqlite", "gzip", "xz"] } else { &["sort", "sqlite"] };
+    let limit = if all { None } else { Some(40_000) };
+    println!(
+        "| design | trace | latency | requests | cycles, RTL | estimate | error | hits | walks | reads |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    let mut worst: f64 = 0.0;
+    for &name in traces {
+        let trace =
+            pasidon_experiment::trace::load(&trace_file(name)).unwrap_or_else(|error| panic!("{error}"));
+        for design in designs {
+            let design = Design::shipped(design).expect("shipped");
+            for latency in [1, 20, 100] {
+                let rtl = hardware(&design, name, latency, limit);
+                let (counts, times) = engine(&design, &trace, latency, limit);
+                let error = percent(times.cycles, rtl.cycles);
+                worst = worst.max(error.abs());
+                println!(
+                    "| {} | {name} | {latency} | {} | {} | {} | {error:+.2} % | {:+.2} % | {:+.2} % | {:+.2} % |",
+                    design.name,
+                    rtl.requests,
+                    rtl.cycles,
+                    times.cycles,
+                    percent(counts.l1.hits, rtl.iotlb.hits),
+                    percent(counts.walks, rtl.walks),
+                    percent(counts.reads.total(), rtl.memory_reads),
+                );
+                assert_eq!(counts.requests, rtl.requests);
+                assert_eq!(counts.bytes, rtl.bytes);
+            }
+        }
+    }
+    println!("largest error: {worst:.2} %");
+    assert!(worst < 5.0, "{worst:.2} %");
+}
