@@ -55,10 +55,10 @@ impl Made {
                 (op, 0x1000_0000 + (matrix << 26) + (y * 2048 + x) * 8 + burst * 64, 64)
             }
             Pattern::Gesummv => match at % 5 {
-                4 => (TraceOp::Read, 0x5000_0000 + (at / 5 * 256 & 0x7fff), 256),
+                4 => (TraceOp::Read, 0x5000_0000 + ((at / 5 * 256) & 0x7fff), 256),
                 part => (
                     TraceOp::Read,
-                    0x1000_0000 + ((part & 1) << 28) + (at / 5 * 512 + (part >> 1) * 256 & 0x7ff_ffff),
+                    0x1000_0000 + ((part & 1) << 28) + ((at / 5 * 512 + (part >> 1) * 256) & 0x7ff_ffff),
                     256,
                 ),
             },
