@@ -4,6 +4,7 @@ use crate::generate::{
     Axpy, Bfs, FaultStorm, Gemm, Gesummv, HashJoin, Heat3d, Memcpy, MergeSort, NicRings, NvmeQueues, Spmv,
     VideoFrames,
 };
+use crate::imagined::Imagined;
 use crate::machine::MachineModel;
 use crate::pages::PagePolicy;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ pub enum Engine {
     Rtl,
     /// The hardware's caches with the hardware's rules, walks by the golden model, and an estimate of cycles.
     Fast,
+    /// The same with requests one at a time: counts without times, several times as fast.
+    Counts,
     /// The fast engine, and the RTL on a sample that says how far it is off.
     Auto,
 }
@@ -113,4 +116,11 @@ pub struct Experiment {
     /// What computes the answer.
     #[serde(default)]
     pub engine: Engine,
+    /// Parts that the hardware does not have; only the fast engine knows them.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub imagined: Imagined,
+}
+
+fn is_nothing(imagined: &Imagined) -> bool {
+    *imagined == Imagined::default()
 }

@@ -1,11 +1,13 @@
 //! What an experiment is made of, whichever engine runs it.
 //!
 //! - [`experiment`]: a question: design, machine, pages, who does what, seed. Everything that decides the answer.
+//! - [`imagined`]: parts that the hardware does not have, for the fast engine.
 //! - [`machine`]: memory, last-level cache and their times.
 //! - [`timing`]: memory in time: when an access has its data.
 //! - [`pages`]: which pages a workload has, of which size, and where they are at first.
 //! - [`trace`]: accesses recorded from programs, in several formats, read as a stream.
 //! - [`generate`]: workloads that are computed, by parameters and a seed.
+//! - [`resolve`]: what an experiment names: its design, and files.
 //! - [`stream`]: accesses as an engine takes them, in batches, from a trace or a generator.
 //! - [`portrait`]: what a workload is like: counts, pages, reuse, a picture.
 //! - [`answer`]: what an engine answers, with the question in it.
@@ -17,9 +19,11 @@ pub mod answer;
 pub mod counts;
 pub mod experiment;
 pub mod generate;
+pub mod imagined;
 pub mod machine;
 pub mod pages;
 pub mod portrait;
+pub mod resolve;
 pub mod stream;
 pub mod timing;
 pub mod trace;
@@ -28,5 +32,6 @@ pub use answer::Answer;
 pub use counts::Counts;
 pub use experiment::{Engine, Experiment, Job, Work};
 pub use generate::{WorkError, workload};
+pub use imagined::Imagined;
 pub use machine::MachineModel;
 pub use pages::{PagePolicy, PageSet};

@@ -357,7 +357,7 @@ fn notes(set: &PageSet, policy: &PagePolicy, layout: &Layout) -> Vec<String> {
             );
         }
     } else if let Some(frames) = policy.frames
-        && frames >= layout.pages.iter().map(|page| 1 << (page.shift - BASE)).sum()
+        && frames >= layout.pages.iter().map(|page| 1u64 << (page.shift - BASE)).sum::<u64>()
     {
         notes.push(format!("pages.frames = {frames} changes nothing: there are no more pages; set it lower"));
     }

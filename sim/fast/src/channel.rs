@@ -1,7 +1,6 @@
 //! Who does what, as the engine takes it: a channel has a device, a process, a port, and a stream of accesses. The accesses are cut
 //! into requests at 4 KiB; a modification is a load, then a store.
 
-use crate::error::FastError;
 use crate::pages::need;
 use pasidon_experiment::Job;
 use pasidon_experiment::stream::{AccessStream, BATCH};
@@ -127,7 +126,7 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// The beginning of a stream.
-    pub fn new(stream: Box<dyn AccessStream>, requests: Option<u64>) -> Result<Feed, FastError> {
+    pub fn new(stream: Box<dyn AccessStream>, requests: Option<u64>) -> Result<Feed, TraceError> {
         let batch = Vec::with_capacity(BATCH);
         let mut feed = Feed { stream, batch, at: 0, batches: 0, left: 0, requests, rest: None };
         feed.rewind()?;
@@ -135,7 +134,7 @@ impl Feed {
     }
 
     /// Begins anew.
-    pub fn rewind(&mut self) -> Result<(), FastError> {
+    pub fn rewind(&mut self) -> Result<(), TraceError> {
         self.stream.rewind()?;
         self.batch.clear();
         (self.at, self.rest, self.left) = (0, None, self.requests.unwrap_or(u64::MAX));
@@ -149,7 +148,7 @@ impl Feed {
     }
 
     /// Sees to it that there is an access in the batch; false at the end.
-    pub fn fill(&mut self) -> Result<bool, FastError> {
+    pub fn fill(&mut self) -> Result<bool, TraceError> {
         if self.at < self.batch.len() {
             return Ok(true);
         }
@@ -164,7 +163,7 @@ impl Feed {
     }
 
     /// The next request, if there is one.
-    pub fn next(&mut self) -> Result<Option<Request>, FastError> {
+    pub fn next(&mut self) -> Result<Option<Request>, TraceError> {
         if self.left == 0 {
             return Ok(None);
         }

@@ -2,10 +2,10 @@
 
 use pasidon_cosim::Random;
 use pasidon_experiment::MachineModel;
+use pasidon_experiment::imagined::Rule;
 use pasidon_experiment::machine::LastLevelCache;
 use pasidon_experiment::pages::PageSize;
 use pasidon_experiment::trace::{TraceAccess, TraceOp};
-use pasidon_fast::cache::replacement::Rule;
 use pasidon_fast::channel::{Channel, Recorded};
 use pasidon_fast::deviation::largest;
 use pasidon_fast::{FastError, Imagined, Uniform, count, deviation, estimate};

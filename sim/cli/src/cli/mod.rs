@@ -1,12 +1,15 @@
 //! The `pasidon` command: arguments in, one clear message out.
 
 mod coverage;
+mod engine;
 mod generate;
 mod lockstep;
 mod mutate;
+mod report;
 mod run;
 mod serve;
 mod stress;
+mod sweep;
 mod trace;
 mod workload;
 
@@ -77,6 +80,11 @@ enum Command {
     Generate(generate::Generate),
     /// Boot the driver on a simulated design, bind processes, replay traces, check every byte, and report
     Run(Box<run::Run>),
+    /// Ask the same question many times with something changed: on all cores, on a cluster, and go on where it was cut off
+    #[command(subcommand)]
+    Sweep(sweep::Command),
+    /// Draw what a sweep found: one HTML page, pictures, a summary
+    Report(report::Report),
     /// Compare the hardware of a design with the golden model under random operations
     Lockstep(lockstep::Lockstep),
     /// Repeat a sequence of operations that `pasidon lockstep` wrote
@@ -109,6 +117,8 @@ impl Cli {
         match self.command {
             Command::Generate(command) => command.run(),
             Command::Run(command) => command.run(),
+            Command::Sweep(command) => command.run(),
+            Command::Report(command) => command.run(),
             Command::Lockstep(command) => command.run(),
             Command::Replay(command) => command.run(),
             Command::Coverage(command) => command.run(),

@@ -38,7 +38,9 @@ impl Report {
         let merged = collect(&sweep, &folder)?;
         if merged.lines.is_empty() {
             let (file, out) = (self.place.file.display(), folder.display());
-            return Err(format!("{out} has no results of {file}; `pasidon sweep run {file}` makes them").into());
+            return Err(
+                format!("{out} has no results of {file}; `pasidon sweep run {file}` makes them").into()
+            );
         }
         let areas = Areas::load(&self.areas)?;
         let report = Drawn::new(&sweep, &merged, &areas);

@@ -151,7 +151,8 @@ impl Points {
             return Ok(());
         }
         for point in points {
-            let place: Vec<String> = point.axes.iter().map(|(name, label)| format!("{name} = {label}")).collect();
+            let place: Vec<String> =
+                point.axes.iter().map(|(name, label)| format!("{name} = {label}")).collect();
             println!("{:>6}  {}  {}", point.index, point.id, place.join(", "));
         }
         Ok(())
@@ -191,7 +192,9 @@ impl Run {
         }
         if let Some((place, error)) = outcome.failed.first() {
             let count = outcome.failed.len();
-            return Err(format!("{count} points failed, first {place}: {error}; --retry tries them again").into());
+            return Err(
+                format!("{count} points failed, first {place}: {error}; --retry tries them again").into()
+            );
         }
         if self.shard.is_none() {
             merged(&sweep, &folder)?;
@@ -217,7 +220,9 @@ impl Slurm {
         match (submitted.array, submitted.merge) {
             (Some(array), Some(merge)) => {
                 let (tasks, missing) = (submitted.tasks.len(), submitted.missing);
-                println!("{missing} of {points} points in {tasks} tasks: array job {array}, merge job {merge}");
+                println!(
+                    "{missing} of {points} points in {tasks} tasks: array job {array}, merge job {merge}"
+                );
             }
             _ => println!("all {points} points are answered; nothing was submitted"),
         }

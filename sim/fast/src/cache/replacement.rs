@@ -3,29 +3,7 @@
 //! The hardware's caches take the first that is empty, else each in turn. Least recently used and its tree approximation are
 //! imagined: they know which entry answered last.
 
-use serde::{Deserialize, Serialize};
-
-/// A rule of replacement.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rule {
-    /// The hardware's.
-    #[default]
-    Hardware,
-    /// Each in turn, with a turn of each set's own. Of a fully associative cache that is the hardware's.
-    PerSet,
-    /// Least recently used.
-    Lru,
-    /// A binary tree of bits that points away from what was used last; for ways that are a power of two, else as [`Rule::Lru`].
-    Plru,
-}
-
-impl Rule {
-    /// Whether hits change anything.
-    pub fn follows_hits(self) -> bool {
-        matches!(self, Rule::Lru | Rule::Plru)
-    }
-}
+use pasidon_experiment::imagined::Rule;
 
 /// The state of the imagined rules for one cache of `sets` sets.
 #[derive(Clone, Debug)]

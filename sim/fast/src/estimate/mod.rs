@@ -12,12 +12,12 @@ mod walker;
 
 use crate::channel::Channel;
 use crate::error::FastError;
-use crate::imagined::Imagined;
 use crate::mapping::Mapping;
 use crate::pages::Pages;
 use devices::{Devices, Stream};
 use memory::Memory;
 use pasidon_experiment::answer::Times;
+use pasidon_experiment::imagined::Imagined;
 use pasidon_experiment::{Counts, MachineModel};
 use pasidon_rtl::design::Design;
 use pipeline::Pipeline;

@@ -4,12 +4,10 @@ use super::plan::{self, Plan};
 use super::{Measured, RunError, RunOptions, execute};
 use crate::machine::MachineConfig;
 use pasidon_cosim::verilated::Cache;
-use pasidon_experiment::answer::{Answer, LatencySummary, Source, Times};
-use pasidon_experiment::{Engine, Experiment};
+use pasidon_experiment::answer::{Answer, LatencySummary, Times};
+use pasidon_experiment::resolve::{design_of, nameless_hash, sources};
+use pasidon_experiment::{Engine, Experiment, Imagined};
 use pasidon_rtl::design::Design;
-use serde_json::Value;
-use sha2::{Digest, Sha256};
-use std::path::Path;
 use std::time::Instant;
 
 /// The most memory of the machine of an experiment: what is not touched costs nothing.
@@ -23,7 +21,12 @@ const EXACT: u64 = 4096;
 /// [`RunError`]: what is not possible names the field and what to do.
 pub fn rtl_answer(experiment: &Experiment, cache: &Cache) -> Result<Answer, RunError> {
     let begun = Instant::now();
-    let design = design_of(&experiment.design)?;
+    let design = design_of(&experiment.design).map_err(|error| RunError::Unsuitable(error.to_string()))?;
+    if experiment.imagined != Imagined::default() {
+        return Err(RunError::Unsuitable(
+            "imagined: the hardware does not have these parts; take engine = \"fast\" or \"counts\"".into(),
+        ));
+    }
     let options = options_of(experiment, &design)?;
     let plan = Plan::new(&design, &options)?;
     let (_, measured) = execute(&design, cache, &options, &plan)?;
@@ -37,7 +40,7 @@ pub fn rtl_answer(experiment: &Experiment, cache: &Cache) -> Result<Answer, RunE
         experiment: experiment.clone(),
         design_hash: nameless_hash(&design),
         version: env!("CARGO_PKG_VERSION").into(),
-        sources: sources(experiment.jobs.iter().filter_map(plan::file_of))?,
+        sources: sources(experiment.jobs.iter().filter_map(plan::file_of)).map_err(RunError::Unsuitable)?,
         engine: Engine::Rtl,
         counts: measured.counts(),
         times: Some(times(&measured)),
@@ -72,53 +75,6 @@ pub(super) fn times(measured: &Measured) -> Times {
         },
         estimated: false,
     }
-}
-
-/// The design of an experiment: sections and keys, or the name of a shipped design or a file.
-///
-/// # Errors
-/// [`RunError`]
-pub fn design_of(value: &Value) -> Result<Design, RunError> {
-    let wrong = |why: String| RunError::Unsuitable(format!("design: {why}"));
-    match value {
-        Value::String(name) => Design::load(name).map_err(|error| wrong(error.to_string())),
-        Value::Object(sections) => {
-            let mut sections = sections.clone();
-            sections.entry("name").or_insert_with(|| "experiment".into());
-            if let Some(tlb) = sections.get_mut("tlb").and_then(Value::as_object_mut)
-                && tlb.get("l2_sets").and_then(Value::as_u64) == Some(0)
-            {
-                // What a report says of the ways of an L2 TLB that is not there is no legal value of a file.
-                tlb.insert("l2_ways".into(), 1.into());
-            }
-            let text = toml::to_string(&sections).map_err(|error| wrong(error.to_string()))?;
-            Design::from_toml(&text, "design").map_err(|error| wrong(error.to_string()))
-        }
-        _ => Err(wrong("name a shipped design, or set the sections and keys of a design file".into())),
-    }
-}
-
-/// Hash of a design, whatever its name.
-pub fn nameless_hash(design: &Design) -> String {
-    Design { name: String::new(), ..design.clone() }.hash()
-}
-
-/// Hashes of files.
-///
-/// # Errors
-/// [`RunError::Unsuitable`], if one can't be read.
-pub fn sources<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<Vec<Source>, RunError> {
-    let mut sources: Vec<Source> = Vec::new();
-    for path in paths {
-        let name = path.display().to_string();
-        if sources.iter().any(|source| source.path == name) {
-            continue;
-        }
-        let bytes = std::fs::read(path).map_err(|cause| RunError::Unsuitable(format!("{name}: {cause}")))?;
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        sources.push(Source { path: name, sha256 });
-    }
-    Ok(sources)
 }
 
 /// What a run of an experiment needs.

@@ -10,7 +10,7 @@ mod setup;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{design_of, nameless_hash, options_of, rtl_answer, sources};
+pub use answer::{options_of, rtl_answer};
 pub use plan::Plan;
 pub use setup::{Device, System};
 
@@ -28,6 +28,7 @@ use pasidon_cosim::verilated::{Cache, Flavour, VerilatedError};
 use pasidon_driver::PageTableMode;
 use pasidon_experiment::answer::Breakdown;
 use pasidon_experiment::pages::PageSize;
+use pasidon_experiment::resolve::{nameless_hash, sources};
 use pasidon_experiment::timing::CacheLines;
 use pasidon_experiment::trace::TraceError;
 use pasidon_experiment::{Counts, Job};
@@ -248,7 +249,7 @@ pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<RunRe
         design: serde_json::to_value(design).unwrap_or_default(),
         nameless_hash: nameless_hash(design),
         options: options.clone(),
-        sources: sources(files.into_iter())?,
+        sources: sources(files).map_err(RunError::Unsuitable)?,
     };
     let (mut system, measured) = execute(design, cache, options, &plan)?;
     let binds: Vec<Bind> = system

@@ -278,6 +278,7 @@ impl Source {
 pub(super) fn file_of(job: &Job) -> Option<&Path> {
     match &job.work {
         Work::Trace(path) => Some(path),
+        _ => None,
     }
 }
 

@@ -41,6 +41,7 @@ fn experiment(design: &str, jobs: Vec<Job>) -> Experiment {
         jobs,
         seed: 1,
         engine: Engine::Rtl,
+        imagined: Default::default(),
     }
 }
 

@@ -4,6 +4,7 @@ use super::SweepError;
 use super::file::{Axis, AxisValue, Sweep};
 use evalexpr::{ContextWithMutableVariables, HashMapContext, Value as Number};
 use pasidon_experiment::Experiment;
+use pasidon_experiment::resolve::design_of;
 use pasidon_rtl::design::Design;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
@@ -69,11 +70,8 @@ impl Sweep {
     fn base(&self) -> Result<Json, SweepError> {
         let mut base = serde_json::to_value(&self.file.base)
             .map_err(|error| self.error(format!("base: {error}"), "write it as an experiment"))?;
-        let named = match base.get("design") {
-            Some(Json::String(name)) => Some(Design::load(name)),
-            Some(table @ Json::Object(_)) => Some(design_of(table)),
-            _ => None,
-        };
+        let named =
+            base.get("design").filter(|design| design.is_string() || design.is_object()).map(design_of);
         let design = named.ok_or_else(|| {
             let remedy = "set it to the name of a shipped design, the path of a design file, or a table with base = \"default\" and what differs";
             self.error("base.design is missing or neither a string nor a table", remedy)
@@ -143,10 +141,7 @@ impl Sweep {
         }
         let place =
             || axes.iter().map(|(name, label)| format!("{name} = {label}")).collect::<Vec<_>>().join(", ");
-        let design = match &experiment["design"] {
-            Json::String(name) => Design::load(name),
-            table => design_of(table),
-        };
+        let design = design_of(&experiment["design"]);
         let design = design.map_err(|error| {
             self.error(
                 format!("at {}: {error}", place()),
@@ -168,21 +163,6 @@ impl Sweep {
 pub fn id_of(experiment: &Experiment) -> String {
     let text = serde_json::to_string(experiment).unwrap_or_default();
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A design from the sections and keys of a design file, as JSON.
-///
-/// # Errors
-/// The message of the design file's parser, or that it is not a table.
-pub fn design_of(table: &Json) -> Result<Design, pasidon_rtl::design::DesignError> {
-    let mut table = table.clone();
-    if let Some(object) = table.as_object_mut()
-        && !object.contains_key("name")
-    {
-        let name = object.get("base").and_then(Json::as_str).unwrap_or("design").to_string();
-        object.insert("name".into(), Json::from(name));
-    }
-    Design::from_toml(&toml::to_string(&table).unwrap_or_default(), "design")
 }
 
 /// Puts a value at a key with dots between its parts; a part that is a number is a place in a list.

@@ -1,7 +1,28 @@
 //! Parts that the hardware does not have. All are off at first; then the engine is exactly the hardware.
 
-use crate::cache::replacement::Rule;
 use serde::{Deserialize, Serialize};
+
+/// A rule of replacement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// The hardware's.
+    #[default]
+    Hardware,
+    /// Each in turn, with a turn of each set's own. Of a fully associative cache that is the hardware's.
+    PerSet,
+    /// Least recently used.
+    Lru,
+    /// A binary tree of bits that points away from what was used last; for ways that are a power of two, else as [`Rule::Lru`].
+    Plru,
+}
+
+impl Rule {
+    /// Whether hits change anything.
+    pub fn follows_hits(self) -> bool {
+        matches!(self, Rule::Lru | Rule::Plru)
+    }
+}
 
 /// What is imagined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,81 @@
+//! What an experiment names: its design, and the files that its answer depends on.
+
+use crate::answer::Source;
+use pasidon_rtl::design::{Design, DesignError};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// The design of an experiment: sections and keys of a design file, or the name of a shipped design or a file.
+///
+/// # Errors
+/// As [`Design::load`] and [`Design::from_toml`].
+pub fn design_of(value: &Value) -> Result<Design, DesignError> {
+    let mut sections = match value {
+        Value::String(name) => return Design::load(name),
+        other => other.clone(),
+    };
+    if let Some(sections) = sections.as_object_mut() {
+        if !sections.contains_key("name") {
+            let base = sections.get("base").and_then(Value::as_str).unwrap_or("experiment");
+            sections.insert("name".into(), base.into());
+        }
+        if let Some(tlb) = sections.get_mut("tlb").and_then(Value::as_object_mut)
+            && tlb.get("l2_sets").and_then(Value::as_u64) == Some(0)
+        {
+            // What a report says of the ways of an L2 TLB that is not there is no legal value of a file.
+            tlb.insert("l2_ways".into(), 1.into());
+        }
+    }
+    // What is no table is not TOML, and the parser says so.
+    let text = toml::to_string(&sections).unwrap_or_else(|_| sections.to_string());
+    Design::from_toml(&text, "design")
+}
+
+/// Hash of a design, whatever its name.
+pub fn nameless_hash(design: &Design) -> String {
+    Design { name: String::new(), ..design.clone() }.hash()
+}
+
+/// Hashes of files, each once.
+///
+/// # Errors
+/// The first that can't be read, as a sentence.
+pub fn sources<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Vec<Source>, String> {
+    let mut sources: Vec<Source> = Vec::new();
+    for path in paths {
+        let name = path.display().to_string();
+        if sources.iter().any(|source| source.path == name) {
+            continue;
+        }
+        let bytes = std::fs::read(path).map_err(|cause| format!("{name}: {cause}"))?;
+        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        sources.push(Source { path: name, sha256 });
+    }
+    Ok(sources)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_design_comes_back_from_its_json() {
+        for name in Design::SHIPPED {
+            let design = Design::load(name).unwrap();
+            let json = serde_json::to_value(&design).unwrap();
+            assert_eq!(nameless_hash(&design_of(&json).unwrap()), nameless_hash(&design), "{name}");
+        }
+        let larger = serde_json::json!({ "base": "default", "tlb": { "l2_sets": 256 } });
+        assert_eq!(design_of(&larger).unwrap().l2_sets, 256);
+        assert!(design_of(&serde_json::json!({ "base": "default", "tlb": { "l2_set": 256 } })).is_err());
+        assert!(design_of(&serde_json::json!(7)).is_err());
+    }
+
+    #[test]
+    fn a_name_changes_no_hash() {
+        let design = Design::load("tiny").unwrap();
+        let renamed = Design { name: "other".into(), ..design.clone() };
+        assert_eq!(nameless_hash(&design), nameless_hash(&renamed));
+    }
+}

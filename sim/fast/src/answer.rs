@@ -1,0 +1,283 @@
+//! An experiment put to the fast engine.
+//!
+//! A work is looked through once, for its pages and its length, and what was found is kept for the next experiment with the same
+//! work: a sweep over designs looks once.
+
+use crate::channel::{Channel, Feed, Request};
+use crate::error::FastError;
+use crate::mapping::{Mapping, Page};
+use crate::pages::need;
+use crate::{count, estimate};
+use pasidon_experiment::answer::Answer;
+use pasidon_experiment::generate::{WorkError, workload};
+use pasidon_experiment::pages::{Layout, PageSet, PageSize, layout};
+use pasidon_experiment::resolve::{design_of, nameless_hash, sources};
+use pasidon_experiment::stream::{AccessStream, BATCH};
+use pasidon_experiment::trace::{TraceAccess, TraceError, TraceOp};
+use pasidon_experiment::{Engine, Experiment, Job, Work};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+
+/// Works whose profiles are kept.
+const KEPT: usize = 64;
+
+/// What was found in a work.
+#[derive(Default)]
+struct Profile {
+    pages: PageSet,
+    highest: u64,
+    requests: u64,
+    fetches: bool,
+}
+
+/// What a profile is of: the work, how many of its accesses, and when its file was changed.
+type Key = (String, Option<u64>, Option<SystemTime>);
+
+static PROFILES: Mutex<Vec<(Key, Arc<Profile>)>> = Mutex::new(Vec::new());
+
+/// The answer of the fast engine: with times, or counts alone where the experiment's engine is [`Engine::Counts`].
+///
+/// # Errors
+/// [`FastError`]: what is not possible names the field and what to do.
+pub fn fast_answer(experiment: &Experiment) -> Result<Answer, FastError> {
+    let begun = Instant::now();
+    let design = design_of(&experiment.design)
+        .map_err(|error| FastError::unsuitable("design", error.to_string(), "correct it"))?;
+    check(experiment)?;
+    let mut channels = Vec::new();
+    let mut touched: BTreeMap<u32, (PageSet, u64, bool)> = BTreeMap::new();
+    for (index, job) in experiment.jobs.iter().enumerate() {
+        if job.port.is_some_and(|port| port >= design.ports) {
+            let problem = format!("the design has {} translation ports", design.ports);
+            return Err(FastError::unsuitable(
+                format!("jobs.{index}.port"),
+                problem,
+                "choose one below that, or a design with more (ports.count)",
+            ));
+        }
+        let profile = profile(job)?;
+        let (pages, highest, fetches) = touched.entry(job.process).or_default();
+        pages.merge(&profile.pages);
+        *highest = (*highest).max(profile.highest);
+        *fetches |= profile.fetches;
+        channels.extend(channels_of(job, &profile)?);
+    }
+    let processes = touched.into_iter().map(|(process, (pages, highest, fetches))| {
+        let size = experiment.pages.size;
+        let layout = match size {
+            PageSize::Mixed => Some(layout(&pages, &experiment.pages)),
+            _ => None,
+        };
+        (process, Space { layout, shift: size.shift(), highest, exec: fetches })
+    });
+    let spaces = Spaces(processes.collect());
+    let imagined = &experiment.imagined;
+    let (counts, times) = if experiment.engine == Engine::Counts {
+        (count(&design, &spaces, imagined, channels)?, None)
+    } else {
+        let (counts, times) = estimate(&design, &experiment.machine, &spaces, imagined, channels)?;
+        (counts, Some(times))
+    };
+    let files = experiment.jobs.iter().filter_map(|job| match &job.work {
+        Work::Trace(path) => Some(path.as_path()),
+        _ => None,
+    });
+    Ok(Answer {
+        experiment: experiment.clone(),
+        design_hash: nameless_hash(&design),
+        version: env!("CARGO_PKG_VERSION").into(),
+        sources: sources(files)
+            .map_err(|problem| FastError::unsuitable("jobs", problem, "name a file that can be read"))?,
+        engine: if times.is_some() { Engine::Fast } else { Engine::Counts },
+        counts,
+        times,
+        imagined: imagined.parts(),
+        deviation: None,
+        wall_seconds: begun.elapsed().as_secs_f64(),
+    })
+}
+
+/// What this engine can't do, or nobody.
+fn check(experiment: &Experiment) -> Result<(), FastError> {
+    let problems = experiment.machine.problems().into_iter().chain(experiment.pages.problems());
+    if let Some(problem) = problems.into_iter().next() {
+        let (field, problem) = problem.split_once(": ").unwrap_or(("experiment", &problem));
+        return Err(FastError::unsuitable(field, problem, "change it in the experiment"));
+    }
+    if experiment.pages.demand {
+        let mend = "take engine = \"rtl\", or demand = false";
+        return Err(FastError::unsuitable("pages.demand", "the fast engine knows no page requests", mend));
+    }
+    if experiment.jobs.is_empty() {
+        return Err(FastError::unsuitable("jobs", "there is nothing to do", "add a [[jobs]] with a work"));
+    }
+    for (index, job) in experiment.jobs.iter().enumerate() {
+        if job.channels == 0 || job.depth == 0 {
+            let field = format!("jobs.{index}");
+            return Err(FastError::unsuitable(field, "channels or depth is 0", "both are at least 1"));
+        }
+    }
+    Ok(())
+}
+
+/// The pages of one process.
+struct Space {
+    /// For pages of several sizes.
+    layout: Option<Layout>,
+    shift: u32,
+    highest: u64,
+    exec: bool,
+}
+
+/// The pages of all processes.
+struct Spaces(BTreeMap<u32, Space>);
+
+impl Mapping for Spaces {
+    fn page(&self, process: u32, address: u64) -> Option<Page> {
+        let space = self.0.get(&process)?;
+        let shift = match &space.layout {
+            Some(layout) => layout.lookup(address)?.shift,
+            None => space.shift,
+        };
+        Some(Page { exec: space.exec, ..Page::all(shift) })
+    }
+
+    fn highest(&self, process: u32) -> u64 {
+        self.0.get(&process).map_or(0, |space| space.highest)
+    }
+}
+
+/// A work that can't be had.
+fn unusable(error: WorkError) -> FastError {
+    match error {
+        WorkError::Trace(error) => error.into(),
+        WorkError::Parameters(problems) => {
+            FastError::unsuitable("jobs.work", problems.join("; "), "change the parameters")
+        }
+    }
+}
+
+/// Accesses of a job's work that are looked at; `None` for all. Where channels divide the work its end must be known, and the file of a
+/// trace has an end that is near.
+fn needed(job: &Job) -> Option<u64> {
+    match job.work {
+        Work::Trace(_) => None,
+        _ => job.accesses.filter(|_| job.channels == 1),
+    }
+}
+
+/// What is in a job's work.
+fn profile(job: &Job) -> Result<Arc<Profile>, FastError> {
+    let changed = match &job.work {
+        Work::Trace(path) => std::fs::metadata(Path::new(path)).and_then(|file| file.modified()).ok(),
+        _ => None,
+    };
+    let key = (format!("{:?}", job.work), needed(job), changed);
+    let profiles = || PROFILES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, known)) = profiles().iter().find(|(known, _)| *known == key) {
+        return Ok(known.clone());
+    }
+    let mut stream = workload(&job.work).map_err(unusable)?;
+    let mut profile = Profile::default();
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut left = key.1.unwrap_or(u64::MAX);
+    while left > 0 {
+        stream.next_batch(&mut batch)?;
+        if batch.is_empty() {
+            break;
+        }
+        batch.truncate(left.min(BATCH as u64) as usize);
+        left -= batch.len() as u64;
+        for access in &batch {
+            profile.pages.add(access.address, access.size);
+            profile.highest = profile.highest.max(access.address + u64::from(access.size) - 1);
+            profile.fetches |= access.op == TraceOp::Fetch;
+            let pages = (access.address % 4096 + u64::from(access.size)).div_ceil(4096);
+            profile.requests += pages << u32::from(access.op == TraceOp::Modify);
+        }
+    }
+    let profile = Arc::new(profile);
+    let mut kept = profiles();
+    if kept.len() == KEPT {
+        kept.remove(0);
+    }
+    kept.push((key, profile.clone()));
+    Ok(profile)
+}
+
+/// The channels of a job. Each has a part of the requests; where the job says how many there are, those that have a part share them.
+fn channels_of(job: &Job, profile: &Profile) -> Result<Vec<Channel>, FastError> {
+    let parts = u64::from(job.channels);
+    if parts == 1 {
+        let stream = workload(&job.work).map_err(unusable)?;
+        let requests = Some(job.accesses.unwrap_or(profile.requests));
+        return Ok(vec![Channel { requests, ..Channel::of(job, stream) }]);
+    }
+    let window = |part: u64| (profile.requests * part / parts, profile.requests * (part + 1) / parts);
+    let able = (0..parts).filter(|&part| window(part).0 < window(part).1).count() as u64;
+    let mut channels = Vec::new();
+    for part in 0..parts {
+        let (first, end) = window(part);
+        if first == end {
+            continue;
+        }
+        let index = channels.len() as u64;
+        let share = |wanted: u64| wanted / able + u64::from(index < wanted % able);
+        let stream = Box::new(Part::new(workload(&job.work).map_err(unusable)?, first, end)?);
+        let requests = Some(job.accesses.map_or(end - first, share));
+        channels.push(Channel { requests, ..Channel::of(job, stream) });
+    }
+    Ok(channels)
+}
+
+/// Some of the requests of a stream, each as an access.
+struct Part {
+    name: String,
+    feed: Feed,
+    /// Numbers of the first request and of that after the last.
+    first: u64,
+    end: u64,
+    /// Requests that were taken from the stream.
+    taken: u64,
+}
+
+impl Part {
+    fn new(stream: Box<dyn AccessStream>, first: u64, end: u64) -> Result<Part, FastError> {
+        Ok(Part { name: stream.name(), feed: Feed::new(stream, None)?, first, end, taken: 0 })
+    }
+}
+
+impl AccessStream for Part {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn next_batch(&mut self, batch: &mut Vec<TraceAccess>) -> Result<(), TraceError> {
+        batch.clear();
+        while self.taken < self.end && batch.len() < BATCH {
+            let Some(request) = self.feed.next()? else { break };
+            if self.taken >= self.first {
+                batch.push(alone(request));
+            }
+            self.taken += 1;
+        }
+        Ok(())
+    }
+
+    fn rewind(&mut self) -> Result<(), TraceError> {
+        self.taken = 0;
+        self.feed.rewind()
+    }
+}
+
+/// A request as an access that is no more than it.
+fn alone(request: Request) -> TraceAccess {
+    let op = match request.need {
+        need::WRITE => TraceOp::Write,
+        need::EXEC => TraceOp::Fetch,
+        _ => TraceOp::Read,
+    };
+    TraceAccess { pasid: 0, op, address: request.address, size: request.bytes, gap: request.gap }
+}
