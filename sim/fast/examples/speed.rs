@@ -101,7 +101,7 @@ fn made(pattern: Pattern, count: u64) -> Box<dyn AccessStream> {
 
 fn channel(pattern: Pattern, count: u64) -> Vec<Channel> {
     let stream = made(pattern, count);
-    vec![Channel { device: 0, process: 0, port: 0, depth: 8, gap: 0, requests: None, stream }]
+    vec![Channel { device: 0, process: 0, port: 0, depth: 8, gap: 0, requests: None, part: None, stream }]
 }
 
 /// Seconds of processor time of this thread, so that others on the machine don't matter; of wall time where the system does not say.
@@ -124,7 +124,16 @@ fn traced(name: &str, count: u64) -> Vec<Channel> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../traces/{name}.trace.gz"));
     let trace = pasidon_experiment::trace::load(&file).unwrap_or_else(|error| panic!("{error}"));
     let stream = Box::new(Recorded::new(name, trace.accesses));
-    vec![Channel { device: 0, process: 0, port: 0, depth: 8, gap: 0, requests: Some(count), stream }]
+    vec![Channel {
+        device: 0,
+        process: 0,
+        port: 0,
+        depth: 8,
+        gap: 0,
+        requests: Some(count),
+        part: None,
+        stream,
+    }]
 }
 
 fn measure(design: &str, what: &str, alone: Option<f64>, total: u64, channels: impl Fn(u64) -> Vec<Channel>) {

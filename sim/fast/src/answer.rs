@@ -3,17 +3,16 @@
 //! A work is looked through once, for its pages and its length, and what was found is kept for the next experiment with the same
 //! work: a sweep over designs looks once.
 
-use crate::channel::{Channel, Feed, Request};
+use crate::channel::Channel;
 use crate::error::FastError;
 use crate::mapping::{Mapping, Page};
-use crate::pages::need;
 use crate::{count, estimate};
 use pasidon_experiment::answer::Answer;
 use pasidon_experiment::generate::{WorkError, workload};
 use pasidon_experiment::pages::{Layout, PageSet, PageSize, layout};
 use pasidon_experiment::resolve::{design_of, nameless_hash, sources};
-use pasidon_experiment::stream::{AccessStream, BATCH};
-use pasidon_experiment::trace::{TraceAccess, TraceError, TraceOp};
+use pasidon_experiment::stream::BATCH;
+use pasidon_experiment::trace::{TraceError, TraceOp};
 use pasidon_experiment::{Engine, Experiment, Job, Work};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +27,6 @@ const KEPT: usize = 64;
 struct Profile {
     pages: PageSet,
     highest: u64,
-    requests: u64,
     fetches: bool,
 }
 
@@ -62,7 +60,8 @@ pub fn fast_answer(experiment: &Experiment) -> Result<Answer, FastError> {
         pages.merge(&profile.pages);
         *highest = (*highest).max(profile.highest);
         *fetches |= profile.fetches;
-        channels.extend(channels_of(job, &profile)?);
+        // Parameters were checked when the profile was made.
+        channels.extend(Channel::of(job, || workload(&job.work).map_err(of_trace))?);
     }
     let processes = touched.into_iter().map(|(process, (pages, highest, fetches))| {
         let size = experiment.pages.size;
@@ -168,6 +167,14 @@ fn needed(job: &Job) -> Option<u64> {
     }
 }
 
+/// The error of a work whose parameters are known to be right.
+fn of_trace(error: WorkError) -> TraceError {
+    match error {
+        WorkError::Trace(error) => error,
+        other => TraceError::Io { file: "workload".into(), cause: std::io::Error::other(other.to_string()) },
+    }
+}
+
 /// What is in a job's work.
 fn profile(job: &Job) -> Result<Arc<Profile>, FastError> {
     let changed = match &job.work {
@@ -194,8 +201,6 @@ fn profile(job: &Job) -> Result<Arc<Profile>, FastError> {
             profile.pages.add(access.address, access.size);
             profile.highest = profile.highest.max(access.address + u64::from(access.size) - 1);
             profile.fetches |= access.op == TraceOp::Fetch;
-            let pages = (access.address % 4096 + u64::from(access.size)).div_ceil(4096);
-            profile.requests += pages << u32::from(access.op == TraceOp::Modify);
         }
     }
     let profile = Arc::new(profile);
@@ -205,79 +210,4 @@ fn profile(job: &Job) -> Result<Arc<Profile>, FastError> {
     }
     kept.push((key, profile.clone()));
     Ok(profile)
-}
-
-/// The channels of a job. Each has a part of the requests; where the job says how many there are, those that have a part share them.
-fn channels_of(job: &Job, profile: &Profile) -> Result<Vec<Channel>, FastError> {
-    let parts = u64::from(job.channels);
-    if parts == 1 {
-        let stream = workload(&job.work).map_err(unusable)?;
-        let requests = Some(job.accesses.unwrap_or(profile.requests));
-        return Ok(vec![Channel { requests, ..Channel::of(job, stream) }]);
-    }
-    let window = |part: u64| (profile.requests * part / parts, profile.requests * (part + 1) / parts);
-    let able = (0..parts).filter(|&part| window(part).0 < window(part).1).count() as u64;
-    let mut channels = Vec::new();
-    for part in 0..parts {
-        let (first, end) = window(part);
-        if first == end {
-            continue;
-        }
-        let index = channels.len() as u64;
-        let share = |wanted: u64| wanted / able + u64::from(index < wanted % able);
-        let stream = Box::new(Part::new(workload(&job.work).map_err(unusable)?, first, end)?);
-        let requests = Some(job.accesses.map_or(end - first, share));
-        channels.push(Channel { requests, ..Channel::of(job, stream) });
-    }
-    Ok(channels)
-}
-
-/// Some of the requests of a stream, each as an access.
-struct Part {
-    name: String,
-    feed: Feed,
-    /// Numbers of the first request and of that after the last.
-    first: u64,
-    end: u64,
-    /// Requests that were taken from the stream.
-    taken: u64,
-}
-
-impl Part {
-    fn new(stream: Box<dyn AccessStream>, first: u64, end: u64) -> Result<Part, FastError> {
-        Ok(Part { name: stream.name(), feed: Feed::new(stream, None)?, first, end, taken: 0 })
-    }
-}
-
-impl AccessStream for Part {
-    fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    fn next_batch(&mut self, batch: &mut Vec<TraceAccess>) -> Result<(), TraceError> {
-        batch.clear();
-        while self.taken < self.end && batch.len() < BATCH {
-            let Some(request) = self.feed.next()? else { break };
-            if self.taken >= self.first {
-                batch.push(alone(request));
-            }
-            self.taken += 1;
-        }
-        Ok(())
-    }
-
-    fn rewind(&mut self) -> Result<(), TraceError> {
-        self.taken = 0;
-        self.feed.rewind()
-    }
-}
-
-/// A request as an access that is no more than it.
-fn alone(request: Request) -> TraceAccess {
-    let op = match request.need {
-        need::WRITE => TraceOp::Write,
-        need::EXEC => TraceOp::Fetch,
-        _ => TraceOp::Read,
-    };
-    TraceAccess { pasid: 0, op, address: request.address, size: request.bytes, gap: request.gap }
 }

@@ -123,7 +123,7 @@ pub fn count(
         sources.push(Source {
             binding: hierarchy.pages.bind(channel.device, channel.process, mapping)?,
             port: (channel.port % design.ports) as usize,
-            feed: Feed::new(channel.stream, channel.requests)?,
+            feed: Feed::new(channel.stream, channel.requests, channel.part)?,
             recent: [Recent::default(); RECENT],
             window: Window::default(),
             accesses: 0,
@@ -179,7 +179,7 @@ impl<'a> Hierarchy<'a> {
             source.feed.left -= quick as u64;
             source.accesses += quick as u64;
             source.hits += quick as u64;
-            return Ok(source.feed.left > 0);
+            return Ok(true);
         }
         let place = self.look_ahead(source)?;
         let Some(request) = source.feed.next()? else { return Ok(false) };
@@ -191,7 +191,7 @@ impl<'a> Hierarchy<'a> {
     #[inline]
     fn look_ahead(&mut self, source: &mut Source) -> Result<Place, FastError> {
         let Source { feed, window, binding, .. } = source;
-        if !feed.is_whole() || !feed.fill()? {
+        if feed.left == 0 || !feed.is_whole() || !feed.fill()? {
             return Ok(Place::default());
         }
         let (batch, index) = (feed.batches, feed.at);

@@ -29,7 +29,7 @@ fn accesses(seed: u64, count: usize, span: u64) -> Vec<TraceAccess> {
 
 fn channel(device: u32, process: u32, depth: u32, accesses: &[TraceAccess]) -> Channel {
     let stream = Box::new(Recorded::new("test", accesses.to_vec()));
-    Channel { device, process, port: device, depth, gap: 0, requests: None, stream }
+    Channel { device, process, port: device, depth, gap: 0, requests: None, part: None, stream }
 }
 
 fn pages(size: PageSize) -> Uniform {

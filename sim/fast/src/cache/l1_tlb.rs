@@ -2,8 +2,9 @@
 //! takes the first entry that was empty before that, else each in turn.
 
 use super::Id;
-use super::replacement::{Order, Rule};
+use super::replacement::Order;
 use pasidon_experiment::counts::CacheCounts;
+use pasidon_experiment::imagined::Rule;
 
 /// The L1 TLB of a port.
 #[derive(Clone, Debug)]

@@ -3,8 +3,9 @@
 //! cleared.
 
 use super::Id;
-use super::replacement::{Order, Rule};
+use super::replacement::Order;
 use pasidon_experiment::counts::CacheCounts;
+use pasidon_experiment::imagined::Rule;
 
 /// The L2 TLB of a design; without sets it never answers.
 #[derive(Clone, Debug)]

@@ -67,8 +67,8 @@ pub struct Stream {
 impl Stream {
     /// The beginning of a channel.
     pub fn new(channel: Channel, binding: u32, ports: u32) -> Result<Stream, FastError> {
-        let Channel { process, port, depth, gap, requests, stream, .. } = channel;
-        let mut feed = Feed::new(stream, requests)?;
+        let Channel { process, port, depth, gap, requests, part, stream, .. } = channel;
+        let mut feed = Feed::new(stream, requests, part)?;
         let next = feed.next()?;
         let (port, gap) = ((port % ports) as usize, u64::from(gap));
         let (process, depth) = (process as usize, depth.max(1));

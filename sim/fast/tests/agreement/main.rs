@@ -129,6 +129,7 @@ fn agree(design: &Design, seed: u64, length: usize) -> u64 {
         depth: 1,
         gap: 0,
         requests: None,
+        part: None,
         stream: Box::new(Recorded::new("random", accesses.clone())),
     });
     let counted = count(design, &mapping, &Imagined::default(), channels.collect()).expect("counts");

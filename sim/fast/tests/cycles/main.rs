@@ -91,6 +91,7 @@ fn engine(
             depth,
             gap: 0,
             requests: limit.map(|limit| limit / 4 + u64::from(index < limit % 4)),
+            part: None,
             stream: Box::new(Recorded::new("half", halves[device as usize].clone())),
         }
     };

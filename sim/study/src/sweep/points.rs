@@ -5,7 +5,6 @@ use super::file::{Axis, AxisValue, Sweep};
 use evalexpr::{ContextWithMutableVariables, HashMapContext, Value as Number};
 use pasidon_experiment::Experiment;
 use pasidon_experiment::resolve::design_of;
-use pasidon_rtl::design::Design;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
