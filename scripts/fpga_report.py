@@ -2,6 +2,7 @@
 """Tables from what yosys and nextpnr wrote, and the baseline document that keeps them.
 
 fpga_report.py cells hierarchical.json flat.json     cells per module, and of the flattened whole
+fpga_report.py area design.json flat.json FILE       puts the sum into the table of areas, by the hash of the design
 fpga_report.py timing report.json                    clock reached, device use, and the critical path by block
 fpga_report.py keep FILE SECTION < table             replaces the text between <!-- SECTION --> and <!-- end --> in FILE
 """
@@ -67,6 +68,21 @@ def cells(hierarchical, flat):
         print("| " + " | ".join(str(cell) for cell in row) + " |")
 
 
+def area(design, flat, file):
+    whole = load(flat)["design"]["num_cells_by_type"]
+    n = {title: count(whole, kinds) for title, kinds in COLUMNS}
+    try:
+        areas = load(file)
+    except FileNotFoundError:
+        areas = {}
+    # A carry cell is two LUTs, and the RAM of a slice pair is four.
+    luts = n["LUT4"] + 2 * n["carry"] + 4 * n["LUT RAM"]
+    areas[load(design)["nameless_hash"]] = {"lut4": luts, "ff": n["FF"], "bram": n["block RAM"]}
+    with open(file, "w", encoding="utf-8") as out:
+        json.dump(dict(sorted(areas.items())), out, indent=1)
+        out.write("\n")
+
+
 def block(cell):
     """core.walker_0.state_TRELLIS_FF_Q_3 -> walker_0.state: the block and the signal that yosys named the cell after."""
     path = cell.replace("\\", "").removeprefix("core.").split(".")
@@ -128,7 +144,7 @@ def keep(name, section):
 
 
 def main():
-    actions = {"cells": (cells, 2), "timing": (timing, 1), "keep": (keep, 2)}
+    actions = {"cells": (cells, 2), "area": (area, 3), "timing": (timing, 1), "keep": (keep, 2)}
     action, number = actions.get(sys.argv[1] if len(sys.argv) > 1 else "", (None, 0))
     if action is None or len(sys.argv) != 2 + number:
         sys.exit(__doc__)

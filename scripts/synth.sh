@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# synth.sh DESIGN...   Cells per module on ECP5; prints the tables and keeps those of shipped designs in docs/baseline.md.
+# synth.sh DESIGN...   Cells per module on ECP5; prints the tables, keeps those of shipped designs in
+# docs/baseline.md, and the sum of each in docs/areas.json, where `pasidon report` finds it.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 "$ROOT/scripts/setup.sh" core
@@ -21,6 +22,7 @@ for design in "$@"; do
     done
     cd "$ROOT"
     "$ROOT/scripts/fpga_report.py" cells "$work/hierarchical.json" "$work/flat.json" >"$work/cells.md"
+    "$ROOT/scripts/fpga_report.py" area "$work/design.json" "$work/flat.json" "$ROOT/docs/areas.json"
     say "$design on ECP5"
     cat "$work/cells.md"
     if grep -q "^<!-- synth $design -->" "$ROOT/docs/baseline.md"; then

@@ -31,7 +31,7 @@ use serde_json::json;
 pub struct Generated {
     /// All modules; the top is `pasidon_iommu`.
     pub verilog: String,
-    /// The resolved design, its hash, the tool's version and the ports, as JSON.
+    /// The resolved design, its hash with and without its name, the tool's version and the ports, as JSON.
     pub design_json: String,
     /// The ports of `pasidon_iommu`, in order.
     pub ports: Vec<Port>,
@@ -69,6 +69,7 @@ fn emitted(design: &Design) -> Result<(Generated, emit::Emitted), EmitError> {
             "version": version,
             "top": emitted.top,
             "hash": hash,
+            "nameless_hash": design.nameless_hash(),
             "design": design,
             "ports": emitted.ports,
         });

@@ -189,6 +189,11 @@ impl Design {
         if self.t2gpa { self.guest_address_width().saturating_sub(self.pas) } else { 0 }
     }
 
+    /// [`hash`](Self::hash) of the design without its name: equal for equal hardware.
+    pub fn nameless_hash(&self) -> String {
+        Design { name: String::new(), ..self.clone() }.hash()
+    }
+
     /// SHA-256 of the resolved design in lower-case hexadecimal. Equal designs have equal hashes, however they were written.
     pub fn hash(&self) -> String {
         let mut text = format!("name={}\n", self.name);

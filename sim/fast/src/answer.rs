@@ -10,7 +10,7 @@ use crate::{count, estimate};
 use pasidon_experiment::answer::Answer;
 use pasidon_experiment::generate::{WorkError, workload};
 use pasidon_experiment::pages::{Layout, PageSet, PageSize, layout};
-use pasidon_experiment::resolve::{design_of, nameless_hash, sources};
+use pasidon_experiment::resolve::{design_of, sources};
 use pasidon_experiment::stream::BATCH;
 use pasidon_experiment::trace::{TraceError, TraceOp};
 use pasidon_experiment::{Engine, Experiment, Job, Work};
@@ -85,7 +85,7 @@ pub fn fast_answer(experiment: &Experiment) -> Result<Answer, FastError> {
     });
     Ok(Answer {
         experiment: experiment.clone(),
-        design_hash: nameless_hash(&design),
+        design_hash: design.nameless_hash(),
         version: env!("CARGO_PKG_VERSION").into(),
         sources: sources(files)
             .map_err(|problem| FastError::unsuitable("jobs", problem, "name a file that can be read"))?,

@@ -10,7 +10,7 @@ use std::path::Path;
 /// Cells of a design.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Area {
-    /// LUT4, LUT RAM and carry included.
+    /// LUT4: a carry cell counts as two, the RAM of a slice pair as four.
     pub lut4: u64,
     /// Flip-flops.
     pub ff: u64,

@@ -28,7 +28,7 @@ use pasidon_cosim::verilated::{Cache, Flavour, VerilatedError};
 use pasidon_driver::PageTableMode;
 use pasidon_experiment::answer::Breakdown;
 use pasidon_experiment::pages::PageSize;
-use pasidon_experiment::resolve::{nameless_hash, sources};
+use pasidon_experiment::resolve::sources;
 use pasidon_experiment::timing::CacheLines;
 use pasidon_experiment::trace::TraceError;
 use pasidon_experiment::{Counts, Job};
@@ -247,7 +247,7 @@ pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<RunRe
     let repeat = Repeat {
         version: env!("CARGO_PKG_VERSION").into(),
         design: serde_json::to_value(design).unwrap_or_default(),
-        nameless_hash: nameless_hash(design),
+        nameless_hash: design.nameless_hash(),
         options: options.clone(),
         sources: sources(files).map_err(RunError::Unsuitable)?,
     };

@@ -96,7 +96,12 @@ impl View<'_> {
             }
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
             if !points.is_empty() {
-                let name = line.map_or_else(String::new, |(_, label)| label);
+                // A number alone says nothing; a name does.
+                let named = |(name, label): (&str, String)| match label.parse::<f64>() {
+                    Ok(_) => format!("{name} = {label}"),
+                    Err(_) => label,
+                };
+                let name = line.map_or_else(String::new, named);
                 drawn.push(Series { name, points, limit: false });
             }
         }
@@ -187,7 +192,9 @@ pub fn all(sweep: &Sweep, merged: &Merged, areas: &Areas) -> (Vec<Picture>, Vec<
         })
         .collect();
     if !timed.is_empty() {
-        let names = pasidon_experiment::answer::Breakdown::default().parts().map(|(name, _)| name);
+        let names =
+            pasidon_experiment::answer::Breakdown::default().parts().map(|(name, _)| name.replace('_', " "));
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let axes = Axes { x: "point".into(), y: "cycles of an access, on average".into(), ..Axes::default() };
         keep(
             "breakdown".into(),
