@@ -179,7 +179,7 @@ const fn whole(pscid: u32) -> Command {
 
 impl Inner {
     fn check_page_table(&self, table: PageTable) -> Result<(), BindError> {
-        let aligned = table.root % (1 << PAGE_SHIFT) == 0;
+        let aligned = table.root.is_multiple_of(1 << PAGE_SHIFT);
         if !aligned || table.root >= self.hardware.address_limit || !self.capabilities.page_table(table.mode)
         {
             return Err(BindError::PageTable);

@@ -288,7 +288,7 @@ impl Rig {
         if let Some(violation) = self.bench.memory_port.violation() {
             panic!("AXI4: {violation}");
         }
-        if self.now() % 4096 == 0 {
+        if self.now().is_multiple_of(4096) {
             self.bench.check().unwrap_or_else(|error| panic!("{error}"));
         }
     }

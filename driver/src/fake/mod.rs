@@ -447,7 +447,7 @@ impl Fake {
     /// Reads a doubleword; outside of what is allocated that is a violation.
     pub fn load64(&self, paddr: u64) -> u64 {
         let mut machine = self.machine();
-        if !machine.is_allocated(paddr) || paddr % 8 != 0 {
+        if !machine.is_allocated(paddr) || !paddr.is_multiple_of(8) {
             machine.violation(format!("load from {paddr:#x}"));
         }
         machine.load(paddr)
@@ -456,7 +456,7 @@ impl Fake {
     /// Writes a doubleword; outside of what is allocated that is a violation.
     pub fn store64(&self, paddr: u64, value: u64) {
         let mut machine = self.machine();
-        if !machine.is_allocated(paddr) || paddr % 8 != 0 {
+        if !machine.is_allocated(paddr) || !paddr.is_multiple_of(8) {
             machine.violation(format!("store to {paddr:#x}"));
         }
         machine.events.push(Event::Store { paddr, value });

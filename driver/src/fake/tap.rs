@@ -165,7 +165,7 @@ impl Interrupts {
         let state = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        if (mixed ^ mixed >> 31) % self.one_in.max(1) != 0 {
+        if !(mixed ^ mixed >> 31).is_multiple_of(self.one_in.max(1)) {
             return;
         }
         let handler = self.handler.lock().clone();

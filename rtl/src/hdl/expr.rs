@@ -413,7 +413,7 @@ impl E {
 
     /// The bytes in reverse order: little-endian as big-endian and back.
     pub fn swap_bytes(self) -> E {
-        assert!(self.width() % 8 == 0, "{} bits are no whole bytes", self.width());
+        assert!(self.width().is_multiple_of(8), "{} bits are no whole bytes", self.width());
         cat(&(0..self.width() / 8).map(|i| self.bits(8 * i, 8)).collect::<Vec<_>>())
     }
 

@@ -336,7 +336,7 @@ impl Pages {
     /// The first addresses of what the walk before read of the directories.
     fn directory_reads(&self) -> (Vec<u64>, Vec<u64>) {
         let (mut ddt, mut pdt) = (Vec::new(), Vec::new());
-        let aligned = |at: u64, bytes: u64| at % bytes == 0;
+        let aligned = |at: u64, bytes: u64| at.is_multiple_of(bytes);
         let context = if self.tables.extended_contexts() { EXT_DC_BYTES } else { EXT_DC_BYTES / 2 };
         for &at in &self.tables.memory.reads {
             match self.tables.memory.structure(at) {

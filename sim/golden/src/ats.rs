@@ -126,10 +126,10 @@ impl Golden {
                 Err(Refusal::Fault(cause))
             }
         };
-        if let Err(refusal) = result {
-            if request.needs_response() {
-                self.respond(request, refusal, prpr);
-            }
+        if let Err(refusal) = result
+            && request.needs_response()
+        {
+            self.respond(request, refusal, prpr);
         }
         self.update_interrupts();
         result

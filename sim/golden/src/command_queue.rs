@@ -225,11 +225,11 @@ impl Golden {
             self.registers.cqcsr |= cqcsr::CMD_TO.mask();
             return Progress::Stopped;
         }
-        if let Some(Store { address, data }) = store {
-            if self.port(self.big_endian()).write(memory, address, 4, data.into()).is_err() {
-                self.registers.cqcsr |= cqcsr::CQMF.mask();
-                return Progress::Stopped;
-            }
+        if let Some(Store { address, data }) = store
+            && self.port(self.big_endian()).write(memory, address, 4, data.into()).is_err()
+        {
+            self.registers.cqcsr |= cqcsr::CQMF.mask();
+            return Progress::Stopped;
         }
         if wsi {
             self.registers.cqcsr |= cqcsr::FENCE_W_IP.mask();

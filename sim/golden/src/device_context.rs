@@ -117,7 +117,8 @@ impl Golden {
             || (!on(dc::tc::PDTV) && on(dc::tc::DPE))
             || second_modes >> second_mode & 1 == 0
             || (msi_mode != dc::msiptp_mode::OFF && msi_mode != dc::msiptp_mode::FLAT)
-            || (!second_is_bare && dc::iohgatp::PPN.get(context.iohgatp) % SECOND_STAGE_ROOT_PAGES != 0)
+            || (!second_is_bare
+                && !dc::iohgatp::PPN.get(context.iohgatp).is_multiple_of(SECOND_STAGE_ROOT_PAGES))
             || (gxl && !on(dc::tc::SXL))
             || (self.parameters.msi_without_second_stage_is_misconfigured
                 && second_is_bare

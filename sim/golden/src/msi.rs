@@ -97,7 +97,7 @@ impl Golden {
     /// bytes. The model is not told the width of an access; one that is not 32 bits wide is left to the data path. (Advanced
     /// Interrupt Architecture, section "MSI PTE, MRIF mode".)
     pub(super) fn is_unsupported(address: u64) -> bool {
-        address % 4 != 0
+        !address.is_multiple_of(4)
     }
 
     /// Does what a write of `data` to `address`, which is aligned to 4 bytes, in a page of a resident file asks for: if it is an MSI, sets the pending bit of its

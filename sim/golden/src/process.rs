@@ -33,10 +33,10 @@ impl Golden {
     /// when this returns; interrupt messages wait for [`Golden::run`].
     pub fn translate(&mut self, memory: &mut impl Memory, request: &Request) -> Response {
         self.count_request(request);
-        if self.parameters.caching {
-            if let Some(translation) = self.cache.translation(&Tag::of(request), request) {
-                return Response::Success(translation);
-            }
+        if self.parameters.caching
+            && let Some(translation) = self.cache.translation(&Tag::of(request), request)
+        {
+            return Response::Success(translation);
         }
         self.answer(memory, request, false)
     }

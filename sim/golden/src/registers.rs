@@ -123,8 +123,8 @@ impl Golden {
     /// Reads `bytes` (4 or 8) of the registers at `offset` (a multiple of `bytes`, less than 4096). Anything else reads 0.
     pub fn read_register(&self, offset: u16, bytes: u8) -> u64 {
         match bytes {
-            4 if offset % 4 == 0 => self.read_half(offset),
-            8 if offset % 8 == 0 => self.read_half(offset) | self.read_half(offset + 4) << 32,
+            4 if offset.is_multiple_of(4) => self.read_half(offset),
+            8 if offset.is_multiple_of(8) => self.read_half(offset) | self.read_half(offset + 4) << 32,
             _ => 0,
         }
     }
@@ -133,8 +133,8 @@ impl Golden {
     /// An access of 8 bytes is one of the high half and then one of the low half.
     pub fn write_register(&mut self, offset: u16, bytes: u8, value: u64) {
         match bytes {
-            4 if offset % 4 == 0 => self.write_half(offset, value & 0xffff_ffff),
-            8 if offset % 8 == 0 => {
+            4 if offset.is_multiple_of(4) => self.write_half(offset, value & 0xffff_ffff),
+            8 if offset.is_multiple_of(8) => {
                 self.write_half(offset + 4, value >> 32);
                 self.write_half(offset, value & 0xffff_ffff);
             }

@@ -28,7 +28,7 @@ impl Shared {
     /// # Errors
     /// What the operating system says of the mapping; [`io::ErrorKind::InvalidInput`] for a `base` that is no multiple of 8.
     pub fn map(file: &File, base: u64) -> io::Result<Shared> {
-        if base % DOUBLEWORD as u64 != 0 {
+        if !base.is_multiple_of(DOUBLEWORD as u64) {
             let what = format!("memory at {base:#x}: the base must be a multiple of 8 bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }

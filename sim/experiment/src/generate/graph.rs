@@ -112,7 +112,7 @@ impl Steps for BfsSteps {
         let first = match self.edge {
             Some(edge) => edge,
             None => {
-                if self.at % LINE == 0 {
+                if self.at.is_multiple_of(LINE) {
                     out.read(self.line + self.at as u64 * INDEX, LINE as u64 * INDEX);
                 }
                 out.wait(self.p.wait);
@@ -134,7 +134,7 @@ impl Steps for BfsSteps {
                 if self.find(target as u32) {
                     out.write(level, INDEX);
                     self.queue.push(target as u32);
-                    if self.queue.len() % LINE == 0 {
+                    if self.queue.len().is_multiple_of(LINE) {
                         out.write(self.line + (self.queue.len() - LINE) as u64 * INDEX, LINE as u64 * INDEX);
                     }
                 }

@@ -121,7 +121,7 @@ impl Steps for NicRingsSteps {
         if self.done >= self.p.packets {
             return false;
         }
-        if self.done % self.p.train == 0 {
+        if self.done.is_multiple_of(self.p.train) {
             self.ring = self.random.below(self.p.tenants * self.p.rings);
         }
         let ring = self.base + self.ring % self.p.rings * self.pitch;
@@ -134,7 +134,7 @@ impl Steps for NicRingsSteps {
 
         out.pasid((self.ring / self.p.rings) as u32);
         out.wait(self.p.interval);
-        if place * DESCRIPTOR % LINE == 0 {
+        if (place * DESCRIPTOR).is_multiple_of(LINE) {
             out.read(ring + place * DESCRIPTOR, LINE);
         }
         if self.random.percent(self.p.sent) {

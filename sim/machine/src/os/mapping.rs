@@ -46,7 +46,7 @@ impl Os {
         let granule = 1 << mapping.shift;
         let geometry = space.tables.geometry;
         let user = 1 << (geometry.address_bits() - 1);
-        if range.start % granule != 0 || range.is_empty() || range.end > user {
+        if !range.start.is_multiple_of(granule) || range.is_empty() || range.end > user {
             return Err(OsError::Address(range.start, geometry.name));
         }
         let (first, end) = (range.start / PAGE, range.end.next_multiple_of(granule) / PAGE);

@@ -88,8 +88,12 @@ impl World {
             // Physical addresses of one that may not have any.
             _ => {
                 let base = self.platform.machine().bench.memory.base();
-                let request =
-                    |n: u64| DmaRequest { va: base + n * PAGE, length: 8, write: n % 2 == 0, exec: false };
+                let request = |n: u64| DmaRequest {
+                    va: base + n * PAGE,
+                    length: 8,
+                    write: n.is_multiple_of(2),
+                    exec: false,
+                };
                 let requests = (0..8).map(|_| request(self.random.below(4096))).collect();
                 let barred = self.devices.iter().find(|device| device.presence != Presence::There);
                 let id = barred.map_or(STRANGER, |device| device.id);

@@ -207,7 +207,7 @@ fn round(world: &mut World, number: u64) -> Result<(), RunError> {
         world.act()?;
     }
     world.audit()?;
-    if number % LIVES == 0 && world.report.findings == 0 {
+    if number.is_multiple_of(LIVES) && world.report.findings == 0 {
         world.end_of_the_world()?;
         world.begin()?;
     }

@@ -434,7 +434,7 @@ impl World {
         let (spaces, invalidations) = (self.interrupted.clone(), self.interrupt_invalidations.clone());
         self.platform.set_interrupt_handler(Some(Arc::new(move || {
             let call = calls.fetch_add(1, Ordering::Relaxed);
-            if call / SPELL % 2 == 0 {
+            if (call / SPELL).is_multiple_of(2) {
                 iommu.receive_page_requests();
                 iommu.service_faults(|_| ());
             }

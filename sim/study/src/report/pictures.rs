@@ -248,11 +248,12 @@ fn over_axes(view: &View<'_>, keep: &mut Keep<'_>) {
                 continue;
             }
             let mut more = String::new();
-            if quantity == "accesses_per_cycle" && x.keys.iter().any(|key| key == "design.walk.walkers") {
-                if let Some(limit) = memory_limit(view, x) {
-                    lines.push(limit);
-                    more = " The dashed line is what memory allows: reads that it takes in a cycle, by reads of an access.".into();
-                }
+            if quantity == "accesses_per_cycle"
+                && x.keys.iter().any(|key| key == "design.walk.walkers")
+                && let Some(limit) = memory_limit(view, x)
+            {
+                lines.push(limit);
+                more = " The dashed line is what memory allows: reads that it takes in a cycle, by reads of an access.".into();
             }
             let axes =
                 Axes { x: with_unit(x), y: words(quantity), log_x: grows_by_factors(&places), least_y: 0.0 };

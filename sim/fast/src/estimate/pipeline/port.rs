@@ -32,26 +32,26 @@ impl Pipeline<'_> {
             changed = true;
         }
         let port = &mut self.ports[index];
-        if port.offer.is_none() && port.free > 0 {
-            if let Some((stream, request)) = self.devices.choose(index, now) {
-                changed = true;
-                port.free -= 1;
-                let binding = self.devices.streams[usize::from(stream)].binding;
-                let place = match self.pages.find(binding as usize, request.address, self.mapping) {
-                    Ok(place) => place,
-                    Err(error) => {
-                        self.failure.get_or_insert(error);
-                        Place::default()
-                    }
-                };
-                let (id, granted) = (place.id, place.grants & request.need != 0);
-                let stamps = Stamps { offered: now, ..Stamps::default() };
-                let port = index as u8;
-                let flight =
-                    Flight { stream, port, granted, id, binding, request, stamps, ..Flight::default() };
-                let number = self.hold(flight);
-                self.ports[index].offer = Some(number);
-            }
+        if port.offer.is_none()
+            && port.free > 0
+            && let Some((stream, request)) = self.devices.choose(index, now)
+        {
+            changed = true;
+            port.free -= 1;
+            let binding = self.devices.streams[usize::from(stream)].binding;
+            let place = match self.pages.find(binding as usize, request.address, self.mapping) {
+                Ok(place) => place,
+                Err(error) => {
+                    self.failure.get_or_insert(error);
+                    Place::default()
+                }
+            };
+            let (id, granted) = (place.id, place.grants & request.need != 0);
+            let stamps = Stamps { offered: now, ..Stamps::default() };
+            let port = index as u8;
+            let flight = Flight { stream, port, granted, id, binding, request, stamps, ..Flight::default() };
+            let number = self.hold(flight);
+            self.ports[index].offer = Some(number);
         }
         // The edge.
         let port = &mut self.ports[index];
