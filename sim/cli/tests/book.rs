@@ -1,13 +1,17 @@
 //! The blocks of the book: commands work as they stand, designs are legal, every block has a language.
 //!
-//! The commands of a page are run in their order, in a folder that looks like a clone, with the designs that the page shows. A block
+//! The commands of a page are run in their order, in a folder that looks like a clone, with the designs, experiments and sweeps that the
+//! page shows. A block
 //! marked `sh long` is not run, because it takes minutes, installs something or builds the workspace: its commands are parsed, or
 //! asked of `make -n`, and [`LONG`] has all of them.
 
 use clap::Parser;
 use clap::error::ErrorKind;
 use pasidon::cli::Cli;
+use pasidon_experiment::Experiment;
+use pasidon_experiment::resolve::design_of;
 use pasidon_rtl::Design;
+use pasidon_study::sweep::file::Sweep;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -99,13 +103,58 @@ fn every_block_has_a_language() {
     }
 }
 
-#[test]
-fn example_designs_are_legal() {
-    let designs: Vec<Block> = all_blocks().into_iter().filter(|block| block.info == "toml").collect();
-    assert!(designs.len() >= 2);
-    for Block { page, lines, .. } in designs {
-        Design::from_toml(&lines.join("\n"), &page).unwrap_or_else(|error| panic!("{error}"));
+/// What a block in TOML is, and the file that a page's commands find it in.
+enum File {
+    Design(String),
+    Experiment,
+    Sweep(String),
+}
+
+impl File {
+    fn of(text: &str) -> File {
+        let table: toml::Table = toml::from_str(text).unwrap_or_else(|error| panic!("{error}:\n{text}"));
+        let name = || table["name"].as_str().expect("a name").to_string();
+        match (table.contains_key("base") && table.contains_key("axis"), table.contains_key("jobs")) {
+            (true, _) => File::Sweep(name()),
+            (false, true) => File::Experiment,
+            (false, false) => File::Design(name()),
+        }
     }
+
+    fn name(&self) -> String {
+        match self {
+            File::Design(name) | File::Sweep(name) => format!("{name}.toml"),
+            File::Experiment => "experiment.toml".into(),
+        }
+    }
+}
+
+#[test]
+fn example_files_are_legal() {
+    let files: Vec<Block> = all_blocks().into_iter().filter(|block| block.info == "toml").collect();
+    let mut seen = [0; 3];
+    for Block { page, lines, .. } in files {
+        let text = lines.join("\n");
+        match File::of(&text) {
+            File::Design(_) => {
+                Design::from_toml(&text, &page).unwrap_or_else(|error| panic!("{error}"));
+                seen[0] += 1;
+            }
+            File::Experiment => {
+                let experiment: Experiment =
+                    toml::from_str(&text).unwrap_or_else(|error| panic!("{page}: {error}"));
+                assert_eq!(experiment.machine.problems(), Vec::<String>::new(), "{page}");
+                design_of(&experiment.design).unwrap_or_else(|error| panic!("{page}: {error}"));
+                seen[1] += 1;
+            }
+            File::Sweep(_) => {
+                let points = Sweep::parse(&text, Path::new(&page)).and_then(|sweep| sweep.points());
+                points.unwrap_or_else(|error| panic!("{error}"));
+                seen[2] += 1;
+            }
+        }
+    }
+    assert!(seen.iter().all(|&count| count > 0), "{seen:?}");
 }
 
 /// Words of a command as a shell makes them.
@@ -230,8 +279,7 @@ fn run(page: &str, blocks: &[Block]) -> usize {
     for block in blocks {
         let text = block.lines.join("\n");
         if block.info == "toml" {
-            let name = text.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
-            fs::write(folder.join(format!("{}.toml", name.expect("a name"))), &text).expect("a file");
+            fs::write(folder.join(File::of(&text).name()), &text).expect("a file");
         } else if block.info == "sh" {
             // A server in the background ends with its client, or with the block.
             let script = format!("set -e\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{text}\n");

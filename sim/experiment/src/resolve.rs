@@ -1,7 +1,7 @@
 //! What an experiment names: its design, and the files that its answer depends on.
 
 use crate::answer::Source;
-use pasidon_rtl::design::{Design, DesignError};
+use pasidon_rtl::design::Design;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -9,10 +9,10 @@ use std::path::Path;
 /// The design of an experiment: sections and keys of a design file, or the name of a shipped design or a file.
 ///
 /// # Errors
-/// As [`Design::load`] and [`Design::from_toml`].
-pub fn design_of(value: &Value) -> Result<Design, DesignError> {
+/// As [`Design::load`] and [`Design::from_toml`], as a sentence.
+pub fn design_of(value: &Value) -> Result<Design, String> {
     let mut sections = match value {
-        Value::String(name) => return Design::load(name),
+        Value::String(name) => return Design::load(name).map_err(|error| error.to_string()),
         other => other.clone(),
     };
     if let Some(sections) = sections.as_object_mut() {
@@ -29,7 +29,7 @@ pub fn design_of(value: &Value) -> Result<Design, DesignError> {
     }
     // What is no table is not TOML, and the parser says so.
     let text = toml::to_string(&sections).unwrap_or_else(|_| sections.to_string());
-    Design::from_toml(&text, "design")
+    Design::from_toml(&text, "design").map_err(|error| error.to_string())
 }
 
 /// Hashes of files, each once.

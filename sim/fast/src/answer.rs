@@ -42,7 +42,7 @@ static PROFILES: Mutex<Vec<(Key, Arc<Profile>)>> = Mutex::new(Vec::new());
 pub fn fast_answer(experiment: &Experiment) -> Result<Answer, FastError> {
     let begun = Instant::now();
     let design = design_of(&experiment.design)
-        .map_err(|error| FastError::unsuitable("design", error.to_string(), "correct it"))?;
+        .map_err(|error| FastError::unsuitable("design", error, "correct it"))?;
     check(experiment)?;
     let mut channels = Vec::new();
     let mut touched: BTreeMap<u32, (PageSet, u64, bool)> = BTreeMap::new();

@@ -283,7 +283,7 @@ mod tests {
         let mut memory = Ram::new(32, 16 << 20, &mut Random::new(1));
         let a = memory.alloc(100, 8).unwrap();
         let b = memory.alloc(4096, 4096).unwrap();
-        assert!(b % 4096 == 0 && b >= a + 100);
+        assert!(b.is_multiple_of(4096) && b >= a + 100);
         memory.free(a, 100);
         memory.free(b, 4096);
         assert_eq!(memory.ranges.len(), 1);

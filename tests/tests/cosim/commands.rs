@@ -34,8 +34,11 @@ fn a_fence_stores_four_bytes_and_nothing_else() {
                 rig.push(fence_store(at, 0x1234_5600 + i as u32));
                 rig.drain_commands().expect("the fence is legal");
                 let data = 0x1234_5600 + i;
-                let expected =
-                    if at % 8 == 0 { 0xaaaa_bbbb_0000_0000 | data } else { data << 32 | 0xcccc_dddd };
+                let expected = if at.is_multiple_of(8) {
+                    0xaaaa_bbbb_0000_0000 | data
+                } else {
+                    data << 32 | 0xcccc_dddd
+                };
                 assert_eq!(rig.load(at & !7), expected);
                 assert_eq!(rig.writes(), [(at, 4)], "one store of 4 bytes");
                 assert_eq!(rig.drains, [], "neither PR nor PW");

@@ -138,10 +138,10 @@ impl Software {
             let command: Command =
                 if i % 2 == 0 { fence_store(self.targets[0] + 4 * i, data) } else { vma(None, None) };
             for (word, at) in command.encode().into_iter().zip([0, 8]) {
-                rig.store(rig.commands.base + 16 * i + at, word);
+                rig.store(rig.commands.address() + 16 * i + at, word);
             }
         }
-        rig.commands.index = COMMANDS;
+        rig.command_tail = COMMANDS;
         rig.write(&cqt::REG, COMMANDS);
         (0..40)
             .map(|port| {
@@ -174,7 +174,7 @@ impl Software {
         match address & !0xfff {
             page if page == self.targets[0] => "a fence",
             page if page == self.targets[1] => "a message",
-            page if page == self.rig.faults.base => "the fault queue",
+            page if page == self.rig.faults.address() => "the fault queue",
             page if page == self.page_requests => "the page-request queue",
             page if page == self.leaves => "a walker",
             _ => "a queue of before",
@@ -185,7 +185,7 @@ impl Software {
     /// waits, since memory may have data of its write already.
     fn reset(&mut self, cycles: u64) -> Option<Remains> {
         let shown = self.rig.out().axi;
-        let queues = [self.rig.faults.base, self.page_requests];
+        let queues = [self.rig.faults.address(), self.page_requests];
         let writer = self.writer(shown.awaddr);
         self.rig.reset_core();
         let waits = waiting(&shown, &self.rig.bench.verilated.input.axi);

@@ -21,7 +21,7 @@ const EXACT: u64 = 4096;
 /// [`RunError`]: what is not possible names the field and what to do.
 pub fn rtl_answer(experiment: &Experiment, cache: &Cache) -> Result<Answer, RunError> {
     let begun = Instant::now();
-    let design = design_of(&experiment.design).map_err(|error| RunError::Unsuitable(error.to_string()))?;
+    let design = design_of(&experiment.design).map_err(RunError::Unsuitable)?;
     if experiment.imagined != Imagined::default() {
         return Err(RunError::Unsuitable(
             "imagined: the hardware does not have these parts; take engine = \"fast\" or \"counts\"".into(),

@@ -100,24 +100,36 @@ pub(crate) fn whole_file(path: &Path, bytes: &[u8]) -> Result<(), SweepError> {
     written.map_err(SweepError::io(path))
 }
 
-/// A row of the table of results: the number of the point, its labels, its columns; no columns if it failed.
-pub(crate) fn rows(merged: &Merged) -> (Vec<String>, Vec<String>, Vec<(&Line, Vec<Column>)>) {
-    let axes = merged
-        .lines
-        .first()
-        .map_or_else(Vec::new, |line| line.axes.iter().map(|(name, _)| name.clone()).collect());
-    let rows: Vec<_> = merged
-        .lines
-        .iter()
-        .map(|line| (line, line.answer.as_ref().map(columns).unwrap_or_default()))
-        .collect();
-    let names = rows.iter().find(|(_, row)| !row.is_empty());
-    let names = names.map_or_else(Vec::new, |(_, row)| row.iter().map(|(name, _)| name.clone()).collect());
-    (axes, names, rows)
+/// The table of results.
+pub(crate) struct Table<'a> {
+    /// Names of the axes.
+    pub axes: Vec<String>,
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// A line for each point, and its columns: none if it failed.
+    pub rows: Vec<(&'a Line, Vec<Column>)>,
+}
+
+impl Table<'_> {
+    pub fn of(merged: &Merged) -> Table<'_> {
+        let names = |line: &Line| line.axes.iter().map(|(name, _)| name.clone()).collect();
+        let rows: Vec<(&Line, Vec<Column>)> = merged
+            .lines
+            .iter()
+            .map(|line| (line, line.answer.as_ref().map(columns).unwrap_or_default()))
+            .collect();
+        let answered = rows.iter().find(|(_, row)| !row.is_empty());
+        Table {
+            axes: merged.lines.first().map_or_else(Vec::new, names),
+            columns: answered
+                .map_or_else(Vec::new, |(_, row)| row.iter().map(|(name, _)| name.clone()).collect()),
+            rows,
+        }
+    }
 }
 
 fn to_csv(merged: &Merged) -> std::io::Result<Vec<u8>> {
-    let (axes, names, rows) = rows(merged);
+    let Table { axes, columns: names, rows } = Table::of(merged);
     let mut out = csv::Writer::from_writer(Vec::new());
     let head =
         ["point", "id"].into_iter().map(String::from).chain(axes.iter().map(|name| format!("axis.{name}")));

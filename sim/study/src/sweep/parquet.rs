@@ -1,6 +1,6 @@
 //! The table of results as a Parquet file: labels as strings, numbers as doubles, without a value where there is none.
 
-use super::merge::{Merged, rows};
+use super::merge::{Merged, Table};
 use parquet::basic::{Compression, ConvertedType, Repetition, Type};
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType};
 use parquet::file::properties::WriterProperties;
@@ -19,7 +19,7 @@ enum Values {
 /// # Errors
 /// Whatever the library says.
 pub fn to_parquet(merged: &Merged) -> std::io::Result<Vec<u8>> {
-    let (axes, names, rows) = rows(merged);
+    let Table { axes, columns: names, rows } = Table::of(merged);
     let mut table: Vec<(String, Values)> = Vec::new();
     table.push((
         "point".into(),

@@ -75,7 +75,7 @@ impl Sweep {
             let remedy = "set it to the name of a shipped design, the path of a design file, or a table with base = \"default\" and what differs";
             self.error("base.design is missing or neither a string nor a table", remedy)
         })?;
-        let design = design.map_err(|error| self.error(error.to_string(), "mend base.design"))?;
+        let design = design.map_err(|error| self.error(error, "mend base.design"))?;
         base["design"] = serde_json::to_value(&design)
             .map_err(|error| self.error(format!("base.design: {error}"), "name another"))?;
         Ok(base)

@@ -39,6 +39,15 @@ pub struct Outcome {
     pub stopped: bool,
 }
 
+/// What the threads have done together.
+#[derive(Default)]
+struct Results {
+    failed: Vec<(String, String)>,
+    answered: usize,
+    /// Results could not be written.
+    error: Option<SweepError>,
+}
+
 /// The points that belong to a share.
 pub fn share(points: &[Point], shard: Option<(usize, usize)>) -> impl Iterator<Item = &Point> {
     points.iter().filter(move |point| shard.is_none_or(|(index, of)| point.index % of == index - 1))
@@ -73,8 +82,7 @@ pub fn run(
     }
     let bar = progress_bar(missing.len(), options.progress);
     let next = AtomicUsize::new(0);
-    let results: Mutex<(Vec<(String, String)>, usize, Option<SweepError>)> =
-        Mutex::new((Vec::new(), 0, None));
+    let results = Mutex::new(Results::default());
     std::thread::scope(|scope| {
         for _ in 0..options.jobs.clamp(1, missing.len().max(1)) {
             scope.spawn(|| {
@@ -89,13 +97,13 @@ pub fn run(
                             bar.suspend(|| {
                                 eprintln!("point {} ({}) failed: {error}", point.index, place(point))
                             });
-                            results.0.push((place(point), error));
+                            results.failed.push((place(point), error));
                         }
-                        None => results.1 += 1,
+                        None => results.answered += 1,
                     }
                     bar.inc(1);
                     if let Err(error) = stored {
-                        results.2.get_or_insert(error);
+                        results.error.get_or_insert(error);
                         stop.store(true, Ordering::Relaxed);
                     }
                 }
@@ -103,7 +111,8 @@ pub fn run(
         }
     });
     bar.finish_and_clear();
-    let (failed, answered, error) = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let Results { failed, answered, error } =
+        results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(error) = error {
         return Err(error);
     }
