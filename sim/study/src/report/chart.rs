@@ -11,6 +11,11 @@ const SIZE: (u32, u32) = (720, 360);
 /// Most series that can be told apart.
 pub const MOST_SERIES: usize = 9;
 
+/// Part of a picture's width that a legend takes.
+const LEGEND: f64 = 0.3;
+/// Points of a line up to which each is marked.
+const MARKED: usize = 24;
+
 /// Place-holders.
 const TEXT: RGBColor = RGBColor(1, 0, 1);
 const GRID: RGBColor = RGBColor(1, 0, 2);
@@ -151,14 +156,16 @@ pub fn lines(axes: &Axes, series: &[Series], bands: &[Band]) -> Drawn {
     let mut text = String::new();
     {
         let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        // Room at the right for the legend, so that it covers no line.
+        let room = if series.len() + bands.len() > 1 { LEGEND } else { 0.0 };
         if axes.log_x && left > 0.0 {
-            let range = (left * 0.9..right * 1.1).log_scale();
+            let range = (left * 0.9..right * 1.1 * (right / left).powf(room)).log_scale();
             let chart = builder(&root).build_cartesian_2d(range, height).map_err(told)?;
             draw_lines(chart, axes, series, bands, (left, right))?;
         } else {
             let margin = ((right - left) * 0.03).max(0.5);
-            let chart =
-                builder(&root).build_cartesian_2d(left - margin..right + margin, height).map_err(told)?;
+            let end = right + margin + (right - left) * room;
+            let chart = builder(&root).build_cartesian_2d(left - margin..end, height).map_err(told)?;
             draw_lines(chart, axes, series, bands, (left, right))?;
         }
         root.present().map_err(told)?;
@@ -207,7 +214,7 @@ where
         .light_line_style(TRANSPARENT)
         .label_style(style(13))
         .axis_desc_style(style(14))
-        .x_label_formatter(&number)
+        .x_label_formatter(&|x: &f64| if *x <= right * 1.001 { number(x) } else { String::new() })
         .y_label_formatter(&number)
         .draw()
         .map_err(told)?;
@@ -235,7 +242,11 @@ where
         if series.len() > 1 || !line.name.is_empty() {
             drawn.label(line.name.as_str()).legend(legend);
         }
-        chart.draw_series(path.into_iter().map(|at| Circle::new(at, 3, colour.filled()))).map_err(told)?;
+        if path.len() <= MARKED {
+            chart
+                .draw_series(path.into_iter().map(|at| Circle::new(at, 3, colour.filled())))
+                .map_err(told)?;
+        }
         let spread = line.points.iter().filter(|p| p.2 > 0.0 || p.3 > 0.0);
         let bar = |p: &(f64, f64, f64, f64)| {
             PathElement::new(vec![(p.0, p.1 - p.2), (p.0, p.1 + p.3)], colour.stroke_width(1))
@@ -275,7 +286,8 @@ pub fn stacked(axes: &Axes, names: &[&str], bars: &[(String, Vec<f64>)]) -> Draw
         let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
         let labels: Vec<String> = bars.iter().map(|(label, _)| label.clone()).collect();
         // Room at the right for the legend.
-        let across = -0.5..bars.len() as f64 * 1.3 - 0.3;
+        let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
+        let across = -0.5..bars.len() as f64 * (1.25 + longest as f64 / 60.0);
         let mut chart = builder(&root).build_cartesian_2d(across, 0.0..top * 1.05).map_err(told)?;
         let label_of = |x: &f64| {
             let near = (x - x.round()).abs() < 0.01 && *x > -0.1;

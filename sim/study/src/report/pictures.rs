@@ -257,13 +257,10 @@ fn over_axes(view: &View<'_>, keep: &mut Keep<'_>) {
             }
             let axes =
                 Axes { x: with_unit(x), y: words(quantity), log_x: grows_by_factors(&places), least_y: 0.0 };
-            let title = format!("{} over {}", words(quantity), x.name);
-            keep(
-                slug(&title),
-                title,
-                format!("Each line is one {}.{note}{more}", series.map_or("sweep", |s| s.name.as_str())),
-                chart::lines(&axes, &lines, &[]),
-            );
+            let title = capitalised(&format!("{} over {}", words(quantity), x.name));
+            let lines_of =
+                series.map_or_else(String::new, |axis| format!("Each line is one value of {}.", axis.name));
+            keep(slug(&title), title, format!("{lines_of}{note}{more}"), chart::lines(&axes, &lines, &[]));
         }
     }
 }
@@ -393,6 +390,12 @@ fn words(column: &str) -> String {
         "accesses_per_cycle" => "accesses per cycle".into(),
         other => other.replace(['.', '_'], " "),
     }
+}
+
+/// The first letter large.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn slug(title: &str) -> String {
