@@ -8,7 +8,7 @@ TRACE_SKIP ?= 100000
 TRACE_TAKE ?= 300000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long verify generate lint check bench size synth pnr trace traces docs book
+.PHONY: help demo test test-long verify generate lint check bench size synth pnr trace traces slurm docs book
 
 help: ## This list
 	@echo "Pasidon: a PASID-aware IOMMU and its driver. make VERB, where VERB is one of:"
@@ -20,8 +20,8 @@ demo: ## Real programs' accesses through bound PASIDs, on simulated hardware (DE
 test: ## Unit tests, co-simulation, lint of the emitted Verilog
 	@scripts/test.sh
 
-test-long: ## The same with more interleavings of the driver (SCHEDULES=2000), and the long verification: 59 million operations in lockstep, mutants, coverage (hours)
-	@SCHEDULES=$${SCHEDULES:-2000} scripts/test.sh && scripts/verify.sh
+test-long: ## The same with more interleavings of the driver (SCHEDULES=2000), a sweep through Slurm, and the long verification: 59 million operations in lockstep, mutants, coverage (hours)
+	@SCHEDULES=$${SCHEDULES:-2000} scripts/test.sh && scripts/slurm.sh && scripts/verify.sh
 
 verify: ## The long verification alone, kept in docs/verification.md: PART="lockstep stress mutation coverage" [SHARE=percent MUTANTS=n]
 	@scripts/verify.sh $(PART)
@@ -56,6 +56,9 @@ traces: ## Record the traces of traces/ anew
 	@scripts/setup.sh trace
 	@scripts/setup.sh traces
 	@scripts/shipped-traces.sh
+
+slurm: ## A sweep through a real Slurm of one node on this machine (as root), compared with the same sweep without it
+	@scripts/slurm.sh
 
 docs: ## The book's generated pages, and the API documentation in target/doc
 	@scripts/docs.sh
