@@ -70,6 +70,7 @@ pub fn write(merged: &Merged, folder: &Path) -> Result<Vec<PathBuf>, SweepError>
         lines += &text;
         lines.push('\n');
     }
+    std::fs::create_dir_all(folder).map_err(SweepError::io(folder))?;
     let jsonl = folder.join("results.jsonl");
     whole_file(&jsonl, lines.as_bytes())?;
     let csv = folder.join("results.csv");
