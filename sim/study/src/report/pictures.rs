@@ -382,6 +382,7 @@ fn words(column: &str) -> String {
         "l1.hit_rate" => "L1 hit rate".into(),
         "l2.hit_rate" => "L2 hit rate".into(),
         "overhead_percent" => "overhead of translation (%)".into(),
+        "share_percent" => "share of the run that translation takes (%)".into(),
         "accesses_per_cycle" => "accesses per cycle".into(),
         other => other.replace(['.', '_'], " "),
     }
