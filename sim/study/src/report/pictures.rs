@@ -37,7 +37,8 @@ fn numbers(axis: &Axis) -> Option<Vec<f64>> {
     let number = |value: &AxisValue| match value {
         AxisValue::Plain(toml::Value::Integer(n)) => Some(*n as f64),
         AxisValue::Plain(toml::Value::Float(x)) => Some(*x),
-        _ => None,
+        AxisValue::Named(named) => named.label.parse().ok(),
+        AxisValue::Plain(_) => None,
     };
     axis.values.iter().map(number).collect()
 }
