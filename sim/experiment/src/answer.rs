@@ -90,6 +90,11 @@ impl Times {
     pub fn overhead_percent(&self) -> f64 {
         if self.bare == 0 { 0.0 } else { 100.0 * (self.cycles as f64 / self.bare as f64 - 1.0) }
     }
+
+    /// The part of the run that translation takes, in percent of the run: what is lost of the bare throughput.
+    pub fn share_percent(&self) -> f64 {
+        if self.cycles == 0 { 0.0 } else { 100.0 * (1.0 - self.bare as f64 / self.cycles as f64) }
+    }
 }
 
 /// A file that the answer depends on.
@@ -156,5 +161,7 @@ mod tests {
         assert_eq!(breakdown.total(), 15);
         let times = Times { cycles: 115, bare: 100, ..Times::default() };
         assert!((times.overhead_percent() - 15.0).abs() < 1e-9);
+        assert!((times.share_percent() - 100.0 * 15.0 / 115.0).abs() < 1e-9);
+        assert_eq!(Times::default().share_percent(), 0.0);
     }
 }

@@ -16,8 +16,9 @@ pub type SpaceId = u32;
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
-/// Granules of eight bytes that are told apart by ordering; others share a counter, which only costs time.
-const GRANULES: usize = 4096;
+/// Granules of eight bytes that are told apart by ordering; others share a counter, which only costs time. 512 KiB: bytes of a fast
+/// network that are under way (200 Gbit/s for 450 ns are 11 KiB) seldom meet each other by chance.
+const GRANULES: usize = 1 << 16;
 const WRITER: u32 = 1 << 16;
 /// Findings that are kept; more are only counted.
 const KEPT: usize = 32;
@@ -51,7 +52,7 @@ struct Space {
     pages: HashMap<u64, Page>,
     /// By number of the first page.
     ranges: BTreeMap<u64, Range>,
-    busy: Box<[u32; GRANULES]>,
+    busy: Box<[u32]>,
 }
 
 /// Something that must not be.
@@ -141,7 +142,7 @@ impl Truth {
     pub fn add_space(&mut self, space: SpaceId) {
         self.spaces.insert(
             space,
-            Space { pages: HashMap::new(), ranges: BTreeMap::new(), busy: Box::new([0; GRANULES]) },
+            Space { pages: HashMap::new(), ranges: BTreeMap::new(), busy: vec![0; GRANULES].into() },
         );
     }
 

@@ -66,6 +66,7 @@ fn times(answer: &Answer) -> Vec<Column> {
         ("cycles".to_string(), told(t.cycles as f64)),
         ("bare".to_string(), told(t.bare as f64)),
         ("overhead_percent".to_string(), told(t.overhead_percent())),
+        ("share_percent".to_string(), told(t.share_percent())),
         ("accesses_per_cycle".to_string(), told(per_cycle)),
     ];
     for (name, value) in [

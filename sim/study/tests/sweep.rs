@@ -338,3 +338,17 @@ fn job_scripts_name_the_program_the_share_and_the_merge() {
     }
     std::fs::remove_dir_all(out).unwrap();
 }
+
+#[test]
+fn copies_of_a_job_are_processes() {
+    let text = SWEEP.replace(
+        r#"jobs = [{ work = { trace = "traces/sort.trace.gz" } }]"#,
+        r#"jobs = [{ copies = 3, process = 5, work = { trace = "traces/sort.trace.gz" } }, { work = { trace = "traces/sort.trace.gz" } }]"#,
+    );
+    let points = Sweep::parse(&text, Path::new("l2.toml")).unwrap().points().unwrap();
+    let processes: Vec<u32> = points[0].experiment.jobs.iter().map(|job| job.process).collect();
+    assert_eq!(processes, [5, 6, 7, 0]);
+    let none = Sweep::parse(&text.replace("copies = 3", "copies = 0"), Path::new("l2.toml")).unwrap();
+    let error = none.points().unwrap_err().to_string();
+    assert!(error.contains("jobs.0.copies = 0"), "{error}");
+}

@@ -5,13 +5,12 @@ use crate::channel::{Channel, Feed, Request};
 use crate::error::FastError;
 use crate::pages::need;
 
-/// Granules of eight bytes that are told apart by ordering; others share a counter.
-const GRANULES: usize = 4096;
+/// Granules of eight bytes that are told apart by ordering; others share a counter. As many as in the simulated machine.
+const GRANULES: usize = 1 << 16;
 const WRITER: u32 = 1 << 16;
 
 /// The accesses under way in one address space, by granule.
-#[derive(Clone)]
-struct Order(Box<[u32; GRANULES]>);
+struct Order(Box<[u32]>);
 
 impl Order {
     /// The counters of an access: a run of them, and what goes on from the first after the last.
@@ -108,7 +107,8 @@ impl Devices {
     /// Devices with these channels.
     pub fn new(streams: Vec<Stream>, ports: u32) -> Devices {
         let processes = streams.iter().map(|stream| stream.process + 1).max().unwrap_or(0);
-        let orders = vec![Order(Box::new([0; GRANULES])); processes];
+        // Each from memory that is zero already: what is not touched costs nothing.
+        let orders = (0..processes).map(|_| Order(vec![0; GRANULES].into())).collect();
         let turns = vec![(Vec::new(), 0); ports as usize];
         let mut devices = Devices { streams, turns, orders, busy: 0, failure: None };
         devices.begin();

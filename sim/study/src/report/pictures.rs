@@ -37,7 +37,8 @@ fn numbers(axis: &Axis) -> Option<Vec<f64>> {
     let number = |value: &AxisValue| match value {
         AxisValue::Plain(toml::Value::Integer(n)) => Some(*n as f64),
         AxisValue::Plain(toml::Value::Float(x)) => Some(*x),
-        _ => None,
+        AxisValue::Named(named) => named.label.parse().ok(),
+        AxisValue::Plain(_) => None,
     };
     axis.values.iter().map(number).collect()
 }
@@ -387,6 +388,7 @@ fn words(column: &str) -> String {
         "l1.hit_rate" => "L1 hit rate".into(),
         "l2.hit_rate" => "L2 hit rate".into(),
         "overhead_percent" => "overhead of translation (%)".into(),
+        "share_percent" => "share of the run that translation takes (%)".into(),
         "accesses_per_cycle" => "accesses per cycle".into(),
         other => other.replace(['.', '_'], " "),
     }

@@ -148,6 +148,9 @@ impl Sweep {
             )
         })?;
         experiment["design"] = serde_json::to_value(&design).unwrap_or_default();
+        multiply(&mut experiment).map_err(|problem| {
+            self.error(format!("at {}: {problem}", place()), "from 1 to 65536 are possible")
+        })?;
         let experiment: Experiment = serde_json::from_value(experiment).map_err(|error| {
             self.error(format!("at {}: {error}", place()), "write it as the chapter on experiments says")
         })?;
@@ -162,6 +165,27 @@ impl Sweep {
 pub fn id_of(experiment: &Experiment) -> String {
     let text = serde_json::to_string(experiment).unwrap_or_default();
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Replaces a job with `copies = N` by N jobs, each of a process of its own: their numbers go up from that of the job.
+fn multiply(experiment: &mut Json) -> Result<(), String> {
+    let Some(Json::Array(jobs)) = experiment.get_mut("jobs") else { return Ok(()) };
+    let mut all = Vec::new();
+    for (index, mut job) in std::mem::take(jobs).into_iter().enumerate() {
+        let Some(copies) = job.as_object_mut().and_then(|job| job.remove("copies")) else {
+            all.push(job);
+            continue;
+        };
+        let number = copies.as_u64().filter(|number| (1..=1 << 16).contains(number));
+        let number = number.ok_or_else(|| format!("jobs.{index}.copies = {copies} is not possible"))?;
+        let first = job.get("process").and_then(Json::as_u64).unwrap_or(0);
+        for copy in 0..number {
+            job["process"] = Json::from(first + copy);
+            all.push(job.clone());
+        }
+    }
+    *jobs = all;
+    Ok(())
 }
 
 /// Puts a value at a key with dots between its parts; a part that is a number is a place in a list.
