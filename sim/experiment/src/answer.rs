@@ -69,6 +69,25 @@ pub struct LatencySummary {
     pub histogram: Vec<(u64, u64)>,
 }
 
+impl LatencySummary {
+    /// Latencies below this are told one by one.
+    pub const EXACT: u64 = 4096;
+
+    /// The histogram of (cycles, how many), shortest first, in its steps.
+    pub fn steps(all: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+        let mut histogram: Vec<(u64, u64)> = Vec::new();
+        for (cycles, count) in all {
+            let step = if cycles < Self::EXACT { 1 } else { 1 << (cycles.ilog2() - 4) };
+            let cycles = cycles / step * step;
+            match histogram.last_mut() {
+                Some(last) if last.0 == cycles => last.1 += count,
+                _ => histogram.push((cycles, count)),
+            }
+        }
+        histogram
+    }
+}
+
 /// What a run took, in clock cycles.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -32,6 +32,32 @@ pub fn design_of(value: &Value) -> Result<Design, String> {
     Design::from_toml(&text, "design").map_err(|error| error.to_string())
 }
 
+/// The ids of devices 0, 1, 2 and so on, `count` of them as far as there are, for ids of `width` bits: far apart, so that they share as
+/// little of the device directory as can be. The highest id is nobody's.
+pub fn device_ids(width: u32, count: usize) -> Vec<u32> {
+    let top = ((1u64 << width) - 1) as u32;
+    let mut ids = vec![1 & top, top & !1];
+    // Numbers in reverse order of bits are as far apart as can be.
+    let mut next = 0u32;
+    while ids.len() < count.min(most_devices(width)) {
+        let id = next.reverse_bits() >> (32 - width);
+        next += 1;
+        if id != top && !ids[..2].contains(&id) {
+            ids.push(id);
+        }
+        if next > top {
+            break;
+        }
+    }
+    ids.truncate(count);
+    ids
+}
+
+/// Devices that ids of `width` bits tell apart; one id is left over.
+pub fn most_devices(width: u32) -> usize {
+    ((1u64 << width) - 1).min(1 << 16) as usize
+}
+
 /// Hashes of files, each once.
 ///
 /// # Errors

@@ -63,15 +63,18 @@ pub fn fast_answer(experiment: &Experiment) -> Result<Answer, FastError> {
         // Parameters were checked when the profile was made.
         channels.extend(Channel::of(job, || workload(&job.work).map_err(of_trace))?);
     }
-    let processes = touched.into_iter().map(|(process, (pages, highest, fetches))| {
+    number(&mut channels, &mut touched);
+    // An operating system has one page-table format.
+    let highest = touched.values().map(|(_, highest, _)| *highest).max().unwrap_or(0);
+    let processes = touched.into_iter().map(|(process, (pages, _, fetches))| {
         let size = experiment.pages.size;
         let layout = match size {
             PageSize::Mixed => Some(layout(&pages, &experiment.pages)),
             _ => None,
         };
-        (process, Space { layout, shift: size.shift(), highest, exec: fetches })
+        (process, Space { layout, shift: size.shift(), exec: fetches })
     });
-    let spaces = Spaces(processes.collect());
+    let spaces = Spaces { of: processes.collect(), highest };
     let imagined = &experiment.imagined;
     let (counts, times) = if experiment.engine == Engine::Counts {
         (count(&design, &spaces, imagined, channels)?, None)
@@ -96,6 +99,14 @@ pub fn fast_answer(experiment: &Experiment) -> Result<Answer, FastError> {
         deviation: None,
         wall_seconds: begun.elapsed().as_secs_f64(),
     })
+}
+
+/// Numbers processes in the order of their numbers, as an operating system gives them process ids.
+fn number<T>(channels: &mut [Channel], touched: &mut BTreeMap<u32, T>) {
+    let places: BTreeMap<u32, u32> = touched.keys().copied().zip(0..).collect();
+    let place = |process: u32| places.get(&process).copied().unwrap_or(process);
+    channels.iter_mut().for_each(|channel| channel.process = place(channel.process));
+    *touched = std::mem::take(touched).into_iter().map(|(process, of)| (place(process), of)).collect();
 }
 
 /// What this engine can't do, or nobody.
@@ -126,16 +137,18 @@ struct Space {
     /// For pages of several sizes.
     layout: Option<Layout>,
     shift: u32,
-    highest: u64,
     exec: bool,
 }
 
 /// The pages of all processes.
-struct Spaces(BTreeMap<u32, Space>);
+struct Spaces {
+    of: BTreeMap<u32, Space>,
+    highest: u64,
+}
 
 impl Mapping for Spaces {
     fn page(&self, process: u32, address: u64) -> Option<Page> {
-        let space = self.0.get(&process)?;
+        let space = self.of.get(&process)?;
         let shift = match &space.layout {
             Some(layout) => layout.lookup(address)?.shift,
             None => space.shift,
@@ -143,8 +156,8 @@ impl Mapping for Spaces {
         Some(Page { exec: space.exec, ..Page::all(shift) })
     }
 
-    fn highest(&self, process: u32) -> u64 {
-        self.0.get(&process).map_or(0, |space| space.highest)
+    fn highest(&self, _: u32) -> u64 {
+        self.highest
     }
 }
 

@@ -1,11 +1,12 @@
 //! Tables in memory, as the driver and an operating system write them: a device directory, a process directory for each device,
-//! and a page table for each process, with the fewest levels that do. Device and process ids are spread over what the design allows.
+//! and a page table for each process, with the fewest levels that do.
 //!
 //! Tables are below the middle of the physical address space, pages of processes from there on. Never: an entry changes.
 
 use crate::error::FastError;
 use crate::mapping::Page;
 use crate::memory::{Structure, TableMemory};
+use pasidon_experiment::resolve::{device_ids, most_devices};
 use pasidon_rtl::design::Design;
 use pasidon_spec::ddt::{self, BASE_DC_BYTES, BASE_DDI, EXT_DC_BYTES, EXT_DDI, dc, ddte, iommu_mode};
 use pasidon_spec::field::{Field, Level};
@@ -14,6 +15,8 @@ use pasidon_spec::pdt::{self, PC_BYTES, PDI, pc, pdte, pdtp_mode};
 
 /// Where the first table is: nothing is at address 0.
 const FIRST_TABLE: u64 = 1 << 16;
+/// Device ids that are always at hand.
+const FEW_DEVICES: usize = 16;
 
 /// An address space.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub struct Tables {
     /// By device: its process directory.
     directories: Vec<u64>,
     spaces: Vec<Option<Space>>,
+    /// By device, as far as they were asked for.
+    device_ids: Vec<u32>,
     next_frame: u64,
 }
 
@@ -84,6 +89,7 @@ impl Tables {
             pdt_levels,
             directories: Vec::new(),
             spaces: Vec::new(),
+            device_ids: Vec::new(),
             next_frame: 1 << (design.pas - 1),
         })
     }
@@ -104,19 +110,22 @@ impl Tables {
         self.design.extended_contexts()
     }
 
-    /// The device_id of device number `device`. Different devices have different ids, all over their range.
+    /// The device_id of device number `device`: that of the simulated machine.
     ///
     /// # Errors
     /// More devices than ids.
-    pub fn device_id(&self, device: u32) -> Result<u32, FastError> {
-        let ids = 1u32 << self.design.device_id_width;
-        if device >= ids {
-            let problem = format!("device {device} is one more than the design's {ids} device ids");
-            let mend = "use fewer devices, or raise address.device_id_width of the design";
-            return Err(FastError::unsuitable("jobs.device", problem, mend));
+    pub fn device_id(&mut self, device: u32) -> Result<u32, FastError> {
+        let width = self.design.device_id_width;
+        let index = device as usize;
+        if index >= self.device_ids.len() {
+            self.device_ids = device_ids(width, (2 * index).max(FEW_DEVICES));
         }
-        // An odd factor permutes them.
-        Ok(device.wrapping_mul(0x9e_3779).wrapping_add(1) & (ids - 1))
+        self.device_ids.get(index).copied().ok_or_else(|| {
+            let problem =
+                format!("device {device} is one more than the design's {} devices", most_devices(width));
+            let mend = "use fewer devices, or raise address.device_id_width of the design";
+            FastError::unsuitable("jobs.device", problem, mend)
+        })
     }
 
     /// The process_id of process number `process`.

@@ -46,7 +46,9 @@ impl Latency {
 
     /// The smallest latency that `part` (0 to 1) of all do not exceed.
     pub fn quantile(&self, part: f64) -> u64 {
-        let wanted = ((self.total as f64 * part).ceil() as u64).max(1);
+        // In whole millionths: a part such as 0.99 is a little more in binary, and would ask for one more.
+        let millionths = u128::from((part * 1e6).round() as u64);
+        let wanted = ((u128::from(self.total) * millionths).div_ceil(1_000_000) as u64).max(1);
         let mut seen = 0;
         for (cycles, count) in self.iter() {
             seen += count;

@@ -1,16 +1,17 @@
 //! Where the time of accesses went.
 
 use pasidon_experiment::answer::{Breakdown, LatencySummary};
+use std::collections::BTreeMap;
 
-/// Latencies are exact below this.
-const EXACT: usize = 4096;
-/// Steps of each doubling above.
-const STEPS: u64 = 16;
+/// Latencies below this are counted quickly, and told one by one.
+const EXACT: u64 = 4096;
 
 /// How many translations took how long.
 #[derive(Clone, Debug)]
 pub struct Latencies {
     counts: Vec<u64>,
+    /// Those that are not below [`EXACT`]; they are rare.
+    long: BTreeMap<u64, u64>,
     min: u64,
     max: u64,
 }
@@ -18,58 +19,48 @@ pub struct Latencies {
 impl Latencies {
     /// None yet.
     pub fn new() -> Latencies {
-        Latencies { counts: vec![0; EXACT], min: u64::MAX, max: 0 }
-    }
-
-    fn bucket(cycles: u64) -> usize {
-        if cycles < EXACT as u64 {
-            return cycles as usize;
-        }
-        let doubling = u64::from(cycles.ilog2() - EXACT.ilog2());
-        let step = (cycles >> (doubling + 8)) - STEPS;
-        EXACT + (doubling * STEPS + step) as usize
-    }
-
-    /// The shortest latency of a bucket.
-    fn floor(bucket: usize) -> u64 {
-        if bucket < EXACT {
-            return bucket as u64;
-        }
-        let (doubling, step) = ((bucket - EXACT) as u64 / STEPS, (bucket - EXACT) as u64 % STEPS);
-        (STEPS + step) << (doubling + 8)
+        Latencies { counts: vec![0; EXACT as usize], long: BTreeMap::new(), min: u64::MAX, max: 0 }
     }
 
     /// One more.
     #[inline]
     pub fn add(&mut self, cycles: u64) {
-        let bucket = Self::bucket(cycles);
-        if bucket >= self.counts.len() {
-            self.counts.resize(bucket + 1, 0);
+        match self.counts.get_mut(cycles as usize) {
+            Some(count) => *count += 1,
+            None => *self.long.entry(cycles).or_default() += 1,
         }
-        self.counts[bucket] += 1;
         self.min = self.min.min(cycles);
         self.max = self.max.max(cycles);
     }
 
+    /// (cycles, how many), shortest first.
+    fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let short = (0..).zip(self.counts.iter().copied()).filter(|(_, count)| *count > 0);
+        short.chain(self.long.iter().map(|(&cycles, &count)| (cycles, count)))
+    }
+
     /// All of them.
     pub fn summary(&self) -> LatencySummary {
-        let total: u64 = self.counts.iter().sum();
+        let total: u64 = self.iter().map(|(_, count)| count).sum();
         if total == 0 {
             return LatencySummary::default();
         }
         let quantile = |part: u64| {
             let mut left = (total * part).div_ceil(100).max(1);
-            for (bucket, &count) in self.counts.iter().enumerate() {
-                if count >= left {
-                    return Self::floor(bucket);
-                }
-                left -= count;
-            }
-            self.max
+            let found = self.iter().find(|(_, count)| {
+                let here = *count >= left;
+                left = left.saturating_sub(*count);
+                here
+            });
+            found.map_or(self.max, |(cycles, _)| cycles)
         };
-        let there = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
-        let histogram = there.map(|(bucket, &count)| (Self::floor(bucket), count)).collect();
-        LatencySummary { min: self.min, p50: quantile(50), p99: quantile(99), max: self.max, histogram }
+        LatencySummary {
+            min: self.min,
+            p50: quantile(50),
+            p99: quantile(99),
+            max: self.max,
+            histogram: LatencySummary::steps(self.iter()),
+        }
     }
 }
 
@@ -88,8 +79,8 @@ pub struct Stamps {
     pub walker: u32,
     /// See above.
     pub table_memory: u32,
-    /// L1 did not answer it.
-    pub missed: bool,
+    /// Its walk was done, or, if it waited for that of another, its completion was delivered; 0 if L1 answered it.
+    pub settled: u64,
 }
 
 impl Stamps {
@@ -99,8 +90,8 @@ impl Stamps {
         sum.port += self.accepted - self.offered;
         sum.data += end - self.answered;
         let inside = self.answered - self.accepted;
-        // The lookup, and after a miss the miss buffer and the response.
-        let l1 = if self.missed { inside.min(4) } else { inside };
+        // The cycle before the lookup, and after a miss the way back.
+        let l1 = if self.settled == 0 { inside } else { self.answered - self.settled };
         sum.l1 += l1;
         let mut rest = inside - l1;
         let parts = [
@@ -122,17 +113,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_begin_at_their_floor() {
-        for cycles in [0, 1, 4095, 4096, 4351, 4352, 8191, 8192, 1 << 20, (1 << 30) + 12345] {
-            let floor = Latencies::floor(Latencies::bucket(cycles));
-            assert!(floor <= cycles && cycles - floor <= cycles / 16, "{cycles} in {floor}");
-            assert_eq!(Latencies::bucket(floor), Latencies::bucket(cycles));
-        }
+    fn quantiles_are_exact_and_the_histogram_has_steps() {
         let mut latencies = Latencies::new();
         [2, 2, 2, 50].into_iter().for_each(|cycles| latencies.add(cycles));
         let summary = latencies.summary();
         assert_eq!((summary.min, summary.p50, summary.p99, summary.max), (2, 2, 50, 50));
         assert_eq!(summary.histogram, [(2, 3), (50, 1)]);
+        [4351, 4352].into_iter().for_each(|cycles| latencies.add(cycles));
+        let summary = latencies.summary();
+        assert_eq!((summary.p99, summary.max), (4352, 4352));
+        assert_eq!(summary.histogram, [(2, 3), (50, 1), (4096, 1), (4352, 1)]);
     }
 
     #[test]
@@ -144,7 +134,7 @@ mod tests {
             l2: 1,
             walker: 5,
             table_memory: 20,
-            missed: true,
+            settled: 56,
         };
         let mut sum = Breakdown::default();
         stamps.add_to(&mut sum, 100);

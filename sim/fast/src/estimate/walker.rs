@@ -142,11 +142,13 @@ impl Walkers {
         (0..).zip(&self.walkers).fold(0, |mask, (i, walker)| mask | u32::from(mine(walker)) << i)
     }
 
-    /// Cycles from `since` on, or from the beginning, that a walk took until `now`: waiting for memory, and the rest.
+    /// Cycles that a walk took until the end of `now`: waiting for memory, and the rest. The walk may be under way.
     pub fn times(&self, walker: usize, now: u64) -> (u64, u64) {
         let walker = &self.walkers[walker];
         let total = now - walker.began;
-        let waited = walker.waited.min(total);
+        let waits = matches!(walker.state, State::Read | State::Data);
+        let present = if waits { (now + 1).saturating_sub(walker.asked) } else { 0 };
+        let waited = (walker.waited + present).min(total);
         (waited, total - waited)
     }
 

@@ -12,8 +12,6 @@ use std::time::Instant;
 
 /// The most memory of the machine of an experiment: what is not touched costs nothing.
 const MEMORY: u64 = 1 << 40;
-/// Latencies up to here are told one by one.
-const EXACT: u64 = 4096;
 
 /// The answer of the hardware's Verilog, cycle by cycle, whichever engine the experiment names.
 ///
@@ -53,15 +51,6 @@ pub fn rtl_answer(experiment: &Experiment, cache: &Cache) -> Result<Answer, RunE
 /// What a run took.
 pub(super) fn times(measured: &Measured) -> Times {
     let counters = &measured.counters;
-    let mut histogram: Vec<(u64, u64)> = Vec::new();
-    for (cycles, count) in counters.latency.iter() {
-        let step = if cycles < EXACT { 1 } else { 1 << (cycles.ilog2() - 4) };
-        let cycles = cycles / step * step;
-        match histogram.last_mut() {
-            Some(last) if last.0 == cycles => last.1 += count,
-            _ => histogram.push((cycles, count)),
-        }
-    }
     Times {
         cycles: counters.cycles,
         bare: measured.bare,
@@ -71,7 +60,7 @@ pub(super) fn times(measured: &Measured) -> Times {
             p50: counters.latency.quantile(0.5),
             p99: counters.latency.quantile(0.99),
             max: counters.latency.max(),
-            histogram,
+            histogram: LatencySummary::steps(counters.latency.iter()),
         },
         estimated: false,
     }

@@ -7,6 +7,7 @@ use super::{RunError, RunOptions};
 use crate::endpoint::DmaRequest;
 use crate::memory::PAGE;
 use pasidon_experiment::generate::workload;
+use pasidon_experiment::resolve::{device_ids, most_devices};
 use pasidon_experiment::trace::{Trace, TraceAccess, TraceOp};
 use pasidon_experiment::{Job, Work};
 use pasidon_rtl::design::Design;
@@ -320,7 +321,7 @@ fn accesses_of(work: &Work, first: Option<u64>) -> Result<Source, RunError> {
 }
 
 fn too_many_devices(design: &Design, number: u32) -> RunError {
-    let most = most_devices(design);
+    let most = most_devices(design.device_id_width);
     RunError::Unsuitable(format!(
         "device = {number}: design {} has {} bits of device_id, which name the devices 0 to {}; use a smaller number, or a \
          larger address.device_id_width",
@@ -330,34 +331,10 @@ fn too_many_devices(design: &Design, number: u32) -> RunError {
     ))
 }
 
-/// Devices that a design can tell apart, and that are enabled here.
-fn most_devices(design: &Design) -> usize {
-    // One is left over for what was never enabled.
-    ((1u64 << design.device_id_width) - 1).min(1 << 16) as usize
-}
-
-/// The first `count` devices, as far as there are: far apart, so that they share as little of the device directory as the design
-/// allows.
+/// The first `count` devices, as far as there are.
 pub(super) fn devices(design: &Design, count: usize) -> Vec<PlannedDevice> {
-    let width = design.device_id_width;
-    let top = ((1u64 << width) - 1) as u32;
-    let mut ids = vec![1 & top, top & !1];
-    // Numbers in reverse order of bits are as far apart as can be.
-    let mut next = 0u32;
-    while ids.len() < count.min(most_devices(design)) {
-        let id = next.reverse_bits() >> (32 - width);
-        next += 1;
-        // The highest is never enabled: it is the stranger of the checks.
-        if id != top && !ids[..2].contains(&id) {
-            ids.push(id);
-        }
-        if next > top {
-            break;
-        }
-    }
-    ids.truncate(count);
     let place = |(index, id)| PlannedDevice { id, port: index % design.ports as usize };
-    ids.into_iter().enumerate().map(place).collect()
+    device_ids(design.device_id_width, count).into_iter().enumerate().map(place).collect()
 }
 
 /// Gives channels that have something to send their share of `wanted` requests, which is then exactly what is sent.

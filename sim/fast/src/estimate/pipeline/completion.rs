@@ -30,6 +30,10 @@ impl Pipeline<'_> {
                     self.keep_prefetched();
                     self.completion.state = Completing::Waiters;
                 } else if delivered {
+                    if !primary {
+                        let waiter = self.table.flights[usize::from(self.completion.entry)];
+                        self.flights[waiter as usize].stamps.settled = now;
+                    }
                     if primary && self.completion.cacheable && !task.known {
                         self.l2.fill(task.vpn, task.id);
                     }
@@ -62,6 +66,7 @@ impl Pipeline<'_> {
                 let flight = &mut self.flights[self.table.flights[usize::from(entry)] as usize];
                 flight.stamps.table_memory += waited as u32;
                 flight.stamps.walker += rest as u32;
+                flight.stamps.settled = now;
                 flight.granted
             }
             None => page.grants != 0,

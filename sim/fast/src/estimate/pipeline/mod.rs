@@ -292,11 +292,7 @@ impl<'a> Pipeline<'a> {
         let used = self.table.used;
         let allocating = if used == self.table.all { None } else { in_turn(missing, self.table.last_port) };
         let allocated = allocating.map(|port| (port, self.ports[port].misses[0]));
-        // The devices.
-        for index in 0..self.ports.len() {
-            changed |= self.port(index, deliver, allocating == Some(index));
-        }
-        // The rest of the core.
+        // Memory takes what is read of tables before the data of the same cycle.
         let around = &mut Around {
             pages: &self.pages,
             memory: &mut self.memory,
@@ -304,6 +300,11 @@ impl<'a> Pipeline<'a> {
             reads: &mut self.reads,
         };
         changed |= self.walkers.cycle(now, around);
+        // The devices.
+        for index in 0..self.ports.len() {
+            changed |= self.port(index, deliver, allocating == Some(index));
+        }
+        // The rest of the core.
         let keeps = self.completion.primary && self.completion.cacheable && !self.completion.task.known;
         let filling = delivered && keeps && self.l2.exists();
         let slot = (!used).trailing_zeros() as u8;

@@ -78,7 +78,6 @@ impl Pipeline<'_> {
                     port.l1.touch(id);
                     port.response = Some(flight);
                 } else {
-                    self.flights[flight as usize].stamps.missed = true;
                     port.misses[usize::from(port.miss_count)] = flight;
                     port.miss_count += 1;
                 }
