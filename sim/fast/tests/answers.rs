@@ -198,7 +198,7 @@ fn check(design: &Value, ports: u32, seed: u64, folder: &Path, cache: &Cache) {
 #[test]
 fn both_engines_give_the_same_answer() {
     let seed = given("SEED", 20_261_129);
-    let experiments = given("EXPERIMENTS", 12);
+    let experiments = given("EXPERIMENTS", 6);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("answers{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let cache = Cache::in_workspace().quiet();

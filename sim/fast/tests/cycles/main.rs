@@ -9,7 +9,7 @@
 mod common;
 
 use common::{given, pick, random_design};
-use pasidon_cosim::{Cache, Flavour, Pace, Random};
+use pasidon_cosim::{Cache, Flavour, Random};
 use pasidon_experiment::MachineModel;
 use pasidon_experiment::answer::Times;
 use pasidon_experiment::counts::Counts;
@@ -17,7 +17,7 @@ use pasidon_experiment::machine::MemoryModel;
 use pasidon_experiment::trace::{Trace, TraceAccess, TraceOp};
 use pasidon_fast::channel::{Channel, Recorded};
 use pasidon_fast::{Imagined, Uniform, estimate};
-use pasidon_machine::machine::{MachineConfig, default_pace};
+use pasidon_machine::machine::{MachineConfig, endless};
 use pasidon_machine::report::RunReport;
 use pasidon_machine::run::{RunOptions, run};
 use pasidon_rtl::design::Design;
@@ -49,6 +49,12 @@ fn requests(trace: &Trace) -> Vec<TraceAccess> {
     list
 }
 
+/// Sixteen reads of tables at a time, and no limit for data.
+fn machine(latency: u32) -> MachineModel {
+    let tables = MemoryModel { latency, outstanding: 16, ..MemoryModel::default() };
+    MachineModel { tables, data: endless(latency), ..MachineModel::default() }
+}
+
 fn hardware(
     design: &Design,
     name: &str,
@@ -56,8 +62,7 @@ fn hardware(
     limit: Option<u64>,
     flavour: Flavour,
 ) -> RunReport {
-    let pace = Pace { latency, ..default_pace() };
-    let machine = MachineConfig { pace, data_latency: latency, ..MachineConfig::default() };
+    let machine = MachineConfig::of(machine(latency), 1);
     let traces = vec![trace_file(name)];
     let options = RunOptions {
         traces,
@@ -96,12 +101,7 @@ fn engine(
         }
     };
     let channels = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(process, device)| channel(process, device));
-    let memory = MemoryModel { latency, outstanding: 16, ..MemoryModel::default() };
-    let machine = MachineModel {
-        tables: memory,
-        data: MemoryModel { outstanding: 1 << 16, ..memory },
-        ..MachineModel::default()
-    };
+    let machine = machine(latency);
     let mapping = Uniform::new(pasidon_experiment::pages::PageSize::Base, highest);
     estimate(design, &machine, &mapping, &Imagined::default(), channels.into())
         .unwrap_or_else(|error| panic!("{error}"))
