@@ -134,8 +134,8 @@ impl Register {
     /// that fit.
     pub const fn is_well_formed(&self) -> bool {
         (self.bytes == 4 || self.bytes == 8)
-            && self.offset % self.bytes as u16 == 0
-            && self.stride % self.bytes as u16 == 0
+            && self.offset.is_multiple_of(self.bytes as u16)
+            && self.stride.is_multiple_of(self.bytes as u16)
             && field::is_well_formed(self.fields, self.bits())
     }
 }
