@@ -15,7 +15,7 @@ PICTURES = {
     "gemm": "share-of-translation-without-a-last-level-cache",
     "nic": "throughput-lost-at-200-gbit-per-second",
     "tenants": "throughput-lost-with-many-tenants",
-    "irregular": "accesses-per-cycle-over-walkers",
+    "irregular": "speed-of-accelerators-over-walkers",
 }
 
 

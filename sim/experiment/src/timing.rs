@@ -299,6 +299,6 @@ mod tests {
         // Data go by.
         assert_eq!([data(&mut timing, 0, 0, 8), data(&mut timing, 0, 0, 8)], [10, 10]);
         // Part of it is there: the rest decides.
-        assert_eq!(timing.access(Side::Tables, 50, 64, 128), Due { first: 53, last: 63 });
+        assert_eq!(timing.access(Side::Tables, 50, 128, 128), Due { first: 53, last: 63 });
     }
 }

@@ -151,8 +151,10 @@ pub fn lines(axes: &Axes, series: &[Series], bands: &[Band]) -> Drawn {
     let mut text = String::new();
     {
         let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        let names = key(series, bands);
+        let (root, side) = root.split_horizontally(SIZE.0 as i32 - width(&names));
         if axes.log_x && left > 0.0 {
-            let range = (left * 0.9..right * 1.1).log_scale();
+            let range = (left * 0.9..right * 1.1).log_scale().with_key_points(places(series));
             let chart = builder(&root).build_cartesian_2d(range, height).map_err(told)?;
             draw_lines(chart, axes, series, bands, (left, right))?;
         } else {
@@ -161,9 +163,47 @@ pub fn lines(axes: &Axes, series: &[Series], bands: &[Band]) -> Drawn {
                 builder(&root).build_cartesian_2d(left - margin..right + margin, height).map_err(told)?;
             draw_lines(chart, axes, series, bands, (left, right))?;
         }
+        draw_key(&side, &names)?;
         root.present().map_err(told)?;
     }
     Ok(text)
+}
+
+/// Where a logarithmic axis is labelled: at the points, at most twelve of them.
+fn places(series: &[Series]) -> Vec<f64> {
+    let mut places: Vec<f64> = series.iter().flat_map(|line| &line.points).map(|point| point.0).collect();
+    places.sort_by(f64::total_cmp);
+    places.dedup();
+    let step = places.len().div_ceil(12).max(1);
+    places.into_iter().step_by(step).collect()
+}
+
+/// What stands beside a picture: name, colour, and whether it is a band.
+type Key = Vec<(String, RGBColor, bool)>;
+
+fn key(series: &[Series], bands: &[Band]) -> Key {
+    let bands = bands.iter().map(|(name, _, _)| (name.clone(), BAND, true));
+    let named = series.len() > 1 || series.iter().any(|line| !line.name.is_empty());
+    let lines =
+        series.iter().enumerate().map(|(index, line)| (line.name.clone(), series_colour(index), false));
+    bands.chain(lines.filter(|_| named)).collect()
+}
+
+/// Pixels that the names need.
+fn width(names: &Key) -> i32 {
+    let longest = names.iter().map(|(name, _, _)| name.chars().count()).max();
+    longest.map_or(0, |letters| (40 + letters as i32 * 15 / 2).min(300))
+}
+
+/// Names in the right margin, where no line is.
+fn draw_key(side: &DrawingArea<SVGBackend<'_>, Shift>, names: &Key) -> Result<(), String> {
+    for (row, (name, colour, band)) in names.iter().enumerate() {
+        let y = 24 + row as i32 * 20;
+        let thick = if *band { 5 } else { 1 };
+        side.draw(&Rectangle::new([(4, y - thick), (22, y + thick)], colour.filled())).map_err(told)?;
+        side.draw(&Text::new(name.clone(), (28, y - 7), style(13))).map_err(told)?;
+    }
+    Ok(())
 }
 
 fn builder<'a, 'b>(root: &'a DrawingArea<SVGBackend<'b>, Shift>) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
@@ -211,30 +251,18 @@ where
         .y_label_formatter(&number)
         .draw()
         .map_err(told)?;
-    for (name, from, to) in bands {
+    for (_, from, to) in bands {
         let corners = [(left, *from), (right, *to)];
-        chart
-            .draw_series([Rectangle::new(corners, BAND.filled())])
-            .map_err(told)?
-            .label(name.as_str())
-            .legend(|(x, y)| Rectangle::new([(x, y - 5), (x + 18, y + 5)], BAND.filled()));
+        chart.draw_series([Rectangle::new(corners, BAND.filled())]).map_err(told)?;
     }
     for (index, line) in series.iter().enumerate() {
         let colour = series_colour(index);
         let path: Vec<(f64, f64)> = line.points.iter().map(|p| (p.0, p.1)).collect();
-        let legend = move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2));
         if line.limit {
-            chart
-                .draw_series(DashedLineSeries::new(path, 6, 4, colour.stroke_width(2)))
-                .map_err(told)?
-                .label(line.name.as_str())
-                .legend(legend);
+            chart.draw_series(DashedLineSeries::new(path, 6, 4, colour.stroke_width(2))).map_err(told)?;
             continue;
         }
-        let drawn = chart.draw_series(LineSeries::new(path.clone(), colour.stroke_width(2))).map_err(told)?;
-        if series.len() > 1 || !line.name.is_empty() {
-            drawn.label(line.name.as_str()).legend(legend);
-        }
+        chart.draw_series(LineSeries::new(path.clone(), colour.stroke_width(2))).map_err(told)?;
         chart.draw_series(path.into_iter().map(|at| Circle::new(at, 3, colour.filled()))).map_err(told)?;
         let spread = line.points.iter().filter(|p| p.2 > 0.0 || p.3 > 0.0);
         let bar = |p: &(f64, f64, f64, f64)| {
@@ -242,7 +270,7 @@ where
         };
         chart.draw_series(spread.map(bar)).map_err(told)?;
     }
-    legend(&mut chart)
+    Ok(())
 }
 
 fn legend<'a, 'b: 'a, X, Y>(
