@@ -136,14 +136,6 @@ def agreement(folder):
 def worth(folder):
     rows = results(folder, "worth")
     workloads = axis(rows, "workload")
-    lines = []
-    for part in axis(rows, "part")[1:]:
-        saved = []
-        for name in workloads:
-            base = find(rows, workload=name, part="nothing")["cycles"]
-            saved.append(100 * (1 - find(rows, workload=name, part=part)["cycles"] / base))
-        lines.append((means(saved), part, saved))
-    lines.sort(key=lambda line: line[0], reverse=True)
     traces = workloads.index("dgemm")
 
     def number(x):
@@ -152,6 +144,14 @@ def worth(folder):
     def means(values):
         return sum(values) / len(values), sum(values[traces:]) / len(values[traces:])
 
+    lines = []
+    for part in axis(rows, "part")[1:]:
+        saved = []
+        for name in workloads:
+            base = find(rows, workload=name, part="nothing")["cycles"]
+            saved.append(100 * (1 - find(rows, workload=name, part=part)["cycles"] / base))
+        lines.append((means(saved), part, saved))
+    lines.sort(key=lambda line: line[0], reverse=True)
     imagined = ("walk cache", "shared", "LRU", "PLRU", "in turn", "prefetch", "fills")
     body = []
     for (mean, mean_traces), part, saved in lines:
