@@ -19,7 +19,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The commands that are not run, by page.
-const LONG: [(&str, &str); 14] = [
+const LONG: [(&str, &str); 15] = [
     ("README.md", "make demo"),
     ("README.md", "make test"),
     ("docs/golden.md", "cargo build --release -p pasidon-golden-c"),
@@ -29,6 +29,7 @@ const LONG: [(&str, &str); 14] = [
     ("docs/start.md", "make test"),
     ("docs/start.md", "make trace PROG=\"gzip -9 -c /etc/services\""),
     ("docs/stress.md", "pasidon stress --seconds 3600 --seed 1 --json report.json"),
+    ("docs/studies.md", "make studies"),
     ("docs/trace.md", "make trace PROG=\"gzip -9 -c /etc/services\""),
     ("docs/trace.md", "valgrind --tool=lackey --trace-mem=yes --log-file=sort.log sort words"),
     ("docs/verification.md", "pasidon coverage --design full --ops 300000"),

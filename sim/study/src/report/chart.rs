@@ -3,7 +3,6 @@
 //! Everything is drawn in place-holder colours, which a page replaces by its theme's ([`Palette::css`]) and a picture for itself by fixed
 //! ones ([`standalone`]). Never: a picture that needs a font, a script or another file.
 
-use plotters::chart::MeshStyle;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
@@ -12,8 +11,6 @@ const SIZE: (u32, u32) = (720, 360);
 /// Most series that can be told apart.
 pub const MOST_SERIES: usize = 9;
 
-/// Part of a picture's width that a legend takes.
-const LEGEND: f64 = 0.3;
 /// Points of a line up to which each is marked.
 const MARKED: usize = 24;
 
@@ -157,21 +154,59 @@ pub fn lines(axes: &Axes, series: &[Series], bands: &[Band]) -> Drawn {
     let mut text = String::new();
     {
         let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
-        // Room at the right for the legend, so that it covers no line.
-        let room = if series.len() + bands.len() > 1 { LEGEND } else { 0.0 };
+        let names = key(series, bands);
+        let (root, side) = root.split_horizontally(SIZE.0 as i32 - width(&names));
         if axes.log_x && left > 0.0 {
-            let range = (left * 0.9..right * 1.1 * (right / left).powf(room)).log_scale();
+            let range = (left * 0.9..right * 1.1).log_scale().with_key_points(places(series));
             let chart = builder(&root).build_cartesian_2d(range, height).map_err(told)?;
             draw_lines(chart, axes, series, bands, (left, right))?;
         } else {
             let margin = ((right - left) * 0.03).max(0.5);
-            let end = right + margin + (right - left) * room;
-            let chart = builder(&root).build_cartesian_2d(left - margin..end, height).map_err(told)?;
+            let chart =
+                builder(&root).build_cartesian_2d(left - margin..right + margin, height).map_err(told)?;
             draw_lines(chart, axes, series, bands, (left, right))?;
         }
+        draw_key(&side, &names)?;
         root.present().map_err(told)?;
     }
     Ok(text)
+}
+
+/// Where a logarithmic axis is labelled: at the points, at most twelve of them.
+fn places(series: &[Series]) -> Vec<f64> {
+    let mut places: Vec<f64> = series.iter().flat_map(|line| &line.points).map(|point| point.0).collect();
+    places.sort_by(f64::total_cmp);
+    places.dedup();
+    let step = places.len().div_ceil(12).max(1);
+    places.into_iter().step_by(step).collect()
+}
+
+/// What stands beside a picture: name, colour, and whether it is a band.
+type Key = Vec<(String, RGBColor, bool)>;
+
+fn key(series: &[Series], bands: &[Band]) -> Key {
+    let bands = bands.iter().map(|(name, _, _)| (name.clone(), BAND, true));
+    let named = series.len() > 1 || series.iter().any(|line| !line.name.is_empty());
+    let lines =
+        series.iter().enumerate().map(|(index, line)| (line.name.clone(), series_colour(index), false));
+    bands.chain(lines.filter(|_| named)).collect()
+}
+
+/// Pixels that the names need.
+fn width(names: &Key) -> i32 {
+    let longest = names.iter().map(|(name, _, _)| name.chars().count()).max();
+    longest.map_or(0, |letters| (40 + letters as i32 * 15 / 2).min(300))
+}
+
+/// Names in the right margin, where no line is.
+fn draw_key(side: &DrawingArea<SVGBackend<'_>, Shift>, names: &Key) -> Result<(), String> {
+    for (row, (name, colour, band)) in names.iter().enumerate() {
+        let y = 24 + row as i32 * 20;
+        let thick = if *band { 5 } else { 1 };
+        side.draw(&Rectangle::new([(4, y - thick), (22, y + thick)], colour.filled())).map_err(told)?;
+        side.draw(&Text::new(name.clone(), (28, y - 7), style(13))).map_err(told)?;
+    }
+    Ok(())
 }
 
 fn builder<'a, 'b>(root: &'a DrawingArea<SVGBackend<'b>, Shift>) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
@@ -206,35 +241,31 @@ fn draw_lines<'a, 'b: 'a, X>(
 where
     X: plotters::coord::ranged1d::Ranged<ValueType = f64> + plotters::coord::ranged1d::ValueFormatter<f64>,
 {
-    plain(&mut chart.configure_mesh(), axes)
-        .x_label_formatter(&|x: &f64| if *x <= right * 1.001 { number(x) } else { String::new() })
+    chart
+        .configure_mesh()
+        .x_desc(axes.x.as_str())
+        .y_desc(axes.y.as_str())
+        .axis_style(GRID)
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .label_style(style(13))
+        .axis_desc_style(style(14))
+        .x_label_formatter(&number)
         .y_label_formatter(&number)
         .draw()
         .map_err(told)?;
-    for (name, from, to) in bands {
+    for (_, from, to) in bands {
         let corners = [(left, *from), (right, *to)];
-        chart
-            .draw_series([Rectangle::new(corners, BAND.filled())])
-            .map_err(told)?
-            .label(name.as_str())
-            .legend(|(x, y)| Rectangle::new([(x, y - 5), (x + 18, y + 5)], BAND.filled()));
+        chart.draw_series([Rectangle::new(corners, BAND.filled())]).map_err(told)?;
     }
     for (index, line) in series.iter().enumerate() {
         let colour = series_colour(index);
         let path: Vec<(f64, f64)> = line.points.iter().map(|p| (p.0, p.1)).collect();
-        let legend = move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2));
         if line.limit {
-            chart
-                .draw_series(DashedLineSeries::new(path, 6, 4, colour.stroke_width(2)))
-                .map_err(told)?
-                .label(line.name.as_str())
-                .legend(legend);
+            chart.draw_series(DashedLineSeries::new(path, 6, 4, colour.stroke_width(2))).map_err(told)?;
             continue;
         }
-        let drawn = chart.draw_series(LineSeries::new(path.clone(), colour.stroke_width(2))).map_err(told)?;
-        if series.len() > 1 || !line.name.is_empty() {
-            drawn.label(line.name.as_str()).legend(legend);
-        }
+        chart.draw_series(LineSeries::new(path.clone(), colour.stroke_width(2))).map_err(told)?;
         if path.len() <= MARKED {
             chart
                 .draw_series(path.into_iter().map(|at| Circle::new(at, 3, colour.filled())))
@@ -246,26 +277,7 @@ where
         };
         chart.draw_series(spread.map(bar)).map_err(told)?;
     }
-    legend(&mut chart)
-}
-
-/// What all pictures have in common: names of the axes, colours, size of letters.
-fn plain<'m, 'a, 'b, X, Y, B>(
-    mesh: &'m mut MeshStyle<'a, 'b, X, Y, B>,
-    axes: &Axes,
-) -> &'m mut MeshStyle<'a, 'b, X, Y, B>
-where
-    B: DrawingBackend,
-    X: plotters::coord::ranged1d::Ranged,
-    Y: plotters::coord::ranged1d::Ranged,
-{
-    mesh.x_desc(axes.x.as_str())
-        .y_desc(axes.y.as_str())
-        .axis_style(GRID)
-        .bold_line_style(GRID)
-        .light_line_style(TRANSPARENT)
-        .label_style(style(13))
-        .axis_desc_style(style(14))
+    Ok(())
 }
 
 fn legend<'a, 'b: 'a, X, Y>(
@@ -298,16 +310,23 @@ pub fn stacked(axes: &Axes, names: &[&str], bars: &[(String, Vec<f64>)]) -> Draw
         let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
         let labels: Vec<String> = bars.iter().map(|(label, _)| label.clone()).collect();
         // Room at the right for the legend.
-        let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
-        let across = -0.5..bars.len() as f64 * (1.25 + longest as f64 / 60.0);
+        let across = -0.5..bars.len() as f64 * 1.3 - 0.3;
         let mut chart = builder(&root).build_cartesian_2d(across, 0.0..top * 1.05).map_err(told)?;
         let label_of = |x: &f64| {
             let near = (x - x.round()).abs() < 0.01 && *x > -0.1;
             if near { labels.get(x.round() as usize).cloned().unwrap_or_default() } else { String::new() }
         };
-        plain(&mut chart.configure_mesh(), axes)
+        chart
+            .configure_mesh()
             .disable_x_mesh()
             .x_labels(bars.len().clamp(2, 24) * 2)
+            .x_desc(axes.x.as_str())
+            .y_desc(axes.y.as_str())
+            .axis_style(GRID)
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .label_style(style(12))
+            .axis_desc_style(style(14))
             .x_label_formatter(&label_of)
             .y_label_formatter(&number)
             .draw()
@@ -348,7 +367,15 @@ pub fn scatter(axes: &Axes, points: &[(f64, f64, String)], front: &[(f64, f64)])
         let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
         let mut chart =
             builder(&root).build_cartesian_2d(0.0..right * 1.25, 0.0..(top * 1.1).max(1e-9)).map_err(told)?;
-        plain(&mut chart.configure_mesh(), axes)
+        chart
+            .configure_mesh()
+            .x_desc(axes.x.as_str())
+            .y_desc(axes.y.as_str())
+            .axis_style(GRID)
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .label_style(style(13))
+            .axis_desc_style(style(14))
             .x_label_formatter(&number)
             .y_label_formatter(&number)
             .draw()
