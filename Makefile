@@ -8,7 +8,7 @@ TRACE_SKIP ?= 100000
 TRACE_TAKE ?= 300000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long verify generate lint check bench studies size synth pnr trace traces slurm docs book
+.PHONY: help demo test test-long verify generate lint check bench engines studies size synth pnr trace traces slurm docs book
 
 help: ## This list
 	@echo "Pasidon: a PASID-aware IOMMU and its driver. make VERB, where VERB is one of:"
@@ -38,6 +38,9 @@ check: ## Formatting, clippy and rustdoc, warnings are errors
 
 bench: ## Cycles per translation and speed of the simulation; kept in docs/baseline.md
 	@scripts/bench.sh
+
+engines: ## How the fast engine and the RTL agree, and how fast the fast engine is; kept in docs/engines.md (minutes)
+	@scripts/engines.sh
 
 studies: ## The studies of studies/ and what is worth building: sweeps, tables and pictures of the book (minutes) [STUDY="gemm nic"]
 	@scripts/studies.sh $(STUDY)

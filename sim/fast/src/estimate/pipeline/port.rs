@@ -22,7 +22,8 @@ impl Pipeline<'_> {
     pub(super) fn port(&mut self, index: usize, deliver: Option<u32>, taken: bool) -> bool {
         let now = self.now;
         let port = &self.ports[index];
-        if port.is_quiet() && deliver.is_none() && !self.devices.uses(index) {
+        let mine = deliver.filter(|&flight| usize::from(self.flights[flight as usize].port) == index);
+        if port.is_quiet() && mine.is_none() && !self.devices.uses(index) {
             return false;
         }
         let mut changed = taken;
@@ -55,8 +56,11 @@ impl Pipeline<'_> {
         }
         // The edge.
         let port = &mut self.ports[index];
-        let completes = deliver.filter(|&flight| usize::from(self.flights[flight as usize].port) == index);
-        let completes = completes.filter(|_| !matches!(port.stage, Stage::Complete(..)));
+        let waits = port.stage == Stage::Empty && port.offer.is_none();
+        if waits && mine.is_none() && answered.is_none() && !taken {
+            return changed;
+        }
+        let completes = mine.filter(|_| !matches!(port.stage, Stage::Complete(..)));
         let looking = matches!(port.stage, Stage::Lookup(_));
         let room = port.miss_count == 0 || (port.miss_count == 1 && !looking);
         let ready = port.outstanding != port.places && room && completes.is_none();
