@@ -125,3 +125,16 @@ fn the_sweeps_of_the_repository_are_possible() {
         assert!(!ok(command).is_empty());
     }
 }
+
+#[test]
+fn a_reader_who_leaves_ends_it_without_a_word() {
+    let folder = folder("pipe");
+    std::fs::write(folder.join("s.toml"), SWEEP).unwrap();
+    let mut command = pasidon(&folder);
+    command.args(["sweep", "points", "s.toml"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    std::fs::remove_dir_all(folder).unwrap();
+}
