@@ -200,9 +200,9 @@ fn reads_are_answered_at_every_pace() {
 /// Memory of which some is near.
 struct Near(Flat);
 
-impl Memory for Near {
+impl BusMemory for Near {
     fn load(&mut self, address: u64) -> Option<u64> {
-        Memory::load(&mut self.0, address)
+        BusMemory::load(&mut self.0, address)
     }
 
     fn write(&mut self, address: u64, value: u64, strobes: u8) -> bool {
