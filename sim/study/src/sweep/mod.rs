@@ -1,6 +1,6 @@
 //! A sweep: an experiment, axes along which it varies, and what came out for each point.
 //!
-//! - [`file`]: the sweep file.
+//! - [`mod@file`]: the sweep file.
 //! - [`points`]: the points that it describes, complete and checked before the first runs.
 //! - [`store`]: a line of JSON for each point that is done. A line that a crash cut off is as if it had not been written.
 //! - [`run`]: answers what is missing, on all cores.
