@@ -88,6 +88,7 @@
 //! | 20 | `bounds` | `clause_20_a_device_that_does_not_answer_costs_its_batch_what_is_stated` |
 //! | 20 | `bounds` | `clause_20_every_call_keeps_its_bounds` |
 //! | 20 | `interleavings` | `clause_20_batches_of_many_tasks_through_a_queue_that_stops` |
+//! | 20 | `interrupts` | `clause_20_a_bind_whose_device_is_cut_off_by_an_interrupt_succeeds_or_fails_as_a_whole` |
 //! | 20 | `neighbours` | `clause_20_a_bind_does_not_wait_for_a_dead_devices_unbind` |
 //! | 20 | `neighbours` | `clause_20_a_queue_that_was_given_up_is_used_again_when_it_obeys` |
 //! | 20 | `neighbours` | `clause_20_batches_are_submitted_first_come_first_served` |
