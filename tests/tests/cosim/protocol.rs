@@ -208,3 +208,22 @@ fn the_register_port_keeps_to_axi4_lite() {
         assert!(responses > 2000 && answers > 2000);
     }
 }
+
+/// A model whose signals are observed enters them in a table of its own: freed in any order, each leaves its own table.
+#[test]
+fn models_of_one_design_may_end_in_any_order() {
+    let (done, over) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let generated = pasidon_rtl::generate(&designs::design("tiny")).unwrap();
+        let cache = Cache::in_workspace().quiet();
+        let load = || Verilated::load(&generated, "tiny", &cache, Flavour::Fast).unwrap();
+        for _ in 0..8 {
+            let (first, second) = (load(), load());
+            drop(second);
+            drop(first);
+        }
+        done.send(()).unwrap();
+    });
+    let waited = over.recv_timeout(std::time::Duration::from_secs(300));
+    assert!(waited.is_ok(), "a model never ends");
+}

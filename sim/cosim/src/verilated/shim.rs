@@ -142,7 +142,8 @@ fn lifetime(out: &mut String, layout: &Layout, flavour: Flavour) {
         "{export} void* pasidon_new(uint64_t* out) {{ State* s = new State; {trace_on}\
          s->top.clk = 0; s->top.eval(); sample(s->top.rootp, out); return s; }}\n\
          {export} const char* pasidon_failure() {{ return failure.empty() ? nullptr : failure.c_str(); }}\n\
-         {export} void pasidon_free(void* p) {{ State* s = (State*)p; {trace_off}s->top.final(); delete s; }}"
+         {export} void pasidon_free(void* p) {{ State* s = (State*)p; Verilated::threadContextp(&s->context); \
+         {trace_off}s->top.final(); delete s; }}"
     );
     if flavour.covers() {
         let _ = writeln!(
