@@ -8,7 +8,7 @@ use crate::imagined::Imagined;
 use crate::machine::MachineModel;
 use crate::pages::PagePolicy;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What computes the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +86,25 @@ pub struct Job {
     /// Accesses, repeated from the beginning as needed; by default all once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accesses: Option<u64>,
+}
+
+impl Job {
+    /// Accesses of the work that are looked at; `None` for all. Where channels divide the work its end must be known, and the
+    /// file of a trace has an end that is near.
+    pub fn needed(&self) -> Option<u64> {
+        match self.work {
+            Work::Trace(_) => None,
+            _ => self.accesses.filter(|_| self.channels == 1),
+        }
+    }
+
+    /// The file of the work, if it has one.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.work {
+            Work::Trace(path) => Some(path),
+            _ => None,
+        }
+    }
 }
 
 fn one() -> u32 {

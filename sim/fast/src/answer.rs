@@ -13,9 +13,8 @@ use pasidon_experiment::pages::{Layout, PageSet, PageSize, layout};
 use pasidon_experiment::resolve::{design_of, sources};
 use pasidon_experiment::stream::BATCH;
 use pasidon_experiment::trace::{TraceError, TraceOp};
-use pasidon_experiment::{Engine, Experiment, Job, Work};
+use pasidon_experiment::{Engine, Experiment, Job};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -82,15 +81,11 @@ pub fn fast_answer(experiment: &Experiment) -> Result<Answer, FastError> {
         let (counts, times) = estimate(&design, &experiment.machine, &spaces, imagined, channels)?;
         (counts, Some(times))
     };
-    let files = experiment.jobs.iter().filter_map(|job| match &job.work {
-        Work::Trace(path) => Some(path.as_path()),
-        _ => None,
-    });
     Ok(Answer {
         experiment: experiment.clone(),
         design_hash: design.nameless_hash(),
         version: env!("CARGO_PKG_VERSION").into(),
-        sources: sources(files)
+        sources: sources(experiment.jobs.iter().filter_map(Job::file))
             .map_err(|problem| FastError::unsuitable("jobs", problem, "name a file that can be read"))?,
         engine: if times.is_some() { Engine::Fast } else { Engine::Counts },
         counts,
@@ -171,15 +166,6 @@ fn unusable(error: WorkError) -> FastError {
     }
 }
 
-/// Accesses of a job's work that are looked at; `None` for all. Where channels divide the work its end must be known, and the file of a
-/// trace has an end that is near.
-fn needed(job: &Job) -> Option<u64> {
-    match job.work {
-        Work::Trace(_) => None,
-        _ => job.accesses.filter(|_| job.channels == 1),
-    }
-}
-
 /// The error of a work whose parameters are known to be right.
 fn of_trace(error: WorkError) -> TraceError {
     match error {
@@ -190,11 +176,8 @@ fn of_trace(error: WorkError) -> TraceError {
 
 /// What is in a job's work.
 fn profile(job: &Job) -> Result<Arc<Profile>, FastError> {
-    let changed = match &job.work {
-        Work::Trace(path) => std::fs::metadata(Path::new(path)).and_then(|file| file.modified()).ok(),
-        _ => None,
-    };
-    let key = (format!("{:?}", job.work), needed(job), changed);
+    let changed = job.file().and_then(|path| std::fs::metadata(path).and_then(|file| file.modified()).ok());
+    let key = (format!("{:?}", job.work), job.needed(), changed);
     let profiles = || PROFILES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, known)) = profiles().iter().find(|(known, _)| *known == key) {
         return Ok(known.clone());

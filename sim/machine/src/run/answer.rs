@@ -1,12 +1,12 @@
 //! An experiment put to the RTL.
 
-use super::plan::{self, Plan};
+use super::plan::Plan;
 use super::{Measured, RunError, RunOptions, execute};
 use crate::machine::MachineConfig;
 use pasidon_cosim::verilated::Cache;
 use pasidon_experiment::answer::{Answer, LatencySummary, Times};
 use pasidon_experiment::resolve::{design_of, sources};
-use pasidon_experiment::{Engine, Experiment, Imagined};
+use pasidon_experiment::{Engine, Experiment, Imagined, Job};
 use pasidon_rtl::design::Design;
 use std::time::Instant;
 
@@ -38,7 +38,7 @@ pub fn rtl_answer(experiment: &Experiment, cache: &Cache) -> Result<Answer, RunE
         experiment: experiment.clone(),
         design_hash: design.nameless_hash(),
         version: env!("CARGO_PKG_VERSION").into(),
-        sources: sources(experiment.jobs.iter().filter_map(plan::file_of)).map_err(RunError::Unsuitable)?,
+        sources: sources(experiment.jobs.iter().filter_map(Job::file)).map_err(RunError::Unsuitable)?,
         engine: Engine::Rtl,
         counts: measured.counts(),
         times: Some(times(&measured)),

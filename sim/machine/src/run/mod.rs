@@ -243,7 +243,7 @@ pub fn execute(
 pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<RunReport, RunError> {
     let plan = Plan::new(design, options)?;
     let files = options.traces.iter().map(PathBuf::as_path);
-    let files: Vec<&Path> = files.chain(options.jobs.iter().filter_map(plan::file_of)).collect();
+    let files: Vec<&Path> = files.chain(options.jobs.iter().filter_map(Job::file)).collect();
     let repeat = Repeat {
         version: env!("CARGO_PKG_VERSION").into(),
         design: serde_json::to_value(design).unwrap_or_default(),

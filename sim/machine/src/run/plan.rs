@@ -12,7 +12,6 @@ use pasidon_experiment::trace::{Trace, TraceAccess, TraceOp};
 use pasidon_experiment::{Job, Work};
 use pasidon_rtl::design::Design;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Channels are numbered in 16 bits.
@@ -163,11 +162,12 @@ impl Plan {
         let mut loaded: Vec<(Source, Requests)> = Vec::new();
         let mut work_of = Vec::new();
         for (index, job) in jobs.iter().enumerate() {
-            let same =
-                jobs[..index].iter().position(|other| other.work == job.work && needed(other) == needed(job));
+            let same = jobs[..index]
+                .iter()
+                .position(|other| other.work == job.work && other.needed() == job.needed());
             work_of.push(same.map_or(loaded.len(), |other| work_of[other]));
             if same.is_none() {
-                let source = accesses_of(&job.work, needed(job))?;
+                let source = accesses_of(&job.work, job.needed())?;
                 let requests = requests_of(&source.accesses);
                 loaded.push((source, requests));
             }
@@ -272,22 +272,6 @@ impl Plan {
 impl Source {
     fn nothing() -> Source {
         Source { name: String::new(), accesses: Vec::new() }
-    }
-}
-
-/// The file of a job's work, if it has one.
-pub(super) fn file_of(job: &Job) -> Option<&Path> {
-    match &job.work {
-        Work::Trace(path) => Some(path),
-        _ => None,
-    }
-}
-
-/// Accesses of a job's work that are looked at; `None` for all. Where channels divide the work its end must be known.
-fn needed(job: &Job) -> Option<u64> {
-    match job.work {
-        Work::Trace(_) => None,
-        _ => job.accesses.filter(|_| job.channels == 1),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything is drawn in place-holder colours, which a page replaces by its theme's ([`Palette::css`]) and a picture for itself by fixed
 //! ones ([`standalone`]). Never: a picture that needs a font, a script or another file.
 
+use plotters::chart::MeshStyle;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
@@ -231,6 +232,25 @@ fn trimmed(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
+/// What all pictures have in common: names of the axes, colours, size of letters.
+fn plain<'m, 'a, 'b, X, Y, B>(
+    mesh: &'m mut MeshStyle<'a, 'b, X, Y, B>,
+    axes: &Axes,
+) -> &'m mut MeshStyle<'a, 'b, X, Y, B>
+where
+    B: DrawingBackend,
+    X: plotters::coord::ranged1d::Ranged,
+    Y: plotters::coord::ranged1d::Ranged,
+{
+    mesh.x_desc(axes.x.as_str())
+        .y_desc(axes.y.as_str())
+        .axis_style(GRID)
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .label_style(style(13))
+        .axis_desc_style(style(14))
+}
+
 fn draw_lines<'a, 'b: 'a, X>(
     mut chart: ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, plotters::coord::types::RangedCoordf64>>,
     axes: &Axes,
@@ -241,15 +261,7 @@ fn draw_lines<'a, 'b: 'a, X>(
 where
     X: plotters::coord::ranged1d::Ranged<ValueType = f64> + plotters::coord::ranged1d::ValueFormatter<f64>,
 {
-    chart
-        .configure_mesh()
-        .x_desc(axes.x.as_str())
-        .y_desc(axes.y.as_str())
-        .axis_style(GRID)
-        .bold_line_style(GRID)
-        .light_line_style(TRANSPARENT)
-        .label_style(style(13))
-        .axis_desc_style(style(14))
+    plain(&mut chart.configure_mesh(), axes)
         .x_label_formatter(&number)
         .y_label_formatter(&number)
         .draw()
@@ -316,17 +328,10 @@ pub fn stacked(axes: &Axes, names: &[&str], bars: &[(String, Vec<f64>)]) -> Draw
             let near = (x - x.round()).abs() < 0.01 && *x > -0.1;
             if near { labels.get(x.round() as usize).cloned().unwrap_or_default() } else { String::new() }
         };
-        chart
-            .configure_mesh()
+        plain(&mut chart.configure_mesh(), axes)
             .disable_x_mesh()
             .x_labels(bars.len().clamp(2, 24) * 2)
-            .x_desc(axes.x.as_str())
-            .y_desc(axes.y.as_str())
-            .axis_style(GRID)
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
             .label_style(style(12))
-            .axis_desc_style(style(14))
             .x_label_formatter(&label_of)
             .y_label_formatter(&number)
             .draw()
@@ -367,15 +372,7 @@ pub fn scatter(axes: &Axes, points: &[(f64, f64, String)], front: &[(f64, f64)])
         let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
         let mut chart =
             builder(&root).build_cartesian_2d(0.0..right * 1.25, 0.0..(top * 1.1).max(1e-9)).map_err(told)?;
-        chart
-            .configure_mesh()
-            .x_desc(axes.x.as_str())
-            .y_desc(axes.y.as_str())
-            .axis_style(GRID)
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .label_style(style(13))
-            .axis_desc_style(style(14))
+        plain(&mut chart.configure_mesh(), axes)
             .x_label_formatter(&number)
             .y_label_formatter(&number)
             .draw()
