@@ -5,6 +5,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 "$ROOT/scripts/setup.sh" core
+"$ROOT/scripts/setup.sh" lint
 need_cargo
 cd "$ROOT"
 mkdir -p "$TARGET/log"
@@ -21,7 +22,8 @@ say "Tests: whole workspace, optimised build"
 cargo test --no-fail-fast --workspace --release 2>&1 | tee -a "$log" || status=1
 "$ROOT/scripts/lint.sh" 2>&1 | tee -a "$log" || status=1
 
-# One line for all of it, from the closing line of each test program.
+# What failed, by name; and one line for all of it, from the closing line of each test program.
+awk '/^     Running |^   Doc-tests / { program = $0 } /^test .*FAILED$/ { print program ": " $2 }' "$log" | sed 's/^ */failed: /'
 awk -v seconds=$((SECONDS - start)) -v status=$status '
     /^test result:/ { passed += $4; failed += $6; ignored += $8 }
     /^Verilog checks:/ { passed += $3; failed += $5 }

@@ -143,11 +143,13 @@ fn bench(design: &Design) -> Rc<Module> {
     let read = [("rd_ready", 1), ("rd_data_valid", 1), ("rd_data", 64), ("rd_error", 1), ("rd_poison", 1)];
     inputs(&mut m, &commands, "c_", &read);
     outputs(&mut m, &commands, "c_", &["rd_valid", "rd_addr", "rd_len"]);
-    let write = [("wr_ready", 1), ("wd_ready", 1), ("wr_done", 1), ("wr_error", 1)];
-    let burst = ["wr_valid", "wr_addr", "wr_len", "wr_size", "wd_valid", "wd_data", "wd_strb", "wd_last"];
+    let write = [("wr_ready", 1), ("wr_done", 1), ("wr_error", 1)];
+    let burst = ["wr_valid", "wr_addr", "wr_len", "wr_size", "wd_data", "wd_strb"];
     inputs(&mut m, &commands, "c_", &write);
     outputs(&mut m, &commands, "c_", &burst);
     inputs(&mut m, &faults, "f_", &write);
+    // A record has more beats than the one that is taken with the address.
+    inputs(&mut m, &faults, "f_", &[("wd_ready", 1)]);
     outputs(&mut m, &faults, "f_", &burst);
     let record = [
         ("fault_valid", 1),
