@@ -21,7 +21,7 @@ test: ## Unit tests, co-simulation, lint of the emitted Verilog
 	@scripts/test.sh
 
 test-long: ## The same with more interleavings of the driver (SCHEDULES=2000), a sweep through Slurm, and the long verification: 59 million operations in lockstep, mutants, coverage (hours)
-	@SCHEDULES=$${SCHEDULES:-2000} scripts/test.sh && scripts/slurm.sh && scripts/verify.sh
+	@SCHEDULES=$${SCHEDULES:-2000} STOCK="$${STOCK:-tiny default large full}" scripts/test.sh && scripts/slurm.sh && scripts/verify.sh
 
 verify: ## The long verification alone, kept in docs/verification.md: PART="lockstep stress mutation coverage" [SHARE=percent MUTANTS=n]
 	@scripts/verify.sh $(PART)
