@@ -7,6 +7,9 @@ use pasidon_hdl::{
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+/// Describes a part of a module.
+type Describe = fn(&mut Module);
+
 /// For what is made only to see that it is refused.
 fn done<T>(_: T) {}
 
@@ -176,7 +179,7 @@ fn what_can_not_be_said() {
             refused(|| f(&mut m))
         })
     };
-    let cases: [(fn(&mut Module), &str); 12] = [
+    let cases: [(Describe, &str); 12] = [
         (|m| done((m.input("a", 1), m.input("a", 1))), "a is declared twice"),
         (|m| done((m.input("a", 1), m.reg("a", 1, 0))), "a is declared twice"),
         (|m| done((m.input("clk", 1),)), "clk is declared twice"),
@@ -235,7 +238,7 @@ fn what_can_not_be_emitted() {
             not_emitted(m)
         })
     };
-    let cases: [(fn(&mut Module), &str); 6] = [
+    let cases: [(Describe, &str); 6] = [
         (|m| done(m.output_later("out", 1)), "block block: out has no value"),
         (|m| done(m.wire_later("w", 1)), "w has no value"),
         (|m| done(m.instance("child", &counter(4))), "child_enable has no value"),
