@@ -12,6 +12,7 @@
 //! - [`portrait`]: what a workload is like: counts, pages, reuse, a picture.
 //! - [`answer`]: what an engine answers, with the question in it.
 //! - [`counts`]: what an engine counts. The same names mean the same thing in every engine.
+//! - [`text`]: numbers for reading.
 //!
 //! Nothing here knows an engine. Bounds: a stream holds one batch in memory, however long it is.
 
@@ -25,6 +26,7 @@ pub mod pages;
 pub mod portrait;
 pub mod resolve;
 pub mod stream;
+pub mod text;
 pub mod timing;
 pub mod trace;
 
