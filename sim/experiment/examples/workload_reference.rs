@@ -4,6 +4,7 @@
 use pasidon_experiment::generate::{Generator, generators};
 use pasidon_experiment::portrait::Portrait;
 use pasidon_experiment::portrait::picture::Picture;
+use pasidon_experiment::text::grouped;
 use pasidon_experiment::trace::Tally;
 use pasidon_experiment::{Work, workload};
 use std::fmt::Write;
@@ -17,19 +18,6 @@ const FIRST: u64 = 1_000_000;
 const CACHES: [u64; 5] = [4, 16, 64, 256, 1024];
 
 type Failure = Box<dyn std::error::Error>;
-
-/// 12345678 as 12,345,678.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
 
 fn totals(work: &Work) -> Result<Tally, Failure> {
     let (mut stream, mut tally, mut batch) = (workload(work)?, Tally::default(), Vec::new());

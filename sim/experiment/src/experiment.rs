@@ -7,7 +7,10 @@ use crate::generate::{
 use crate::imagined::Imagined;
 use crate::machine::MachineModel;
 use crate::pages::PagePolicy;
+use crate::resolve::most_devices;
+use pasidon_rtl::design::Design;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What computes the answer.
@@ -142,4 +145,122 @@ pub struct Experiment {
 
 fn is_nothing(imagined: &Imagined) -> bool {
     *imagined == Imagined::default()
+}
+
+/// Channels are numbered in 16 bits.
+const MOST_CHANNELS: u64 = (1 << 16) - 1;
+
+impl Experiment {
+    /// What no engine can do on this design, as `key = value: why; mend`; empty if all is possible.
+    pub fn problems(&self, design: &Design) -> Vec<String> {
+        let mut problems = self.machine.problems();
+        problems.extend(self.pages.problems());
+        if self.pages.demand && !design.ats {
+            problems.push(format!(
+                "pages.demand = true: design {} has no page requests; set ats.ats = true in it, or demand = false",
+                design.name
+            ));
+        }
+        problems.extend(job_problems(&self.jobs, design));
+        problems
+    }
+}
+
+/// What is not possible of jobs on a design, likewise.
+pub fn job_problems(jobs: &[Job], design: &Design) -> Vec<String> {
+    if jobs.is_empty() {
+        return vec!["jobs: there is nothing to do; add a [[jobs]] with a work".into()];
+    }
+    let mut problems = Vec::new();
+    let devices = most_devices(design.device_id_width) as u64;
+    for (index, job) in jobs.iter().enumerate() {
+        for (key, value) in [("channels", job.channels), ("depth", job.depth)] {
+            if value == 0 {
+                problems.push(format!("jobs.{index}.{key} = 0: nothing would be done; set it to 1 or more"));
+            }
+        }
+        if let Some(port) = job.port.filter(|&port| port >= design.ports) {
+            problems.push(format!(
+                "jobs.{index}.port = {port}: design {} has {} translation ports; choose one below that, or a design with more \
+                 (ports.count)",
+                design.name, design.ports
+            ));
+        }
+        if u64::from(job.device) >= devices {
+            problems.push(format!(
+                "jobs.{index}.device = {}: design {} has {} bits of device_id, which name the devices 0 to {}; use a smaller \
+                 number, or a larger address.device_id_width",
+                job.device,
+                design.name,
+                design.device_id_width,
+                devices - 1
+            ));
+        }
+        problems.extend(job.work.problems().into_iter().map(|problem| format!("jobs.{index}.{problem}")));
+        if let Work::NicRings(NicRings { tenants: tenants @ 2.., .. }) = job.work {
+            problems.push(format!(
+                "jobs.{index}.work.nic_rings.tenants = {tenants}: a job is the work of one process, and tenants have address spaces of \
+                 their own; set it to 1, and make a job with another process for each (in a sweep: copies = {tenants})"
+            ));
+        }
+    }
+    let processes: BTreeSet<u32> = jobs.iter().map(|job| job.process).collect();
+    let channels = jobs.iter().map(|job| u64::from(job.channels)).sum();
+    problems.extend(crowding(design, processes.len() as u64, channels));
+    problems
+}
+
+/// Too many processes or channels for a design, likewise.
+pub fn crowding(design: &Design, processes: u64, channels: u64) -> Vec<String> {
+    let mut problems = Vec::new();
+    let (name, width) = (&design.name, design.process_id_width);
+    let pasids = (1u64 << width) - 1;
+    if processes > pasids {
+        problems.push(format!(
+            "jobs.process: {processes} processes, and the {width} bits of process_id of design {name} name {pasids}; use fewer, or a \
+             larger address.process_id_width"
+        ));
+    }
+    if channels > MOST_CHANNELS {
+        problems.push(format!(
+            "jobs.channels: {channels} channels in all, and {MOST_CHANNELS} are possible; use fewer channels, or fewer jobs"
+        ));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_can_do_names_field_and_mend() {
+        let tiny = Design::shipped("tiny").unwrap();
+        let read = |text: &str| -> Experiment { toml::from_str(text).unwrap() };
+        let told = |text: &str| read(&format!("design = \"tiny\"\n{text}")).problems(&tiny).join("\n");
+        let job = |keys: &str| format!("[[jobs]]\nwork = {{ nic_rings = {{ }} }}\n{keys}\n");
+        let work = |keys: &str| format!("[[jobs]]\nwork = {{ nic_rings = {{ {keys} }} }}\n");
+        assert_eq!(told(&job("")), "");
+        for (text, field, mend) in [
+            ("jobs = []".to_string(), "jobs: ", "add a [[jobs]]"),
+            (job("channels = 0"), "jobs.0.channels = 0", "1 or more"),
+            (job("depth = 0"), "jobs.0.depth = 0", "1 or more"),
+            (job("port = 9"), "jobs.0.port = 9", "ports.count"),
+            (job("device = 500"), "jobs.0.device = 500", "address.device_id_width"),
+            (job("channels = 65536"), "jobs.channels", "use fewer"),
+            (work("tenants = 3"), "jobs.0.work.nic_rings.tenants = 3", "copies = 3"),
+            (work("buffer = 64"), "jobs.0.work.nic_rings.buffer = 64", "set it to 2048"),
+            (format!("pages = {{ demand = true }}\n{}", job("")), "pages.demand = true", "ats.ats = true"),
+            (format!("pages = {{ worth = 0 }}\n{}", job("")), "pages.worth = 0", "1 to 100"),
+            (format!("machine.data.latency = 0\n{}", job("")), "machine.data.latency = 0", "from 1"),
+        ] {
+            let told = told(&text);
+            assert!(
+                told.lines().count() == 1 && told.starts_with(field) && told.contains(mend),
+                "{text}: {told}"
+            );
+        }
+        let many: String = (0..256).map(|process| job(&format!("process = {process}"))).collect();
+        assert!(told(&many).contains("address.process_id_width"));
+    }
 }

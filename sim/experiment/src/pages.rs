@@ -80,6 +80,30 @@ impl PagePolicy {
     }
 }
 
+/// How many 4 KiB pages of a larger page must be touched so that it is taken, by size; `None`: it never is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Enough {
+    /// Of the 16 of 64 KiB.
+    pub napot: Option<u64>,
+    /// Of the 512 of 2 MiB.
+    pub huge: Option<u64>,
+    /// Of the 262144 of 1 GiB.
+    pub giant: Option<u64>,
+}
+
+impl From<&PagePolicy> for Enough {
+    fn from(policy: &PagePolicy) -> Enough {
+        let percent = |shift: u32| Some((u64::from(policy.worth) << (shift - BASE)).div_ceil(100).max(1));
+        match policy.size {
+            PageSize::Base => Enough::default(),
+            PageSize::Napot => Enough { napot: Some(1), ..Enough::default() },
+            PageSize::Huge => Enough { huge: Some(1), ..Enough::default() },
+            PageSize::Giant => Enough { giant: Some(1), ..Enough::default() },
+            PageSize::Mixed => Enough { napot: percent(NAPOT), huge: percent(HUGE), giant: percent(GIANT) },
+        }
+    }
+}
+
 /// Binary logarithm of a 4 KiB page.
 const BASE: u32 = 12;
 const NAPOT: u32 = 16;
@@ -272,12 +296,9 @@ impl Layout {
         self.pages.iter().filter(|page| page.shift == shift).count() as u64
     }
 
-    fn add_region(&mut self, region: u64, bits: &[u64; WORDS], policy: &PagePolicy) {
-        let touched: u32 = bits.iter().map(|word| word.count_ones()).sum();
+    fn add_region(&mut self, region: u64, bits: &[u64; WORDS], enough: Enough) {
         let va = region << HUGE;
-        let enough =
-            |touched: u32, of: u64| policy.size == PageSize::Mixed && worth(policy, touched.into(), of);
-        if policy.size == PageSize::Huge || enough(touched, REGION) {
+        if is_enough(touched(bits), enough.huge) {
             self.regions.insert(region, Region::Huge);
             self.pages.push(Mapped { va, shift: HUGE });
             return;
@@ -289,7 +310,7 @@ impl Layout {
                 continue;
             }
             let start = va + (range << NAPOT);
-            if policy.size == PageSize::Napot || enough(part.count_ones(), 16) {
+            if is_enough(part.count_ones().into(), enough.napot) {
                 napot |= 1 << range;
                 base[range as usize / 4] &= !(0xffff << (range % 4 * 16));
                 self.pages.push(Mapped { va: start, shift: NAPOT });
@@ -302,27 +323,34 @@ impl Layout {
     }
 }
 
-/// Whether enough of a page is touched.
-fn worth(policy: &PagePolicy, touched: u64, of: u64) -> bool {
-    touched * 100 >= u64::from(policy.worth) * of
+fn is_enough(touched: u64, enough: Option<u64>) -> bool {
+    enough.is_some_and(|enough| touched >= enough)
+}
+
+/// Touched pages of a region.
+fn touched(bits: &[u64; WORDS]) -> u64 {
+    bits.iter().map(|word| u64::from(word.count_ones())).sum()
 }
 
 /// Which page of which size maps each page of the set. A page that is larger than what is touched maps all of itself.
 pub fn layout(set: &PageSet, policy: &PagePolicy) -> Layout {
+    let mut layout = layout_of(set, policy.into());
+    layout.notes = notes(set, policy, &layout);
+    layout
+}
+
+/// The same by how much of each size must be touched; without notes.
+pub fn layout_of(set: &PageSet, enough: Enough) -> Layout {
     let mut layout = Layout::default();
     for group in set.sorted().chunk_by(|a, b| a.0 >> (GIANT - HUGE) == b.0 >> (GIANT - HUGE)) {
-        let touched: u64 =
-            group.iter().flat_map(|(_, bits)| *bits).map(|word| u64::from(word.count_ones())).sum();
-        let all = 1 << (GIANT - BASE);
-        if policy.size == PageSize::Giant || (policy.size == PageSize::Mixed && worth(policy, touched, all)) {
+        if is_enough(group.iter().map(|(_, bits)| touched(bits)).sum(), enough.giant) {
             let giant = group[0].0 >> (GIANT - HUGE);
             layout.giants.insert(giant, ());
             layout.pages.push(Mapped { va: giant << GIANT, shift: GIANT });
             continue;
         }
-        group.iter().for_each(|(region, bits)| layout.add_region(*region, bits, policy));
+        group.iter().for_each(|(region, bits)| layout.add_region(*region, bits, enough));
     }
-    layout.notes = notes(set, policy, &layout);
     layout
 }
 
@@ -330,7 +358,7 @@ fn notes(set: &PageSet, policy: &PagePolicy, layout: &Layout) -> Vec<String> {
     let mut notes = Vec::new();
     let pages = layout.pages.len() as u64;
     if policy.size == PageSize::Mixed && layout.count(BASE) == pages {
-        let fullest = set.regions.values().map(|bits| bits.iter().map(|word| word.count_ones()).sum::<u32>());
+        let fullest = set.regions.values().map(touched);
         notes.push(format!(
             "pages.size = mixed changes nothing: no larger page has {} % of its 4 KiB pages touched (of 2 MiB the fullest has \
              {} of 512); set pages.worth lower",
@@ -431,6 +459,28 @@ mod tests {
         let giant = self::set((0..(1 << 18) * 12 / 100 + 1).map(|i| i * 8));
         let layout = super::layout(&giant, &policy(PageSize::Mixed));
         assert_eq!(layout.pages, [Mapped { va: 0, shift: 30 }]);
+    }
+
+    #[test]
+    fn each_policy_has_its_pages() {
+        let of = |set: &PageSet, enough: Enough| -> Vec<(u64, u32)> {
+            layout_of(set, enough).pages.iter().map(|page| (page.va >> BASE, page.shift)).collect()
+        };
+        let policy = |size| Enough::from(&PagePolicy { size, worth: 50, ..PagePolicy::default() });
+        let some = set([3, 17, 18, 600]);
+        assert_eq!(of(&some, policy(PageSize::Base)), [(3, 12), (17, 12), (18, 12), (600, 12)]);
+        assert_eq!(of(&some, policy(PageSize::Napot)), [(0, 16), (16, 16), (592, 16)]);
+        assert_eq!(of(&some, policy(PageSize::Huge)), [(0, 21), (512, 21)]);
+        assert_eq!(of(&some, policy(PageSize::Giant)), [(0, 30)]);
+        // Half of a region in use makes it worth while.
+        assert_eq!(of(&set(0..8), policy(PageSize::Mixed)), [(0, 16)]);
+        assert_eq!(of(&set(0..7), policy(PageSize::Mixed)).len(), 7);
+        let half = set((0..256).chain([600]));
+        assert_eq!(of(&half, policy(PageSize::Mixed)), [(0, 21), (600, 12)]);
+        // One larger size alone.
+        let huge = Enough { huge: Some(64), ..Enough::default() };
+        assert_eq!(of(&set(10..74), huge), [(0, 21)]);
+        assert_eq!(of(&set(10..73), huge).len(), 63);
     }
 
     #[test]

@@ -4,7 +4,11 @@ use crate::answer::Source;
 use pasidon_rtl::design::Design;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 /// The design of an experiment: sections and keys of a design file, or the name of a shipped design or a file.
 ///
@@ -58,7 +62,34 @@ pub fn most_devices(width: u32) -> usize {
     ((1u64 << width) - 1).min(1 << 16) as usize
 }
 
-/// Hashes of files, each once.
+/// A file as it was when it was hashed.
+struct Hashed {
+    bytes: u64,
+    changed: Option<SystemTime>,
+    sha256: String,
+}
+
+/// Files that this process has hashed. Who hashes holds it, so that others wait for the result rather than hash the file too.
+static HASHED: Mutex<BTreeMap<PathBuf, Hashed>> = Mutex::new(BTreeMap::new());
+
+fn sha256(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let (bytes, changed) = file.metadata().map(|file| (file.len(), file.modified().ok()))?;
+    let mut known = HASHED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(hashed) = known.get(path)
+        && changed.is_some()
+        && (hashed.bytes, hashed.changed) == (bytes, changed)
+    {
+        return Ok(hashed.sha256.clone());
+    }
+    let mut hash = Sha256::new();
+    std::io::copy(&mut file, &mut hash)?;
+    let sha256: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    known.insert(path.to_path_buf(), Hashed { bytes, changed, sha256: sha256.clone() });
+    Ok(sha256)
+}
+
+/// Hashes of files, each once. A file is read once in a process, and again only if its size or its time has changed.
 ///
 /// # Errors
 /// The first that can't be read, as a sentence.
@@ -69,11 +100,26 @@ pub fn sources<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Vec<Sour
         if sources.iter().any(|source| source.path == name) {
             continue;
         }
-        let bytes = std::fs::read(path).map_err(|cause| format!("{name}: {cause}"))?;
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 =
+            sha256(path).map_err(|cause| format!("{name}: {cause}; name a file that can be read"))?;
         sources.push(Source { path: name, sha256 });
     }
     Ok(sources)
+}
+
+/// Whether files are still what they were.
+///
+/// # Errors
+/// The first that is not, as a sentence.
+pub fn unchanged(before: &[Source]) -> Result<(), String> {
+    let now = sources(before.iter().map(|source| Path::new(&source.path)))?;
+    match before.iter().zip(&now).find(|(before, now)| before != now) {
+        Some((changed, _)) => Err(format!(
+            "{}: the file changed while it was in use, so that there is no answer; let nothing write it, and run again",
+            changed.path
+        )),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -98,5 +144,26 @@ mod tests {
         let design = Design::load("tiny").unwrap();
         let renamed = Design { name: "other".into(), ..design.clone() };
         assert_eq!(design.nameless_hash(), renamed.nameless_hash());
+    }
+
+    #[test]
+    fn a_file_is_hashed_once_until_it_changes() {
+        let path = std::env::temp_dir().join(format!("pasidon-hash-{}", std::process::id()));
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+        let write = |text: &str, time| {
+            std::fs::write(&path, text).unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+            sources([path.as_path(), &path]).unwrap()
+        };
+        let first = write("abc", time);
+        assert_eq!(first.len(), 1);
+        assert!(first[0].sha256.starts_with("ba7816bf8f01cfea"), "{first:?}");
+        // With size and time as before nobody looks into it.
+        assert_eq!(write("xyz", time), first);
+        assert_eq!(unchanged(&first), Ok(()));
+        assert_ne!(write("xyz", time + std::time::Duration::from_secs(1)), first);
+        assert!(unchanged(&first).unwrap_err().contains("changed while it was in use"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(sources([path.as_path()]).unwrap_err().contains("name a file that can be read"));
     }
 }

@@ -8,12 +8,11 @@ use crate::error::FastError;
 use crate::mapping::{Mapping, Page};
 use crate::{count, estimate};
 use pasidon_experiment::answer::Answer;
-use pasidon_experiment::generate::{WorkError, workload};
-use pasidon_experiment::pages::{Layout, PageSet, PageSize, layout};
-use pasidon_experiment::resolve::{design_of, sources};
-use pasidon_experiment::stream::BATCH;
-use pasidon_experiment::trace::{TraceError, TraceOp};
-use pasidon_experiment::{Engine, Experiment, Job};
+use pasidon_experiment::generate::workload;
+use pasidon_experiment::pages::{Layout, PageSize, layout};
+use pasidon_experiment::resolve::{design_of, sources, unchanged};
+use pasidon_experiment::{Engine, Experiment, Job, Profile};
+use pasidon_rtl::design::Design;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -21,18 +20,11 @@ use std::time::{Instant, SystemTime};
 /// Works whose profiles are kept.
 const KEPT: usize = 64;
 
-/// What was found in a work.
-#[derive(Default)]
-struct Profile {
-    pages: PageSet,
-    highest: u64,
-    fetches: bool,
-}
-
 /// What a profile is of: the work, how many of its accesses, and when its file was changed.
 type Key = (String, Option<u64>, Option<SystemTime>);
 
-static PROFILES: Mutex<Vec<(Key, Arc<Profile>)>> = Mutex::new(Vec::new());
+/// Profiles with what they are of, and whether they have the pages.
+static PROFILES: Mutex<Vec<(Key, bool, Arc<Profile>)>> = Mutex::new(Vec::new());
 
 /// The answer of the fast engine: with times, or counts alone where the experiment's engine is [`Engine::Counts`].
 ///
@@ -42,36 +34,23 @@ pub fn fast_answer(experiment: &Experiment) -> Result<Answer, FastError> {
     let begun = Instant::now();
     let design = design_of(&experiment.design)
         .map_err(|error| FastError::unsuitable("design", error, "correct it"))?;
-    check(experiment)?;
+    FastError::if_any(problems(experiment, &design))?;
+    let files = sources(experiment.jobs.iter().filter_map(Job::file)).map_err(changed)?;
+    // Pages of one size are wherever a process looks; only where sizes are mixed it matters what is touched.
+    let mixed = experiment.pages.size == PageSize::Mixed;
     let mut channels = Vec::new();
-    let mut touched: BTreeMap<u32, (PageSet, u64, bool)> = BTreeMap::new();
-    for (index, job) in experiment.jobs.iter().enumerate() {
-        if job.port.is_some_and(|port| port >= design.ports) {
-            let problem = format!("the design has {} translation ports", design.ports);
-            return Err(FastError::unsuitable(
-                format!("jobs.{index}.port"),
-                problem,
-                "choose one below that, or a design with more (ports.count)",
-            ));
-        }
-        let profile = profile(job)?;
-        let (pages, highest, fetches) = touched.entry(job.process).or_default();
-        pages.merge(&profile.pages);
-        *highest = (*highest).max(profile.highest);
-        *fetches |= profile.fetches;
-        // Parameters were checked when the profile was made.
-        channels.extend(Channel::of(job, || workload(&job.work).map_err(of_trace))?);
+    let mut touched: BTreeMap<u32, Profile> = BTreeMap::new();
+    for job in &experiment.jobs {
+        let profile = profile(job, mixed)?;
+        touched.entry(job.process).or_default().merge(&profile, mixed);
+        channels.extend(Channel::of(job, profile.requests, || workload(&job.work))?);
     }
     number(&mut channels, &mut touched);
     // An operating system has one page-table format.
-    let highest = touched.values().map(|(_, highest, _)| *highest).max().unwrap_or(0);
-    let processes = touched.into_iter().map(|(process, (pages, _, fetches))| {
-        let size = experiment.pages.size;
-        let layout = match size {
-            PageSize::Mixed => Some(layout(&pages, &experiment.pages)),
-            _ => None,
-        };
-        (process, Space { layout, shift: size.shift(), exec: fetches })
+    let highest = touched.values().map(|profile| profile.highest).max().unwrap_or(0);
+    let processes = touched.into_iter().map(|(process, profile)| {
+        let layout = mixed.then(|| layout(&profile.pages, &experiment.pages));
+        (process, Space { layout, shift: experiment.pages.size.shift(), exec: profile.fetches })
     });
     let spaces = Spaces { of: processes.collect(), highest };
     let imagined = &experiment.imagined;
@@ -81,12 +60,12 @@ pub fn fast_answer(experiment: &Experiment) -> Result<Answer, FastError> {
         let (counts, times) = estimate(&design, &experiment.machine, &spaces, imagined, channels)?;
         (counts, Some(times))
     };
+    unchanged(&files).map_err(changed)?;
     Ok(Answer {
         experiment: experiment.clone(),
         design_hash: design.nameless_hash(),
         version: env!("CARGO_PKG_VERSION").into(),
-        sources: sources(experiment.jobs.iter().filter_map(Job::file))
-            .map_err(|problem| FastError::unsuitable("jobs", problem, "name a file that can be read"))?,
+        sources: files,
         engine: if times.is_some() { Engine::Fast } else { Engine::Counts },
         counts,
         times,
@@ -104,27 +83,19 @@ fn number<T>(channels: &mut [Channel], touched: &mut BTreeMap<u32, T>) {
     *touched = std::mem::take(touched).into_iter().map(|(process, of)| (place(process), of)).collect();
 }
 
-/// What this engine can't do, or nobody.
-fn check(experiment: &Experiment) -> Result<(), FastError> {
-    let problems = experiment.machine.problems().into_iter().chain(experiment.pages.problems());
-    if let Some(problem) = problems.into_iter().next() {
-        let (field, problem) = problem.split_once(": ").unwrap_or(("experiment", &problem));
-        return Err(FastError::unsuitable(field, problem, "change it in the experiment"));
-    }
+/// What nobody can do, and what this engine can't.
+fn problems(experiment: &Experiment, design: &Design) -> Vec<String> {
+    let mut problems = experiment.problems(design);
     if experiment.pages.demand {
-        let mend = "take engine = \"rtl\", or demand = false";
-        return Err(FastError::unsuitable("pages.demand", "the fast engine knows no page requests", mend));
+        let problem = "pages.demand = true: the fast engine knows no page requests; take engine = \"rtl\", or demand = false";
+        problems.push(problem.into());
     }
-    if experiment.jobs.is_empty() {
-        return Err(FastError::unsuitable("jobs", "there is nothing to do", "add a [[jobs]] with a work"));
-    }
-    for (index, job) in experiment.jobs.iter().enumerate() {
-        if job.channels == 0 || job.depth == 0 {
-            let field = format!("jobs.{index}");
-            return Err(FastError::unsuitable(field, "channels or depth is 0", "both are at least 1"));
-        }
-    }
-    Ok(())
+    problems
+}
+
+/// A file that can't be read, or is no longer what it was.
+fn changed(problem: String) -> FastError {
+    FastError::Impossible(vec![format!("jobs.work.trace: {problem}")])
 }
 
 /// The pages of one process.
@@ -156,54 +127,20 @@ impl Mapping for Spaces {
     }
 }
 
-/// A work that can't be had.
-fn unusable(error: WorkError) -> FastError {
-    match error {
-        WorkError::Trace(error) => error.into(),
-        WorkError::Parameters(problems) => {
-            FastError::unsuitable("jobs.work", problems.join("; "), "change the parameters")
-        }
-    }
-}
-
-/// The error of a work whose parameters are known to be right.
-fn of_trace(error: WorkError) -> TraceError {
-    match error {
-        WorkError::Trace(error) => error,
-        other => TraceError::Io { file: "workload".into(), cause: std::io::Error::other(other.to_string()) },
-    }
-}
-
-/// What is in a job's work.
-fn profile(job: &Job) -> Result<Arc<Profile>, FastError> {
+/// What is in a job's work; its pages only if they are wanted.
+fn profile(job: &Job, pages: bool) -> Result<Arc<Profile>, FastError> {
     let changed = job.file().and_then(|path| std::fs::metadata(path).and_then(|file| file.modified()).ok());
     let key = (format!("{:?}", job.work), job.needed(), changed);
     let profiles = || PROFILES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, known)) = profiles().iter().find(|(known, _)| *known == key) {
+    let enough = |of: &Key, has: bool| *of == key && (has || !pages);
+    if let Some((.., known)) = profiles().iter().find(|(of, has, _)| enough(of, *has)) {
         return Ok(known.clone());
     }
-    let mut stream = workload(&job.work).map_err(unusable)?;
-    let mut profile = Profile::default();
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut left = key.1.unwrap_or(u64::MAX);
-    while left > 0 {
-        stream.next_batch(&mut batch)?;
-        if batch.is_empty() {
-            break;
-        }
-        batch.truncate(left.min(BATCH as u64) as usize);
-        left -= batch.len() as u64;
-        for access in &batch {
-            profile.pages.add(access.address, access.size);
-            profile.highest = profile.highest.max(access.address + u64::from(access.size) - 1);
-            profile.fetches |= access.op == TraceOp::Fetch;
-        }
-    }
-    let profile = Arc::new(profile);
+    let profile = Arc::new(Profile::of(workload(&job.work)?.as_mut(), key.1, pages)?);
     let mut kept = profiles();
     if kept.len() == KEPT {
         kept.remove(0);
     }
-    kept.push((key, profile.clone()));
+    kept.push((key, pages, profile.clone()));
     Ok(profile)
 }

@@ -11,6 +11,7 @@ use crate::memory::Structure;
 use crate::page_map::PageMap;
 pub use crate::page_map::Place;
 use crate::tables::Tables;
+pub use pasidon_experiment::requests::need;
 use pasidon_golden::{Golden, Parameters};
 use pasidon_rtl::design::Design;
 use pasidon_spec::ddt::EXT_DC_BYTES;
@@ -18,16 +19,6 @@ use pasidon_spec::page_table::PAGE_SHIFT;
 use pasidon_spec::registers::{capabilities as cap, ddtp, igs};
 use pasidon_spec::request::{Request, Response};
 use std::collections::{HashMap, HashSet};
-
-/// What an access needs, as bits.
-pub mod need {
-    /// Load.
-    pub const READ: u8 = 1;
-    /// Store.
-    pub const WRITE: u8 = 2;
-    /// Fetch.
-    pub const EXEC: u8 = 4;
-}
 
 /// What is known of a page.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,6 +5,7 @@ use crate::watch::Occupancy;
 use pasidon_experiment::Counts;
 use pasidon_experiment::answer::{Breakdown, Source};
 use pasidon_experiment::counts::CacheCounts;
+use pasidon_experiment::text::grouped;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
@@ -267,19 +268,6 @@ fn cache_line(cache: &CacheCounts) -> String {
     format!(
         "{hits} of {lookups} lookups hit; {fills} fills, {evicted} evicted, {overlapped} overlapped, {invalidated} invalidated"
     )
-}
-
-/// 1234567 as 1,234,567.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 impl fmt::Display for RunReport {

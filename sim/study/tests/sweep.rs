@@ -1,6 +1,6 @@
 //! Sweeps with an engine that is made up: what they promise does not depend on the engine.
 
-use pasidon_experiment::answer::{Answer, Breakdown, LatencySummary, Times};
+use pasidon_experiment::answer::{Answer, Breakdown, LatencySummary, Source, Times};
 use pasidon_experiment::counts::{CacheCounts, Counts, Reads};
 use pasidon_experiment::{Engine, Experiment};
 use pasidon_study::area::{Area, Areas};
@@ -145,6 +145,7 @@ fn what_is_wrong_in_a_file_is_named() {
         ("design.tlb.l2_sets", "design.tlb.l2_set", "did you mean 'l2_sets'"),
         ("values = [0, 2, 64]", "values = [0, 3, 64]", "l2_sets = 3"),
         ("values = [10, 100]", "values = [0]", "machine.tables.latency = 0"),
+        ("jobs.0.process\" = 1", "jobs.0.depth\" = 0", "jobs.0.depth = 0"),
         ("values = [1, 4]", "values = []", "\"walkers\" has no values"),
         ("walkers <= l2_sets", "walker <= l2_sets", "only = "),
         ("|| l2_sets == 0", "&& l2_sets == 1", "no combination"),
@@ -226,6 +227,33 @@ fn a_point_that_fails_or_panics_is_told_and_the_others_go_on() {
     let retried = go(&out, &RunOptions { retry: true, ..options() });
     assert_eq!((retried.kept, retried.answered, retried.failed.len()), (12, 8, 0));
     assert_eq!(collect(&sweep(), &out).unwrap().failed().count(), 0);
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn a_file_that_changes_while_a_sweep_runs_is_told() {
+    let out = folder("changed");
+    let of_file = |sha256: &'static str| {
+        move |experiment: &Experiment| {
+            let source = Source { path: "a.trace".into(), sha256: sha256.into() };
+            Ok(Answer { sources: vec![source], ..made_up(experiment) })
+        }
+    };
+    let calls = AtomicUsize::new(0);
+    let changes = |experiment: &Experiment| {
+        let first = calls.fetch_add(1, Ordering::SeqCst) < 5;
+        if first { of_file("1")(experiment) } else { of_file("2")(experiment) }
+    };
+    let one = RunOptions { jobs: 1, ..options() };
+    let outcome = run(&sweep(), &out, &one, &changes, &AtomicBool::new(false)).unwrap();
+    assert_eq!((outcome.answered, outcome.failed.len()), (5, 15));
+    assert!(outcome.failed[0].1.contains("a.trace: the file is not that of the other points"), "{outcome:?}");
+    // A later run knows what the first had.
+    let retry = RunOptions { retry: true, ..options() };
+    let outcome = run(&sweep(), &out, &retry, &of_file("2"), &AtomicBool::new(false)).unwrap();
+    assert_eq!((outcome.kept, outcome.answered, outcome.failed.len()), (5, 0, 15));
+    let outcome = run(&sweep(), &out, &retry, &of_file("1"), &AtomicBool::new(false)).unwrap();
+    assert_eq!((outcome.kept, outcome.answered, outcome.failed.len()), (5, 15, 0));
     std::fs::remove_dir_all(out).unwrap();
 }
 

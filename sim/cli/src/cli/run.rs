@@ -106,7 +106,8 @@ pub struct Run {
     /// Memory of the devices' data, likewise
     #[arg(long, value_name = "BYTES,BANKS,BUSY", value_parser = limits)]
     data_memory: Option<[u32; 3]>,
-    /// Accesses of devices that memory has under way at a time; by default as many as they like
+    /// Accesses of devices that memory has under way at a time; by default as many as they like. In an experiment's file it is 16 by
+    /// default: machine.data.outstanding
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     data_outstanding: Option<u32>,
     /// Tables and data are in one memory: its limits are for both

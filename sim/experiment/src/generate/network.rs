@@ -18,7 +18,7 @@ parameters! {
     NicRings "nic_rings" {
         /// Packets
         packets = 262144, Legal::From(1, 1 << 40);
-        /// Tenants, each an address space
+        /// Tenants, each an address space; a job has one
         tenants = 1, Legal::From(1, 65536);
         /// Rings of a tenant
         rings = 8, Legal::From(1, 1024);

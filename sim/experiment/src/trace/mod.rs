@@ -111,6 +111,12 @@ pub enum TraceError {
         /// What the operating system said.
         cause: std::io::Error,
     },
+    /// There was more of it.
+    #[error("{}: it ended sooner than when it was first looked through; let nothing write it, and run again", file.display())]
+    Shortened {
+        /// The file, or what was traced.
+        file: PathBuf,
+    },
     /// The content is not what it should be.
     #[error("{}: {position}: {problem}; {remedy}", file.display())]
     Content {

@@ -166,7 +166,7 @@ impl Devices {
             stream.next = match stream.feed.next() {
                 Ok(next) => next,
                 Err(error) => {
-                    self.failure.get_or_insert(error);
+                    self.failure.get_or_insert(error.into());
                     None
                 }
             };

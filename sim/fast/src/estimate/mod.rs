@@ -34,10 +34,7 @@ pub fn estimate(
     imagined: &Imagined,
     channels: Vec<Channel>,
 ) -> Result<(Counts, Times), FastError> {
-    if let Some(problem) = machine.problems().into_iter().next() {
-        let (field, problem) = problem.split_once(": ").unwrap_or(("machine", &problem));
-        return Err(FastError::unsuitable(field, problem, "change it in the experiment"));
-    }
+    FastError::if_any(machine.problems())?;
     let mut pages = Pages::new(design, imagined.shared)?;
     let mut streams = Vec::with_capacity(channels.len());
     for channel in channels {

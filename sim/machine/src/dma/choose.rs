@@ -91,18 +91,18 @@ impl Dma {
             if stream.outstanding >= channel.depth || channel.remaining == 0 || stream.computes > now {
                 continue;
             }
-            let request = channel.requests[stream.next];
+            let Some((request, _)) = stream.ahead else { continue };
             if let Some(space) = channel.space
                 && !truth.hold(space, request.va, request.length, request.write)
             {
                 continue;
             }
             channel.remaining -= 1;
-            stream.next += 1;
-            if stream.next == channel.window.end {
-                stream.next = channel.window.start;
+            if let Err(failure) = stream.advance() {
+                self.failure.get_or_insert(failure);
             }
-            let gap = channel.gap_before(stream.next);
+            let channel = &stream.channel;
+            let gap = u64::from(channel.gap) + stream.ahead.map_or(0, |(_, gap)| u64::from(gap));
             stream.computes = if gap == 0 { 0 } else { now + 1 + gap };
             stream.outstanding += 1;
             place.next = if position + 1 == count { 0 } else { position + 1 };

@@ -22,6 +22,7 @@ use pasidon_cosim::verilated::Out;
 use pasidon_cosim::verilated::ports::{MAX_PORTS, ReqIn, ReqOut};
 use pasidon_cosim::{Answer, Random, TranslationPort};
 use pasidon_experiment::timing::Side;
+use pasidon_experiment::trace::TraceError;
 use pasidon_rtl::design::Design;
 use pasidon_spec::fault::Cause;
 use pasidon_spec::request::Response;
@@ -31,13 +32,26 @@ struct Stream {
     channel: Channel,
     /// Index of its endpoint in [`Dma::endpoints`].
     endpoint: Option<usize>,
-    next: usize,
+    /// The next request, which has been read ahead, with the cycles of computing before it.
+    ahead: Option<(DmaRequest, u32)>,
     outstanding: u32,
     /// It computes until this cycle.
     computes: u64,
 }
 
 impl Stream {
+    /// Reads the next request ahead. A channel whose work can't be read sends nothing more.
+    #[inline]
+    fn advance(&mut self) -> Result<(), TraceError> {
+        let Channel { traffic, remaining, .. } = &mut self.channel;
+        let next = if *remaining > 0 { traffic.next() } else { Ok(None) };
+        self.ahead = next.as_ref().ok().copied().flatten();
+        if self.ahead.is_none() {
+            *remaining = 0;
+        }
+        next.map(|_| ())
+    }
+
     fn is_done(&self) -> bool {
         self.channel.remaining == 0 && self.outstanding == 0
     }
@@ -81,6 +95,7 @@ pub struct Dma {
     seed: u64,
     random: Random,
     outcomes: Vec<Outcome>,
+    failure: Option<TraceError>,
 }
 
 impl Dma {
@@ -103,6 +118,7 @@ impl Dma {
             seed,
             random,
             outcomes: Vec::new(),
+            failure: None,
         }
     }
 
@@ -124,11 +140,15 @@ impl Dma {
             channel.port = self.endpoints[endpoint].port;
         }
         channel.port %= self.ports.len().max(1);
-        if channel.window.is_empty() || channel.remaining == 0 {
+        let port = channel.port;
+        let mut stream = Stream { channel, endpoint, ahead: None, outstanding: 0, computes: 0 };
+        if let Err(failure) = stream.advance() {
+            self.failure.get_or_insert(failure);
+        }
+        if stream.ahead.is_none() {
             return;
         }
-        let (port, next) = (channel.port, channel.window.start);
-        let stream = Some(Stream { channel, endpoint, next, outstanding: 0, computes: 0 });
+        let stream = Some(stream);
         let index = match self.vacant.pop() {
             Some(index) => {
                 self.streams[usize::from(index)] = stream;
@@ -249,6 +269,11 @@ impl Dma {
                 .iter()
                 .filter(|endpoint| endpoint.device_id == device_id)
                 .all(|endpoint| endpoint.is_idle_in(Some(process_id)))
+    }
+
+    /// Why a channel ended before its end, if one did: its work could not be read.
+    pub fn take_failure(&mut self) -> Option<TraceError> {
+        self.failure.take()
     }
 
     /// Takes the outcomes of observed channels, oldest first.

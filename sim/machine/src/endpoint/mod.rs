@@ -16,7 +16,7 @@ mod traffic;
 pub use atc::{CachedTranslation, Tag, TranslationCache};
 pub use behaviour::Behaviour;
 pub use page_requests::{Answered, PageRequests, Wanted};
-pub use traffic::{Channel, ChannelKind, DmaRequest, Outcome};
+pub use traffic::{Channel, ChannelKind, DmaRequest, Outcome, Traffic};
 
 use crate::stats::Latency;
 use crate::watch::Watched;

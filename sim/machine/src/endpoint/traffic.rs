@@ -1,7 +1,8 @@
 //! What devices are told to do: streams of accesses.
 
 use crate::truth::SpaceId;
-use std::ops::Range;
+use pasidon_experiment::requests::{Feed, need};
+use pasidon_experiment::trace::TraceError;
 use std::sync::Arc;
 
 /// One access of a device. Stays inside a 4 KiB page.
@@ -28,8 +29,37 @@ pub enum ChannelKind {
     Forged,
 }
 
+/// What a channel is to do, in order.
+pub enum Traffic {
+    /// These, round and round, from this place on.
+    List(Arc<[DmaRequest]>, usize),
+    /// What a workload does, read as it is needed.
+    Feed(Box<Feed>),
+}
+
+impl Traffic {
+    /// The next request, with the cycles of computing before it.
+    ///
+    /// # Errors
+    /// A workload that can't be read.
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<(DmaRequest, u32)>, TraceError> {
+        match self {
+            Traffic::List(requests, at) => {
+                let next = requests.get(*at).map(|request| (*request, 0));
+                *at = if *at + 1 < requests.len() { *at + 1 } else { 0 };
+                Ok(next)
+            }
+            Traffic::Feed(feed) => Ok(feed.next()?.map(|request| {
+                let length = request.bytes as u16;
+                let (write, exec) = (request.need == need::WRITE, request.need == need::EXEC);
+                (DmaRequest { va: request.address, length, write, exec }, request.gap)
+            })),
+        }
+    }
+}
+
 /// A stream of requests of one device in one address space.
-#[derive(Clone, Debug)]
 pub struct Channel {
     /// Who.
     pub device_id: u32,
@@ -43,18 +73,14 @@ pub struct Channel {
     pub port: usize,
     /// The address space whose contents depend on the order of accesses; `None` for accesses that are only observed.
     pub space: Option<SpaceId>,
-    /// What to do, in order.
-    pub requests: Arc<[DmaRequest]>,
-    /// The part of `requests` that is sent, round and round.
-    pub window: Range<usize>,
+    /// What to do.
+    pub traffic: Traffic,
     /// How many requests are still to be sent.
     pub remaining: u64,
     /// Requests under way at a time, at least 1.
     pub depth: u32,
-    /// Cycles of computing between sending a request and the next.
+    /// Cycles of computing between sending a request and the next, beside what the traffic says.
     pub gap: u32,
-    /// Cycles beside that before each of `requests`; empty if there are none.
-    pub gaps: Arc<[u32]>,
     /// Keep an [`Outcome`] per request.
     pub observe: bool,
 }
@@ -62,7 +88,6 @@ pub struct Channel {
 impl Channel {
     /// A channel that sends all `requests` once, untranslated, up to eight at a time.
     pub fn new(device_id: u32, process_id: Option<u32>, port: usize, requests: Arc<[DmaRequest]>) -> Channel {
-        let window = 0..requests.len();
         let remaining = requests.len() as u64;
         Channel {
             device_id,
@@ -71,20 +96,12 @@ impl Channel {
             privileged: false,
             port,
             space: None,
-            requests,
-            window,
+            traffic: Traffic::List(requests, 0),
             remaining,
             depth: 8,
             gap: 0,
-            gaps: Arc::from([]),
             observe: false,
         }
-    }
-
-    /// Cycles of computing before the request of this index.
-    #[inline]
-    pub fn gap_before(&self, index: usize) -> u64 {
-        u64::from(self.gap) + self.gaps.get(index).map_or(0, |&gap| u64::from(gap))
     }
 }
 

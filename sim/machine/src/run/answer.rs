@@ -5,7 +5,7 @@ use super::{Measured, RunError, RunOptions, execute};
 use crate::machine::MachineConfig;
 use pasidon_cosim::verilated::Cache;
 use pasidon_experiment::answer::{Answer, LatencySummary, Times};
-use pasidon_experiment::resolve::{design_of, sources};
+use pasidon_experiment::resolve::{design_of, sources, unchanged};
 use pasidon_experiment::{Engine, Experiment, Imagined, Job};
 use pasidon_rtl::design::Design;
 use std::time::Instant;
@@ -20,14 +20,11 @@ const MEMORY: u64 = 1 << 40;
 pub fn rtl_answer(experiment: &Experiment, cache: &Cache) -> Result<Answer, RunError> {
     let begun = Instant::now();
     let design = design_of(&experiment.design).map_err(RunError::Unsuitable)?;
-    if experiment.imagined != Imagined::default() {
-        return Err(RunError::Unsuitable(
-            "imagined: the hardware does not have these parts; take engine = \"fast\" or \"counts\"".into(),
-        ));
-    }
+    let files = sources(experiment.jobs.iter().filter_map(Job::file)).map_err(RunError::Unsuitable)?;
     let options = options_of(experiment, &design)?;
     let plan = Plan::new(&design, &options)?;
     let (_, measured) = execute(&design, cache, &options, &plan)?;
+    unchanged(&files).map_err(RunError::Unsuitable)?;
     if measured.counters.mismatches > 0 || measured.counters.strays > 0 {
         let (bytes, strays) = (measured.counters.mismatches, measured.counters.strays);
         return Err(RunError::Unsuitable(format!(
@@ -38,7 +35,7 @@ pub fn rtl_answer(experiment: &Experiment, cache: &Cache) -> Result<Answer, RunE
         experiment: experiment.clone(),
         design_hash: design.nameless_hash(),
         version: env!("CARGO_PKG_VERSION").into(),
-        sources: sources(experiment.jobs.iter().filter_map(Job::file)).map_err(RunError::Unsuitable)?,
+        sources: files,
         engine: Engine::Rtl,
         counts: measured.counts(),
         times: Some(times(&measured)),
@@ -71,21 +68,14 @@ pub(super) fn times(measured: &Measured) -> Times {
 /// # Errors
 /// [`RunError`]: what is not possible names the field and what to do.
 pub fn options_of(experiment: &Experiment, design: &Design) -> Result<RunOptions, RunError> {
-    let refuse = |message: String| Err(RunError::Unsuitable(message));
-    let problems = experiment.machine.problems();
-    if !problems.is_empty() {
-        return refuse(problems.join("\n"));
+    let mut problems = experiment.problems(design);
+    if experiment.imagined != Imagined::default() {
+        problems.push(
+            "imagined: the hardware does not have these parts; take engine = \"fast\" or \"counts\"".into(),
+        );
     }
-    if experiment.jobs.is_empty() {
-        return refuse("jobs: there is nothing to do; add a [[jobs]] with a work".into());
-    }
+    RunError::if_any(problems)?;
     let pages = &experiment.pages;
-    if pages.demand && !design.ats {
-        return refuse(format!(
-            "pages.demand = true: design {} has no page requests; set ats.ats = true in it, or demand = false",
-            design.name
-        ));
-    }
     let memory_bytes = MEMORY.min(1 << (design.pas - 1));
     Ok(RunOptions {
         jobs: experiment.jobs.clone(),

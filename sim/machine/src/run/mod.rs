@@ -4,7 +4,6 @@
 mod answer;
 mod bare;
 pub mod isolation;
-mod layout;
 mod plan;
 mod setup;
 #[cfg(test)]
@@ -27,8 +26,9 @@ use pasidon_cosim::BenchError;
 use pasidon_cosim::verilated::{Cache, Flavour, VerilatedError};
 use pasidon_driver::PageTableMode;
 use pasidon_experiment::answer::Breakdown;
-use pasidon_experiment::pages::PageSize;
-use pasidon_experiment::resolve::sources;
+use pasidon_experiment::generate::WorkError;
+use pasidon_experiment::pages::{Enough, PagePolicy, PageSize};
+use pasidon_experiment::resolve::{sources, unchanged};
 use pasidon_experiment::timing::CacheLines;
 use pasidon_experiment::trace::TraceError;
 use pasidon_experiment::{Counts, Job};
@@ -128,6 +128,19 @@ impl Default for RunOptions {
     }
 }
 
+/// Pages in use, of the 512, that make a page of 2 MiB worth while with `huge_pages`.
+const HUGE_USE: u64 = 64;
+
+impl RunOptions {
+    /// How much of a larger page must be in use so that it is taken.
+    fn enough(&self) -> Enough {
+        if self.huge_pages && self.pages == PageSize::Base {
+            return Enough { huge: Some(HUGE_USE), ..Enough::default() };
+        }
+        Enough::from(&PagePolicy { size: self.pages, worth: self.worth, ..PagePolicy::default() })
+    }
+}
+
 /// Why a run did not end in a report.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -159,7 +172,21 @@ pub enum RunError {
     Unsuitable(String),
 }
 
+impl From<WorkError> for RunError {
+    fn from(error: WorkError) -> RunError {
+        match error {
+            WorkError::Trace(error) => RunError::Trace(error),
+            WorkError::Parameters(problems) => RunError::Unsuitable(problems.join("\n")),
+        }
+    }
+}
+
 impl RunError {
+    /// Nothing of the kind, or all problems.
+    fn if_any(problems: Vec<String>) -> Result<(), RunError> {
+        if problems.is_empty() { Ok(()) } else { Err(RunError::Unsuitable(problems.join("\n"))) }
+    }
+
     /// An error of the driver.
     pub(crate) fn driver(what: impl Into<String>, cause: impl std::fmt::Display) -> RunError {
         RunError::Driver { what: what.into(), cause: cause.to_string() }
@@ -212,14 +239,14 @@ pub fn execute(
 ) -> Result<(System, Measured), RunError> {
     let mut system = System::boot(design, cache, options, plan)?;
     system.spawn(plan)?;
-    let channels = system.channels(plan);
+    let (channels, again) = (system.channels(plan)?, system.channels(plan)?);
     let mut machine = system.platform.machine();
-    let bare = bare::bare(design, &options.machine.model, &channels, &mut machine.truth);
+    let bare = bare::bare(design, &options.machine.model, channels, &mut machine.truth)?;
     if options.counters {
         machine.dma.watch = Some(Box::new(Watch::new(design)));
     }
     drop(machine);
-    let wall = replay(&mut system, channels, options)?;
+    let wall = replay(&mut system, again, options)?;
     let mut machine = system.platform.machine();
     let watch = machine.dma.watch.take();
     let measured = Measured {
@@ -241,17 +268,19 @@ pub fn execute(
 /// # Errors
 /// [`RunError`], when there is nothing to report on.
 pub fn run(design: &Design, cache: &Cache, options: &RunOptions) -> Result<RunReport, RunError> {
-    let plan = Plan::new(design, options)?;
     let files = options.traces.iter().map(PathBuf::as_path);
     let files: Vec<&Path> = files.chain(options.jobs.iter().filter_map(Job::file)).collect();
+    let files = sources(files).map_err(RunError::Unsuitable)?;
+    let plan = Plan::new(design, options)?;
     let repeat = Repeat {
         version: env!("CARGO_PKG_VERSION").into(),
         design: serde_json::to_value(design).unwrap_or_default(),
         nameless_hash: design.nameless_hash(),
         options: options.clone(),
-        sources: sources(files).map_err(RunError::Unsuitable)?,
+        sources: files,
     };
     let (mut system, measured) = execute(design, cache, options, &plan)?;
+    unchanged(&repeat.sources).map_err(RunError::Unsuitable)?;
     let binds: Vec<Bind> = system
         .bonds()
         .map(|(device, process, pasid)| Bind {
@@ -426,7 +455,7 @@ fn replay(system: &mut System, channels: Vec<Channel>, options: &RunOptions) -> 
     }
     let wall = begun.elapsed();
     bar.finish_and_clear();
-    Ok(wall)
+    machine.dma.take_failure().map_or(Ok(wall), |failure| Err(failure.into()))
 }
 
 /// A bar that appears when a second has passed.

@@ -1,16 +1,16 @@
 //! From a design to a booted system with processes: what every experiment begins with.
 
-use super::layout;
 use super::plan::{self, Plan, PlannedDevice};
 use super::{RunError, RunOptions};
-use crate::endpoint::{Behaviour, Channel, ChannelKind, Endpoint};
+use crate::endpoint::{Behaviour, Channel, ChannelKind, Endpoint, Traffic};
 use crate::machine::Machine;
 use crate::memory::PAGE;
 use crate::os::{AddressSpace, Mapping, Os, OsConfig, OsError, Permissions};
 use crate::platform::SimPlatform;
 use pasidon_cosim::verilated::{Cache, Verilated};
 use pasidon_driver::{AtsOptions, Config, DeviceOptions, Handle, Iommu, PageTableMode, PriOptions, Untagged};
-use pasidon_experiment::pages::PageSize;
+use pasidon_experiment::pages::{PageSet, PageSize, layout_of};
+use pasidon_experiment::requests::Feed;
 use pasidon_rtl::design::Design;
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::collections::{BTreeMap, BTreeSet};
@@ -187,23 +187,26 @@ impl System {
         Ok(())
     }
 
-    /// The channels of a plan that was [spawned](Self::spawn).
-    pub fn channels(&self, plan: &Plan) -> Vec<Channel> {
+    /// The channels of a plan that was [spawned](Self::spawn), each at the beginning of its work.
+    ///
+    /// # Errors
+    /// Work that can't be read.
+    pub fn channels(&self, plan: &Plan) -> Result<Vec<Channel>, RunError> {
+        let busy = plan.channels.iter().filter(|planned| planned.count > 0 && !planned.window.is_empty());
         let channel = |planned: &plan::PlannedChannel| {
+            let feed = Feed::new(planned.source.open()?, Some(planned.count), Some(planned.window.clone()))?;
             let pasid = self.pasid(planned.device, planned.process);
-            let requests = planned.requests.requests.clone();
-            let mut channel =
-                Channel::new(self.devices[planned.device].id, Some(pasid), planned.port, requests);
-            channel.kind = self.kind();
-            channel.space = Some(self.processes[planned.process].mm.id());
-            channel.window = planned.window.clone();
-            channel.remaining = planned.count;
-            channel.depth = planned.depth;
-            channel.gap = planned.gap;
-            channel.gaps = planned.requests.gaps.clone();
-            channel
+            Ok(Channel {
+                kind: self.kind(),
+                space: Some(self.processes[planned.process].mm.id()),
+                traffic: Traffic::Feed(Box::new(feed)),
+                remaining: planned.count,
+                depth: planned.depth,
+                gap: planned.gap,
+                ..Channel::new(self.devices[planned.device].id, Some(pasid), planned.port, Arc::from([]))
+            })
         };
-        plan.channels.iter().map(channel).collect()
+        busy.map(channel).collect()
     }
 
     /// Makes that there are two processes on each of two devices, as the isolation checks need them.
@@ -235,21 +238,24 @@ impl System {
     /// [`RunError`]
     pub fn spawn(&mut self, plan: &Plan) -> Result<(), RunError> {
         let options = self.options.clone();
-        let highest = plan.programs.iter().map(|program| program.highest).max().unwrap_or(0);
+        let highest = plan.programs.iter().map(|program| program.profile.highest).max().unwrap_or(0);
         self.mode = self.page_table_mode(options.mode.map(PageTableMode::from), highest)?;
-        let mut used: BTreeMap<u64, u32> = BTreeMap::new();
+        let (mut used, mut shared) = (PageSet::default(), PageSet::default());
         let bonds: BTreeSet<(usize, usize)> =
             plan.channels.iter().map(|channel| (channel.process, channel.device)).collect();
         for (index, program) in plan.programs.iter().enumerate() {
-            for &page in &program.pages {
-                *used.entry(page).or_default() += 1;
+            let pages = &program.profile.pages;
+            for page in pages.ranges().into_iter().flatten().filter(|&page| used.contains(page)) {
+                shared.add(page * PAGE, 1);
             }
+            used.merge(pages);
             let mm = self.os.spawn(self.mode)?;
-            let permissions = if program.fetches { Permissions::ALL } else { Permissions::READ_WRITE };
-            self.pages += program.pages.len();
+            let permissions =
+                if program.profile.fetches { Permissions::ALL } else { Permissions::READ_WRITE };
+            self.pages += pages.len() as usize;
             let backing = options.machine.seed ^ (index as u64 + 1) << 32;
             let mapping = Mapping::of(permissions, backing);
-            self.map_all(&mm, &program.pages, mapping).map_err(too_little)?;
+            self.map_all(&mm, pages, mapping).map_err(too_little)?;
             self.processes.push(Program { name: program.name.clone(), mm });
             for &(_, device) in bonds.range((index, 0)..(index + 1, 0)) {
                 self.bind(device, index)?;
@@ -264,7 +270,7 @@ impl System {
             self.frames = self.os.resident() + self.os.resident_in_large() as usize;
         }
         self.remark();
-        self.shared_pages = used.values().filter(|&&users| users > 1).count() as u64;
+        self.shared_pages = shared.len();
         Ok(())
     }
 
@@ -318,14 +324,9 @@ impl System {
     }
 
     /// Maps the pages that a program touches; without demand paging they are then in memory.
-    fn map_all(
-        &mut self,
-        mm: &AddressSpace,
-        pages: &BTreeSet<u64>,
-        mapping: Mapping,
-    ) -> Result<(), RunError> {
-        for (first, shift) in layout::regions(pages, &self.options) {
-            let range = first * PAGE..first * PAGE + (1 << shift);
+    fn map_all(&mut self, mm: &AddressSpace, pages: &PageSet, mapping: Mapping) -> Result<(), RunError> {
+        for page in layout_of(pages, self.options.enough()).pages {
+            let (range, shift) = (page.va..page.va + (1 << page.shift), page.shift as u8);
             self.large += u64::from(shift > PAGE_SHIFT);
             self.os.map(mm.id(), range.clone(), Mapping { shift, ..mapping })?;
             if !self.demand {

@@ -5,6 +5,7 @@
 use super::Report;
 use super::chart::{DARK, LIGHT};
 use crate::columns::{Column, columns};
+use pasidon_experiment::text::grouped;
 use std::fmt::Write;
 
 /// Columns of the table that are shown at first; the others by a switch.
@@ -140,15 +141,8 @@ fn shown(value: f64) -> String {
     if value.fract() != 0.0 || value.abs() >= 1e15 {
         return format!("{value:.4}");
     }
-    let digits = format!("{:.0}", value.abs());
-    let mut text = if value < 0.0 { String::from("-") } else { String::new() };
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let sign = if value < 0.0 { "-" } else { "" };
+    format!("{sign}{}", grouped(value.abs() as u64))
 }
 
 /// The lines of the results, by the number of their point.

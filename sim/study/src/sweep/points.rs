@@ -154,8 +154,9 @@ impl Sweep {
         let experiment: Experiment = serde_json::from_value(experiment).map_err(|error| {
             self.error(format!("at {}: {error}", place()), "write it as the chapter on experiments says")
         })?;
-        if let [first, ..] = &experiment.machine.problems()[..] {
-            return Err(self.error(format!("at {}: {first}", place()), "change it"));
+        if let [first, ..] = &experiment.problems(&design)[..] {
+            let remedy = "change the axis, or exclude the point with `only`";
+            return Err(self.error(format!("at {}: {first}", place()), remedy));
         }
         Ok(Point { index, id: id_of(&experiment), axes, experiment })
     }

@@ -6,6 +6,9 @@ use super::points::Point;
 use super::store::{Line, Store, file_name, read_folder};
 use crate::Answerer;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pasidon_experiment::Answer;
+use pasidon_experiment::answer::Source;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
@@ -46,6 +49,24 @@ struct Results {
     answered: usize,
     /// Results could not be written.
     error: Option<SweepError>,
+    /// Hashes of the files of all answers, as they were first.
+    files: BTreeMap<String, String>,
+}
+
+impl Results {
+    /// Whether an answer is of the same files as those before it.
+    fn compare(&mut self, answer: &Answer) -> Result<(), String> {
+        for Source { path, sha256 } in &answer.sources {
+            let first = self.files.entry(path.clone()).or_insert_with(|| sha256.clone());
+            if first != sha256 {
+                return Err(format!(
+                    "{path}: the file is not that of the other points of the sweep (its SHA-256 is {sha256}, theirs {first}); \
+                     bring theirs back and run again with --retry, or begin anew with another --out"
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The points that belong to a share.
@@ -82,13 +103,21 @@ pub fn run(
     }
     let bar = progress_bar(missing.len(), options.progress);
     let next = AtomicUsize::new(0);
-    let results = Mutex::new(Results::default());
+    let mut results = Results::default();
+    for answer in done.values().filter_map(|line| line.answer.as_ref()) {
+        // Whatever those of before mix, a new one is held against the first.
+        let _ = results.compare(answer);
+    }
+    let results = Mutex::new(results);
     std::thread::scope(|scope| {
         for _ in 0..options.jobs.clamp(1, missing.len().max(1)) {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     let Some(point) = missing.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                    let result = isolated(answer, point);
+                    let result = isolated(answer, point).and_then(|answer| {
+                        let mut results = results.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                        results.compare(&answer).map(|()| answer)
+                    });
                     let failed = result.as_ref().err().cloned();
                     let stored = store.add(&Line::of(point, result));
                     let mut results = results.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -111,7 +140,7 @@ pub fn run(
         }
     });
     bar.finish_and_clear();
-    let Results { failed, answered, error } =
+    let Results { failed, answered, error, .. } =
         results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(error) = error {
         return Err(error);
@@ -131,7 +160,7 @@ pub(super) fn place(point: &Point) -> String {
 }
 
 /// A point whose engine panics is a point that failed; the others go on.
-fn isolated(answer: &Answerer<'_>, point: &Point) -> Result<pasidon_experiment::Answer, String> {
+fn isolated(answer: &Answerer<'_>, point: &Point) -> Result<Answer, String> {
     catch_unwind(AssertUnwindSafe(|| answer(&point.experiment))).unwrap_or_else(|panic| {
         let what =
             panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
