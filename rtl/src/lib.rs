@@ -1,15 +1,13 @@
-//! pasidon-rtl: the hardware, described in Rust on rust-hdl and emitted as Verilog.
+//! pasidon-rtl: the hardware, described in Rust and emitted as Verilog.
 //!
 //! [`generate`] turns a [`Design`] into Verilog. The modules of this crate are the block diagram: [`cache`], [`translate`], [`walk`],
 //! [`queue`], [`regs`], [`interrupt`], [`ats`], [`monitor`], [`debug`], [`port`](mod@port), joined in [`top`]; [`signals`] are the signals
-//! between them; [`hdl`] is how blocks are described, [`emit`] how they become Verilog.
+//! between them. [`pasidon_hdl`] is how blocks are described and become Verilog.
 
 pub mod ats;
 pub mod cache;
 pub mod debug;
 pub mod design;
-pub mod emit;
-pub mod hdl;
 pub mod interrupt;
 pub mod monitor;
 pub mod port;
@@ -21,9 +19,10 @@ pub mod translate;
 pub mod walk;
 
 pub use design::{Design, DesignError};
-pub use emit::mutate::{Mutant, Mutants};
-pub use emit::{Direction, EmitError, Port};
+pub use pasidon_hdl::mutate::{Fault, Faults, Operator};
+pub use pasidon_hdl::{Direction, EmitError, Port};
 
+use pasidon_hdl::{Emitted, Options, emit, session};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -50,24 +49,59 @@ pub fn generate(design: &Design) -> Result<Generated, EmitError> {
     emitted(design).map(|(generated, _)| generated)
 }
 
+/// A design and all its possible single faults ([`pasidon_hdl::mutate`]).
+#[derive(Clone, Debug)]
+pub struct Mutants {
+    generated: Generated,
+    mutants: pasidon_hdl::mutate::Mutants,
+}
+
+/// A design with one fault.
+#[derive(Clone, Debug)]
+pub struct Mutant {
+    /// The fault.
+    pub fault: Fault,
+    /// The design with it.
+    pub generated: Generated,
+}
+
+impl Mutants {
+    /// The design without a fault.
+    pub fn original(&self) -> &Generated {
+        &self.generated
+    }
+
+    /// The possible faults of each module, children before parents.
+    pub fn faults(&self) -> &[Faults] {
+        self.mutants.faults()
+    }
+
+    /// The design with the fault of this name; `None` if there is no such fault, or if its text is that of the original.
+    pub fn make(&self, id: &str) -> Option<Mutant> {
+        let (fault, verilog) = self.mutants.make(id)?;
+        Some(Mutant { fault, generated: Generated { verilog, ..self.generated.clone() } })
+    }
+}
+
 /// The Verilog of a design, and what it takes to write it with a fault in it.
 ///
 /// # Errors
 /// An [`EmitError`] is a mistake in a block, not in the design.
 pub fn mutants(design: &Design) -> Result<Mutants, EmitError> {
-    emitted(design).map(|(generated, emitted)| Mutants::new(generated, emitted))
+    let (generated, emitted) = emitted(design)?;
+    Ok(Mutants { generated, mutants: pasidon_hdl::mutate::Mutants::new(emitted) })
 }
 
-fn emitted(design: &Design) -> Result<(Generated, emit::Emitted), EmitError> {
-    hdl::session(|| {
-        let emitted = emit::emit(&*top::pasidon_iommu(design))?;
+fn emitted(design: &Design) -> Result<(Generated, Emitted), EmitError> {
+    session(|| {
         let hash = design.hash();
         let version = env!("CARGO_PKG_VERSION");
         let banner = format!(
-            "// Pasidon {version}, design {}, hash {hash}\n// Generated from Rust: change the design or the blocks, not this file.\n\n",
+            "// SPDX-License-Identifier: Apache-2.0\n// Pasidon {version}, design {}, hash {hash}\n// Generated from Rust: change the design or the blocks, not this file.\n\n",
             design.name
         );
-        let verilog_hash = design::hexadecimal(&Sha256::digest(emitted.verilog.as_bytes()));
+        let emitted = emit(&top::pasidon_iommu(design), &Options { banner: &banner, prefix: "" })?;
+        let verilog_hash = design::hexadecimal(&Sha256::digest(&emitted.verilog.as_bytes()[banner.len()..]));
         let document = json!({
             "tool": "pasidon",
             "version": version,
@@ -79,7 +113,7 @@ fn emitted(design: &Design) -> Result<(Generated, emit::Emitted), EmitError> {
             "ports": emitted.ports,
         });
         let design_json = format!("{document:#}\n");
-        let verilog = banner + &emitted.verilog;
-        Ok((Generated { verilog, design_json, ports: emitted.ports.clone(), hash, verilog_hash }, emitted))
+        let (verilog, ports) = (emitted.verilog.clone(), emitted.ports.clone());
+        Ok((Generated { verilog, design_json, ports, hash, verilog_hash }, emitted))
     })
 }

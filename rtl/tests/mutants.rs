@@ -1,8 +1,7 @@
 //! Single faults: every one differs from the original in the place that it names, and nowhere else.
 
 use pasidon_rtl::design::Design;
-use pasidon_rtl::emit::mutate::Operator;
-use pasidon_rtl::{generate, mutants};
+use pasidon_rtl::{Operator, generate, mutants};
 use std::collections::BTreeSet;
 
 #[test]
@@ -24,27 +23,28 @@ fn every_fault_is_where_it_says() {
                 same += 1;
                 continue;
             };
-            assert_eq!((&mutant.id, &mutant.module, mutant.operator), (&id, &faults.module, *operator));
-            assert_ne!(mutant.before, mutant.after, "{id}: {}", mutant.operator);
+            let fault = &mutant.fault;
+            assert_eq!((&fault.id, &fault.module, fault.operator), (&id, &faults.module, *operator));
+            assert_ne!(fault.before, fault.after, "{id}: {}", fault.operator);
             assert!(texts.insert(mutant.generated.verilog.clone()), "{id} is another fault too");
-            let first = lines[mutant.line - 1].trim();
-            let told = mutant.before.lines().next().unwrap_or("");
+            let first = lines[fault.line - 1].trim();
+            let told = fault.before.lines().next().unwrap_or("");
             assert!(
-                mutant.before.is_empty()
+                fault.before.is_empty()
                     || first == told
-                    || mutant.before.lines().count() != 1
+                    || fault.before.lines().count() != 1
                     || first.starts_with('.'),
                 "{id}: line {} is {first}, not {told}",
-                mutant.line
+                fault.line
             );
-            operators.insert(mutant.operator);
-            if mutant.operator == Operator::DroppedAssignment {
+            operators.insert(fault.operator);
+            if fault.operator == Operator::DroppedAssignment {
                 continue;
             }
             // Up to that line, only declarations change.
             let told = |line: &&&str| !line.starts_with("  wire ") && !line.starts_with("  reg  ");
             let mutated: Vec<&str> = mutant.generated.verilog.lines().collect();
-            let above = lines[..mutant.line - 1].iter().filter(told);
+            let above = lines[..fault.line - 1].iter().filter(told);
             for (old, new) in above.zip(mutated.iter().filter(told)) {
                 assert_eq!(old, new, "{id}");
             }

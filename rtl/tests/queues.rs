@@ -7,9 +7,8 @@ use std::path::Path;
 use std::process::Command as Process;
 use std::rc::Rc;
 
+use pasidon_hdl::{Instance, Module, Options, emit, lit, session};
 use pasidon_rtl::design::Design;
-use pasidon_rtl::emit::emit;
-use pasidon_rtl::hdl::{Instance, Module, lit, session};
 use pasidon_rtl::{queue, regs};
 use pasidon_spec::command::{Command, Range, Store, Support, iofence, iotinval};
 use pasidon_spec::fault::FaultRecord;
@@ -359,7 +358,7 @@ fn run(design: &Design, mode: u64, device_id_bits: u8, mut commands: Vec<[u64; 2
     fs::write(folder.join("faults.hex"), stimulus).unwrap();
     log += "end\n";
 
-    let emitted = session(|| emit(&*bench(design))).expect("the blocks become Verilog");
+    let emitted = session(|| emit(&bench(design), &Options::default())).expect("the blocks become Verilog");
     fs::write(folder.join("queues.v"), emitted.verilog).unwrap();
     let parameters = [
         ("COMMANDS", commands.len() as u32),

@@ -26,8 +26,8 @@ use pasidon_spec::message::{code, response_code};
 use pasidon_spec::page_request::record;
 
 use crate::design::Design;
-use crate::hdl::{E, Module, hi, lit};
 use crate::signals::request::RequestSignals;
+use pasidon_hdl::{E, Module, hi, lit};
 
 const IDLE: u64 = 0;
 const CHECK: u64 = 1;

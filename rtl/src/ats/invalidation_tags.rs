@@ -15,7 +15,7 @@
 use std::rc::Rc;
 
 use crate::design::Design;
-use crate::hdl::{MemoryKind, Module, cat, encode, hi, index_width, lit, lo, select};
+use pasidon_hdl::{MemoryKind, Module, cat, encode, hi, index_width, lit, lo, select};
 
 /// Tags of the protocol.
 const MOST: u32 = 32;

@@ -11,7 +11,7 @@ use pasidon_spec::message::{code, group_response};
 
 use super::tag_width;
 use crate::design::Design;
-use crate::hdl::{E, Module, cat, lit};
+use pasidon_hdl::{E, Module, cat, lit};
 
 /// Who a message goes to, and its PASID: port name and width.
 const HEADER: [(&str, u32); 5] = [("rid", 16), ("dsv", 1), ("dseg", 8), ("pv", 1), ("pid", 20)];

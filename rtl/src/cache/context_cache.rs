@@ -6,7 +6,7 @@
 
 use super::{payload, victim};
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, hi, lit, lo, lowest};
+use pasidon_hdl::{E, Module, any_of, cat, hi, lit, lo, lowest};
 use std::rc::Rc;
 
 /// Which contexts a cache holds, and what its entries are found by.

@@ -14,13 +14,13 @@
 
 use super::{payload, victim};
 use crate::design::Design;
-use crate::hdl::{E, MemoryKind, Module, any_of, cat, hi, lit, lo, onehot};
 use crate::signals::invalidation::{Checks, Invalidation, TlbTag};
 use crate::signals::request::{
     RequestSignals, TranslationSignals, device_id_too_wide, has_directory, is_canonical, page_size, vpn_width,
 };
 use crate::translate::completion::ats_answers;
 use crate::translate::fence::{self, count_width};
+use pasidon_hdl::{E, MemoryKind, Module, any_of, cat, hi, lit, lo, onehot};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;

@@ -7,9 +7,9 @@
 //! Never: an answer mixed from two entries.
 
 use crate::design::Design;
-use crate::hdl::{E, MemoryKind, Module, any_of, cat, hi, index_width, lit, lo, lowest, onehot};
 use crate::signals::invalidation::{Checks, Invalidation, TlbTag};
 use crate::signals::request::{RequestSignals, TranslationSignals, vpn_width};
+use pasidon_hdl::{E, MemoryKind, Module, any_of, cat, hi, index_width, lit, lo, lowest, onehot};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 

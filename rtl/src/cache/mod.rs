@@ -4,7 +4,7 @@ pub mod context_cache;
 pub mod l1_tlb;
 pub mod l2_tlb;
 
-use crate::hdl::{E, MemoryKind, Module, cat, encode, hi, index_width, lit};
+use pasidon_hdl::{E, MemoryKind, Module, cat, encode, hi, index_width, lit};
 
 /// Which entry the next fill replaces, one bit of `valid`'s width: the first that is empty, else each in turn.
 fn victim(m: &mut Module, valid: E, fill: E) -> E {

@@ -17,9 +17,9 @@ use pasidon_spec::page_table::PAGE_SHIFT;
 use pasidon_spec::registers::{tr_req_ctl, tr_req_iova, tr_response};
 
 use crate::design::Design;
-use crate::hdl::{E, Module, cat, hi, lit, lo};
 use crate::regs::words::{ReadMap, WriteBus};
 use crate::signals::request::{RequestSignals, TranslationSignals, segments};
+use pasidon_hdl::{E, Module, cat, hi, lit, lo};
 
 /// The debug translation interface of `d`.
 pub fn translation_request(d: &Design) -> Rc<Module> {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use pasidon_spec::fault::{Cause, record, ttyp};
 use pasidon_spec::field::Field;
 
-use crate::hdl::{E, Module, lit};
+use pasidon_hdl::{E, Module, lit};
 
 /// The fields of a record: port name and layout.
 const FIELDS: [(&str, Field); 8] = [

@@ -13,8 +13,8 @@ use std::rc::Rc;
 use pasidon_spec::registers::{msi_addr, msi_data};
 
 use crate::design::Design;
-use crate::hdl::{E, MemoryKind, Module, cat, encode, hi, index_width, lit, lo, select};
 use crate::regs::words::WriteBus;
+use pasidon_hdl::{E, MemoryKind, Module, cat, encode, hi, index_width, lit, lo, select};
 
 const IDLE: u64 = 0;
 const CHOSEN: u64 = 1;

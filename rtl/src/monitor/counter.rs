@@ -1,8 +1,8 @@
 //! One event counter with its selector: which events it counts, and how it wraps.
 
-use crate::hdl::{E, Module, any_of, cat, hi, index_width, lit, lo};
 use crate::regs::words::{ReadMap, WriteBus};
 use crate::signals::events::{RequestEvents, WalkEvents};
+use pasidon_hdl::{E, Module, any_of, cat, hi, index_width, lit, lo};
 use pasidon_spec::registers::{event, iohpmctr, iohpmevt};
 
 /// The events that can be filtered by PSCID and GSCID.

@@ -15,10 +15,10 @@ use pasidon_spec::registers::{iocountinh, iocountovf, iohpmcycles};
 
 use super::counter::{Sources, counter};
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, hi};
 use crate::regs::words::{ReadMap, WriteBus};
 use crate::signals::events::{RequestEvents, WalkEvents};
 use crate::translate::miss_table::translated_requesters;
+use pasidon_hdl::{E, Module, any_of, cat, hi};
 
 /// The performance monitor of `d`.
 pub fn hpm(d: &Design) -> Rc<Module> {

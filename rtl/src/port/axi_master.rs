@@ -19,8 +19,8 @@
 //! Latency: none on the read path: a granted address and an arriving beat pass in the same cycle. RRESP or BRESP other than
 //! OKAY and EXOKAY is an access fault; `rpoison` marks a beat as corrupted.
 
-use crate::hdl::{E, Module, any_of, cat, encode, hi, index_width, lit, lo, onehot};
 use crate::translate::miss_table::round_robin;
+use pasidon_hdl::{E, Module, any_of, cat, encode, hi, index_width, lit, lo, onehot};
 use std::rc::Rc;
 
 /// Bits of AXI ids.

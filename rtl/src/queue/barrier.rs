@@ -8,7 +8,7 @@
 
 use std::rc::Rc;
 
-use crate::hdl::{Module, lit};
+use pasidon_hdl::{Module, lit};
 
 const IDLE: u64 = 0;
 const FENCE: u64 = 1;

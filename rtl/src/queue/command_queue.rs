@@ -26,9 +26,9 @@ use pasidon_spec::pdt::process_id_bits;
 
 use super::entry_address;
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, first, lit, lo};
 use crate::signals::invalidation::InvalidationKind;
 use crate::signals::request::{beyond, device_id_too_wide, ppn_width};
+use pasidon_hdl::{E, Module, any_of, cat, first, lit, lo};
 
 const IDLE: u64 = 0;
 const REQUEST: u64 = 1;

@@ -15,8 +15,8 @@ use pasidon_spec::field::Field;
 
 use super::{Tail, entry_address};
 use crate::design::Design;
-use crate::hdl::{E, Module, cat, lit, lo, select};
 use crate::signals::request::ppn_width;
+use pasidon_hdl::{E, Module, cat, lit, lo, select};
 
 const IDLE: u64 = 0;
 const DROP: u64 = 1;

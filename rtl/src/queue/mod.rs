@@ -10,7 +10,7 @@ pub use command_queue::command_queue;
 pub use fault_queue::fault_queue;
 pub use page_request_queue::page_request_queue;
 
-use crate::hdl::{E, Module, cat, lit, lo};
+use pasidon_hdl::{E, Module, cat, lit, lo};
 
 /// Byte address of entry `index`, of `2^log2_bytes` bytes, in the queue whose base page is `ppn`.
 ///

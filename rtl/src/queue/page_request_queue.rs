@@ -14,8 +14,8 @@ use pasidon_spec::page_request::RECORD_BYTES;
 
 use super::{Tail, entry_address};
 use crate::design::Design;
-use crate::hdl::{Module, cat, hi, lit, lo};
 use crate::signals::request::ppn_width;
+use pasidon_hdl::{Module, cat, hi, lit, lo};
 
 const IDLE: u64 = 0;
 /// It is not written: the queue is off, or has met a memory fault.

@@ -9,7 +9,7 @@
 
 use std::rc::Rc;
 
-use crate::hdl::{Module, cat, hi, lit, lo};
+use pasidon_hdl::{Module, cat, hi, lit, lo};
 
 /// The AXI4-Lite slave. All its bus outputs come from registers.
 pub fn axi_lite() -> Rc<Module> {

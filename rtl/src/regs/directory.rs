@@ -8,8 +8,8 @@ use pasidon_spec::registers::ddtp;
 
 use super::words::{ReadMap, WriteBus, page_number};
 use crate::design::Design;
-use crate::hdl::{Module, hi, lit, lo};
 use crate::signals::request::ppn_width;
+use pasidon_hdl::{Module, hi, lit, lo};
 
 /// `ddtp`. A write of the mode keeps `busy` until everything in flight has left under the old one.
 pub fn directory(m: &mut Module, design: &Design, bus: WriteBus, map: &mut ReadMap) {

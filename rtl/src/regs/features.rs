@@ -9,7 +9,7 @@ use pasidon_spec::registers::{capabilities as cap, fctl, igs, iommu_qosid};
 
 use super::words::{ReadMap, WriteBus};
 use crate::design::Design;
-use crate::hdl::{E, Module, lit};
+use pasidon_hdl::{E, Module, lit};
 
 /// The value of the `capabilities` register: what this design really does.
 ///

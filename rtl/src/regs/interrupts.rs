@@ -10,7 +10,7 @@ use pasidon_spec::registers::{icvec, ipsr};
 
 use super::words::{ReadMap, WriteBus};
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, hi, index_width, lo};
+use pasidon_hdl::{E, Module, any_of, cat, hi, index_width, lo};
 
 /// A cause of interrupts.
 pub struct Cause {

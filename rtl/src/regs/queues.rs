@@ -11,8 +11,8 @@ use pasidon_spec::field::Field;
 
 use super::words::{ReadMap, WriteBus, page_number};
 use crate::design::Design;
-use crate::hdl::{E, Module, cat, hi, index_width, lit, lo};
 use crate::signals::request::ppn_width;
+use pasidon_hdl::{E, Module, cat, hi, index_width, lit, lo};
 
 /// `cqb`, `cqh`, `cqt`, `cqcsr`; returns the condition of `ipsr.cip`.
 pub fn command_queue(m: &mut Module, design: &Design, bus: WriteBus, map: &mut ReadMap) -> E {

@@ -16,7 +16,7 @@ use super::interrupts::{Cause, interrupts};
 use super::queues::{command_queue, fault_queue, page_request_queue};
 use super::words::{ReadMap, WriteBus};
 use crate::design::Design;
-use crate::hdl::{Module, lit, lo};
+use pasidon_hdl::{Module, lit, lo};
 
 /// The registers of `design`.
 pub fn registers(design: &Design) -> Rc<Module> {

@@ -3,7 +3,7 @@
 use pasidon_spec::field::Field;
 use pasidon_spec::registers::Register;
 
-use crate::hdl::{E, Module, cat, lit, onehot};
+use pasidon_hdl::{E, Module, cat, lit, onehot};
 
 /// A write to the registers, as `axi_lite` hands it over.
 #[derive(Clone, Copy)]

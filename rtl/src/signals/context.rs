@@ -1,8 +1,8 @@
 //! Device and process contexts as the hardware keeps them: checked, without what no later step reads.
 
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, lit};
 use crate::signals::request::ppn_width;
+use pasidon_hdl::{E, Module, any_of, cat, lit};
 use pasidon_spec::field::Field;
 
 /// A field of a doubleword.

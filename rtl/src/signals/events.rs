@@ -1,8 +1,8 @@
 //! Where events come from: translation ports (each request is one event), and walkers (misses and walks).
 
 use crate::design::Design;
-use crate::hdl::{E, Instance, Module, lit, lo};
 use crate::signals::request::RequestSignals;
+use pasidon_hdl::{E, Instance, Module, lit, lo};
 use pasidon_spec::registers::event;
 
 /// A request as the monitor sees it.

@@ -2,8 +2,8 @@
 //! names. (Section "IOMMU Page-Table cache invalidation commands".)
 
 use crate::design::Design;
-use crate::hdl::{E, Instance, Module, lit, lo};
 use crate::signals::request::{RequestSignals, TranslationSignals, segments, vpn_width};
+use pasidon_hdl::{E, Instance, Module, lit, lo};
 use pasidon_spec::page_table::PAGE_SHIFT;
 
 /// Encoding of `inval_kind`: what is invalidated.

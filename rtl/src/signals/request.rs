@@ -1,7 +1,7 @@
 //! A translation request and a translation, as groups of signals that blocks hand to each other.
 
 use crate::design::Design;
-use crate::hdl::{E, Instance, Module, any_of, cat, hi, lit, lo};
+use pasidon_hdl::{E, Instance, Module, any_of, cat, hi, lit, lo};
 use pasidon_spec::ddt::{device_id_bits, iommu_mode};
 use pasidon_spec::page_table::{self, Geometry, PAGE_SHIFT, napot};
 

@@ -4,8 +4,8 @@ use super::ports::input;
 use super::requesters::requester;
 use crate::ats::{device_messages, invalidation_tags, message_port};
 use crate::design::Design;
-use crate::hdl::{Instance, Module};
 use crate::queue::page_request_queue;
+use pasidon_hdl::{Instance, Module};
 
 /// What carries the messages between devices and IOMMU.
 pub(super) struct Ats {

@@ -11,7 +11,6 @@ use crate::cache::l1_tlb::l1_tlb;
 use crate::cache::l2_tlb::l2_tlb;
 use crate::debug::translation_request;
 use crate::design::Design;
-use crate::hdl::{E, Instance, Module, all_of, any_of, cat, lo};
 use crate::interrupt::{fault_source, msi};
 use crate::monitor::hpm;
 use crate::port::axi_master::axi_master;
@@ -26,6 +25,7 @@ use crate::translate::dispatch::dispatch;
 use crate::translate::fence;
 use crate::translate::miss_table::miss_table;
 use crate::walk::walker::walker;
+use pasidon_hdl::{E, Instance, Module, all_of, any_of, cat, lo};
 use std::rc::Rc;
 
 /// The core of a design.

@@ -1,8 +1,8 @@
 //! The bus ports of the core: registers (`s_axil_*`), memory (`m_axi_*`), and the quality-of-service ids of its accesses.
 
 use crate::design::Design;
-use crate::hdl::{Instance, Module, any_of, hi, lit};
 use crate::port::axi_master::AXI_ID_WIDTH;
+use pasidon_hdl::{Instance, Module, any_of, hi, lit};
 
 /// `s_axil_*`: AXI4-Lite to the blocks that have registers, each with the prefix of its ports.
 pub(super) fn register_port(m: &mut Module, bus: &Instance, blocks: &[(&Instance, &str)]) {

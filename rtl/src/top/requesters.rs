@@ -1,8 +1,8 @@
 //! Blocks of the core that ask the miss table like a translation port.
 
 use crate::design::Design;
-use crate::hdl::{Instance, Module};
 use crate::signals::request::{RequestSignals, TranslationSignals};
+use pasidon_hdl::{Instance, Module};
 
 /// The debug interface asks the miss table as one more port; its answers are taken at once.
 pub(super) fn debug_port(

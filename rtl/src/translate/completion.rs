@@ -10,9 +10,9 @@
 
 use super::miss_table::{entry_width, port_width, requesters, round_robin, walker_width};
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, encode, hi, lit, lo, onehot};
 use crate::signals::context::{device_context_widths, process_context_widths};
 use crate::signals::request::{RequestSignals, TranslationSignals, is_canonical};
+use pasidon_hdl::{E, Module, any_of, cat, encode, hi, lit, lo, onehot};
 use pasidon_spec::fault::{AtsResponse, Cause};
 use std::rc::Rc;
 

@@ -7,9 +7,9 @@
 
 use super::miss_table::{entry_width, walker_width};
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, encode, lit, lo, lowest};
 use crate::signals::context::{device_context_widths, process_context_widths};
 use crate::signals::request::{RequestSignals, device_id_too_wide, has_directory, is_canonical};
+use pasidon_hdl::{E, Module, any_of, cat, encode, lit, lo, lowest};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 

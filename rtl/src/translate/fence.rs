@@ -11,7 +11,7 @@
 //! response that is older than the fence could still grant an access.
 
 use crate::design::Design;
-use crate::hdl::{E, Module, all_of, lit};
+use pasidon_hdl::{E, Module, all_of, lit};
 use std::rc::Rc;
 
 /// Clock cycles that a fence waits for responses to be taken.

@@ -8,8 +8,8 @@
 //! is accepted per cycle, in turn between ports.
 
 use crate::design::Design;
-use crate::hdl::{E, MemoryKind, Module, any_of, cat, encode, hi, index_width, lit, lowest, onehot};
 use crate::signals::request::RequestSignals;
+use pasidon_hdl::{E, MemoryKind, Module, any_of, cat, encode, hi, index_width, lit, lowest, onehot};
 use std::rc::Rc;
 
 /// Bits of an index into the miss table.

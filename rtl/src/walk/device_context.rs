@@ -6,9 +6,9 @@
 use super::page_table::{is_first_stage_mode, second_stage_modes, too_wide};
 use super::process_context::directory_modes;
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, hi, lit, lo, select};
 use crate::signals::context::{DeviceContext, any_bit, field, first_stage_ppn_width};
 use crate::signals::request::ppn_width;
+use pasidon_hdl::{E, Module, any_of, hi, lit, lo, select};
 use pasidon_spec::ddt::dc;
 use pasidon_spec::page_table::iohgatp_mode;
 use pasidon_spec::pdt::pdtp_mode;

@@ -12,9 +12,9 @@
 
 use super::page_table::too_wide;
 use super::state::*;
-use crate::hdl::{E, Module, cat, hi, lit, lo};
 use crate::signals::context::{any_bit, field};
 use crate::signals::request::{TranslationSignals, mask_width, ppn_width};
+use pasidon_hdl::{E, Module, cat, hi, lit, lo};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::msi::{basic, file, mode, mrif, msipte};
 

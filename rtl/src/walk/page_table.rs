@@ -2,9 +2,9 @@
 //! Address Translation Process", "Two-Stage Address Translation", "Svnapot", "Svpbmt", "Svrsw60t59b".)
 
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, hi, lit, lo};
 use crate::signals::context::{any_bit, field};
 use crate::signals::request::{geometries, page_shifts, ppn_width, segments, table_levels, vpn_width};
+use pasidon_hdl::{E, Module, any_of, cat, hi, lit, lo};
 use pasidon_spec::page_table::{
     self, Geometry, PAGE_SHIFT, PTE_NON_LEAF_RESERVED, PTE_RSW60T59, iosatp_mode, napot, pbmt, pte,
 };

@@ -2,8 +2,8 @@
 
 use super::page_table::{is_first_stage_mode, too_wide};
 use crate::design::Design;
-use crate::hdl::{E, any_of, cat, lo};
 use crate::signals::context::{any_bit, field};
+use pasidon_hdl::{E, any_of, cat, lo};
 use pasidon_spec::pdt::{pc, pdtp_mode, process_id_bits};
 
 /// The process-directory modes of a design, Bare excluded.

@@ -8,8 +8,8 @@ use super::page_table::{
     PageTableEntry, SXL_GUEST_WIDTH, chosen, compose, is_uniform, second_stage_modes, too_wide,
 };
 use super::state::*;
-use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
 use crate::signals::request::{TranslationSignals, ppn_width};
+use pasidon_hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::{Geometry, pbmt};
 

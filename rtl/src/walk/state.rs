@@ -3,10 +3,10 @@
 use super::device_context::two_stage;
 use super::page_table::PageTableEntry;
 use crate::design::Design;
-use crate::hdl::{E, Module, hi, lit, lo};
 use crate::signals::context::{DeviceContext, ProcessContext, first_stage_ppn_width};
 use crate::signals::request::{RequestSignals, TranslationSignals, ppn_width};
 use crate::translate::miss_table::entry_width;
+use pasidon_hdl::{E, Module, hi, lit, lo};
 use pasidon_spec::fault::Cause;
 
 /// Statements of the first condition that holds.

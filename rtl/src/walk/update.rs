@@ -5,7 +5,7 @@
 //! invalidation, and the fence waits for the writes of walks that were overtaken.
 
 use super::state::*;
-use crate::hdl::{E, Module, cat, hi, lit, lo};
+use pasidon_hdl::{E, Module, cat, hi, lit, lo};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::pte;
 

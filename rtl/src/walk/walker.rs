@@ -14,7 +14,6 @@ use super::page_table::{PageTableEntry, chosen, compose, first_stage_modes, is_u
 use super::process_context::{effective_permissions, fsc_misconfigured, pid_too_wide};
 use super::state::*;
 use crate::design::Design;
-use crate::hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
 use crate::signals::context::*;
 use crate::signals::events::WalkEvents;
 use crate::signals::request::{
@@ -22,6 +21,7 @@ use crate::signals::request::{
 };
 use crate::translate::dispatch::page_tag;
 use crate::translate::miss_table::entry_width;
+use pasidon_hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
 use pasidon_spec::ddt::{BASE_DDI, EXT_DDI, dc, ddte, iommu_mode};
 use pasidon_spec::fault::{AtsResponse, Cause};
 use pasidon_spec::page_table::{self, Geometry, iosatp_mode};

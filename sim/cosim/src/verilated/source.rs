@@ -1,6 +1,6 @@
 //! Verilog to make a model of.
 
-use pasidon_rtl::emit::Direction;
+use pasidon_rtl::Direction;
 
 /// A port of the top module: what the shim needs to know of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Source<'a> {
 
 /// The ports of a generated design.
 pub fn shapes(generated: &pasidon_rtl::Generated) -> Vec<PortShape> {
-    let shape = |port: &pasidon_rtl::emit::Port| PortShape {
+    let shape = |port: &pasidon_rtl::Port| PortShape {
         name: port.name.clone(),
         width: port.width,
         output: port.direction == Direction::Out,

@@ -133,7 +133,7 @@ impl Default for RunOptions {
 pub enum RunError {
     /// The generator failed.
     #[error(transparent)]
-    Emit(#[from] pasidon_rtl::emit::EmitError),
+    Emit(#[from] pasidon_rtl::EmitError),
     /// A trace is unusable.
     #[error(transparent)]
     Trace(#[from] TraceError),

@@ -1,6 +1,6 @@
 //! Mutation: single faults are made in the hardware, and lockstep must notice each of them.
 //!
-//! A fault ([`pasidon_rtl::emit::mutate`]) counts if the Verilog with it compiles and Verilator compiles it to another model than the
+//! A fault ([`pasidon_rtl::Mutants`]) counts if the Verilog with it compiles and Verilator compiles it to another model than the
 //! original. It is *killed* if a run under one of a few seeds ends in a difference, a hang or a crash, or takes clearly more cycles or
 //! memory reads than without the fault. What survives is either equivalent to the original, which only a reader can tell
 //! ([`Claims`]), or shows a hole in the stimulus.
@@ -12,7 +12,7 @@ pub use claims::{Claim, Claims, ClaimsError};
 pub use plan::order;
 
 use pasidon_cosim::verilated::{Cache, Flavour, Source, Verilated, VerilatedError, shapes};
-use pasidon_rtl::emit::mutate::{Mutant, Mutants, Operator};
+use pasidon_rtl::{Fault, Mutant, Mutants, Operator};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -382,12 +382,12 @@ impl Workshop<'_> {
     }
 
     fn one(&self, mutant: Mutant) -> Result<Tried, MutationError> {
-        let verdict = match self.options.known.get(&mutant.id) {
+        let verdict = match self.options.known.get(&mutant.fault.id) {
             Some(Verdict::Survived | Verdict::Equivalent { .. }) => Verdict::Survived,
             Some(verdict) => verdict.clone(),
             None => self.verdict(&mutant)?,
         };
-        let Mutant { id, module, operator, line, before, after, .. } = mutant;
+        let Fault { id, module, operator, line, before, after } = mutant.fault;
         let verdict = match (self.options.claims.why(self.name, &id, &before, &after), verdict) {
             (Some(_), Verdict::Killed { how } | Verdict::Slower { how }) => {
                 return Err(MutationError::WrongClaim { id, how });
@@ -403,7 +403,7 @@ impl Workshop<'_> {
     }
 
     fn verdict(&self, mutant: &Mutant) -> Result<Verdict, VerilatedError> {
-        let home = self.scratch.join(&mutant.id);
+        let home = self.scratch.join(&mutant.fault.id);
         let cache = self.cache.clone().quiet().aside(&home);
         let made = fingerprint(&cache, self.name, &mutant.generated);
         let made = made.and_then(|print| {

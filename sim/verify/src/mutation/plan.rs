@@ -1,7 +1,7 @@
 //! Which faults are tried, and in which order.
 
 use pasidon_cosim::Random;
-use pasidon_rtl::emit::mutate::{Faults, Operator};
+use pasidon_rtl::{Faults, Operator};
 use std::collections::BTreeMap;
 
 /// Every fault of a design, in the order in which a run with this seed takes them: the first N of them are N faults that are

@@ -4,20 +4,28 @@
 //! (`valid & tag.eq(key)`) although every width is a run-time value. Constructors fold constants, which is how
 //! an option that is switched off disappears before any Verilog exists.
 
-use std::cell::RefCell;
+use crate::storage::Net;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::{Add, BitAnd, BitOr, BitXor, Not, Sub};
 use std::rc::Rc;
 
+/// Tells modules apart while they are described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ModuleId(u32);
+
 /// A handle to an expression of a fixed width in bits.
+///
+/// It belongs to the module whose signals it is made of; a constant belongs to every module. Signals of two modules
+/// do not meet in one expression: what crosses a boundary is a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct E(u32);
 
 /// What an expression does with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Op {
-    /// A named signal of the module under construction.
-    Signal(Rc<str>),
+    /// A signal of a module.
+    Signal(ModuleId, Net),
     Const(u128),
     Not,
     And,
@@ -47,6 +55,8 @@ pub(crate) struct Node {
     pub op: Op,
     pub args: Vec<E>,
     pub width: u32,
+    /// The module whose signals it is made of.
+    pub module: Option<ModuleId>,
 }
 
 /// All expressions of a session; equal ones are one, so that shared logic is written once.
@@ -54,10 +64,13 @@ pub(crate) struct Node {
 struct Arena {
     nodes: Vec<Rc<Node>>,
     known: HashMap<Rc<Node>, u32>,
+    /// What the modules are called, for messages.
+    modules: HashMap<ModuleId, Rc<str>>,
 }
 
 thread_local! {
     static ARENA: RefCell<Arena> = RefCell::default();
+    static NEXT_MODULE: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Runs `f` with an empty arena and drops all its expressions afterwards, so that generating a hundred designs
@@ -69,11 +82,41 @@ pub fn session<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
+impl ModuleId {
+    /// The number of a module that is called `name`.
+    pub fn new(name: &str) -> ModuleId {
+        let id = ModuleId(NEXT_MODULE.with(|next| next.replace(next.get() + 1)));
+        ARENA.with(|a| a.borrow_mut().modules.insert(id, name.into()));
+        id
+    }
+
+    /// What the module is called.
+    pub fn name(self) -> Rc<str> {
+        ARENA
+            .with(|a| a.borrow().modules.get(&self).cloned())
+            .unwrap_or_else(|| "another session's module".into())
+    }
+}
+
+#[track_caller]
 fn make(op: Op, args: Vec<E>, width: u32) -> E {
     assert!(width >= 1, "an expression has at least one bit");
+    let mut module = if let Op::Signal(module, _) = op { Some(module) } else { None };
+    for arg in &args {
+        match (module, arg.module()) {
+            (Some(a), Some(b)) if a != b => {
+                panic!(
+                    "a signal of module {} and one of module {} in one expression: join them by a port",
+                    a.name(),
+                    b.name()
+                )
+            }
+            (_, belongs) => module = module.or(belongs),
+        }
+    }
     ARENA.with(|a| {
         let a = &mut *a.borrow_mut();
-        let node = Rc::new(Node { op, args, width });
+        let node = Rc::new(Node { op, args, width, module });
         E(*a.known.entry(node.clone()).or_insert_with(|| {
             a.nodes.push(node);
             a.nodes.len() as u32 - 1
@@ -109,6 +152,7 @@ pub fn lo() -> E {
 }
 
 /// Joins expressions, most significant first.
+#[track_caller]
 pub fn cat(parts: &[E]) -> E {
     assert!(!parts.is_empty(), "cat of nothing");
     if let [one] = parts {
@@ -123,11 +167,13 @@ pub fn cat(parts: &[E]) -> E {
 }
 
 /// Bitwise OR of any number of expressions of one width; `lo()` when there are none.
+#[track_caller]
 pub fn any_of(parts: impl IntoIterator<Item = E>) -> E {
     balanced(parts.into_iter().collect(), &|a, b| a | b).unwrap_or_else(lo)
 }
 
 /// Bitwise AND of any number of expressions of one width; `hi()` when there are none.
+#[track_caller]
 pub fn all_of(parts: impl IntoIterator<Item = E>) -> E {
     balanced(parts.into_iter().collect(), &|a, b| a & b).unwrap_or_else(hi)
 }
@@ -140,16 +186,19 @@ fn balanced(mut parts: Vec<E>, f: &dyn Fn(E, E) -> E) -> Option<E> {
 }
 
 /// AND-OR selection: the OR of every `value` whose one-bit `select` is 1; zero when none is.
+#[track_caller]
 pub fn onehot(choices: &[(E, E)]) -> E {
     any_of(choices.iter().map(|(s, v)| s.repeat(v.width()) & *v))
 }
 
 /// The first value whose condition holds, else `default`.
+#[track_caller]
 pub fn first(choices: &[(E, E)], default: E) -> E {
     choices.iter().rev().fold(default, |rest, (c, v)| c.mux(*v, rest))
 }
 
 /// `values[index]`; an index beyond the end selects the last value.
+#[track_caller]
 pub fn select(index: E, values: &[E]) -> E {
     assert!(!values.is_empty(), "select from nothing");
     let mut level: Vec<E> = values.to_vec();
@@ -169,6 +218,7 @@ pub fn select(index: E, values: &[E]) -> E {
 }
 
 /// A one-hot vector (one bit each) of the lowest set bit of `requests`.
+#[track_caller]
 pub fn lowest(requests: &[E]) -> Vec<E> {
     let mut taken = lo();
     let mut out = Vec::with_capacity(requests.len());
@@ -180,6 +230,7 @@ pub fn lowest(requests: &[E]) -> Vec<E> {
 }
 
 /// The index of the hot bit of a one-hot vector, in `width` bits.
+#[track_caller]
 pub fn encode(hot: &[E], width: u32) -> E {
     let bits: Vec<E> = (0..width)
         .rev()
@@ -194,8 +245,13 @@ pub fn index_width(n: usize) -> u32 {
 }
 
 impl E {
-    pub(crate) fn signal(name: &str, width: u32) -> E {
-        make(Op::Signal(name.into()), vec![], width)
+    pub(crate) fn signal(module: ModuleId, net: Net, width: u32) -> E {
+        make(Op::Signal(module, net), vec![], width)
+    }
+
+    /// The module whose signals it is made of.
+    pub(crate) fn module(self) -> Option<ModuleId> {
+        self.node(|n| n.module)
     }
 
     pub(crate) fn node<R>(self, f: impl FnOnce(&Node) -> R) -> R {

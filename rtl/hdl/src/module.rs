@@ -1,23 +1,34 @@
 //! [`Module`]: a block under construction, and what it is made of.
 
-use super::atom::{MemoryKind, PortAtom, Storage};
-use super::expr::{E, Op};
-use rust_hdl::core::atom::AtomKind;
+use crate::expr::{E, ModuleId, Op};
+use crate::storage::{MemoryInput, MemoryKind, Net, RST, Reset, Storage};
 use std::rc::Rc;
+
+/// A port of a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PortDef {
+    pub name: String,
+    pub width: u32,
+    pub input: bool,
+    /// Title of the section that starts with this port, if one does.
+    pub section: String,
+}
 
 /// A block of hardware: ports, registers, memories, child blocks, and the logic between them.
 ///
 /// Every module has the inputs `clk` and `rst` (synchronous, active high) without asking for them; children
-/// are connected to them.
+/// are connected to them. Only its own signals have a meaning in it: one of another module is refused.
 pub struct Module {
+    pub(crate) id: ModuleId,
     pub(crate) kind: String,
     pub(crate) doc: String,
-    pub(crate) atoms: Vec<PortAtom>,
+    pub(crate) ports: Vec<PortDef>,
+    pub(crate) wires: Vec<(String, u32)>,
     pub(crate) storage: Vec<(String, Storage)>,
     pub(crate) children: Vec<(String, Rc<Module>)>,
-    pub(crate) wires: Vec<(String, E)>,
+    pub(crate) values: Vec<(Net, E)>,
     /// Wires that are 0 unless all their conditions hold.
-    pub(crate) guarded: Vec<(String, Vec<E>, E)>,
+    pub(crate) guarded: Vec<(Net, Vec<E>, E)>,
     pub(crate) clocked: Vec<Statement>,
     nesting: Vec<Vec<Statement>>,
     section: String,
@@ -25,7 +36,7 @@ pub struct Module {
 
 /// A statement of the clocked part of a module.
 pub(crate) enum Statement {
-    Set { register: String, value: E },
+    Set { register: Net, value: E },
     If { test: E, then: Vec<Statement>, otherwise: Vec<Statement> },
     Switch { on: E, cases: Vec<(u64, Vec<Statement>)>, default: Vec<Statement> },
 }
@@ -33,13 +44,15 @@ pub(crate) enum Statement {
 /// A child block inside a module.
 #[derive(Clone)]
 pub struct Instance {
-    name: String,
+    parent: ModuleId,
+    index: u32,
     module: Rc<Module>,
 }
 
 /// The ports of a memory inside a module; all six are driven or read by that module.
 pub struct Memory {
-    name: String,
+    parent: ModuleId,
+    index: u32,
     depth: usize,
     width: u32,
     kind: MemoryKind,
@@ -55,20 +68,22 @@ impl Module {
     /// Starts a block. `kind` becomes the Verilog module's name, `doc` the comment above it.
     pub fn new(kind: &str, doc: &str) -> Module {
         let mut m = Module {
+            id: ModuleId::new(kind),
             kind: kind.into(),
             doc: doc.into(),
-            atoms: vec![],
+            ports: vec![],
+            wires: vec![],
             storage: vec![],
             children: vec![],
-            wires: vec![],
+            values: vec![],
             guarded: vec![],
             clocked: vec![],
             nesting: vec![],
             section: String::new(),
         };
         m.section("Clock and reset (synchronous, active high)");
-        m.input("clk", 1);
-        m.input("rst", 1);
+        m.port("clk", 1, true);
+        m.port("rst", 1, true);
         m
     }
 
@@ -77,22 +92,49 @@ impl Module {
         self.section = title.into();
     }
 
-    fn declare(&mut self, name: &str, width: u32, kind: AtomKind) -> E {
-        assert!(
-            !self.atoms.iter().any(|a| a.name == name) && !self.storage.iter().any(|(n, _)| n == name),
-            "{}: {name} is declared twice",
-            self.kind
-        );
-        self.atoms.push(PortAtom { name: name.into(), width, kind, doc: std::mem::take(&mut self.section) });
-        E::signal(name, width)
+    /// A name can be given once.
+    #[track_caller]
+    fn new_name(&self, name: &str) {
+        let taken = self.ports.iter().any(|p| p.name == name)
+            || self.wires.iter().any(|(n, _)| n == name)
+            || self.storage.iter().any(|(n, _)| n == name);
+        assert!(!taken, "{}: {name} is declared twice", self.kind);
+    }
+
+    /// What is given to this module must be made of its signals.
+    #[track_caller]
+    fn own(&self, e: E) {
+        if let Some(other) = e.module()
+            && other != self.id
+        {
+            panic!(
+                "a signal of module {} is used in module {}: join them by a port",
+                other.name(),
+                self.kind
+            );
+        }
+    }
+
+    #[track_caller]
+    fn port(&mut self, name: &str, width: u32, input: bool) -> E {
+        self.new_name(name);
+        self.ports.push(PortDef {
+            name: name.into(),
+            width,
+            input,
+            section: std::mem::take(&mut self.section),
+        });
+        E::signal(self.id, Net::Port(self.ports.len() as u32 - 1), width)
     }
 
     /// An input port.
+    #[track_caller]
     pub fn input(&mut self, name: &str, width: u32) -> E {
-        self.declare(name, width, AtomKind::InputParameter)
+        self.port(name, width, true)
     }
 
     /// An output port that is `value`.
+    #[track_caller]
     pub fn output(&mut self, name: &str, value: E) -> E {
         let port = self.output_later(name, value.width());
         self.assign(port, value);
@@ -100,11 +142,13 @@ impl Module {
     }
 
     /// An output port whose value follows with [`assign`](Self::assign).
+    #[track_caller]
     pub fn output_later(&mut self, name: &str, width: u32) -> E {
-        self.declare(name, width, AtomKind::OutputParameter)
+        self.port(name, width, false)
     }
 
     /// A named wire that is `value`.
+    #[track_caller]
     pub fn wire(&mut self, name: &str, value: E) -> E {
         let wire = self.wire_later(name, value.width());
         self.assign(wire, value);
@@ -113,75 +157,98 @@ impl Module {
 
     /// A named wire of one bit: the AND of `conditions` and `value`. It is written as nested conditions, which a simulator
     /// evaluates only as far as they hold: list those first that seldom do.
+    #[track_caller]
     pub fn wire_if(&mut self, name: &str, conditions: &[E], value: E) -> E {
         assert!(conditions.iter().chain([&value]).all(|e| e.width() == 1), "{name}: conditions have one bit");
+        conditions.iter().chain([&value]).for_each(|e| self.own(*e));
         let wire = self.wire_later(name, 1);
-        self.guarded.push((name.into(), conditions.to_vec(), value));
+        self.guarded.push((net_of(wire), conditions.to_vec(), value));
         wire
     }
 
     /// A named wire whose value follows with [`assign`](Self::assign).
+    #[track_caller]
     pub fn wire_later(&mut self, name: &str, width: u32) -> E {
-        self.declare(name, width, AtomKind::LocalSignal)
+        self.new_name(name);
+        self.wires.push((name.into(), width));
+        E::signal(self.id, Net::Wire(self.wires.len() as u32 - 1), width)
     }
 
     /// Gives a wire or an output its value, once.
     #[track_caller]
     pub fn assign(&mut self, target: E, value: E) {
         assert!(target.width() == value.width(), "assign {} bits to {}", value.width(), target.width());
-        let name = signal_name(target);
-        assert!(!self.wires.iter().any(|(n, _)| *n == name), "{}: {name} is assigned twice", self.kind);
-        self.wires.push((name, value));
+        self.own(target);
+        self.own(value);
+        let net = net_of(target);
+        assert!(
+            match net {
+                Net::Wire(_) | Net::Memory(..) => true,
+                Net::Port(port) => !self.ports[port as usize].input,
+                Net::Child(child, port) => self.children[child as usize].1.ports[port as usize].input,
+                Net::Temporary(_) | Net::Register(_) | Net::ReadData(_) => false,
+            },
+            "{}: {} can't be assigned",
+            self.kind,
+            self.name_of(net)
+        );
+        let known = self.values.iter().map(|(n, _)| n).chain(self.guarded.iter().map(|(n, ..)| n));
+        assert!(
+            !known.into_iter().any(|n| *n == net),
+            "{}: {} is assigned twice",
+            self.kind,
+            self.name_of(net)
+        );
+        self.values.push((net, value));
     }
 
     /// A register with a reset value.
+    #[track_caller]
     pub fn reg(&mut self, name: &str, width: u32, reset: u64) -> E {
-        self.register(name, width, Some(reset))
+        self.register(name, width, Reset::To(reset))
     }
 
     /// A register without reset: for data that a reset register guards.
+    #[track_caller]
     pub fn reg_data(&mut self, name: &str, width: u32) -> E {
-        self.register(name, width, None)
+        self.register(name, width, Reset::Never)
     }
 
     /// A register that `rst` does not reset: it is 0 at power-up, in simulators and FPGAs, and the block's own statements reset it.
+    #[track_caller]
     pub fn reg_kept(&mut self, name: &str, width: u32) -> E {
-        self.storage_of(name, Storage::Register { width, reset: None, kept: true }, width)
+        self.register(name, width, Reset::PowerUp)
+    }
+
+    #[track_caller]
+    fn register(&mut self, name: &str, width: u32, reset: Reset) -> E {
+        self.new_name(name);
+        self.storage.push((name.into(), Storage::Register { width, reset }));
+        E::signal(self.id, Net::Register(self.storage.len() as u32 - 1), width)
     }
 
     /// The input `rst`, for what follows it otherwise than by being reset.
     pub fn reset(&self) -> E {
-        E::signal("rst", 1)
-    }
-
-    fn register(&mut self, name: &str, width: u32, reset: Option<u64>) -> E {
-        self.storage_of(name, Storage::Register { width, reset, kept: false }, width)
-    }
-
-    fn storage_of(&mut self, name: &str, storage: Storage, width: u32) -> E {
-        assert!(
-            !self.atoms.iter().any(|a| a.name == name) && !self.storage.iter().any(|(n, _)| n == name),
-            "{}: {name} is declared twice",
-            self.kind
-        );
-        self.storage.push((name.into(), storage));
-        E::signal(&format!("{name}$q"), width)
+        E::signal(self.id, RST, 1)
     }
 
     /// A memory with one write port and one read port.
+    #[track_caller]
     pub fn memory(&mut self, name: &str, depth: usize, width: u32, kind: MemoryKind) -> Memory {
+        self.new_name(name);
         self.storage.push((name.into(), Storage::Memory { depth, width, kind }));
-        Memory { name: name.into(), depth, width, kind }
+        Memory { parent: self.id, index: self.storage.len() as u32 - 1, depth, width, kind }
     }
 
     /// Sets a register at the coming clock edge; the last statement that applies wins.
     #[track_caller]
     pub fn set(&mut self, register: E, value: E) {
         assert!(register.width() == value.width(), "set {} bits to {}", value.width(), register.width());
-        let name = signal_name(register);
-        let register =
-            name.strip_suffix("$q").unwrap_or_else(|| panic!("{name} is not a register")).to_string();
-        self.push(Statement::Set { register, value });
+        self.own(register);
+        self.own(value);
+        let net = net_of(register);
+        assert!(matches!(net, Net::Register(_)), "{}: {} is not a register", self.kind, self.name_of(net));
+        self.push(Statement::Set { register: net, value });
     }
 
     fn push(&mut self, s: Statement) {
@@ -212,6 +279,7 @@ impl Module {
         otherwise: impl FnOnce(&mut Module),
     ) {
         assert!(test.width() == 1, "when takes one bit, not {}", test.width());
+        self.own(test);
         let then = self.nested(then);
         let otherwise = self.nested(otherwise);
         match test.constant() {
@@ -222,17 +290,21 @@ impl Module {
     }
 
     /// Statements chosen by the value of `on`.
+    #[track_caller]
     pub fn switch(&mut self, on: E, body: impl FnOnce(&mut Module, &mut Switch)) {
+        self.own(on);
         let mut switch = Switch { cases: vec![], default: vec![] };
         body(self, &mut switch);
         self.push(Statement::Switch { on, cases: switch.cases, default: switch.default });
     }
 
     /// Places a child block.
+    #[track_caller]
     pub fn instance(&mut self, name: &str, module: &Rc<Module>) -> Instance {
         assert!(!self.children.iter().any(|(n, _)| n == name), "{}: two children {name}", self.kind);
+        let index = self.children.len() as u32;
         self.children.push((name.into(), module.clone()));
-        Instance { name: name.into(), module: module.clone() }
+        Instance { parent: self.id, index, module: module.clone() }
     }
 
     /// Finishes the block.
@@ -246,10 +318,42 @@ impl Module {
         &self.kind
     }
 
-    fn port_width(&self, port: &str, kind: AtomKind) -> u32 {
-        match self.atoms.iter().find(|a| a.name == port && a.kind == kind) {
-            Some(a) => a.width,
-            None => panic!("{} has no {kind:?} {port}", self.kind),
+    /// The blocks that it is made of, children before parents, itself last; each once.
+    pub fn blocks(self: &Rc<Module>) -> Vec<Rc<Module>> {
+        let mut found: Vec<Rc<Module>> = vec![];
+        for (_, child) in &self.children {
+            for block in child.blocks() {
+                if !found.iter().any(|known| Rc::ptr_eq(known, &block)) {
+                    found.push(block);
+                }
+            }
+        }
+        found.push(self.clone());
+        found
+    }
+
+    /// Number and width of a port.
+    #[track_caller]
+    fn find_port(&self, port: &str, input: bool) -> (u32, u32) {
+        match self.ports.iter().enumerate().find(|(_, p)| p.name == port && p.input == input) {
+            Some((index, p)) => (index as u32, p.width),
+            None => panic!("{} has no {} {port}", self.kind, if input { "input" } else { "output" }),
+        }
+    }
+
+    /// What a signal is called, in this module.
+    pub(crate) fn name_of(&self, net: Net) -> String {
+        match net {
+            Net::Port(i) => self.ports[i as usize].name.clone(),
+            Net::Wire(i) => self.wires[i as usize].0.clone(),
+            Net::Temporary(i) => format!("n{i}"),
+            Net::Register(i) => self.storage[i as usize].0.clone(),
+            Net::ReadData(i) => format!("{}_read_data", self.storage[i as usize].0),
+            Net::Memory(i, input) => format!("{}_{}", self.storage[i as usize].0, input.name()),
+            Net::Child(child, port) => {
+                let (name, module) = &self.children[child as usize];
+                format!("{name}_{}", module.ports[port as usize].name)
+            }
         }
     }
 }
@@ -271,16 +375,22 @@ impl Instance {
     /// An output of the child.
     #[track_caller]
     pub fn out(&self, port: &str) -> E {
-        let width = self.module.port_width(port, AtomKind::OutputParameter);
-        E::signal(&format!("{}${port}", self.name), width)
+        let (index, width) = self.module.find_port(port, false);
+        E::signal(self.parent, Net::Child(self.index, index), width)
     }
 
     /// Connects an input of the child.
     #[track_caller]
     pub fn connect(&self, m: &mut Module, port: &str, value: E) {
-        let width = self.module.port_width(port, AtomKind::InputParameter);
-        assert!(width == value.width(), "{}.{port} has {width} bits, not {}", self.name, value.width());
-        m.assign(E::signal(&format!("{}${port}", self.name), width), value);
+        let (index, width) = self.module.find_port(port, true);
+        assert!(
+            width == value.width(),
+            "{}: {port} of {} has {width} bits, not {}",
+            m.kind,
+            self.module.kind,
+            value.width()
+        );
+        m.assign(E::signal(self.parent, Net::Child(self.index, index), width), value);
     }
 
     /// Connects several inputs of the child.
@@ -295,28 +405,29 @@ impl Instance {
 impl Memory {
     /// Connects the write port and the read port; returns the data. A block memory reads when `read` is 1, and its data
     /// stay from the next cycle on; a distributed memory always reads.
+    #[track_caller]
     pub fn connect(&self, m: &mut Module, write: (E, E, E), read: (E, E)) -> E {
-        let (write, write_address, data) = write;
-        let (read, read_address) = read;
-        let address = super::index_width(self.depth);
-        for (port, width, value) in [
-            ("write", 1, write),
-            ("write_address", address, write_address),
-            ("write_data", self.width, data),
-            ("read_address", address, read_address),
+        let address = crate::index_width(self.depth);
+        for (input, width, value) in [
+            (MemoryInput::Write, 1, write.0),
+            (MemoryInput::WriteAddress, address, write.1),
+            (MemoryInput::WriteData, self.width, write.2),
+            (MemoryInput::ReadAddress, address, read.1),
+            (MemoryInput::Read, 1, read.0),
         ] {
-            m.assign(E::signal(&format!("{}${port}", self.name), width), value);
+            if input != MemoryInput::Read || self.kind == MemoryKind::Block {
+                m.assign(E::signal(self.parent, Net::Memory(self.index, input), width), value);
+            }
         }
-        if self.kind == MemoryKind::Block {
-            m.assign(E::signal(&format!("{}$read", self.name), 1), read);
-        }
-        E::signal(&format!("{}$read_data", self.name), self.width)
+        E::signal(self.parent, Net::ReadData(self.index), self.width)
     }
 }
 
-fn signal_name(e: E) -> String {
+/// The signal that can be given a value.
+#[track_caller]
+fn net_of(e: E) -> Net {
     e.node(|n| match &n.op {
-        Op::Signal(name) => name.to_string(),
+        Op::Signal(_, net) => *net,
         other => panic!("only a signal can be assigned, not {other:?}"),
     })
 }

@@ -1,23 +1,26 @@
-//! The typed form between rust-hdl's syntax tree and Verilog text: every node has an exact width.
+//! Expressions and statements as they are written: every node has an exact width.
+
+use crate::storage::Net;
 
 /// A combinational expression.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum X {
-    Signal(String, u32),
+pub(crate) enum X {
+    Signal(Net, u32),
     Const(u128, u32),
     Unary(&'static str, Box<X>, u32),
     Binary(Box<X>, &'static str, Box<X>, u32),
-    Slice(String, u32, u32),
+    Slice(Net, u32, u32),
     Concat(Vec<X>, u32),
     Mux(Box<X>, Box<X>, Box<X>),
 }
 
-/// A clocked statement; targets are register names.
+/// A clocked statement; targets are registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Seq {
-    Set(String, X),
+pub(crate) enum Seq {
+    Set(Net, X),
     If(X, Vec<Seq>, Vec<Seq>),
-    Case(X, Vec<(String, Vec<Seq>)>),
+    /// A block for each value, and last the one for all others.
+    Case(X, Vec<(Option<u64>, Vec<Seq>)>),
 }
 
 impl X {
@@ -55,20 +58,20 @@ impl X {
         }
     }
 
-    /// Calls `f(name, lo, width, sliced)` for every signal read.
-    pub fn reads(&self, f: &mut dyn FnMut(&str, u32, u32, bool)) {
+    /// Calls `f(net, lo, width, sliced)` for every signal read.
+    pub fn reads(&self, f: &mut dyn FnMut(Net, u32, u32, bool)) {
         match self {
-            X::Signal(n, w) => f(n, 0, *w, false),
-            X::Slice(n, lo, w) => f(n, *lo, *w, true),
+            X::Signal(n, w) => f(*n, 0, *w, false),
+            X::Slice(n, lo, w) => f(*n, *lo, *w, true),
             _ => self.children().into_iter().for_each(|c| c.reads(f)),
         }
     }
 
     /// Replaces whole signals by what `f` gives for them.
-    pub fn substitute(&mut self, f: &mut dyn FnMut(&str) -> Option<X>) {
+    pub fn substitute(&mut self, f: &mut dyn FnMut(Net) -> Option<X>) {
         match self {
             X::Signal(n, _) => {
-                if let Some(mut x) = f(n) {
+                if let Some(mut x) = f(*n) {
                     x.substitute(f);
                     *self = x;
                 }
@@ -89,17 +92,17 @@ impl X {
     }
 
     /// Verilog on one line.
-    pub fn flat(&self, name: &dyn Fn(&str) -> String) -> String {
+    pub fn flat(&self, name: &dyn Fn(Net) -> String) -> String {
         match self {
-            X::Signal(n, _) => name(n),
+            X::Signal(n, _) => name(*n),
             X::Const(v, w) if *w <= 4 => format!("{w}'d{v}"),
             X::Const(v, w) => format!("{w}'h{v:x}"),
             // Without parentheses `!|x` is no primary for some tools.
             X::Unary(op, a, _) if matches!(**a, X::Unary(..)) => format!("{op}({})", a.flat(name)),
             X::Unary(op, a, _) => format!("{op}{}", a.flat(name)),
             X::Binary(a, op, b, _) => format!("({} {op} {})", a.flat(name), b.flat(name)),
-            X::Slice(n, lo, 1) => format!("{}[{lo}]", name(n)),
-            X::Slice(n, lo, w) => format!("{}[{}:{lo}]", name(n), lo + w - 1),
+            X::Slice(n, lo, 1) => format!("{}[{lo}]", name(*n)),
+            X::Slice(n, lo, w) => format!("{}[{}:{lo}]", name(*n), lo + w - 1),
             X::Concat(parts, _) => {
                 if parts.len() > 1 && parts.iter().all(|p| *p == parts[0]) {
                     return format!("{{{}{{{}}}}}", parts.len(), parts[0].flat(name));
@@ -111,7 +114,7 @@ impl X {
     }
 
     /// Verilog, broken over lines where it is long.
-    pub fn text(&self, name: &dyn Fn(&str) -> String, indent: usize) -> String {
+    pub fn text(&self, name: &dyn Fn(Net) -> String, indent: usize) -> String {
         const LINE: usize = 100;
         let flat = self.flat(name);
         if indent + flat.len() <= LINE {
@@ -162,19 +165,19 @@ impl Seq {
         }
     }
 
-    pub fn targets(&self, f: &mut dyn FnMut(&str)) {
+    pub fn targets(&self, f: &mut dyn FnMut(Net)) {
         match self {
-            Seq::Set(n, _) => f(n),
+            Seq::Set(n, _) => f(*n),
             Seq::If(_, a, b) => a.iter().chain(b).for_each(|s| s.targets(f)),
             Seq::Case(_, cases) => cases.iter().flat_map(|(_, b)| b).for_each(|s| s.targets(f)),
         }
     }
 
     /// The statement without what it does to registers that `keep` refuses; `None` when nothing is left.
-    pub fn retain(self, keep: &dyn Fn(&str) -> bool) -> Option<Seq> {
+    pub fn retain(self, keep: &dyn Fn(Net) -> bool) -> Option<Seq> {
         let block = |b: Vec<Seq>| b.into_iter().filter_map(|s| s.retain(keep)).collect::<Vec<_>>();
         match self {
-            Seq::Set(n, x) => keep(&n).then_some(Seq::Set(n, x)),
+            Seq::Set(n, x) => keep(n).then_some(Seq::Set(n, x)),
             Seq::If(t, a, b) => {
                 let (a, b) = (block(a), block(b));
                 match (a.is_empty(), b.is_empty()) {

@@ -1,94 +1,95 @@
 //! Verilog-2005 text for typed modules.
 
-use super::ir::{Seq, X};
-use super::lower::{Mod, PortDef, StorageDef};
-use crate::hdl::{MemoryKind, index_width};
+use crate::index_width;
+use crate::ir::{Seq, X};
+use crate::lower::Mod;
+use crate::storage::{CLK, MemoryInput, MemoryKind, Net, RST, Reset, Storage};
 use bitvec::vec::BitVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
 /// Begins what stands at the end of a module for the sake of tools that warn of unused bits.
-pub(super) const UNUSED: &str =
+pub(crate) const UNUSED: &str =
     "  // Bits that nothing here reads (reserved, or switched off in this design)";
 /// Temporaries with more nodes than this keep their own line.
 const FOLD: usize = 24;
 
 /// A module as it is written: without what nothing reads, with temporaries in their readers.
-pub(super) fn tidy(mut m: Mod, all: &[Mod]) -> Mod {
+pub(crate) fn tidy(mut m: Mod, all: &[Mod]) -> Mod {
     drop_dead(&mut m, all);
     fold_temporaries(&mut m);
     m
 }
 
 /// The text of a module that is [`tidy`].
-pub(super) fn module(m: &Mod, all: &[Mod]) -> String {
+pub(crate) fn module(m: &Mod, all: &[Mod]) -> String {
     Writer { all, used: usage(m, all), m, out: String::new() }.write()
 }
 
-/// The Verilog name of an internal name.
-fn plain(name: &str) -> String {
-    name.strip_suffix("$q").unwrap_or(name).replace('$', "_")
+fn read_by(x: &X, f: &mut dyn FnMut(Net)) {
+    x.reads(&mut |n, _, _, _| f(n));
 }
 
-fn read_by(x: &X, f: &mut dyn FnMut(&str)) {
-    x.reads(&mut |n, _, _, _| f(n));
+/// The inputs of a module's children.
+fn child_inputs<'a>(m: &'a Mod, all: &'a [Mod]) -> impl Iterator<Item = Net> + 'a {
+    m.children.iter().zip(0..).flat_map(|((_, index), c)| {
+        all[*index].ports.iter().zip(0..).filter(|(p, _)| p.input).map(move |(_, p)| Net::Child(c, p))
+    })
 }
 
 /// Removes wires and registers that nothing reads. What leaves the module or enters a child or memory stays.
 fn drop_dead(m: &mut Mod, all: &[Mod]) {
-    let mut by_register: HashMap<String, Vec<&Seq>> = HashMap::new();
+    let mut by_register: HashMap<Net, Vec<&Seq>> = HashMap::new();
     for s in &m.clocked {
-        s.targets(&mut |t| by_register.entry(t.to_string()).or_default().push(s));
+        s.targets(&mut |t| by_register.entry(t).or_default().push(s));
     }
-    let mut work: Vec<String> = m.ports.iter().filter(|p| !p.input).map(|p| p.name.clone()).collect();
-    for (name, index) in &m.children {
-        work.extend(all[*index].ports.iter().filter(|p| p.input).map(|p| format!("{name}${}", p.name)));
-    }
-    let mut live: BTreeSet<String> = BTreeSet::new();
-    while let Some(name) = work.pop() {
-        if !live.insert(name.clone()) {
+    let outputs = m.ports.iter().zip(0..).filter(|(p, _)| !p.input).map(|(_, i)| Net::Port(i));
+    let mut work: Vec<Net> = outputs.chain(child_inputs(m, all)).collect();
+    let mut live: BTreeSet<Net> = BTreeSet::new();
+    while let Some(net) = work.pop() {
+        if !live.insert(net) {
             continue;
         }
-        let mut reach = |n: &str| {
-            if !live.contains(n) {
-                work.push(n.to_string());
+        let mut reach = |n: Net| {
+            if !live.contains(&n) {
+                work.push(n);
             }
         };
-        if let Some(x) = m.values.get(&name) {
+        if let Some(x) = m.values.get(&net) {
             read_by(x, &mut reach);
         }
-        if let Some(register) = name.strip_suffix("$q") {
-            for s in by_register.get(register).into_iter().flatten() {
-                only(s, register, &mut |x| read_by(x, &mut reach));
-            }
+        for s in by_register.get(&net).into_iter().flatten() {
+            only(s, net, &mut |x| read_by(x, &mut reach));
         }
-        if let Some(memory) = name.strip_suffix("$read_data") {
-            for port in ["write", "read", "write_address", "write_data", "read_address"] {
-                reach(&format!("{memory}${port}"));
-            }
+        if let Net::ReadData(memory) = net {
+            MemoryInput::of(MemoryKind::Block).for_each(|input| reach(Net::Memory(memory, input)));
         }
     }
     m.values.retain(|n, _| live.contains(n));
     m.order.retain(|n| live.contains(n));
     m.wires.retain(|(n, _)| live.contains(n));
-    m.temporaries.retain(|n| live.contains(n));
-    m.storage.retain(|(n, s)| match s {
-        StorageDef::Register { .. } => live.contains(&format!("{n}$q")),
-        StorageDef::Memory { .. } => live.contains(&format!("{n}$read_data")),
-    });
-    let keep = |n: &str| live.contains(&format!("{n}$q"));
+    m.storage.retain(|(n, s)| live.contains(&value_of(*n, s)));
+    let keep = |n: Net| live.contains(&n);
     m.clocked = std::mem::take(&mut m.clocked).into_iter().filter_map(|s| s.retain(&keep)).collect();
 }
 
+/// What is read of a register or memory.
+pub(crate) fn value_of(net: Net, storage: &Storage) -> Net {
+    match (net, storage) {
+        (Net::Register(i), Storage::Memory { .. }) => Net::ReadData(i),
+        _ => net,
+    }
+}
+
 /// Visits the expressions of a statement that decide about one register.
-fn only(s: &Seq, register: &str, f: &mut dyn FnMut(&X)) {
+fn only(s: &Seq, register: Net, f: &mut dyn FnMut(&X)) {
     let touches = |s: &Seq| {
         let mut yes = false;
         s.targets(&mut |t| yes |= t == register);
         yes
     };
     match s {
-        Seq::Set(t, x) if t == register => f(x),
+        Seq::Set(t, x) if *t == register => f(x),
         Seq::Set(..) => {}
         Seq::If(test, a, b) if touches(s) => {
             f(test);
@@ -104,11 +105,11 @@ fn only(s: &Seq, register: &str, f: &mut dyn FnMut(&X)) {
 
 /// Writes small temporaries that are read once, whole, into their reader.
 fn fold_temporaries(m: &mut Mod) {
-    let mut reads: HashMap<String, (u32, bool)> = HashMap::new();
+    let mut reads: HashMap<Net, (u32, bool)> = HashMap::new();
     {
         let mut note = |x: &X| {
             x.reads(&mut |n, _, _, sliced| {
-                let r = reads.entry(n.to_string()).or_default();
+                let r = reads.entry(n).or_default();
                 r.0 += 1;
                 r.1 |= sliced;
             })
@@ -116,11 +117,12 @@ fn fold_temporaries(m: &mut Mod) {
         m.values.values().for_each(&mut note);
         m.clocked.iter().for_each(|s| s.expressions(&mut note));
     }
-    let mut folded: BTreeMap<String, X> = BTreeMap::new();
+    let mut folded: BTreeMap<Net, X> = BTreeMap::new();
     // In order of definition, so that a folded value holds its own folded parts when it is measured.
-    for t in m.temporaries.clone() {
+    let temporaries = m.wires.iter().map(|(net, _)| *net).filter(|net| matches!(net, Net::Temporary(_)));
+    for t in temporaries {
         let Some(mut x) = m.values.get(&t).cloned() else { continue };
-        x.substitute(&mut |n| folded.get(n).cloned());
+        x.substitute(&mut |n| folded.get(&n).cloned());
         if x.size() <= FOLD && reads.get(&t) == Some(&(1, false)) {
             folded.insert(t, x);
         }
@@ -128,16 +130,16 @@ fn fold_temporaries(m: &mut Mod) {
     m.values.retain(|n, _| !folded.contains_key(n));
     m.order.retain(|n| !folded.contains_key(n));
     m.wires.retain(|(n, _)| !folded.contains_key(n));
-    let mut apply = |x: &mut X| x.substitute(&mut |n| folded.get(n).cloned());
+    let mut apply = |x: &mut X| x.substitute(&mut |n| folded.get(&n).cloned());
     m.values.values_mut().for_each(&mut apply);
     m.clocked.iter_mut().for_each(|s| s.expressions_mut(&mut apply));
 }
 
 /// Which bits of every name are read.
-fn usage(m: &Mod, all: &[Mod]) -> HashMap<String, BitVec> {
-    let mut used: HashMap<String, BitVec> = HashMap::new();
-    let mut read = |n: &str, lo: u32, width: u32| {
-        let (bits, end) = (used.entry(n.to_string()).or_default(), (lo + width) as usize);
+fn usage(m: &Mod, all: &[Mod]) -> HashMap<Net, BitVec> {
+    let mut used: HashMap<Net, BitVec> = HashMap::new();
+    let mut read = |n: Net, lo: u32, width: u32| {
+        let (bits, end) = (used.entry(n).or_default(), (lo + width) as usize);
         if bits.len() < end {
             bits.resize(end, false);
         }
@@ -148,10 +150,10 @@ fn usage(m: &Mod, all: &[Mod]) -> HashMap<String, BitVec> {
     m.clocked.iter().for_each(|s| s.expressions(&mut note));
     let clocked = !m.storage.is_empty() || m.children.iter().any(|(_, i)| all[*i].ports.len() > 1);
     if clocked {
-        read("clk", 0, 1);
+        read(CLK, 0, 1);
     }
-    if m.storage.iter().any(|(_, s)| matches!(s, StorageDef::Register { reset: Some(_), .. })) {
-        read("rst", 0, 1);
+    if m.storage.iter().any(|(_, s)| matches!(s, Storage::Register { reset: Reset::To(_), .. })) {
+        read(RST, 0, 1);
     }
     used
 }
@@ -159,7 +161,7 @@ fn usage(m: &Mod, all: &[Mod]) -> HashMap<String, BitVec> {
 struct Writer<'a> {
     all: &'a [Mod],
     m: &'a Mod,
-    used: HashMap<String, BitVec>,
+    used: HashMap<Net, BitVec>,
     out: String,
 }
 
@@ -203,12 +205,11 @@ impl Writer<'_> {
 
     fn declarations(&mut self) {
         let m = self.m;
-        for (n, s) in &m.storage {
+        for (net, s) in &m.storage {
+            let name = m.name(*net);
             match s {
-                StorageDef::Register { width, .. } => {
-                    self.line(format!("  reg  {}{};", range(*width), plain(n)))
-                }
-                StorageDef::Memory { depth, width, kind } => {
+                Storage::Register { width, .. } => self.line(format!("  reg  {}{name};", range(*width))),
+                Storage::Memory { depth, width, kind } => {
                     // no_rw_check: no block reads a word while it writes it, or it ignores what it reads.
                     let style = if *kind == MemoryKind::Block {
                         "block\", no_rw_check *)"
@@ -216,58 +217,66 @@ impl Writer<'_> {
                         "distributed\" *)"
                     };
                     self.line(format!("  (* ram_style = \"{style}"));
-                    self.line(format!("  reg  {}{} [0:{}];", range(*width), plain(n), depth - 1));
-                    let address = range(index_width(*depth));
-                    self.line(format!("  wire {}_write;", plain(n)));
-                    if *kind == MemoryKind::Block {
-                        self.line(format!("  wire {}_read;", plain(n)));
+                    self.line(format!("  reg  {}{name} [0:{}];", range(*width), depth - 1));
+                    for input in MemoryInput::of(*kind) {
+                        let bits = match input {
+                            MemoryInput::Write | MemoryInput::Read => 1,
+                            MemoryInput::WriteData => *width,
+                            MemoryInput::WriteAddress | MemoryInput::ReadAddress => index_width(*depth),
+                        };
+                        self.line(format!("  wire {}{name}_{};", range(bits), input.name()));
                     }
-                    self.line(format!("  wire {}{}_write_data;", range(*width), plain(n)));
-                    self.line(format!("  wire {address}{}_write_address;", plain(n)));
-                    self.line(format!("  wire {address}{}_read_address;", plain(n)));
                     let data = if *kind == MemoryKind::Block { "reg " } else { "wire" };
-                    self.line(format!("  {data} {}{}_read_data;", range(*width), plain(n)));
+                    self.line(format!("  {data} {}{name}_read_data;", range(*width)));
                 }
             }
         }
-        for (n, w) in &m.wires {
-            let kind = if m.values.get(n).is_some_and(is_guarded) { "reg " } else { "wire" };
-            self.line(format!("  {kind} {}{};", range(*w), plain(n)));
+        for (net, w) in &m.wires {
+            let kind = if m.values.get(net).is_some_and(is_guarded) { "reg " } else { "wire" };
+            self.line(format!("  {kind} {}{};", range(*w), m.name(*net)));
         }
     }
 
     /// The wires of all children stand before their first use: some tools take a later declaration for a second one.
     fn child_wires(&mut self) {
         let m = self.m;
-        for (instance, index) in &m.children {
-            for p in &self.all[*index].ports {
-                let name = format!("{instance}${}", p.name);
-                if !p.input || self.direct(&name).is_none() {
-                    self.line(format!("  wire {}{};", range(p.width), plain(&name)));
+        for ((_, index), c) in m.children.iter().zip(0..) {
+            for (p, i) in self.all[*index].ports.iter().zip(0..) {
+                let net = Net::Child(c, i);
+                if !p.input || self.direct(net).is_none() {
+                    self.line(format!("  wire {}{};", range(p.width), m.name(net)));
                 }
             }
         }
     }
 
     /// A child's input that is a plain signal or constant is connected without a wire of its own.
-    fn direct(&self, name: &str) -> Option<String> {
-        match self.m.values.get(name)? {
-            x @ (X::Signal(..) | X::Const(..) | X::Slice(..)) => Some(x.flat(&plain)),
+    fn direct(&self, net: Net) -> Option<String> {
+        match self.m.values.get(&net)? {
+            x @ (X::Signal(..) | X::Const(..) | X::Slice(..)) => Some(self.flat(x)),
             _ => None,
         }
     }
 
+    fn flat(&self, x: &X) -> String {
+        x.flat(&|net| self.m.name(net))
+    }
+
+    fn text(&self, x: &X, indent: usize) -> String {
+        x.text(&|net| self.m.name(net), indent)
+    }
+
     fn instances(&mut self) {
         let m = self.m;
-        for (instance, index) in &m.children {
+        for ((instance, index), c) in m.children.iter().zip(0..) {
             let child = &self.all[*index];
             self.line("");
-            let name = |p: &PortDef| format!("{instance}${}", p.name);
             self.line(format!("  {} {instance} (", child.kind));
             let last = child.ports.len() - 1;
             for (i, p) in child.ports.iter().enumerate() {
-                let value = if p.input { self.direct(&name(p)) } else { None };
-                let value = value.unwrap_or_else(|| plain(&name(p)));
+                let net = Net::Child(c, i as u32);
+                let value = if p.input { self.direct(net) } else { None };
+                let value = value.unwrap_or_else(|| m.name(net));
                 let comma = if i < last { "," } else { "" };
                 self.line(format!("    .{}({value}){comma}", p.name));
             }
@@ -278,21 +287,20 @@ impl Writer<'_> {
     fn assignments(&mut self) {
         let m = self.m;
         self.line("");
-        for name in &m.order {
-            let is_child_input = m.children.iter().any(|(c, _)| name.starts_with(&format!("{c}$")));
-            if is_child_input && self.direct(name).is_some() {
+        for net in &m.order {
+            if matches!(net, Net::Child(..)) && self.direct(*net).is_some() {
                 continue;
             }
-            let x = &m.values[name];
+            let x = &m.values[net];
             if is_guarded(x) {
-                self.guarded(&plain(name), x);
+                self.guarded(&m.name(*net), x);
                 continue;
             }
-            let mut text = x.text(&plain, 4);
+            let mut text = self.text(x, 4);
             if text.starts_with('(') && matches!(x, X::Binary(..) | X::Mux(..)) {
                 text = text[1..text.len() - 1].to_string();
             }
-            self.line(format!("  assign {} = {text};", plain(name)));
+            self.line(format!("  assign {} = {text};", m.name(*net)));
         }
     }
 
@@ -301,24 +309,24 @@ impl Writer<'_> {
         self.line(format!("    {name} = 1'd0;"));
         let (mut x, mut pad) = (x, String::from("    "));
         while let X::Mux(test, then, _) = x {
-            self.line(format!("{pad}if ({})", strip(test.text(&plain, pad.len() + 2))));
+            self.line(format!("{pad}if ({})", strip(self.text(test, pad.len() + 2))));
             pad += "  ";
             x = then;
         }
-        self.line(format!("{pad}{name} = {};", strip(x.text(&plain, pad.len() + 2))));
+        self.line(format!("{pad}{name} = {};", strip(self.text(x, pad.len() + 2))));
         self.line("  end");
     }
 
     fn always(&mut self) {
         let m = self.m;
-        for (n, s) in &m.storage {
-            if let StorageDef::Register { width, kept: true, .. } = s {
-                self.line(format!("  initial {} = {width}'d0;", plain(n)));
+        for (net, s) in &m.storage {
+            if let Storage::Register { width, reset: Reset::PowerUp } = s {
+                self.line(format!("  initial {} = {width}'d0;", m.name(*net)));
             }
         }
-        for (n, s) in &m.storage {
-            if let StorageDef::Memory { kind, .. } = s {
-                let n = plain(n);
+        for (net, s) in &m.storage {
+            if let Storage::Memory { kind, .. } = s {
+                let n = m.name(*net);
                 self.line("");
                 self.line("  always @(posedge clk) begin");
                 self.line(format!("    if ({n}_write) {n}[{n}_write_address] <= {n}_write_data;"));
@@ -340,16 +348,16 @@ impl Writer<'_> {
             let resets: Vec<(String, u32, u64)> = m
                 .storage
                 .iter()
-                .filter(|(n, _)| targets.contains(n.as_str()))
-                .filter_map(|(n, s)| match s {
-                    StorageDef::Register { width, reset: Some(v), .. } => Some((plain(n), *width, *v)),
+                .filter(|(net, _)| targets.contains(net))
+                .filter_map(|(net, s)| match s {
+                    Storage::Register { width, reset: Reset::To(v) } => Some((m.name(*net), *width, *v)),
                     _ => None,
                 })
                 .collect();
             if !resets.is_empty() {
                 self.line("    if (rst) begin");
                 for (n, w, v) in resets {
-                    self.line(format!("      {n} <= {};", X::Const(u128::from(v), w).flat(&plain)));
+                    self.line(format!("      {n} <= {};", self.flat(&X::Const(u128::from(v), w))));
                 }
                 self.line("    end");
             }
@@ -361,14 +369,14 @@ impl Writer<'_> {
         let pad = " ".repeat(indent);
         match s {
             Seq::Set(n, x) => {
-                let text = strip(x.text(&plain, indent + 2));
-                self.line(format!("{pad}{} <= {text};", plain(n)));
+                let text = strip(self.text(x, indent + 2));
+                self.line(format!("{pad}{} <= {text};", self.m.name(*n)));
             }
             Seq::If(test, then, otherwise) => {
                 let (mut test, mut then, mut otherwise) = (test, then, otherwise);
                 let mut lead = "if";
                 loop {
-                    self.line(format!("{pad}{lead} ({}) begin", strip(test.text(&plain, indent + 2))));
+                    self.line(format!("{pad}{lead} ({}) begin", strip(self.text(test, indent + 2))));
                     then.iter().for_each(|s| self.statement(s, indent + 2));
                     match otherwise.as_slice() {
                         [Seq::If(t, a, b)] => (test, then, otherwise, lead) = (t, a, b, "end else if"),
@@ -382,8 +390,9 @@ impl Writer<'_> {
                 self.line(format!("{pad}end"));
             }
             Seq::Case(on, cases) => {
-                self.line(format!("{pad}case ({})", on.flat(&plain)));
+                self.line(format!("{pad}case ({})", self.flat(on)));
                 for (value, block) in cases {
+                    let value = value.map_or("default".into(), |v| format!("{}'d{v}", on.width()));
                     self.line(format!("{pad}  {value}: begin"));
                     block.iter().for_each(|s| self.statement(s, indent + 4));
                     self.line(format!("{pad}  end"));
@@ -396,21 +405,16 @@ impl Writer<'_> {
     /// Gathers bits that nothing reads, such as reserved fields of a bus, in one wire named for it.
     fn unused(&mut self) {
         let m = self.m;
-        let mut names: Vec<(String, u32)> =
-            m.ports.iter().filter(|p| p.input).map(|p| (p.name.clone(), p.width)).collect();
-        names.extend(m.wires.iter().cloned());
-        for (n, s) in &m.storage {
-            match s {
-                StorageDef::Register { width, .. } => names.push((format!("{n}$q"), *width)),
-                StorageDef::Memory { width, .. } => names.push((format!("{n}$read_data"), *width)),
-            }
-        }
-        for (c, i) in &m.children {
-            let ports = self.all[*i].ports.iter().filter(|p| !p.input);
-            names.extend(ports.map(|p| (format!("{c}${}", p.name), p.width)));
+        let mut nets: Vec<(Net, u32)> =
+            m.ports.iter().zip(0..).filter(|(p, _)| p.input).map(|(p, i)| (Net::Port(i), p.width)).collect();
+        nets.extend(m.wires.iter().copied());
+        nets.extend(m.storage.iter().map(|(net, s)| (value_of(*net, s), s.width())));
+        for ((_, index), c) in m.children.iter().zip(0..) {
+            let ports = self.all[*index].ports.iter().zip(0..).filter(|(p, _)| !p.input);
+            nets.extend(ports.map(|(p, i)| (Net::Child(c, i), p.width)));
         }
         let mut parts = vec![];
-        for (n, w) in names {
+        for (n, w) in nets {
             let mut used = self.used.get(&n).cloned().unwrap_or_default();
             used.resize(w as usize, false);
             let mut bit = 0;
@@ -418,8 +422,8 @@ impl Writer<'_> {
                 bit += skip;
                 let run = used[bit..].first_one().unwrap_or(used.len() - bit);
                 let (lo, width) = (bit as u32, run as u32);
-                let x = if width == w { X::Signal(n.clone(), w) } else { X::Slice(n.clone(), lo, width) };
-                parts.push(x.flat(&plain));
+                let x = if width == w { X::Signal(n, w) } else { X::Slice(n, lo, width) };
+                parts.push(self.flat(&x));
                 bit += run;
             }
         }
@@ -431,9 +435,9 @@ impl Writer<'_> {
     }
 }
 
-/// Whether an expression is what [`Module::wire_if`](crate::hdl::Module::wire_if) describes: elsewhere the builder folds a
+/// Whether an expression is what [`Module::wire_if`](crate::Module::wire_if) describes: elsewhere the builder folds a
 /// multiplexer with a constant 0 into an AND.
-pub(super) fn is_guarded(x: &X) -> bool {
+pub(crate) fn is_guarded(x: &X) -> bool {
     matches!(x, X::Mux(_, _, zero) if **zero == X::Const(0, 1))
 }
 
@@ -470,13 +474,13 @@ fn range(width: u32) -> String {
 }
 
 /// Statements that share registers stand in one block, in their order.
-fn groups(statements: &[Seq]) -> Vec<(BTreeSet<String>, Vec<&Seq>)> {
-    type Group<'a> = (BTreeSet<String>, Vec<(usize, &'a Seq)>);
+fn groups(statements: &[Seq]) -> Vec<(BTreeSet<Net>, Vec<&Seq>)> {
+    type Group<'a> = (BTreeSet<Net>, Vec<(usize, &'a Seq)>);
     let mut groups: Vec<Group> = vec![];
     for (i, s) in statements.iter().enumerate() {
         let mut targets = BTreeSet::new();
         s.targets(&mut |t| {
-            targets.insert(t.to_string());
+            targets.insert(t);
         });
         let mut members = vec![(i, s)];
         let mut first = groups.len();

@@ -4,11 +4,11 @@
 //! writes the design with one of them. Faults are made in the typed form of a module, after everything that nothing reads has
 //! been dropped, so that each is legal Verilog and differs from the original in one place.
 
-use super::Emitted;
-use super::ir::{Seq, X};
-use super::lower::{Mod, StorageDef};
-use super::verilog::{self, is_guarded};
-use crate::Generated;
+use crate::emit::Emitted;
+use crate::ir::{Seq, X};
+use crate::lower::Mod;
+use crate::storage::{Net, Reset, Storage};
+use crate::verilog::{self, is_guarded};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
@@ -71,9 +71,9 @@ pub struct Faults {
     pub operators: Vec<Operator>,
 }
 
-/// A design with one fault.
+/// One fault.
 #[derive(Clone, Debug)]
-pub struct Mutant {
+pub struct Fault {
     /// `MODULE.NUMBER`; the same as long as the module is.
     pub id: String,
     /// The module with the fault.
@@ -86,20 +86,18 @@ pub struct Mutant {
     pub before: String,
     /// What becomes of them.
     pub after: String,
-    /// The Verilog with the fault, and everything else as in the original.
-    pub generated: Generated,
 }
 
 /// A design and all its possible single faults.
 #[derive(Clone, Debug)]
 pub struct Mutants {
-    generated: Generated,
     emitted: Emitted,
     faults: Vec<Faults>,
 }
 
 impl Mutants {
-    pub(crate) fn new(generated: Generated, emitted: Emitted) -> Mutants {
+    /// The possible faults of what was emitted.
+    pub fn new(emitted: Emitted) -> Mutants {
         let faults = emitted.parts.tidy.iter().map(|module| {
             let mut operators = Vec::new();
             Surgeon::new(module, &emitted.parts.modules, usize::MAX, &mut operators)
@@ -107,12 +105,7 @@ impl Mutants {
             Faults { module: module.kind.clone(), operators }
         });
         let faults = faults.collect();
-        Mutants { generated, emitted, faults }
-    }
-
-    /// The design without a fault.
-    pub fn original(&self) -> &Generated {
-        &self.generated
+        Mutants { emitted, faults }
     }
 
     /// The possible faults of each module, children before parents.
@@ -120,8 +113,8 @@ impl Mutants {
         &self.faults
     }
 
-    /// The design with the fault of this name; `None` if there is no such fault, or if its text is that of the original.
-    pub fn make(&self, id: &str) -> Option<Mutant> {
+    /// The fault of this name, and the Verilog with it; `None` if there is no such fault, or if its text is that of the original.
+    pub fn make(&self, id: &str) -> Option<(Fault, String)> {
         let (module, number) = id.rsplit_once('.')?;
         let target = number.parse().ok()?;
         let index = self.faults.iter().position(|faults| faults.module == module)?;
@@ -142,23 +135,16 @@ impl Mutants {
         } else {
             difference(old, &new)?
         };
-        let banner = self.generated.verilog.len() - self.emitted.verilog.len();
         let mut texts: Vec<&str> = parts.texts.iter().map(String::as_str).collect();
         texts[index] = &new;
-        let verilog = self.generated.verilog[..banner].to_string() + &texts.join("\n");
+        let verilog = parts.banner.clone() + &texts.join("\n");
         // Texts end with a line break, and are joined by another.
         let above = |text: &str| text.lines().count();
-        let first = above(&self.generated.verilog[..banner])
-            + parts.texts[..index].iter().map(|text| above(text) + 1).sum::<usize>();
-        Some(Mutant {
-            id: id.into(),
-            module: module.into(),
-            operator,
-            line: first + line,
-            before,
-            after,
-            generated: Generated { verilog, ..self.generated.clone() },
-        })
+        let first =
+            above(&parts.banner) + parts.texts[..index].iter().map(|text| above(text) + 1).sum::<usize>();
+        let fault =
+            Fault { id: id.into(), module: module.into(), operator, line: first + line, before, after };
+        Some((fault, verilog))
     }
 }
 
@@ -199,7 +185,7 @@ fn difference(old: &str, new: &str) -> Option<(usize, String, String)> {
 
 /// Goes through a module in its written order, counts the faults that can be made, and makes one of them.
 struct Surgeon<'a> {
-    widths: HashMap<String, u32>,
+    widths: HashMap<Net, u32>,
     target: usize,
     operators: &'a mut Vec<Operator>,
     /// Give an assignment that is to be dropped a value that stands out, instead.
@@ -208,14 +194,11 @@ struct Surgeon<'a> {
 
 impl Surgeon<'_> {
     fn new<'a>(m: &Mod, all: &[Mod], target: usize, operators: &'a mut Vec<Operator>) -> Surgeon<'a> {
-        let mut widths: HashMap<String, u32> = m.wires.iter().cloned().collect();
-        widths.extend(m.ports.iter().map(|port| (port.name.clone(), port.width)));
-        widths.extend(m.storage.iter().map(|(name, storage)| match storage {
-            StorageDef::Register { width, .. } => (format!("{name}$q"), *width),
-            StorageDef::Memory { width, .. } => (format!("{name}$read_data"), *width),
-        }));
-        for (name, index) in &m.children {
-            widths.extend(all[*index].ports.iter().map(|port| (format!("{name}${}", port.name), port.width)));
+        let mut widths: HashMap<Net, u32> = m.wires.iter().copied().collect();
+        widths.extend(m.ports.iter().zip(0..).map(|(port, i)| (Net::Port(i), port.width)));
+        widths.extend(m.storage.iter().map(|(net, s)| (verilog::value_of(*net, s), s.width())));
+        for ((_, index), c) in m.children.iter().zip(0..) {
+            widths.extend(all[*index].ports.iter().zip(0..).map(|(port, i)| (Net::Child(c, i), port.width)));
         }
         Surgeon { widths, target, operators, mark: false }
     }
@@ -244,7 +227,7 @@ impl Surgeon<'_> {
         }
         self.block(&mut m.clocked);
         for (_, storage) in &mut m.storage {
-            if let StorageDef::Register { reset: Some(value), .. } = storage
+            if let Storage::Register { reset: Reset::To(value), .. } = storage
                 && self.here(Operator::ResetValue)
             {
                 *value ^= 1;
@@ -260,7 +243,7 @@ impl Surgeon<'_> {
                     let drop = self.here(Operator::DroppedAssignment);
                     self.expression(x);
                     if drop && self.mark {
-                        *x = X::Signal("dropped".into(), x.width());
+                        *x = X::Unary("dropped ", Box::new(X::Const(0, 1)), x.width());
                     } else if drop {
                         dropped = Some(index);
                     }
@@ -333,7 +316,7 @@ impl Surgeon<'_> {
                 let mask = if *width >= 128 { u128::MAX } else { (1 << width) - 1 };
                 vec![(Operator::ConstantOffByOne, X::Const(value.wrapping_add(1) & mask, *width))]
             }
-            X::Slice(name, low, width) => self.slice(name, *low, *width),
+            X::Slice(name, low, width) => self.slice(*name, *low, *width),
             X::Mux(test, a, b) if is_guarded(x) => {
                 vec![(Operator::InvertedCondition, X::Mux(Box::new(not(test)), a.clone(), b.clone()))]
             }
@@ -344,10 +327,10 @@ impl Surgeon<'_> {
         }
     }
 
-    fn slice(&self, name: &str, low: u32, width: u32) -> Vec<(Operator, X)> {
-        let slice = |low, width| X::Slice(name.into(), low, width);
+    fn slice(&self, name: Net, low: u32, width: u32) -> Vec<(Operator, X)> {
+        let slice = |low, width| X::Slice(name, low, width);
         let mut faults = Vec::new();
-        let whole = self.widths.get(name).copied().unwrap_or(low + width);
+        let whole = self.widths.get(&name).copied().unwrap_or(low + width);
         if low + width < whole {
             faults.push((Operator::SliceOffByOne, slice(low + 1, width)));
         } else if low > 0 {

@@ -1,0 +1,332 @@
+//! From described modules to modules as they are written: expressions become trees with exact widths, what is used
+//! more than once and has no name becomes a temporary, and equal modules become one.
+
+use crate::EmitError;
+use crate::expr::{E, Op};
+use crate::ir::{Seq, X};
+use crate::keywords::KEYWORDS;
+use crate::module::{Module, PortDef, Statement};
+use crate::storage::{CLK, MemoryInput, Net, RST, Storage};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A module as it is written.
+#[derive(Clone, Debug)]
+pub(crate) struct Mod {
+    pub kind: String,
+    /// What the block called it, before twins were told apart.
+    base: String,
+    pub doc: String,
+    pub ports: Vec<PortDef>,
+    /// What the nets are called in Verilog.
+    pub names: BTreeMap<Net, String>,
+    /// Wires and then temporaries, in the order of their declaration.
+    pub wires: Vec<(Net, u32)>,
+    pub storage: Vec<(Net, Storage)>,
+    /// Instance name and index into the list of modules.
+    pub children: Vec<(String, usize)>,
+    pub values: BTreeMap<Net, X>,
+    /// Keys of `values` in the order in which they are written.
+    pub order: Vec<Net>,
+    pub clocked: Vec<Seq>,
+}
+
+impl Mod {
+    /// What a net is called in Verilog.
+    pub fn name(&self, net: Net) -> String {
+        self.names.get(&net).cloned().unwrap_or_else(|| panic!("{}: {net:?} has a name", self.kind))
+    }
+}
+
+/// All modules of a design, children before parents; the last one is the top.
+pub(crate) fn modules(top: &Module) -> Result<Vec<Mod>, EmitError> {
+    let mut all = All::default();
+    all.add(top)?;
+    Ok(all.done)
+}
+
+#[derive(Default)]
+struct All {
+    done: Vec<Mod>,
+    /// Where a described module is in `done`.
+    known: HashMap<*const Module, usize>,
+}
+
+impl All {
+    fn add(&mut self, module: &Module) -> Result<usize, EmitError> {
+        if let Some(index) = self.known.get(&std::ptr::from_ref(module)) {
+            return Ok(*index);
+        }
+        let mut children = vec![];
+        for (name, child) in &module.children {
+            children.push((name.clone(), self.add(child)?));
+        }
+        let mut m = Lowering::of(module, children)?;
+        // Equal modules are one module, whatever their instances are called.
+        let index = self.done.iter().position(|d| same(d, &m)).unwrap_or_else(|| {
+            let twins = self.done.iter().filter(|d| d.doc == m.doc && d.base == m.base).count();
+            if twins > 0 {
+                m.kind = format!("{}__{}", m.kind, twins);
+            }
+            self.done.push(m);
+            self.done.len() - 1
+        });
+        self.known.insert(std::ptr::from_ref(module), index);
+        Ok(index)
+    }
+}
+
+fn same(a: &Mod, b: &Mod) -> bool {
+    a.base == b.base
+        && a.ports == b.ports
+        && a.storage == b.storage
+        && a.children == b.children
+        && a.wires == b.wires
+        && a.names == b.names
+        && a.values == b.values
+        && a.clocked == b.clocked
+}
+
+struct Lowering<'a> {
+    module: &'a Module,
+    m: Mod,
+    uses: HashMap<E, u32>,
+    /// The temporary that an expression became.
+    temporaries: HashMap<E, Net>,
+}
+
+impl Lowering<'_> {
+    fn of(module: &Module, children: Vec<(String, usize)>) -> Result<Mod, EmitError> {
+        let m = Mod {
+            kind: module.kind.clone(),
+            base: module.kind.clone(),
+            doc: module.doc.clone(),
+            ports: module.ports.clone(),
+            names: names(module)?,
+            wires: module.wires.iter().enumerate().map(|(i, (_, w))| (Net::Wire(i as u32), *w)).collect(),
+            storage: module
+                .storage
+                .iter()
+                .enumerate()
+                .map(|(i, (_, s))| (Net::Register(i as u32), s.clone()))
+                .collect(),
+            children,
+            values: BTreeMap::new(),
+            order: vec![],
+            clocked: vec![],
+        };
+        let mut l = Lowering { module, m, uses: HashMap::new(), temporaries: HashMap::new() };
+        module.values.iter().for_each(|(_, e)| l.count(*e));
+        module.guarded.iter().flat_map(|(_, c, v)| c.iter().chain([v])).for_each(|e| l.count(*e));
+        module.clocked.iter().for_each(|s| l.count_statement(s));
+        for (net, value) in &module.values {
+            let x = l.branch(*value);
+            l.give(*net, x);
+        }
+        for (net, conditions, value) in &module.guarded {
+            let mut x = l.value(*value);
+            for condition in conditions.iter().rev() {
+                let zero = Box::new(X::Const(0, 1));
+                x = X::Mux(Box::new(l.value(*condition)), Box::new(x), zero);
+            }
+            l.give(*net, x);
+        }
+        for child in 0..module.children.len() as u32 {
+            for (port, net) in [CLK, RST].into_iter().enumerate() {
+                l.give(Net::Child(child, port as u32), X::Signal(net, 1));
+            }
+        }
+        l.m.clocked = module.clocked.iter().map(|s| l.clocked(s)).collect();
+        l.complete()?;
+        Ok(l.m)
+    }
+
+    fn count(&mut self, e: E) {
+        let uses = self.uses.entry(e).or_insert(0);
+        *uses += 1;
+        if *uses == 1 {
+            e.node(|n| n.args.clone()).into_iter().for_each(|a| self.count(a));
+        }
+    }
+
+    fn count_statement(&mut self, s: &Statement) {
+        match s {
+            Statement::Set { value, .. } => self.count(*value),
+            Statement::If { test, then, otherwise } => {
+                self.count(*test);
+                then.iter().chain(otherwise).for_each(|s| self.count_statement(s));
+            }
+            Statement::Switch { on, cases, default } => {
+                self.count(*on);
+                cases.iter().flat_map(|(_, b)| b).chain(default).for_each(|s| self.count_statement(s));
+            }
+        }
+    }
+
+    fn give(&mut self, net: Net, x: X) {
+        self.m.order.push(net);
+        self.m.values.insert(net, x);
+    }
+
+    fn clocked(&mut self, s: &Statement) -> Seq {
+        match s {
+            Statement::Set { register, value } => Seq::Set(*register, self.value(*value)),
+            Statement::If { test, then, otherwise } => Seq::If(
+                self.value(*test),
+                then.iter().map(|s| self.clocked(s)).collect(),
+                otherwise.iter().map(|s| self.clocked(s)).collect(),
+            ),
+            Statement::Switch { on, cases, default } => {
+                let mut list: Vec<(Option<u64>, Vec<Seq>)> = cases
+                    .iter()
+                    .map(|(v, block)| (Some(*v), block.iter().map(|s| self.clocked(s)).collect()))
+                    .collect();
+                list.push((None, default.iter().map(|s| self.clocked(s)).collect()));
+                Seq::Case(self.value(*on), list)
+            }
+        }
+    }
+
+    /// A value with its multiplexers and concatenations, where a temporary would only repeat the name of what is assigned.
+    fn branch(&mut self, e: E) -> X {
+        let node = e.node(|n| n.clone());
+        let shared = self.uses.get(&e).is_some_and(|u| *u > 1);
+        match node.op {
+            Op::Mux | Op::Concat if !shared => self.unfolded(&node.op, &node.args, node.width),
+            _ => self.value(e),
+        }
+    }
+
+    fn unfolded(&mut self, op: &Op, args: &[E], width: u32) -> X {
+        if *op == Op::Concat {
+            return X::Concat(args.iter().map(|a| self.value(*a)).collect(), width);
+        }
+        let test = self.value(args[0]);
+        let then = self.branch(args[1]);
+        X::Mux(Box::new(test), Box::new(then), Box::new(self.branch(args[2])))
+    }
+
+    /// A net that has the value of `e`: a temporary unless it is one.
+    fn named(&mut self, e: E) -> Net {
+        let node = e.node(|n| n.clone());
+        if let Op::Signal(_, net) = node.op {
+            return net;
+        }
+        if let Some(net) = self.temporaries.get(&e) {
+            return *net;
+        }
+        // The value comes first: its own temporaries get the lower numbers and stand before it.
+        self.uses.insert(e, 1);
+        let x = match node.op {
+            Op::Mux | Op::Concat => self.unfolded(&node.op, &node.args, node.width),
+            _ => self.inline(e),
+        };
+        let number = self.m.wires.len() - self.module.wires.len();
+        let net = Net::Temporary(number as u32);
+        self.m.wires.push((net, node.width));
+        self.m.names.insert(net, format!("n{number}"));
+        self.temporaries.insert(e, net);
+        self.give(net, x);
+        net
+    }
+
+    fn value(&mut self, e: E) -> X {
+        let node = e.node(|n| n.clone());
+        if let Some(net) = self.temporaries.get(&e) {
+            return X::Signal(*net, node.width);
+        }
+        let simple = match node.op {
+            Op::Signal(..) | Op::Const(_) => true,
+            Op::Slice(_) => matches!(node.args[0].node(|n| n.op.clone()), Op::Signal(..)),
+            Op::Mux | Op::Concat => false,
+            _ => self.uses.get(&e).is_none_or(|u| *u == 1),
+        };
+        if simple { self.inline(e) } else { X::Signal(self.named(e), node.width) }
+    }
+
+    fn inline(&mut self, e: E) -> X {
+        let node = e.node(|n| n.clone());
+        let (args, width) = (&node.args, node.width);
+        let mut binary = |sign| {
+            let a = Box::new(self.value(args[0]));
+            X::Binary(a, sign, Box::new(self.value(args[1])), width)
+        };
+        match &node.op {
+            Op::Signal(_, net) => X::Signal(*net, width),
+            Op::Const(v) => X::Const(*v, width),
+            // `~` of one bit is written `!`, which can't be misread as a wider complement.
+            Op::Not => X::Unary(if width == 1 { "!" } else { "~" }, Box::new(self.value(args[0])), width),
+            Op::Any => X::Unary("|", Box::new(self.value(args[0])), width),
+            Op::All => X::Unary("&", Box::new(self.value(args[0])), width),
+            Op::And => binary("&"),
+            Op::Or => binary("|"),
+            Op::Xor => binary("^"),
+            Op::Add => binary("+"),
+            Op::Sub => binary("-"),
+            Op::Shl => binary("<<"),
+            Op::Eq => binary("=="),
+            Op::Ne => binary("!="),
+            Op::Lt => binary("<"),
+            Op::Le => binary("<="),
+            Op::Slice(lo) => X::Slice(self.named(args[0]), *lo, width),
+            Op::Extend => {
+                let x = self.value(args[0]);
+                X::Concat(vec![X::Const(0, width - x.width()), x], width)
+            }
+            Op::Mux | Op::Concat => unreachable!("becomes a temporary"),
+        }
+    }
+
+    /// Whatever must have a value has one.
+    fn complete(&self) -> Result<(), EmitError> {
+        let outputs =
+            self.m.ports.iter().enumerate().filter(|(_, p)| !p.input).map(|(i, _)| Net::Port(i as u32));
+        let wires = self.m.wires.iter().map(|(net, _)| *net);
+        let memories = self.m.storage.iter().zip(0..).filter_map(|((_, storage), i)| match storage {
+            Storage::Memory { kind, .. } => {
+                Some(MemoryInput::of(*kind).map(move |input| Net::Memory(i, input)))
+            }
+            Storage::Register { .. } => None,
+        });
+        let children = self.module.children.iter().zip(0..).flat_map(|((_, child), c)| {
+            child.ports.iter().zip(0..).filter(|(p, _)| p.input).map(move |(_, p)| Net::Child(c, p))
+        });
+        let mut all = outputs.chain(wires).chain(memories.flatten()).chain(children);
+        match all.find(|net| !self.m.values.contains_key(net)) {
+            Some(net) => Err(EmitError::new(&self.m.kind, format!("{} has no value", self.m.name(net)))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the nets of a module are called in Verilog: each name once, and none a word of the language.
+fn names(module: &Module) -> Result<BTreeMap<Net, String>, EmitError> {
+    let mut nets: Vec<Net> = vec![];
+    nets.extend((0..module.ports.len() as u32).map(Net::Port));
+    nets.extend((0..module.wires.len() as u32).map(Net::Wire));
+    for ((_, storage), i) in module.storage.iter().zip(0..) {
+        nets.push(Net::Register(i));
+        if let Storage::Memory { kind, .. } = storage {
+            nets.push(Net::ReadData(i));
+            nets.extend(MemoryInput::of(*kind).map(|input| Net::Memory(i, input)));
+        }
+    }
+    for ((_, child), c) in module.children.iter().zip(0..) {
+        nets.extend((0..child.ports.len() as u32).map(|p| Net::Child(c, p)));
+    }
+    let mut taken: BTreeSet<String> = module.children.iter().map(|(name, _)| name.clone()).collect();
+    if let Some(word) = taken.iter().chain([&module.kind]).find(|n| KEYWORDS.contains(&n.as_str())) {
+        return Err(EmitError::new(&module.kind, format!("{word} is a word of Verilog")));
+    }
+    let mut names = BTreeMap::new();
+    for net in nets {
+        let name = module.name_of(net);
+        if KEYWORDS.contains(&name.as_str()) {
+            return Err(EmitError::new(&module.kind, format!("{name} is a word of Verilog")));
+        }
+        if !taken.insert(name.clone()) {
+            return Err(EmitError::new(&module.kind, format!("two things are called {name} in Verilog")));
+        }
+        names.insert(net, name);
+    }
+    Ok(names)
+}
