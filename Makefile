@@ -8,7 +8,7 @@ TRACE_SKIP ?= 100000
 TRACE_TAKE ?= 300000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long verify generate lint check bench engines studies size synth pnr trace traces slurm docs book
+.PHONY: help demo test test-long verify generate lint check bench engines studies size areas synth pnr trace traces slurm docs book
 
 help: ## This list
 	@echo "Pasidon: a PASID-aware IOMMU and its driver. make VERB, where VERB is one of:"
@@ -50,6 +50,9 @@ size: ## What the driver for C takes in a program without an operating system
 
 synth: ## Cells per module on ECP5 for tiny and default; kept in docs/baseline.md
 	@scripts/synth.sh $(if $(filter command line,$(origin DESIGN)),$(DESIGN),tiny default)
+
+areas: ## Cells of every design of a sweep, for the picture of cost and speed in its report: SWEEP=studies/worth.toml (minutes for each)
+	@scripts/areas.sh $(SWEEP)
 
 pnr: ## Place and route for a board: BOARD=ulx3s; clock and critical path kept in docs/baseline.md
 	@scripts/pnr.sh $(BOARD)

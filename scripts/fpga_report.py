@@ -3,6 +3,7 @@
 
 fpga_report.py cells hierarchical.json flat.json     cells per module, and of the flattened whole
 fpga_report.py area design.json flat.json FILE       puts the sum into the table of areas, by the hash of the design
+fpga_report.py known design.json FILE...             succeeds if a table has the area of this design's Verilog
 fpga_report.py timing report.json                    clock reached, device use, and the critical path by block
 fpga_report.py keep FILE SECTION < table             replaces the text between <!-- SECTION --> and <!-- end --> in FILE
 """
@@ -77,10 +78,24 @@ def area(design, flat, file):
         areas = {}
     # A carry cell is two LUTs, and the RAM of a slice pair is four.
     luts = n["LUT4"] + 2 * n["carry"] + 4 * n["LUT RAM"]
-    areas[load(design)["nameless_hash"]] = {"lut4": luts, "ff": n["FF"], "bram": n["block RAM"]}
+    design = load(design)
+    sums = {"lut4": luts, "ff": n["FF"], "bram": n["block RAM"], "verilog": design["verilog_hash"]}
+    areas[design["nameless_hash"]] = sums
     with open(file, "w", encoding="utf-8") as out:
         json.dump(dict(sorted(areas.items())), out, indent=1)
         out.write("\n")
+
+
+def known(design, *files):
+    design = load(design)
+    for file in files:
+        try:
+            area = load(file).get(design["nameless_hash"])
+        except FileNotFoundError:
+            continue
+        if area and area["verilog"] == design["verilog_hash"]:
+            return
+    sys.exit(1)
 
 
 def block(cell):
@@ -144,11 +159,12 @@ def keep(name, section):
 
 
 def main():
-    actions = {"cells": (cells, 2), "area": (area, 3), "timing": (timing, 1), "keep": (keep, 2)}
-    action, number = actions.get(sys.argv[1] if len(sys.argv) > 1 else "", (None, 0))
-    if action is None or len(sys.argv) != 2 + number:
+    actions = {"cells": cells, "area": area, "known": known, "timing": timing, "keep": keep}
+    numbers = {"cells": [2], "area": [3], "known": range(2, 9), "timing": [1], "keep": [2]}
+    action = sys.argv[1] if len(sys.argv) > 1 else ""
+    if len(sys.argv) - 2 not in numbers.get(action, []):
         sys.exit(__doc__)
-    action(*sys.argv[2:])
+    actions[action](*sys.argv[2:])
 
 
 if __name__ == "__main__":

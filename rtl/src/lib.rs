@@ -24,18 +24,21 @@ pub use pasidon_hdl::{Direction, EmitError, Port};
 
 use pasidon_hdl::{Emitted, Options, emit, session};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 /// What [`generate`] makes of a design.
 #[derive(Clone, Debug)]
 pub struct Generated {
     /// All modules; the top is `pasidon_iommu`.
     pub verilog: String,
-    /// The resolved design, its hash with and without its name, the tool's version and the ports, as JSON.
+    /// The resolved design, its hash with and without its name, that of the modules, the tool's version and the ports, as JSON.
     pub design_json: String,
     /// The ports of `pasidon_iommu`, in order.
     pub ports: Vec<Port>,
     /// Hash of the resolved design: equal hashes and tool versions give equal Verilog.
     pub hash: String,
+    /// Hash of the modules without the banner: what was measured of equal ones holds for both.
+    pub verilog_hash: String,
 }
 
 /// Generates the Verilog of a design. The same design gives the same bytes.
@@ -98,17 +101,19 @@ fn emitted(design: &Design) -> Result<(Generated, Emitted), EmitError> {
             design.name
         );
         let emitted = emit(&top::pasidon_iommu(design), &Options { banner: &banner, prefix: "" })?;
+        let verilog_hash = design::hexadecimal(&Sha256::digest(&emitted.verilog.as_bytes()[banner.len()..]));
         let document = json!({
             "tool": "pasidon",
             "version": version,
             "top": emitted.top,
             "hash": hash,
             "nameless_hash": design.nameless_hash(),
+            "verilog_hash": verilog_hash,
             "design": design,
             "ports": emitted.ports,
         });
         let design_json = format!("{document:#}\n");
         let (verilog, ports) = (emitted.verilog.clone(), emitted.ports.clone());
-        Ok((Generated { verilog, design_json, ports, hash }, emitted))
+        Ok((Generated { verilog, design_json, ports, hash, verilog_hash }, emitted))
     })
 }

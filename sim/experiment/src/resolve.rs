@@ -15,10 +15,16 @@ use std::time::SystemTime;
 /// # Errors
 /// As [`Design::load`] and [`Design::from_toml`], as a sentence.
 pub fn design_of(value: &Value) -> Result<Design, String> {
-    let mut sections = match value {
-        Value::String(name) => return Design::load(name).map_err(|error| error.to_string()),
-        other => other.clone(),
-    };
+    match value {
+        Value::String(name) => Design::load(name).map_err(|error| error.to_string()),
+        // What is no table is not TOML, and the parser says so.
+        other => Design::from_toml(&design_text(other), "design").map_err(|error| error.to_string()),
+    }
+}
+
+/// The text of a design file with these sections and keys.
+pub fn design_text(sections: &Value) -> String {
+    let mut sections = sections.clone();
     if let Some(sections) = sections.as_object_mut() {
         if !sections.contains_key("name") {
             let base = sections.get("base").and_then(Value::as_str).unwrap_or("experiment");
@@ -31,9 +37,7 @@ pub fn design_of(value: &Value) -> Result<Design, String> {
             tlb.insert("l2_ways".into(), 1.into());
         }
     }
-    // What is no table is not TOML, and the parser says so.
-    let text = toml::to_string(&sections).unwrap_or_else(|_| sections.to_string());
-    Design::from_toml(&text, "design").map_err(|error| error.to_string())
+    toml::to_string(&sections).unwrap_or_else(|_| sections.to_string())
 }
 
 /// The ids of devices 0, 1, 2 and so on, `count` of them as far as there are, for ids of `width` bits: far apart, so that they share as

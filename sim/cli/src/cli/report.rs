@@ -3,6 +3,7 @@
 use super::Failure;
 use super::sweep::Place;
 use clap::Args;
+use pasidon_cosim::verilated::{workspace, workspace_target};
 use pasidon_study::area::Areas;
 use pasidon_study::report::{Report as Drawn, chart, html, terminal};
 use pasidon_study::sweep::file::Sweep;
@@ -26,9 +27,9 @@ pub struct Report {
     /// Write each picture here too, as SVG and PNG
     #[arg(long, value_name = "FOLDER")]
     pictures: Option<PathBuf>,
-    /// Table of areas by design
-    #[arg(long, value_name = "FILE", default_value = "docs/areas.json")]
-    areas: PathBuf,
+    /// Table of areas by design; may be given several times. By default docs/areas.json and areas.json in target/, of the workspace
+    #[arg(long, value_name = "FILE")]
+    areas: Vec<PathBuf>,
 }
 
 impl Report {
@@ -42,7 +43,12 @@ impl Report {
                 format!("{out} has no results of {file}; `pasidon sweep run {file}` makes them").into()
             );
         }
-        let areas = Areas::load(&self.areas)?;
+        let tables = if self.areas.is_empty() {
+            vec![workspace().join("docs/areas.json"), workspace_target().join("areas.json")]
+        } else {
+            self.areas
+        };
+        let areas = Areas::load(tables.iter().map(PathBuf::as_path))?;
         let report = Drawn::new(&sweep, &merged, &areas);
         let page = self.html.unwrap_or_else(|| folder.join("report.html"));
         std::fs::write(&page, html::page(&report)).map_err(|cause| format!("{}: {cause}", page.display()))?;

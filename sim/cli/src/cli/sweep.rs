@@ -1,4 +1,4 @@
-//! `pasidon sweep`: points, run, merge, slurm.
+//! `pasidon sweep`: points, designs, run, merge, slurm.
 
 use super::Failure;
 use super::engine;
@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub enum Command {
     /// List the points of a sweep file, and check each
     Points(Points),
+    /// List the designs of a sweep's points, each once, or write them as design files
+    Designs(Designs),
     /// Answer the points that have no answer yet, on all cores. Interrupted, it goes on where it was
     #[command(after_help = "\
 Ctrl-C ends it after the points under way; a second one at once. Called again, it answers what is missing. A point that failed
@@ -61,6 +63,15 @@ pub struct Points {
     /// Show the whole experiment of this point, as JSON
     #[arg(long, value_name = "NUMBER")]
     point: Option<usize>,
+}
+
+#[derive(Args)]
+pub struct Designs {
+    /// The sweep file (TOML)
+    file: PathBuf,
+    /// Write each as a design file here, named by its hash
+    #[arg(long, short, value_name = "FOLDER")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -114,6 +125,7 @@ impl Command {
     pub fn run(self) -> Result<(), Failure> {
         match self {
             Command::Points(command) => command.run(),
+            Command::Designs(command) => command.run(),
             Command::Run(command) => command.run(),
             Command::Merge(place) => {
                 let sweep = Sweep::load(&place.file)?;
@@ -154,6 +166,18 @@ impl Points {
             let place: Vec<String> =
                 point.axes.iter().map(|(name, label)| format!("{name} = {label}")).collect();
             println!("{:>6}  {}  {}", point.index, point.id, place.join(", "));
+        }
+        Ok(())
+    }
+}
+
+impl Designs {
+    /// With tabs between the columns, for scripts: hash, points, file if one was written, label.
+    fn run(self) -> Result<(), Failure> {
+        for design in Sweep::load(&self.file)?.designs()? {
+            let file = self.out.as_ref().map(|folder| design.write(folder)).transpose()?;
+            let file = file.map_or_else(String::new, |file| format!("{}\t", file.display()));
+            println!("{}\t{}\t{file}{}", design.hash, design.points, design.label);
         }
         Ok(())
     }

@@ -301,14 +301,17 @@ impl Cache {
     }
 }
 
-/// `PASIDON_TARGET`, or `target/` beside the nearest `Cargo.lock` above the current directory, or `target/` here.
+/// `PASIDON_TARGET`, or `target/` of [`workspace`].
 pub fn workspace_target() -> PathBuf {
-    if let Some(target) = std::env::var_os("PASIDON_TARGET").filter(|t| !t.is_empty()) {
-        return PathBuf::from(target);
-    }
+    let named = std::env::var_os("PASIDON_TARGET").filter(|target| !target.is_empty());
+    named.map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// The folder of the nearest `Cargo.lock` at or above the current directory, or the current directory.
+pub fn workspace() -> PathBuf {
     let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let root = here.ancestors().find(|dir| dir.join("Cargo.lock").is_file()).unwrap_or(&here);
-    root.join("target")
+    root.to_path_buf()
 }
 
 /// What a tool printed, without the middle where it is very long.

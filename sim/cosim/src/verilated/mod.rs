@@ -11,7 +11,7 @@ pub mod probe;
 mod shim;
 mod source;
 
-pub use cache::{Cache, workspace_target};
+pub use cache::{Cache, workspace, workspace_target};
 pub use error::VerilatedError;
 pub use flavour::Flavour;
 pub use ports::{In, Out};

@@ -1,4 +1,4 @@
-//! Lines, stacked bars and points as SVG.
+//! Lines and stacked bars as SVG.
 //!
 //! Everything is drawn in place-holder colours, which a page replaces by its theme's ([`Palette::css`]) and a picture for itself by fixed
 //! ones ([`standalone`]). Never: a picture that needs a font, a script or another file.
@@ -8,7 +8,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 /// Size of a picture, in pixels.
-const SIZE: (u32, u32) = (720, 360);
+pub(super) const SIZE: (u32, u32) = (720, 360);
 /// Most series that can be told apart.
 pub const MOST_SERIES: usize = 9;
 
@@ -16,11 +16,11 @@ pub const MOST_SERIES: usize = 9;
 const MARKED: usize = 24;
 
 /// Place-holders.
-const TEXT: RGBColor = RGBColor(1, 0, 1);
+pub(super) const TEXT: RGBColor = RGBColor(1, 0, 1);
 const GRID: RGBColor = RGBColor(1, 0, 2);
 const BAND: RGBColor = RGBColor(1, 0, 3);
 
-fn series_colour(index: usize) -> RGBColor {
+pub(super) fn series_colour(index: usize) -> RGBColor {
     RGBColor(1, 1, (index % MOST_SERIES) as u8)
 }
 
@@ -125,11 +125,11 @@ pub type Band = (String, f64, f64);
 
 type Drawn = Result<String, String>;
 
-fn told(error: impl std::fmt::Display) -> String {
+pub(super) fn told(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-fn style(size: i32) -> TextStyle<'static> {
+pub(super) fn style(size: i32) -> TextStyle<'static> {
     TextStyle::from(("sans-serif", size).into_font()).color(&TEXT)
 }
 
@@ -210,14 +210,16 @@ fn draw_key(side: &DrawingArea<SVGBackend<'_>, Shift>, names: &Key) -> Result<()
     Ok(())
 }
 
-fn builder<'a, 'b>(root: &'a DrawingArea<SVGBackend<'b>, Shift>) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
+pub(super) fn builder<'a, 'b>(
+    root: &'a DrawingArea<SVGBackend<'b>, Shift>,
+) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
     let mut builder = ChartBuilder::on(root);
     builder.margin(10).x_label_area_size(44).y_label_area_size(64);
     builder
 }
 
 /// A number on an axis: short, without needless digits.
-fn number(value: &f64) -> String {
+pub(super) fn number(value: &f64) -> String {
     let v = *value;
     match v.abs() {
         a if a >= 1e9 => format!("{}G", trimmed(v / 1e9)),
@@ -233,7 +235,7 @@ fn trimmed(value: f64) -> String {
 }
 
 /// What all pictures have in common: names of the axes, colours, size of letters.
-fn plain<'m, 'a, 'b, X, Y, B>(
+pub(super) fn plain<'m, 'a, 'b, X, Y, B>(
     mesh: &'m mut MeshStyle<'a, 'b, X, Y, B>,
     axes: &Axes,
 ) -> &'m mut MeshStyle<'a, 'b, X, Y, B>
@@ -357,40 +359,6 @@ pub fn stacked(axes: &Axes, names: &[&str], bars: &[(String, Vec<f64>)]) -> Draw
     Ok(text)
 }
 
-/// Points with labels, and a line through `front`, from left to right.
-///
-/// # Errors
-/// If there is no point.
-pub fn scatter(axes: &Axes, points: &[(f64, f64, String)], front: &[(f64, f64)]) -> Drawn {
-    let right = points.iter().map(|p| p.0).fold(0.0, f64::max);
-    let top = points.iter().map(|p| p.1).fold(0.0, f64::max);
-    if points.is_empty() {
-        return Err("there is no point to draw".into());
-    }
-    let mut text = String::new();
-    {
-        let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
-        let mut chart =
-            builder(&root).build_cartesian_2d(0.0..right * 1.25, 0.0..(top * 1.1).max(1e-9)).map_err(told)?;
-        plain(&mut chart.configure_mesh(), axes)
-            .x_label_formatter(&number)
-            .y_label_formatter(&number)
-            .draw()
-            .map_err(told)?;
-        let line = series_colour(1);
-        chart.draw_series(LineSeries::new(front.iter().copied(), line.stroke_width(2))).map_err(told)?;
-        chart
-            .draw_series(points.iter().map(|(x, y, label)| {
-                EmptyElement::at((*x, *y))
-                    + Circle::new((0, 0), 4, series_colour(0).filled())
-                    + Text::new(label.clone(), (7, -14), style(12))
-            }))
-            .map_err(told)?;
-        root.present().map_err(told)?;
-    }
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,7 +387,6 @@ mod tests {
         let axes = Axes::default();
         assert!(lines(&axes, &[], &[]).is_err());
         assert!(stacked(&axes, &["a"], &[]).is_err());
-        assert!(scatter(&axes, &[], &[]).is_err());
         // A single point, and zero, are points.
         let one = Series { points: vec![(0.0, 0.0, 0.0, 0.0)], ..Series::default() };
         assert!(lines(&Axes { log_x: true, ..Axes::default() }, &[one], &[]).is_ok());

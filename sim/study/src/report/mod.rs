@@ -1,13 +1,17 @@
 //! What a sweep found, for people: pictures, a table that can be sorted, and behind each number the run that it came from.
 //!
 //! - [`pictures`]: which pictures there are, and what each shows.
-//! - [`chart`]: lines, stacked bars and points, drawn as SVG.
+//! - [`pareto`]: which designs are compared in cost and speed, and on what.
+//! - [`chart`]: lines and stacked bars, drawn as SVG.
+//! - [`scatter`]: named points and their front.
 //! - [`html`]: one file that needs no network, light and dark, wide and narrow.
 //! - [`terminal`]: the same in a few lines of text.
 
 pub mod chart;
 pub mod html;
+pub mod pareto;
 pub mod pictures;
+pub mod scatter;
 pub mod terminal;
 
 use crate::area::Areas;

@@ -5,6 +5,7 @@
 
 use super::Picture;
 use super::chart::{self, Axes, Band, MOST_SERIES, Series};
+use super::pareto;
 use crate::area::Areas;
 use crate::columns::{column, columns};
 use crate::sweep::file::{Axis, AxisValue, Sweep};
@@ -205,7 +206,11 @@ pub fn all(sweep: &Sweep, merged: &Merged, areas: &Areas) -> (Vec<Picture>, Vec<
         );
         latencies(&bars, &mut keep);
     }
-    pareto(&view, areas, &mut keep);
+    match pareto::picture(&sweep.path, merged, areas) {
+        Some(Ok(picture)) => pictures.push(picture),
+        Some(Err(problem)) => remarks.push(problem),
+        None => {}
+    }
     (pictures, remarks)
 }
 
@@ -327,54 +332,6 @@ fn latencies(bars: &[(String, &Answer)], keep: &mut Keep<'_>) {
         "Latency of translations".into(),
         "From the first cycle of a request to the first of its answer.".into(),
         chart::lines(&axes, &lines, &[]),
-    );
-}
-
-/// Cost against speed: LUTs and cycles of each design.
-fn pareto(view: &View<'_>, areas: &Areas, keep: &mut Keep<'_>) {
-    let mut points: Vec<(f64, f64, String)> = Vec::new();
-    let mut without = 0;
-    let designs: std::collections::BTreeSet<&str> =
-        view.merged.answers().map(|(_, a)| a.design_hash.as_str()).collect();
-    if designs.len() < 2 {
-        return;
-    }
-    for (label, answer) in view.bars() {
-        let Some(cycles) = column(answer, "cycles") else { continue };
-        match areas.0.get(&answer.design_hash) {
-            Some(area) => {
-                points.push((area.lut4 as f64, cycles / answer.counts.accesses.max(1) as f64, label))
-            }
-            None => without += 1,
-        }
-    }
-    let mut by_size = points.clone();
-    by_size.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    let mut front: Vec<(f64, f64)> = Vec::new();
-    for (luts, cycles, _) in by_size {
-        if front.last().is_none_or(|last| cycles < last.1) {
-            front.push((luts, cycles));
-        }
-    }
-    let missing = if without == 0 {
-        String::new()
-    } else {
-        format!(
-            " {without} points are missing: their designs have not been synthesised (make synth DESIGN=FILE)."
-        )
-    };
-    let axes = Axes { x: "LUT4 on ECP5".into(), y: "cycles of an access".into(), ..Axes::default() };
-    let drawn = if points.is_empty() {
-        Err("no design of the sweep has been synthesised: make synth DESIGN=FILE fills the table of areas"
-            .into())
-    } else {
-        chart::scatter(&axes, &points, &front)
-    };
-    keep(
-        "pareto".into(),
-        "Cost and speed".into(),
-        format!("The line joins designs that no other beats in both.{missing}"),
-        drawn,
     );
 }
 

