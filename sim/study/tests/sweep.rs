@@ -2,9 +2,11 @@
 
 use pasidon_experiment::answer::{Answer, Breakdown, LatencySummary, Source, Times};
 use pasidon_experiment::counts::{CacheCounts, Counts, Reads};
+use pasidon_experiment::resolve::design_of;
 use pasidon_experiment::{Engine, Experiment};
 use pasidon_study::area::{Area, Areas};
 use pasidon_study::report::{Report, html, terminal};
+use pasidon_study::sweep::designs::Distinct;
 use pasidon_study::sweep::file::Sweep;
 use pasidon_study::sweep::merge::{collect, write};
 use pasidon_study::sweep::run::{Outcome, RunOptions, run};
@@ -94,7 +96,7 @@ fn made_up(experiment: &Experiment) -> Answer {
     };
     Answer {
         experiment: experiment.clone(),
-        design_hash: format!("design with {sets} sets"),
+        design_hash: design_of(&experiment.design).unwrap().nameless_hash(),
         version: "0".into(),
         sources: Vec::new(),
         engine: Engine::Fast,
@@ -308,8 +310,35 @@ fn the_report_has_pictures_and_every_run_and_asks_nobody_for_anything() {
     go(&out, &options());
     let sweep = sweep();
     let merged = collect(&sweep, &out).unwrap();
-    let areas = [("design with 0 sets", 9000), ("design with 64 sets", 15000)];
-    let areas = Areas(areas.map(|(hash, lut4)| (hash.to_string(), Area { lut4, ..Area::default() })).into());
+    let designs = sweep.designs().unwrap();
+    let labels: Vec<&str> = designs.iter().map(|design| design.label.as_str()).collect();
+    assert_eq!(
+        labels,
+        [
+            "l2_sets 0, walkers 1",
+            "l2_sets 0, walkers 4",
+            "l2_sets 2, walkers 1",
+            "l2_sets 64, walkers 1",
+            "l2_sets 64, walkers 4"
+        ]
+    );
+    assert_eq!(designs.iter().map(|design| design.points).sum::<usize>(), 20);
+    let areas = |verilog: fn(&Distinct) -> String| {
+        let area = |(i, design): (usize, &Distinct)| {
+            let area = Area { lut4: 9000 + 1000 * i as u64, verilog: verilog(design), ..Area::default() };
+            (design.hash.clone(), vec![area])
+        };
+        Areas(designs.iter().enumerate().map(area).collect())
+    };
+    // What was synthesised before the hardware changed is as if it had not been.
+    let without = Report::new(&sweep, &merged, &areas(|_| "of another day".into()));
+    assert!(
+        without.remarks.iter().any(|remark| remark.contains("make areas SWEEP=l2.toml")),
+        "{:?}",
+        without.remarks
+    );
+    assert!(without.pictures.iter().all(|picture| picture.name != "pareto"));
+    let areas = areas(|design| pasidon_rtl::generate(&design.design).unwrap().verilog_hash);
     let report = Report::new(&sweep, &merged, &areas);
     assert_eq!(report.remarks, Vec::<String>::new());
     let names: Vec<&str> = report.pictures.iter().map(|picture| picture.name.as_str()).collect();
