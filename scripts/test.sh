@@ -6,6 +6,8 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 "$ROOT/scripts/setup.sh" core
 "$ROOT/scripts/setup.sh" lint
+# Where a system has no browser to install, its test alone fails, and says so.
+"$ROOT/scripts/setup.sh" browser || note "no browser: the test of the report in one will fail"
 need_cargo
 cd "$ROOT"
 mkdir -p "$TARGET/log"
@@ -20,6 +22,8 @@ say "Tests: spec and driver, checked build"
 cargo test --no-fail-fast -p pasidon-spec -p pasidon-driver 2>&1 | tee -a "$log" || status=1
 say "Tests: whole workspace, optimised build"
 cargo test --no-fail-fast --workspace --release 2>&1 | tee -a "$log" || status=1
+say "Tests: results of sweeps as Parquet, a feature of the build"
+cargo test --release -p pasidon-study --features parquet --test sweep parquet 2>&1 | tee -a "$log" || status=1
 "$ROOT/scripts/lint.sh" 2>&1 | tee -a "$log" || status=1
 
 # What failed, by name; and one line for all of it, from the closing line of each test program.

@@ -21,6 +21,14 @@ values = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64
 name = "latency"
 keys = ["machine.tables.latency"]
 values = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
+[[chart]]
+title = "Same"
+x = "latency"
+y = "walks"
+[[chart]]
+title = "Same"
+x = "l1_entries"
+y = "walks"
 "#;
 
 fn folder(name: &str) -> PathBuf {
@@ -91,8 +99,14 @@ fn two_hundred_points_killed_three_times_none_repeated_or_lost() {
     report.args(["report", "s.toml", "--html", "r.html", "--pictures", "pictures"]);
     let told = ok(report);
     assert!(told.contains("200 points answered, 0 failed, 0 missing"), "{told}");
-    assert!(std::fs::read_to_string(folder.join("r.html")).unwrap().matches("<svg").count() >= 6);
-    assert!(std::fs::read(folder.join("pictures/misses.png")).unwrap().starts_with(b"\x89PNG"));
+    let pictures = std::fs::read_to_string(folder.join("r.html")).unwrap().matches("<svg").count();
+    assert!(pictures >= 8, "{pictures}");
+    let files = std::fs::read_dir(folder.join("pictures")).unwrap().count();
+    assert_eq!(files, 2 * pictures, "each picture has an SVG and a PNG of its own");
+    for name in ["misses", "same", "same-2"] {
+        let png = std::fs::read(folder.join("pictures").join(name).with_extension("png")).unwrap();
+        assert!(png.starts_with(b"\x89PNG"), "{name}");
+    }
     std::fs::remove_dir_all(folder).unwrap();
 }
 

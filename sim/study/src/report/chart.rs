@@ -6,11 +6,21 @@
 use plotters::chart::MeshStyle;
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Size of a picture, in pixels.
 pub(super) const SIZE: (u32, u32) = (720, 360);
 /// Most series that can be told apart.
 pub const MOST_SERIES: usize = 9;
+
+/// Sizes of letters as the library counts them, 1.24 to a pixel: of labels, and of the names of axes.
+const LABELS: i32 = 15;
+const NAMES: i32 = 16;
+/// Pixels of a letter of a label, on average.
+const LETTER: i32 = 8;
+/// Letters of the longest label that is drawn whole, and of the longest that stands upright below a bar.
+const MOST_LETTERS: usize = 30;
+const MOST_UPRIGHT: usize = 18;
 
 /// Points of a line up to which each is marked.
 const MARKED: usize = 24;
@@ -173,13 +183,21 @@ pub fn lines(axes: &Axes, series: &[Series], bands: &[Band]) -> Drawn {
     Ok(text)
 }
 
-/// Where a logarithmic axis is labelled: at the points, at most twelve of them.
+/// Where a logarithmic axis is labelled: at points that are a twelfth of the axis apart.
 fn places(series: &[Series]) -> Vec<f64> {
     let mut places: Vec<f64> = series.iter().flat_map(|line| &line.points).map(|point| point.0).collect();
     places.sort_by(f64::total_cmp);
-    places.dedup();
-    let step = places.len().div_ceil(12).max(1);
-    places.into_iter().step_by(step).collect()
+    let factor = match (places.first(), places.last()) {
+        (Some(first), Some(last)) => (last / first).powf(1.0 / 12.0),
+        _ => return places,
+    };
+    let mut labelled: Vec<f64> = Vec::new();
+    for place in places {
+        if labelled.last().is_none_or(|last| place > *last && place >= last * factor) {
+            labelled.push(place);
+        }
+    }
+    labelled
 }
 
 /// What stands beside a picture: name, colour, and whether it is a band.
@@ -196,18 +214,26 @@ fn key(series: &[Series], bands: &[Band]) -> Key {
 /// Pixels that the names need.
 fn width(names: &Key) -> i32 {
     let longest = names.iter().map(|(name, _, _)| name.chars().count()).max();
-    longest.map_or(0, |letters| (40 + letters as i32 * 15 / 2).min(300))
+    longest.map_or(0, |letters| 40 + letters.min(MOST_LETTERS) as i32 * LETTER)
 }
 
-/// Names in the right margin, where no line is.
+/// Names in the right margin, where no line and no bar is.
 fn draw_key(side: &DrawingArea<SVGBackend<'_>, Shift>, names: &Key) -> Result<(), String> {
     for (row, (name, colour, band)) in names.iter().enumerate() {
         let y = 24 + row as i32 * 20;
         let thick = if *band { 5 } else { 1 };
         side.draw(&Rectangle::new([(4, y - thick), (22, y + thick)], colour.filled())).map_err(told)?;
-        side.draw(&Text::new(name.clone(), (28, y - 7), style(13))).map_err(told)?;
+        side.draw(&Text::new(shortened(name, MOST_LETTERS), (28, y - 7), style(LABELS))).map_err(told)?;
     }
     Ok(())
+}
+
+/// A label that a picture has room for.
+fn shortened(label: &str, most: usize) -> String {
+    if label.chars().count() <= most {
+        return label.to_string();
+    }
+    label.chars().take(most - 1).chain(['…']).collect()
 }
 
 pub(super) fn builder<'a, 'b>(
@@ -249,8 +275,8 @@ where
         .axis_style(GRID)
         .bold_line_style(GRID)
         .light_line_style(TRANSPARENT)
-        .label_style(style(13))
-        .axis_desc_style(style(14))
+        .label_style(style(LABELS))
+        .axis_desc_style(style(NAMES))
 }
 
 fn draw_lines<'a, 'b: 'a, X>(
@@ -294,22 +320,6 @@ where
     Ok(())
 }
 
-fn legend<'a, 'b: 'a, X, Y>(
-    chart: &mut ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>,
-) -> Result<(), String>
-where
-    X: plotters::coord::ranged1d::Ranged,
-    Y: plotters::coord::ranged1d::Ranged,
-{
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .label_font(style(13))
-        .border_style(GRID)
-        .draw()
-        .map_err(told)
-}
-
 /// Stacked bars: for each bar its label and the parts, in the order of `names`.
 ///
 /// # Errors
@@ -319,44 +329,69 @@ pub fn stacked(axes: &Axes, names: &[&str], bars: &[(String, Vec<f64>)]) -> Draw
     if bars.is_empty() || top <= 0.0 {
         return Err("there is nothing to stack".into());
     }
+    // As the parts lie above each other.
+    let key: Key = names
+        .iter()
+        .enumerate()
+        .map(|(part, name)| (name.to_string(), series_colour(part), true))
+        .rev()
+        .collect();
     let mut text = String::new();
     {
         let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
-        let labels: Vec<String> = bars.iter().map(|(label, _)| label.clone()).collect();
-        // Room at the right for the legend.
-        let across = -0.5..bars.len() as f64 * 1.3 - 0.3;
-        let mut chart = builder(&root).build_cartesian_2d(across, 0.0..top * 1.05).map_err(told)?;
-        let label_of = |x: &f64| {
-            let near = (x - x.round()).abs() < 0.01 && *x > -0.1;
-            if near { labels.get(x.round() as usize).cloned().unwrap_or_default() } else { String::new() }
-        };
+        let (root, side) = root.split_horizontally(SIZE.0 as i32 - width(&key));
+        let letters = bars.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0) as i32;
+        let upright = letters * LETTER > (root.dim_in_pixel().0 as i32 - 84) / bars.len() as i32;
+        let most = if upright { MOST_UPRIGHT } else { MOST_LETTERS };
+        let labels: Vec<String> = bars.iter().map(|(label, _)| shortened(label, most)).collect();
+        let room = if upright { 34 + letters.min(most as i32) * LETTER } else { 44 };
+        let across = -0.5..bars.len() as f64 - 0.5;
+        let mut chart = builder(&root)
+            .x_label_area_size(room)
+            .build_cartesian_2d(across, 0.0..top * 1.05)
+            .map_err(told)?;
         plain(&mut chart.configure_mesh(), axes)
             .disable_x_mesh()
-            .x_labels(bars.len().clamp(2, 24) * 2)
-            .label_style(style(12))
-            .x_label_formatter(&label_of)
+            .x_labels(0)
             .y_label_formatter(&number)
             .draw()
             .map_err(told)?;
-        for (part, name) in names.iter().enumerate() {
-            let colour = series_colour(part);
+        for part in 0..names.len() {
             let boxes = bars.iter().enumerate().filter_map(|(bar, (_, parts))| {
                 let below: f64 = parts[..part].iter().sum();
                 (parts[part] > 0.0).then(|| {
                     let x = bar as f64;
-                    Rectangle::new([(x - 0.35, below), (x + 0.35, below + parts[part])], colour.filled())
+                    let corners = [(x - 0.35, below), (x + 0.35, below + parts[part])];
+                    Rectangle::new(corners, series_colour(part).filled())
                 })
             });
-            chart
-                .draw_series(boxes)
-                .map_err(told)?
-                .label(*name)
-                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled()));
+            chart.draw_series(boxes).map_err(told)?;
         }
-        legend(&mut chart)?;
+        let feet: Vec<(i32, i32)> =
+            (0..bars.len()).map(|bar| chart.backend_coord(&(bar as f64, 0.0))).collect();
+        draw_feet(&root, &labels, &feet, upright)?;
+        draw_key(&side, &key)?;
         root.present().map_err(told)?;
     }
     Ok(text)
+}
+
+/// Labels below bars, upright where they would run into each other.
+fn draw_feet(
+    root: &DrawingArea<SVGBackend<'_>, Shift>,
+    labels: &[String],
+    feet: &[(i32, i32)],
+    upright: bool,
+) -> Result<(), String> {
+    let style = if upright {
+        style(LABELS).transform(FontTransform::Rotate270).pos(Pos::new(HPos::Right, VPos::Center))
+    } else {
+        style(LABELS).pos(Pos::new(HPos::Center, VPos::Top))
+    };
+    for (label, (x, y)) in labels.iter().zip(feet) {
+        root.draw(&Text::new(label.clone(), (*x, y + 7), style.clone())).map_err(told)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

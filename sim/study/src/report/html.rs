@@ -38,7 +38,7 @@ pub fn page(report: &Report<'_>) -> String {
     for picture in &report.pictures {
         let _ = write!(
             body,
-            "<figure id=\"{}\"><h2>{}</h2>\n{}\n<figcaption>{}</figcaption></figure>\n",
+            "<figure id=\"{}\"><h2>{}</h2>\n<div class=\"wide\">{}</div>\n<figcaption>{}</figcaption></figure>\n",
             picture.name,
             escaped(&picture.title),
             picture.svg.trim_start_matches("<?xml version=\"1.0\" encoding=\"UTF-8\"?>"),
@@ -65,7 +65,7 @@ pub fn page(report: &Report<'_>) -> String {
     let title = escaped(&file.name);
     let (light, dark) = (LIGHT.css(), DARK.css());
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">{NOTHING_ELSE}<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>\n{STYLE}{light}@media (prefers-color-scheme: dark) {{\n{DARK_STYLE}{dark}}}\n</style></head>\n\
          <body>\n{body}<dialog id=\"run\"><form method=\"dialog\"><button>Close</button></form><pre></pre></dialog>\n\
          <script type=\"application/json\" id=\"runs\">{}</script>\n<script>{SCRIPT}</script>\n</body></html>\n",
@@ -161,13 +161,16 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
+/// The browser itself refuses whatever is not in the file.
+const NOTHING_ELSE: &str = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">";
+
 const STYLE: &str = "
 :root { color-scheme: light dark; --back: #ffffff; --text: #222222; --line: #dddddd; --mark: #f3f6fa; }
 body { background: var(--back); color: var(--text); font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 96rem; padding: 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.1rem; margin: 0 0 .3rem; }
 body { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(36rem, 100%), 1fr)); gap: 1rem 2rem; align-items: start; }
 h1, p, ul, .wide, body > h2 { grid-column: 1 / -1; margin: 0; }
-figure { margin: 0; min-width: 0; } figure svg { width: 100%; height: auto; font-family: system-ui, sans-serif; }
+figure { margin: 0; min-width: 0; } figure svg { display: block; width: 100%; min-width: 36rem; height: auto; font-family: system-ui, sans-serif; }
 figcaption { font-size: .9rem; opacity: .85; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--line); padding: .2rem .6rem; text-align: right; white-space: nowrap; }

@@ -21,7 +21,7 @@ use crate::sweep::merge::Merged;
 /// A picture with its words.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
-    /// For file names: letters, digits and `-`.
+    /// For file names: letters, digits and `-`; each picture of a report has another.
     pub name: String,
     /// Above it.
     pub title: String,

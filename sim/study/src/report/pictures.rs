@@ -1,7 +1,7 @@
 //! Which pictures a report has, and what each shows.
 //!
-//! A quantity is drawn over each axis of numbers. The lines are the values of one more axis; where there are further axes, their
-//! first value is taken, and the note says so. Points that differ only in the seed are one: their mean, with the spread.
+//! A quantity is drawn over each axis of numbers. The lines are the values of one more axis; of further axes the first values are
+//! taken that have an answer for most of the picture, and the note says which. Points that differ only in the seed are one: their mean, with the spread.
 
 use super::Picture;
 use super::chart::{self, Axes, Band, MOST_SERIES, Series};
@@ -58,14 +58,7 @@ impl View<'_> {
     /// Lines of `quantity` over the axis `x`, one for each value of `series`; and which values the other axes have.
     fn lines(&self, x: &Axis, series: Option<&Axis>, quantity: &str) -> (Vec<Series>, String) {
         let places = numbers(x).unwrap_or_else(|| (0..x.values.len()).map(|i| i as f64).collect());
-        let rest: Vec<(&str, String)> = self
-            .sweep
-            .file
-            .axis
-            .iter()
-            .filter(|axis| axis.name != x.name && series.is_none_or(|s| s.name != axis.name))
-            .map(|axis| (axis.name.as_str(), axis.values[0].label()))
-            .collect();
+        let rest = self.rest(x, series);
         let lines = match series {
             Some(axis) => axis
                 .values
@@ -116,6 +109,32 @@ impl View<'_> {
         (drawn, note)
     }
 
+    /// The values of the axes that are neither `x` nor `series`: those that most points of the picture have, of equals the first.
+    fn rest(&self, x: &Axis, series: Option<&Axis>) -> Vec<(&str, String)> {
+        let drawn = |name: &str| name == x.name || series.is_some_and(|axis| axis.name == name);
+        let others: Vec<&str> =
+            self.sweep.file.axis.iter().map(|axis| axis.name.as_str()).filter(|name| !drawn(name)).collect();
+        let mut found: Vec<(Vec<&str>, std::collections::BTreeSet<Vec<&str>>)> = Vec::new();
+        for (line, _) in self.merged.answers() {
+            let label =
+                |name: &&str| line.axes.iter().find(|(axis, _)| axis == name).map(|(_, l)| l.as_str());
+            let values: Vec<&str> = others.iter().filter_map(label).collect();
+            // Of several seeds each place counts once.
+            let place = line.axes.iter().filter(|(axis, _)| drawn(axis)).map(|(_, l)| l.as_str()).collect();
+            match found.iter_mut().find(|(known, _)| *known == values) {
+                Some((_, places)) => {
+                    places.insert(place);
+                }
+                None => found.push((values, [place].into())),
+            }
+        }
+        let most = found.iter().map(|(_, places)| places.len()).max().unwrap_or(0);
+        let best = found.into_iter().find(|(_, places)| places.len() == most);
+        best.map_or_else(Vec::new, |(values, _)| {
+            others.into_iter().zip(values.into_iter().map(String::from)).collect()
+        })
+    }
+
     /// The axis whose values are the lines of a picture over `x`: the first other with more than one value, words before numbers.
     fn series_beside(&self, x: &Axis) -> Option<&Axis> {
         let others =
@@ -123,11 +142,17 @@ impl View<'_> {
         others().find(|axis| numbers(axis).is_none()).or_else(|| others().next())
     }
 
+    /// The axes with more than one value: a bar's label has its place on each.
+    fn varied(&self) -> Vec<&str> {
+        let axes = self.sweep.file.axis.iter();
+        axes.filter(|axis| axis.values.len() > 1).map(|axis| axis.name.as_str()).collect()
+    }
+
     /// At most [`MOST_BARS`] answers, evenly chosen, each with its label.
     fn bars(&self) -> Vec<(String, &Answer)> {
         let answers: Vec<(&Line, &Answer)> = self.merged.answers().collect();
         let step = answers.len().div_ceil(MOST_BARS).max(1);
-        let varied = |name: &str| self.axis(name).is_some_and(|axis| axis.values.len() > 1);
+        let varied = self.varied();
         answers
             .into_iter()
             .step_by(step)
@@ -135,7 +160,7 @@ impl View<'_> {
                 let labels: Vec<&str> = line
                     .axes
                     .iter()
-                    .filter(|(name, _)| varied(name))
+                    .filter(|(name, _)| varied.contains(&name.as_str()))
                     .map(|(_, label)| label.as_str())
                     .collect();
                 let label = if labels.is_empty() { line.point.to_string() } else { labels.join(" ") };
@@ -159,10 +184,13 @@ fn grows_by_factors(places: &[f64]) -> bool {
 /// All pictures, and what could not be drawn.
 pub fn all(sweep: &Sweep, merged: &Merged, areas: &Areas) -> (Vec<Picture>, Vec<String>) {
     let view = View { sweep, merged };
-    let mut pictures = Vec::new();
+    let mut pictures: Vec<Picture> = Vec::new();
     let mut remarks = Vec::new();
     let mut keep = |name: String, title: String, note: String, drawn: Result<String, String>| match drawn {
-        Ok(svg) => pictures.push(Picture { name, title, note, svg }),
+        Ok(svg) => {
+            let name = unused(name, &pictures);
+            pictures.push(Picture { name, title, note, svg });
+        }
         Err(problem) => remarks.push(format!("{title}: {problem}")),
     };
     for chart in &sweep.file.chart {
@@ -178,7 +206,9 @@ pub fn all(sweep: &Sweep, merged: &Merged, areas: &Areas) -> (Vec<Picture>, Vec<
             (label.clone(), fates.iter().map(|n| if all > 0.0 { 100.0 * n / all } else { 0.0 }).collect())
         })
         .collect();
-    let axes = Axes { x: "point".into(), y: "of L1 lookups (%)".into(), ..Axes::default() };
+    let varied = view.varied();
+    let point = if varied.is_empty() { "point".to_string() } else { varied.join(", ") };
+    let axes = Axes { x: point.clone(), y: "of L1 lookups (%)".into(), ..Axes::default() };
     keep("misses".into(), "What became of requests".into(),
         "Each request of a device looks into its port's L1 TLB. What is not a hit there is answered by the L2 TLB, joins the walk of another request, or walks.".into(),
         chart::stacked(&axes, &FATES, &parts));
@@ -197,11 +227,11 @@ pub fn all(sweep: &Sweep, merged: &Merged, areas: &Areas) -> (Vec<Picture>, Vec<
         let names =
             pasidon_experiment::answer::Breakdown::default().parts().map(|(name, _)| name.replace('_', " "));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let axes = Axes { x: "point".into(), y: "cycles of an access, on average".into(), ..Axes::default() };
+        let axes = Axes { x: point, y: "cycles of an access".into(), ..Axes::default() };
         keep(
             "breakdown".into(),
             "Where an access spends its cycles".into(),
-            "The parts add up to the time from an access's request to the end of its data.".into(),
+            "On average over all accesses. The parts add up to the time from an access's request to the end of its data.".into(),
             chart::stacked(&axes, &names, &timed),
         );
         latencies(&bars, &mut keep);
@@ -212,6 +242,14 @@ pub fn all(sweep: &Sweep, merged: &Merged, areas: &Areas) -> (Vec<Picture>, Vec<
         None => {}
     }
     (pictures, remarks)
+}
+
+/// `name`, or with a number behind it the first that no picture has yet: names are those of files.
+fn unused(name: String, pictures: &[Picture]) -> String {
+    let name = if name.is_empty() { "picture".to_string() } else { name };
+    let numbered = (2..).map(|n| format!("{name}-{n}"));
+    let free = |wanted: &String| pictures.iter().all(|picture| picture.name != *wanted);
+    std::iter::once(name.clone()).chain(numbered).find(free).unwrap_or(name)
 }
 
 type Keep<'a> = dyn FnMut(String, String, String, Result<String, String>) + 'a;
@@ -237,7 +275,7 @@ fn asked_for(view: &View<'_>, wanted: &crate::sweep::file::Chart, keep: &mut Kee
     keep(
         slug(&wanted.title),
         wanted.title.clone(),
-        format!("{} over {}.{note}{published}", words(&wanted.y), x.name),
+        format!("{} over {}.{note}{published}", capitalised(&words(&wanted.y)), x.name),
         drawn,
     );
 }

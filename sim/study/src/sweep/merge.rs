@@ -129,6 +129,11 @@ impl Table<'_> {
     }
 }
 
+/// The engine that answered a point.
+pub(crate) fn engine(line: &Line) -> Option<String> {
+    line.answer.as_ref().map(|answer| format!("{:?}", answer.engine).to_lowercase())
+}
+
 fn to_csv(merged: &Merged) -> std::io::Result<Vec<u8>> {
     let Table { axes, columns: names, rows } = Table::of(merged);
     let mut out = csv::Writer::from_writer(Vec::new());
@@ -137,8 +142,7 @@ fn to_csv(merged: &Merged) -> std::io::Result<Vec<u8>> {
     out.write_record(head.chain(["engine".into(), "error".into()]).chain(names.iter().cloned()))?;
     for (line, row) in rows {
         let labels = line.axes.iter().map(|(_, label)| label.clone());
-        let engine = line.answer.as_ref().map(|answer| format!("{:?}", answer.engine).to_lowercase());
-        let told = [engine.unwrap_or_default(), line.error.clone().unwrap_or_default()];
+        let told = [engine(line).unwrap_or_default(), line.error.clone().unwrap_or_default()];
         let numbers = (0..names.len())
             .map(|i| row.get(i).and_then(|(_, v)| *v).map_or_else(String::new, |v| v.to_string()));
         let first = [line.point.to_string(), line.id.clone()];

@@ -15,6 +15,10 @@ use pasidon_study::sweep::store::{file_name, read_folder};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+mod browser;
+#[cfg(feature = "parquet")]
+mod parquet;
+
 const SWEEP: &str = r#"
 name = "l2"
 question = "What does a larger L2 change?"
@@ -367,6 +371,24 @@ fn the_report_has_pictures_and_every_run_and_asks_nobody_for_anything() {
     assert_eq!(runs.as_object().unwrap().len(), 20);
     let text = terminal::summary(&report);
     assert!(text.contains("20 points answered") && text.contains("overhead %"), "{text}");
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn every_picture_has_a_file_name_of_its_own() {
+    let out = folder("names");
+    go(&out, &options());
+    let chart = |title: &str| format!("[[chart]]\ntitle = \"{title}\"\nx = \"latency\"\ny = \"walks\"\n");
+    // Equal titles, titles that differ in what file names leave out, one that leaves nothing, and one that the report has itself.
+    let titles = ["Overhead", "overhead!", "Misses", "…", "?"].map(chart).concat();
+    let sweep = Sweep::parse(&format!("{SWEEP}\n{titles}"), Path::new("l2.toml")).unwrap();
+    let merged = collect(&sweep, &out).unwrap();
+    let report = Report::new(&sweep, &merged, &Areas::default());
+    let names: Vec<&str> = report.pictures.iter().map(|picture| picture.name.as_str()).collect();
+    assert_eq!(names[..6], ["overhead", "overhead-2", "overhead-3", "misses", "picture", "picture-2"]);
+    assert!(names.contains(&"misses-2"), "{names:?}");
+    let different: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(different.len(), names.len(), "{names:?}");
     std::fs::remove_dir_all(out).unwrap();
 }
 
