@@ -14,7 +14,7 @@ pub(super) const SIZE: (u32, u32) = (720, 360);
 pub const MOST_SERIES: usize = 9;
 
 /// Sizes of letters as the library counts them, 1.24 to a pixel: of labels, and of the names of axes.
-const LABELS: i32 = 15;
+pub(super) const LABELS: i32 = 15;
 const NAMES: i32 = 16;
 /// Pixels of a letter of a label, on average.
 const LETTER: i32 = 8;

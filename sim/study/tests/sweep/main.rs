@@ -308,6 +308,19 @@ fn results_that_somebody_else_writes_or_that_are_damaged_are_refused() {
     std::fs::remove_dir_all(out).unwrap();
 }
 
+/// An area for each design of a sweep, of the Verilog with the hash that `verilog` gives.
+fn areas(sweep: &Sweep, verilog: fn(&Distinct) -> String) -> Areas {
+    let area = |(i, design): (usize, Distinct)| {
+        let area = Area { lut4: 9000 + 1000 * i as u64, verilog: verilog(&design), ..Area::default() };
+        (design.hash, vec![area])
+    };
+    Areas(sweep.designs().unwrap().into_iter().enumerate().map(area).collect())
+}
+
+fn verilog_of_today(design: &Distinct) -> String {
+    pasidon_rtl::generate(&design.design).unwrap().verilog_hash
+}
+
 #[test]
 fn the_report_has_pictures_and_every_run_and_asks_nobody_for_anything() {
     let out = folder("report");
@@ -327,22 +340,15 @@ fn the_report_has_pictures_and_every_run_and_asks_nobody_for_anything() {
         ]
     );
     assert_eq!(designs.iter().map(|design| design.points).sum::<usize>(), 20);
-    let areas = |verilog: fn(&Distinct) -> String| {
-        let area = |(i, design): (usize, &Distinct)| {
-            let area = Area { lut4: 9000 + 1000 * i as u64, verilog: verilog(design), ..Area::default() };
-            (design.hash.clone(), vec![area])
-        };
-        Areas(designs.iter().enumerate().map(area).collect())
-    };
     // What was synthesised before the hardware changed is as if it had not been.
-    let without = Report::new(&sweep, &merged, &areas(|_| "of another day".into()));
+    let without = Report::new(&sweep, &merged, &areas(&sweep, |_| "of another day".into()));
     assert!(
         without.remarks.iter().any(|remark| remark.contains("make areas SWEEP=l2.toml")),
         "{:?}",
         without.remarks
     );
     assert!(without.pictures.iter().all(|picture| picture.name != "pareto"));
-    let areas = areas(|design| pasidon_rtl::generate(&design.design).unwrap().verilog_hash);
+    let areas = areas(&sweep, verilog_of_today);
     let report = Report::new(&sweep, &merged, &areas);
     assert_eq!(report.remarks, Vec::<String>::new());
     let names: Vec<&str> = report.pictures.iter().map(|picture| picture.name.as_str()).collect();
