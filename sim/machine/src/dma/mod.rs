@@ -44,7 +44,7 @@ impl Stream {
     #[inline]
     fn advance(&mut self) -> Result<(), TraceError> {
         let Channel { traffic, remaining, .. } = &mut self.channel;
-        let next = if *remaining > 0 { traffic.next() } else { Ok(None) };
+        let next = if *remaining > 0 { traffic.next_request() } else { Ok(None) };
         self.ahead = next.as_ref().ok().copied().flatten();
         if self.ahead.is_none() {
             *remaining = 0;

@@ -43,7 +43,7 @@ impl Traffic {
     /// # Errors
     /// A workload that can't be read.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<(DmaRequest, u32)>, TraceError> {
+    pub fn next_request(&mut self) -> Result<Option<(DmaRequest, u32)>, TraceError> {
         match self {
             Traffic::List(requests, at) => {
                 let next = requests.get(*at).map(|request| (*request, 0));
