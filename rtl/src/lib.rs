@@ -101,7 +101,7 @@ fn emitted(design: &Design) -> Result<(Generated, Emitted), EmitError> {
             design.name
         );
         let emitted = emit(&top::pasidon_iommu(design), &Options { banner: &banner, prefix: "" })?;
-        let verilog_hash = design::hexadecimal(&Sha256::digest(&emitted.verilog.as_bytes()[banner.len()..]));
+        let verilog_hash = format!("{:x}", Sha256::digest(&emitted.verilog.as_bytes()[banner.len()..]));
         let document = json!({
             "tool": "pasidon",
             "version": version,

@@ -19,8 +19,7 @@ fn pair(block: &Rc<Module>, number: usize) -> String {
     let theirs =
         stock::verilog(block, &format!("stock{number}")).expect("the block becomes rust-hdl's Verilog");
     let mut text = format!("{}\n{theirs}\n", ours.verilog);
-    writeln!(text, "module pair{number} (input clk, input rst, input [63:0] cycle, input [31:0] seed);")
-        .unwrap();
+    writeln!(text, "module pair{number} (input clk, input rst, input [63:0] cycle);").unwrap();
     let (mut draw, mut compare, mut connect) = (String::new(), String::new(), [vec![], vec![]]);
     for port in &ours.ports {
         let (name, width) = (&port.name, port.width);
@@ -75,7 +74,7 @@ fn compare(design: &Design) {
     let mut bench = text;
     writeln!(bench, "module bench;\n  reg clk = 0, rst = 1;\n  reg [63:0] cycle = 0;").unwrap();
     for i in 0..count {
-        writeln!(bench, "  pair{i} p{i} (.clk(clk), .rst(rst), .cycle(cycle), .seed(32'd0));").unwrap();
+        writeln!(bench, "  pair{i} p{i} (.clk(clk), .rst(rst), .cycle(cycle));").unwrap();
     }
     writeln!(
         bench,

@@ -1,3 +1,5 @@
+//! What is wrong with a block.
+
 /// A block that can't become Verilog: a mistake in a block, not in a design.
 #[derive(Debug, thiserror::Error)]
 #[error("block {module}: {what}")]

@@ -35,6 +35,18 @@ impl Mod {
     pub fn name(&self, net: Net) -> String {
         self.names.get(&net).cloned().unwrap_or_else(|| panic!("{}: {net:?} has a name", self.kind))
     }
+
+    /// Its output ports.
+    pub fn outputs(&self) -> impl Iterator<Item = Net> {
+        self.ports.iter().zip(0..).filter(|(p, _)| !p.input).map(|(_, i)| Net::Port(i))
+    }
+}
+
+/// The inputs of a module's children, given the ports of each.
+pub(crate) fn child_inputs<'a>(children: impl Iterator<Item = &'a [PortDef]>) -> impl Iterator<Item = Net> {
+    children.zip(0..).flat_map(|(ports, c)| {
+        ports.iter().zip(0..).filter(|(p, _)| p.input).map(move |(_, p)| Net::Child(c, p))
+    })
 }
 
 /// All modules of a design, children before parents; the last one is the top.
@@ -278,8 +290,6 @@ impl Lowering<'_> {
 
     /// Whatever must have a value has one.
     fn complete(&self) -> Result<(), EmitError> {
-        let outputs =
-            self.m.ports.iter().enumerate().filter(|(_, p)| !p.input).map(|(i, _)| Net::Port(i as u32));
         let wires = self.m.wires.iter().map(|(net, _)| *net);
         let memories = self.m.storage.iter().zip(0..).filter_map(|((_, storage), i)| match storage {
             Storage::Memory { kind, .. } => {
@@ -287,10 +297,8 @@ impl Lowering<'_> {
             }
             Storage::Register { .. } => None,
         });
-        let children = self.module.children.iter().zip(0..).flat_map(|((_, child), c)| {
-            child.ports.iter().zip(0..).filter(|(p, _)| p.input).map(move |(_, p)| Net::Child(c, p))
-        });
-        let mut all = outputs.chain(wires).chain(memories.flatten()).chain(children);
+        let children = child_inputs(self.module.children.iter().map(|(_, child)| &child.ports[..]));
+        let mut all = self.m.outputs().chain(wires).chain(memories.flatten()).chain(children);
         match all.find(|net| !self.m.values.contains_key(net)) {
             Some(net) => Err(EmitError::new(&self.m.kind, format!("{} has no value", self.m.name(net)))),
             None => Ok(()),

@@ -407,15 +407,15 @@ impl Memory {
     /// stay from the next cycle on; a distributed memory always reads.
     #[track_caller]
     pub fn connect(&self, m: &mut Module, write: (E, E, E), read: (E, E)) -> E {
-        let address = crate::index_width(self.depth);
-        for (input, width, value) in [
-            (MemoryInput::Write, 1, write.0),
-            (MemoryInput::WriteAddress, address, write.1),
-            (MemoryInput::WriteData, self.width, write.2),
-            (MemoryInput::ReadAddress, address, read.1),
-            (MemoryInput::Read, 1, read.0),
+        for (input, value) in [
+            (MemoryInput::Write, write.0),
+            (MemoryInput::WriteAddress, write.1),
+            (MemoryInput::WriteData, write.2),
+            (MemoryInput::ReadAddress, read.1),
+            (MemoryInput::Read, read.0),
         ] {
             if input != MemoryInput::Read || self.kind == MemoryKind::Block {
+                let width = input.width(self.depth, self.width);
                 m.assign(E::signal(self.parent, Net::Memory(self.index, input), width), value);
             }
         }

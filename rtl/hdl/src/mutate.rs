@@ -72,7 +72,7 @@ pub struct Faults {
 }
 
 /// One fault.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Fault {
     /// `MODULE.NUMBER`; the same as long as the module is.
     pub id: String,

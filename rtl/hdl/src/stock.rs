@@ -5,11 +5,11 @@
 //! in which values follow from each other. The text is longer than [`emit`](crate::emit())'s and behaves the same: a test simulates
 //! both for every block of the hardware.
 
+use crate::EmitError;
 use crate::ir::{Seq, X};
 use crate::lower::{self, Mod};
 use crate::module::Module;
 use crate::storage::{MemoryInput, MemoryKind, Net, Reset, Storage};
-use crate::{EmitError, index_width};
 use rust_hdl::core::ast::{
     Verilog, VerilogBlock, VerilogBlockOrConditional, VerilogCase, VerilogConditional, VerilogExpression,
     VerilogLiteral, VerilogMatch, VerilogOp, VerilogOpUnary, VerilogStatement,
@@ -62,10 +62,11 @@ impl Block for Module {
 }
 
 /// A module and what is below it, in rust-hdl's words.
+///
+/// A register or a memory is a block of its own, as rust-hdl's widgets are.
 struct StockBlock {
     atoms: Vec<Signal>,
-    statements: VerilogBlock,
-    storage: Vec<(String, StorageBlock)>,
+    hdl: Verilog,
     children: Vec<(String, Rc<StockBlock>)>,
 }
 
@@ -83,7 +84,7 @@ impl StockBlock {
 impl Logic for StockBlock {
     fn update(&mut self) {}
     fn hdl(&self) -> Verilog {
-        Verilog::Combinatorial(self.statements.clone())
+        self.hdl.clone()
     }
 }
 
@@ -96,7 +97,6 @@ impl Block for StockBlock {
     fn accept(&self, name: &str, probe: &mut dyn Probe) {
         probe.visit_start_scope(name, self);
         self.atoms.iter().for_each(|atom| probe.visit_atom(&atom.name, atom));
-        self.storage.iter().for_each(|(name, storage)| storage.accept(name, probe));
         self.children.iter().for_each(|(name, child)| child.accept(name, probe));
         probe.visit_end_scope(name, self);
     }
@@ -139,14 +139,9 @@ impl Atom for Signal {
     }
 }
 
-/// A register or a memory: a block of its own, as rust-hdl's widgets are.
-struct StorageBlock {
-    atoms: Vec<Signal>,
-    verilog: String,
-}
-
-impl StorageBlock {
-    fn new(storage: &Storage) -> StorageBlock {
+impl StockBlock {
+    /// A register or a memory.
+    fn of_storage(storage: &Storage) -> StockBlock {
         let signal = |name: &str, width, kind| Signal { name: name.into(), width, kind };
         let input = |name, width| signal(name, width, AtomKind::InputParameter);
         match storage {
@@ -157,56 +152,32 @@ impl StorageBlock {
                 };
                 let start = if *reset == Reset::PowerUp { "initial q = 0;\n" } else { "" };
                 let q = signal("q", *width, AtomKind::OutputParameter);
-                StorageBlock {
+                StockBlock {
                     atoms: vec![input("clk", 1), input("rst", 1), input("d", *width), q],
-                    verilog: format!("{start}always @(posedge clk) {next}\n"),
+                    hdl: Verilog::Custom(format!("{start}always @(posedge clk) {next}\n")),
+                    children: vec![],
                 }
             }
             Storage::Memory { depth, width, kind } => {
                 let mut atoms = vec![input("clk", 1), input("rst", 1)];
-                atoms.extend(MemoryInput::of(*kind).map(|port| {
-                    let bits = match port {
-                        MemoryInput::Write | MemoryInput::Read => 1,
-                        MemoryInput::WriteData => *width,
-                        MemoryInput::WriteAddress | MemoryInput::ReadAddress => index_width(*depth),
-                    };
-                    input(port.name(), bits)
-                }));
+                let inputs = MemoryInput::of(*kind);
+                atoms.extend(inputs.map(|port| input(port.name(), port.width(*depth, *width))));
                 atoms.push(signal("read_data", *width, AtomKind::OutputParameter));
                 let read = match kind {
                     MemoryKind::Block => "always @(posedge clk) if (read) read_data <= words[read_address];",
                     MemoryKind::Distributed => "always @(*) read_data = words[read_address];",
                 };
-                StorageBlock {
+                StockBlock {
                     atoms,
-                    verilog: format!(
+                    hdl: Verilog::Custom(format!(
                         "reg [{}:0] words [0:{}];\nalways @(posedge clk) if (write) words[write_address] <= write_data;\n{read}\n",
                         width - 1,
                         depth - 1
-                    ),
+                    )),
+                    children: vec![],
                 }
             }
         }
-    }
-}
-
-impl Logic for StorageBlock {
-    fn update(&mut self) {}
-    fn hdl(&self) -> Verilog {
-        Verilog::Custom(self.verilog.clone())
-    }
-}
-
-impl Block for StorageBlock {
-    fn connect_all(&mut self) {}
-    fn update_all(&mut self) {}
-    fn has_changed(&self) -> bool {
-        false
-    }
-    fn accept(&self, name: &str, probe: &mut dyn Probe) {
-        probe.visit_start_scope(name, self);
-        self.atoms.iter().for_each(|atom| probe.visit_atom(&atom.name, atom));
-        probe.visit_end_scope(name, self);
     }
 }
 
@@ -242,11 +213,12 @@ impl Translation<'_> {
         let local = |name, width| Signal { name, width, kind: AtomKind::LocalSignal };
         let wires = m.wires.iter().map(|(net, width)| local(t.name(*net), *width));
         let results = t.results.iter().enumerate().map(|(i, width)| local(result(i), *width));
+        let storage = m.storage.iter().map(|(net, s)| (m.name(*net), Rc::new(StockBlock::of_storage(s))));
+        let children = m.children.iter().map(|(name, i)| (name.clone(), done[*i].clone()));
         StockBlock {
             atoms: ports.chain(wires).chain(results).collect(),
-            storage: m.storage.iter().map(|(net, s)| (m.name(*net), StorageBlock::new(s))).collect(),
-            children: m.children.iter().map(|(name, i)| (name.clone(), done[*i].clone())).collect(),
-            statements: t.statements,
+            hdl: Verilog::Combinatorial(t.statements),
+            children: storage.chain(children).collect(),
         }
     }
 

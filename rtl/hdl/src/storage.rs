@@ -1,5 +1,7 @@
 //! What holds state in a module, and the names of everything in it that has a value.
 
+use crate::index_width;
+
 /// How a memory is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryKind {
@@ -57,6 +59,15 @@ impl MemoryInput {
             MemoryInput::WriteData => "write_data",
             MemoryInput::WriteAddress => "write_address",
             MemoryInput::ReadAddress => "read_address",
+        }
+    }
+
+    /// Its width in bits, of a memory with so many words of so many bits.
+    pub fn width(self, depth: usize, width: u32) -> u32 {
+        match self {
+            MemoryInput::Write | MemoryInput::Read => 1,
+            MemoryInput::WriteData => width,
+            MemoryInput::WriteAddress | MemoryInput::ReadAddress => index_width(depth),
         }
     }
 

@@ -1,8 +1,7 @@
 //! Verilog-2005 text for typed modules.
 
-use crate::index_width;
 use crate::ir::{Seq, X};
-use crate::lower::Mod;
+use crate::lower::{Mod, child_inputs};
 use crate::storage::{CLK, MemoryInput, MemoryKind, Net, RST, Reset, Storage};
 use bitvec::vec::BitVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,21 +29,14 @@ fn read_by(x: &X, f: &mut dyn FnMut(Net)) {
     x.reads(&mut |n, _, _, _| f(n));
 }
 
-/// The inputs of a module's children.
-fn child_inputs<'a>(m: &'a Mod, all: &'a [Mod]) -> impl Iterator<Item = Net> + 'a {
-    m.children.iter().zip(0..).flat_map(|((_, index), c)| {
-        all[*index].ports.iter().zip(0..).filter(|(p, _)| p.input).map(move |(_, p)| Net::Child(c, p))
-    })
-}
-
 /// Removes wires and registers that nothing reads. What leaves the module or enters a child or memory stays.
 fn drop_dead(m: &mut Mod, all: &[Mod]) {
     let mut by_register: HashMap<Net, Vec<&Seq>> = HashMap::new();
     for s in &m.clocked {
         s.targets(&mut |t| by_register.entry(t).or_default().push(s));
     }
-    let outputs = m.ports.iter().zip(0..).filter(|(p, _)| !p.input).map(|(_, i)| Net::Port(i));
-    let mut work: Vec<Net> = outputs.chain(child_inputs(m, all)).collect();
+    let children = m.children.iter().map(|(_, index)| &all[*index].ports[..]);
+    let mut work: Vec<Net> = m.outputs().chain(child_inputs(children)).collect();
     let mut live: BTreeSet<Net> = BTreeSet::new();
     while let Some(net) = work.pop() {
         if !live.insert(net) {
@@ -219,12 +211,8 @@ impl Writer<'_> {
                     self.line(format!("  (* ram_style = \"{style}"));
                     self.line(format!("  reg  {}{name} [0:{}];", range(*width), depth - 1));
                     for input in MemoryInput::of(*kind) {
-                        let bits = match input {
-                            MemoryInput::Write | MemoryInput::Read => 1,
-                            MemoryInput::WriteData => *width,
-                            MemoryInput::WriteAddress | MemoryInput::ReadAddress => index_width(*depth),
-                        };
-                        self.line(format!("  wire {}{name}_{};", range(bits), input.name()));
+                        let bits = range(input.width(*depth, *width));
+                        self.line(format!("  wire {bits}{name}_{};", input.name()));
                     }
                     let data = if *kind == MemoryKind::Block { "reg " } else { "wire" };
                     self.line(format!("  {data} {}{name}_read_data;", range(*width)));

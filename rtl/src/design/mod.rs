@@ -200,11 +200,6 @@ impl Design {
         for key in KEYS {
             text += &format!("{}={}\n", key.path(), key.get(self));
         }
-        hexadecimal(&Sha256::digest(text.as_bytes()))
+        format!("{:x}", Sha256::digest(text.as_bytes()))
     }
-}
-
-/// Bytes in lower-case hexadecimal.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -25,6 +25,16 @@ pub fn requests_of(access: &TraceAccess) -> u64 {
     pages << u8::from(access.op == TraceOp::Modify)
 }
 
+/// Which of so many requests part `number` of `parts` has.
+pub fn part(length: u64, number: u64, parts: u64) -> Range<u64> {
+    length * number / parts..length * (number + 1) / parts
+}
+
+/// How many of `wanted` requests number `number` of so many sharers sends: together they send just these.
+pub fn share(wanted: u64, number: u64, sharers: u64) -> u64 {
+    wanted / sharers + u64::from(number < wanted % sharers)
+}
+
 /// A request at a translation port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Request {
@@ -147,8 +157,7 @@ impl Feed {
     /// # Errors
     /// As [`Feed::new`].
     #[inline]
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Request>, TraceError> {
+    pub fn next_request(&mut self) -> Result<Option<Request>, TraceError> {
         if self.left == 0 {
             if self.more == 0 {
                 return Ok(None);
@@ -202,7 +211,7 @@ mod tests {
             .map(|&(op, address, size)| TraceAccess { pasid: 0, op, address, size, gap: 0 })
             .collect();
         let mut feed = Feed::new(Box::new(Recorded::new("test", accesses)), limit, None).unwrap();
-        std::iter::from_fn(|| feed.next().unwrap()).map(|r| (r.address, r.bytes, r.need)).collect()
+        std::iter::from_fn(|| feed.next_request().unwrap()).map(|r| (r.address, r.bytes, r.need)).collect()
     }
 
     #[test]
@@ -223,7 +232,7 @@ mod tests {
         ];
         let counts: Vec<u64> = list.iter().map(requests_of).collect();
         let mut feed = Feed::new(Box::new(Recorded::new("test", list)), None, None).unwrap();
-        let gaps: Vec<u32> = std::iter::from_fn(|| feed.next().unwrap()).map(|r| r.gap).collect();
+        let gaps: Vec<u32> = std::iter::from_fn(|| feed.next_request().unwrap()).map(|r| r.gap).collect();
         assert_eq!((gaps, counts), (vec![5, 0, 0, 0, 0, 2, 0, 0], vec![4, 1, 3]));
     }
 
@@ -232,8 +241,8 @@ mod tests {
         let access = TraceAccess { pasid: 0, op: TraceOp::Read, address: 0, size: 1, gap: 0 };
         let stream = || Box::new(Recorded::new("short", [access; 3]));
         let mut feed = Feed::new(stream(), None, Some(1..4)).unwrap();
-        assert!(feed.next().is_ok() && feed.next().is_ok());
-        assert!(feed.next().unwrap_err().to_string().contains("short: it ended sooner"));
+        assert!(feed.next_request().is_ok() && feed.next_request().is_ok());
+        assert!(feed.next_request().unwrap_err().to_string().contains("short: it ended sooner"));
         assert!(Feed::new(stream(), None, Some(4..5)).is_err());
     }
 

@@ -88,7 +88,7 @@ fn sha256(path: &Path) -> std::io::Result<String> {
     }
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut hash)?;
-    let sha256: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = format!("{:x}", hash.finalize());
     known.insert(path.to_path_buf(), Hashed { bytes, changed, sha256: sha256.clone() });
     Ok(sha256)
 }

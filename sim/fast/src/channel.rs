@@ -2,6 +2,7 @@
 
 use pasidon_experiment::Job;
 pub use pasidon_experiment::requests::{Feed, Request};
+use pasidon_experiment::requests::{part, share};
 use pasidon_experiment::stream::AccessStream;
 pub use pasidon_experiment::stream::Recorded;
 use std::ops::Range;
@@ -44,15 +45,12 @@ impl Channel {
         if parts == 1 {
             return Ok(vec![channel(None, accesses, open()?)]);
         }
-        let part = |i: u64| length * i / parts..length * (i + 1) / parts;
-        let able: Vec<Range<u64>> = (0..parts).map(part).filter(|part| !part.is_empty()).collect();
+        let able: Vec<Range<u64>> =
+            (0..parts).map(|i| part(length, i, parts)).filter(|part| !part.is_empty()).collect();
         let count = able.len() as u64;
         (0..)
             .zip(able)
-            .map(|(i, part)| {
-                let share = accesses.map(|wanted| wanted / count + u64::from(i < wanted % count));
-                Ok(channel(Some(part), share, open()?))
-            })
+            .map(|(i, part)| Ok(channel(Some(part), accesses.map(|wanted| share(wanted, i, count)), open()?)))
             .collect()
     }
 }
@@ -74,8 +72,9 @@ mod tests {
         };
         let all = |job: &Job| -> Vec<Vec<u64>> {
             let feed = |c: Channel| Feed::new(c.stream, c.requests, c.part).unwrap();
-            let list =
-                |mut feed: Feed| std::iter::from_fn(|| feed.next().unwrap()).map(|r| r.address).collect();
+            let list = |mut feed: Feed| {
+                std::iter::from_fn(|| feed.next_request().unwrap()).map(|r| r.address).collect()
+            };
             Channel::of(job, 14, open).unwrap().into_iter().map(feed).map(list).collect()
         };
         assert_eq!(all(&job), [vec![0, 0, 1, 1], vec![2, 2, 3, 3, 4], vec![4, 5, 5, 6, 6]]);

@@ -183,7 +183,7 @@ impl<'a> Hierarchy<'a> {
             return Ok(true);
         }
         let place = self.look_ahead(source)?;
-        let Some(request) = source.feed.next()? else { return Ok(false) };
+        let Some(request) = source.feed.next_request()? else { return Ok(false) };
         self.request(source, &request, place)?;
         Ok(true)
     }

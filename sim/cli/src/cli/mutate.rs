@@ -109,7 +109,7 @@ impl Mutate {
                 "{} killed, {} survive; {}",
                 report.killed,
                 report.count - report.killed,
-                tried.id
+                tried.fault.id
             ));
             if let Err(error) = self.write(report, &text) {
                 unwritten.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -172,7 +172,7 @@ impl Mutate {
         for list in ["kills", "survivors", "equivalent"] {
             for tried in report[list].as_array().into_iter().flatten() {
                 let tried: Tried = serde_json::from_value(tried.clone())?;
-                known.insert(tried.id, tried.verdict);
+                known.insert(tried.fault.id, tried.verdict);
             }
         }
         for (list, verdict) in [("same", Verdict::Same), ("broken", Verdict::Broken { how: String::new() })] {
@@ -247,8 +247,8 @@ const TOLERANCE: u64 = 2;
 
 fn print(report: &MutationReport, each: bool) {
     for (title, sums) in [
-        ("module", report.by(|tried| tried.module.clone())),
-        ("fault", report.by(|tried| tried.operator.to_string())),
+        ("module", report.by(|tried| tried.fault.module.clone())),
+        ("fault", report.by(|tried| tried.fault.operator.to_string())),
     ] {
         println!("{title:<24} {:>6} {:>6}", "killed", "of");
         for (name, (killed, count)) in sums {
@@ -262,9 +262,9 @@ fn print(report: &MutationReport, each: bool) {
             Verdict::Equivalent { why } => format!("changes nothing: {why}"),
             _ => "survived".into(),
         };
-        println!("{}: {}, line {}: {verdict}", tried.id, tried.operator, tried.line);
-        tried.before.lines().for_each(|line| println!("  - {line}"));
-        tried.after.lines().for_each(|line| println!("  + {line}"));
+        println!("{}: {}, line {}: {verdict}", tried.fault.id, tried.fault.operator, tried.fault.line);
+        tried.fault.before.lines().for_each(|line| println!("  - {line}"));
+        tried.fault.after.lines().for_each(|line| println!("  + {line}"));
     }
     let percent = |of: usize| 100.0 * report.killed as f64 / of.max(1) as f64;
     let able = report.count - report.equivalent.len();

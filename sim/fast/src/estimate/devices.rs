@@ -68,7 +68,7 @@ impl Stream {
     pub fn new(channel: Channel, binding: u32, ports: u32) -> Result<Stream, FastError> {
         let Channel { process, port, depth, gap, requests, part, stream, .. } = channel;
         let mut feed = Feed::new(stream, requests, part)?;
-        let next = feed.next()?;
+        let next = feed.next_request()?;
         let (port, gap) = ((port % ports) as usize, u64::from(gap));
         let (process, depth) = (process as usize, depth.max(1));
         Ok(Stream { feed, next, binding, process, port, depth, gap, outstanding: 0, ready: 0 })
@@ -80,7 +80,7 @@ impl Stream {
     /// A workload that can't be read again.
     pub fn rewind(&mut self) -> Result<(), FastError> {
         self.feed.rewind()?;
-        self.next = self.feed.next()?;
+        self.next = self.feed.next_request()?;
         (self.outstanding, self.ready) = (0, 0);
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Devices {
             if !self.orders[stream.process].hold(&request) {
                 continue;
             }
-            stream.next = match stream.feed.next() {
+            stream.next = match stream.feed.next_request() {
                 Ok(next) => next,
                 Err(error) => {
                     self.failure.get_or_insert(error.into());

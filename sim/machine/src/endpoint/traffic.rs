@@ -50,7 +50,7 @@ impl Traffic {
                 *at = if *at + 1 < requests.len() { *at + 1 } else { 0 };
                 Ok(next)
             }
-            Traffic::Feed(feed) => Ok(feed.next()?.map(|request| {
+            Traffic::Feed(feed) => Ok(feed.next_request()?.map(|request| {
                 let length = request.bytes as u16;
                 let (write, exec) = (request.need == need::WRITE, request.need == need::EXEC);
                 (DmaRequest { va: request.address, length, write, exec }, request.gap)

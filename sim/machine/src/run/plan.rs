@@ -6,6 +6,7 @@
 use super::{RunError, RunOptions};
 use pasidon_experiment::experiment::{crowding, job_problems};
 use pasidon_experiment::generate::workload;
+use pasidon_experiment::requests::{part, share as share_of};
 use pasidon_experiment::resolve::device_ids;
 use pasidon_experiment::stream::{AccessStream, BATCH, OfLabel};
 use pasidon_experiment::{Job, Profile, Work};
@@ -130,7 +131,7 @@ impl Plan {
             let (source, length) = (Arc::new(source.clone()), source.profile.requests);
             for (device, place) in devices.iter().enumerate() {
                 // Each device takes its part of the program; both run at the same time, so that pages are shared.
-                let window = part(length, device, devices.len());
+                let window = part(length, device as u64, devices.len() as u64);
                 channels.push(PlannedChannel {
                     process,
                     device,
@@ -204,7 +205,7 @@ impl Plan {
                 )));
             }
             let source = &sources[index];
-            let (length, parts) = (source.profile.requests, job.channels as usize);
+            let (length, parts) = (source.profile.requests, u64::from(job.channels));
             let first = plan.channels.len();
             for number in 0..parts {
                 let window = part(length, number, parts);
@@ -230,12 +231,6 @@ impl Plan {
     }
 }
 
-/// Which of so many requests part `number` of `parts` has.
-fn part(length: u64, number: usize, parts: usize) -> std::ops::Range<u64> {
-    let [number, parts] = [number as u64, parts as u64];
-    length * number / parts..length * (number + 1) / parts
-}
-
 /// A job's work, looked through.
 fn source_of(job: &Job) -> Result<Source, RunError> {
     let mut stream = workload(&job.work)?;
@@ -256,7 +251,7 @@ fn share(channels: &mut [PlannedChannel], wanted: u64) {
     for channel in channels {
         channel.count = 0;
         if !channel.window.is_empty() {
-            channel.count = wanted / able + u64::from(index < wanted % able);
+            channel.count = share_of(wanted, index, able);
             index += 1;
         }
     }

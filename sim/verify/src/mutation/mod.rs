@@ -12,7 +12,7 @@ pub use claims::{Claim, Claims, ClaimsError};
 pub use plan::order;
 
 use pasidon_cosim::verilated::{Cache, Flavour, Source, Verilated, VerilatedError, shapes};
-use pasidon_rtl::{Fault, Mutant, Mutants, Operator};
+use pasidon_rtl::{Fault, Mutant, Mutants};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -103,18 +103,9 @@ impl Verdict {
 /// A fault and what became of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tried {
-    /// `MODULE.NUMBER`
-    pub id: String,
-    /// The module with the fault.
-    pub module: String,
-    /// Its kind.
-    pub operator: Operator,
-    /// Line of the Verilog, from 1.
-    pub line: usize,
-    /// The lines that it changes.
-    pub before: String,
-    /// What becomes of them.
-    pub after: String,
+    /// The fault.
+    #[serde(flatten)]
+    pub fault: Fault,
     /// Why it survives, if somebody has said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<String>,
@@ -245,8 +236,8 @@ impl MutationReport {
             Verdict::Killed { .. } | Verdict::Slower { .. } => self.kills.push(tried),
             Verdict::Survived => self.survivors.push(tried),
             Verdict::Equivalent { .. } => self.equivalent.push(tried),
-            Verdict::Same => self.same.push(tried.id),
-            Verdict::Broken { .. } => self.broken.push(tried.id),
+            Verdict::Same => self.same.push(tried.fault.id),
+            Verdict::Broken { .. } => self.broken.push(tried.fault.id),
         }
     }
 }
@@ -387,19 +378,22 @@ impl Workshop<'_> {
             Some(verdict) => verdict.clone(),
             None => self.verdict(&mutant)?,
         };
-        let Fault { id, module, operator, line, before, after } = mutant.fault;
-        let verdict = match (self.options.claims.why(self.name, &id, &before, &after), verdict) {
-            (Some(_), Verdict::Killed { how } | Verdict::Slower { how }) => {
-                return Err(MutationError::WrongClaim { id, how });
-            }
-            (Some(why), Verdict::Survived) => Verdict::Equivalent { why },
-            (_, verdict) => verdict,
-        };
+        let fault = mutant.fault;
+        let verdict =
+            match (self.options.claims.why(self.name, &fault.id, &fault.before, &fault.after), verdict) {
+                (Some(_), Verdict::Killed { how } | Verdict::Slower { how }) => {
+                    return Err(MutationError::WrongClaim { id: fault.id, how });
+                }
+                (Some(why), Verdict::Survived) => Verdict::Equivalent { why },
+                (_, verdict) => verdict,
+            };
         let explanation = match verdict {
-            Verdict::Survived => self.options.claims.explanation(self.name, &id, &before, &after),
+            Verdict::Survived => {
+                self.options.claims.explanation(self.name, &fault.id, &fault.before, &fault.after)
+            }
             _ => None,
         };
-        Ok(Tried { id, module, operator, line, before, after, explanation, verdict })
+        Ok(Tried { fault, explanation, verdict })
     }
 
     fn verdict(&self, mutant: &Mutant) -> Result<Verdict, VerilatedError> {

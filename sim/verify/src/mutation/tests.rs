@@ -37,17 +37,20 @@ fn crashes_kill_and_survivors_can_be_tried_again() {
     assert_eq!(said.load(Ordering::SeqCst), 3 + report.same.len() + report.broken.len());
     let crash = Verdict::Killed { how: "crash: boom".into() };
     assert!(report.kills.iter().any(|kill| kill.verdict == crash));
-    let modules = report.by(|tried| tried.module.clone());
+    let modules = report.by(|tried| tried.fault.module.clone());
     assert_eq!(modules.values().fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1)), (2, 3));
     // Models of mutants are gone.
     assert_eq!(std::fs::read_dir(&scratch).map(|entries| entries.count()).unwrap_or(0), 0);
 
     let survivor = &report.survivors[0];
-    let again = Options { only: vec![survivor.id.clone()], ..options(99) };
+    let again = Options { only: vec![survivor.fault.id.clone()], ..options(99) };
     let report = run("tiny", &mutants, &cache, &scratch, &again, &|_: Verilated| None, &|_, _| {}).unwrap();
     assert_eq!((report.count, report.killed), (1, 0));
     let same = &report.survivors[0];
-    assert_eq!((&same.id, same.line, &same.before), (&survivor.id, survivor.line, &survivor.before));
+    assert_eq!(
+        (&same.fault.id, same.fault.line, &same.fault.before),
+        (&survivor.fault.id, survivor.fault.line, &survivor.fault.before)
+    );
     let json = serde_json::to_value(same).unwrap();
     assert_eq!(json["verdict"], "survived");
     assert!(json["line"].as_u64() > Some(0) && json["module"].is_string() && json["after"].is_string());
@@ -55,12 +58,12 @@ fn crashes_kill_and_survivors_can_be_tried_again() {
     // What is known is not tried again, and a claim takes a survivor out of the figures.
     let claim = Claim {
         design: "tiny".into(),
-        id: survivor.id.clone(),
-        before: survivor.before.clone(),
-        after: survivor.after.clone(),
+        id: survivor.fault.id.clone(),
+        before: survivor.fault.before.clone(),
+        after: survivor.fault.after.clone(),
         why: "it is so".into(),
     };
-    let known = [(survivor.id.clone(), Verdict::Survived)].into();
+    let known = [(survivor.fault.id.clone(), Verdict::Survived)].into();
     let never = |model: Verilated| (model.cycles() > 0).then(|| Noticed::Wrong("tried".into()));
     let again = Options { known, claims: Claims::of(vec![claim]), ..again };
     let report = run("tiny", &mutants, &cache, &scratch, &again, &never, &|_, _| {}).unwrap();
