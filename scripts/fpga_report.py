@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tables from what yosys and nextpnr wrote, and the baseline document that keeps them.
 
-fpga_report.py cells hierarchical.json flat.json     cells per module, and of the flattened whole
+fpga_report.py cells hierarchical.json flat.json design.json   cells per module, and of the flattened whole
 fpga_report.py area design.json flat.json FILE       puts the sum into the table of areas, by the hash of the design
 fpga_report.py known design.json FILE...             succeeds if a table has the area of this design's Verilog
 fpga_report.py timing report.json                    clock reached, device use, and the critical path by block
@@ -49,16 +49,15 @@ def uses(modules, top):
     return totals
 
 
-def cells(hierarchical, flat):
+def cells(hierarchical, flat, design):
+    design = load(design)
     modules = {plain(name): m for name, m in load(hierarchical)["modules"].items()}
-    below = {kind for m in modules.values() for kind in m["num_cells_by_type"]}
-    top = next(name for name in modules if name not in below)
-    times = uses(modules, top)
+    times = uses(modules, design["top"])
     head = ["module", "copies"] + [title for title, _ in COLUMNS]
     rows = []
     for name, number in times.items():
         own = modules[name]["num_cells_by_type"]
-        rows.append([name, number] + [count(own, kinds) for _, kinds in COLUMNS])
+        rows.append([name.removeprefix(design["prefix"]), number] + [count(own, kinds) for _, kinds in COLUMNS])
     rows.sort(key=lambda row: (-row[1] * (row[2] + 2 * row[3]), row[0]))
     whole = load(flat)["design"]["num_cells_by_type"]
     rows.append(["**all, flattened**", 1] + [count(whole, kinds) for _, kinds in COLUMNS])
@@ -160,7 +159,7 @@ def keep(name, section):
 
 def main():
     actions = {"cells": cells, "area": area, "known": known, "timing": timing, "keep": keep}
-    numbers = {"cells": [2], "area": [3], "known": range(2, 9), "timing": [1], "keep": [2]}
+    numbers = {"cells": [3], "area": [3], "known": range(2, 9), "timing": [1], "keep": [2]}
     action = sys.argv[1] if len(sys.argv) > 1 else ""
     if len(sys.argv) - 2 not in numbers.get(action, []):
         sys.exit(__doc__)

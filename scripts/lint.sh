@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# lint.sh [DESIGN...]   Emits each design and has every Verilog tool that is installed read it: Verilator's lint with all
-# warnings (required), iverilog's and yosys' elaboration. Without arguments: all shipped designs.
+# lint.sh [DESIGN...]   Emits each design and has every Verilog tool that is installed read it, as one file and as one for each
+# module: Verilator's lint with all warnings (required), iverilog's and yosys' elaboration. Without arguments: all shipped designs.
+# At the end two designs stand in one chip.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 "$ROOT/scripts/setup.sh" core
@@ -21,26 +22,57 @@ check() {
 twice() {
     "$PASIDON" generate --design "$1" --out "$work/again" && cmp "$work/pasidon.v" "$work/again/pasidon.v"
 }
+# lists TOP   The list of files as an argument of the tools that take one.
+lists() {
+    verilator --lint-only -Wall --top-module "$1" -f "$1.f" &&
+        if command -v iverilog >/dev/null; then iverilog -g2005 -s "$1" -o pasidon.vvp -c "$1.f"; fi
+}
+# lint NAME TOP FILE...   Each tool reads the files of this folder. Warnings that are not of interest stand in $quiet.
+quiet=()
+lint() {
+    local name=$1 top=$2
+    shift 2
+    check "verilator --lint-only -Wall: $name" verilator --lint-only -Wall "${quiet[@]}" --top-module "$top" "$@"
+    if command -v iverilog >/dev/null; then
+        check "iverilog: $name" iverilog -g2005 -Wall -s "$top" -o pasidon.vvp "$@"
+    fi
+    if [ -x "$yosys" ]; then
+        check "yosys: $name" "$yosys" -q -l yosys.log -p "read_verilog $*; hierarchy -check -top $top; proc; check -assert"
+    fi
+}
 
 say "Verilog of ${designs[*]}"
 for design in "${designs[@]}"; do
     work=$TARGET/lint/$(basename "$design" .toml)
     mkdir -p "$work"
-    if ! step "emit $design" "$PASIDON" generate --design "$design" --out "$work"; then
+    if ! step "emit $design" "$PASIDON" generate --design "$design" --out "$work" --split; then
         failed=$((failed + 1))
         continue
     fi
     check "emit $design again: same bytes" twice "$design"
-    check "verilator --lint-only -Wall: $design" verilator --lint-only -Wall --top-module pasidon_iommu "$work/pasidon.v"
-    if command -v iverilog >/dev/null; then
-        check "iverilog: $design" iverilog -g2005 -Wall -s pasidon_iommu -o "$work/pasidon.vvp" "$work/pasidon.v"
-    fi
-    if [ -x "$yosys" ]; then
-        cd "$work"
-        check "yosys: $design" "$yosys" -q -l yosys.log \
-            -p "read_verilog pasidon.v; hierarchy -check -top pasidon_iommu; proc; check -assert"
-        cd "$ROOT"
-    fi
+    cd "$work"
+    lint "$design" pasidon_iommu pasidon.v
+    mapfile -t files <pasidon_iommu.f
+    lint "$design, a file for each module" pasidon_iommu "${files[@]}"
+    check "verilator and iverilog take the list: $design" lists pasidon_iommu
+    cd "$ROOT"
 done
+
+# Equal names of modules would be told, in each tool.
+work=$TARGET/lint/chip
+for side in north south; do
+    check "emit $side" "$PASIDON" generate --design tiny --out "$work/$side" --prefix "${side}_"
+done
+cd "$work"
+cat >chip.v <<'END'
+module chip (input wire clk, input wire rst);
+  north_iommu north (.clk(clk), .rst(rst));
+  south_iommu south (.clk(clk), .rst(rst));
+endmodule
+END
+cat north/pasidon.v south/pasidon.v chip.v >both.v
+quiet=(-Wno-PINMISSING -Wno-DECLFILENAME)
+lint "two designs in one chip" chip both.v
+cd "$ROOT"
 say "Verilog checks: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

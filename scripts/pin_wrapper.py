@@ -70,7 +70,7 @@ def main():
     try:
         with open(sys.argv[1], encoding="utf-8") as file:
             design = json.load(file)
-        sys.stdout.write(wrapper(design["ports"], design.get("top", "pasidon_iommu")))
+        sys.stdout.write(wrapper(design["ports"], design["top"]))
     except (OSError, ValueError, KeyError) as error:
         sys.exit(f"error: {sys.argv[1]} is not a design.json of pasidon generate: {error!r}")
 

@@ -15,7 +15,7 @@ for design in "$@"; do
     synthesise "synthesise $design, hierarchical" hierarchical -noflatten
     synthesise "synthesise $design, flat" flat
     cd "$ROOT"
-    "$ROOT/scripts/fpga_report.py" cells "$work/hierarchical.json" "$work/flat.json" >"$work/cells.md"
+    "$ROOT/scripts/fpga_report.py" cells "$work/hierarchical.json" "$work/flat.json" "$work/design.json" >"$work/cells.md"
     "$ROOT/scripts/fpga_report.py" area "$work/design.json" "$work/flat.json" "$ROOT/docs/areas.json"
     say "$design on ECP5"
     cat "$work/cells.md"

@@ -20,7 +20,7 @@ pub mod walk;
 
 pub use design::{Design, DesignError};
 pub use pasidon_hdl::mutate::{Fault, Faults, Operator};
-pub use pasidon_hdl::{Direction, EmitError, Port};
+pub use pasidon_hdl::{Direction, EmitError, ModuleFile, Port};
 
 use pasidon_hdl::{Emitted, Options, emit, session};
 use serde_json::json;
@@ -29,11 +29,15 @@ use sha2::{Digest, Sha256};
 /// What [`generate`] makes of a design.
 #[derive(Clone, Debug)]
 pub struct Generated {
-    /// All modules; the top is `pasidon_iommu`.
+    /// All modules, children before parents.
     pub verilog: String,
+    /// The name of the top module: the design's prefix and `iommu`.
+    pub top: String,
+    /// What the name of each module begins with.
+    pub prefix: String,
     /// The resolved design, its hash with and without its name, that of the modules, the tool's version and the ports, as JSON.
     pub design_json: String,
-    /// The ports of `pasidon_iommu`, in order.
+    /// The ports of the top module, in order.
     pub ports: Vec<Port>,
     /// Hash of the resolved design: equal hashes and tool versions give equal Verilog.
     pub hash: String,
@@ -47,6 +51,14 @@ pub struct Generated {
 /// An [`EmitError`] is a mistake in a block, not in the design.
 pub fn generate(design: &Design) -> Result<Generated, EmitError> {
     emitted(design).map(|(generated, _)| generated)
+}
+
+/// Generates the Verilog of a design, and each of its modules in a file of its own, children before parents.
+///
+/// # Errors
+/// As for [`generate`].
+pub fn generate_files(design: &Design) -> Result<(Generated, Vec<ModuleFile>), EmitError> {
+    emitted(design).map(|(generated, emitted)| (generated, emitted.files().collect()))
 }
 
 /// A design and all its possible single faults ([`pasidon_hdl::mutate`]).
@@ -100,12 +112,13 @@ fn emitted(design: &Design) -> Result<(Generated, Emitted), EmitError> {
             "// SPDX-License-Identifier: Apache-2.0\n// Pasidon {version}, design {}, hash {hash}\n// Generated from Rust: change the design or the blocks, not this file.\n\n",
             design.name
         );
-        let emitted = emit(&top::pasidon_iommu(design), &Options { banner: &banner, prefix: "" })?;
+        let emitted = emit(&top::iommu(design), &Options { banner: &banner, prefix: &design.emit.prefix })?;
         let verilog_hash = format!("{:x}", Sha256::digest(&emitted.verilog.as_bytes()[banner.len()..]));
         let document = json!({
             "tool": "pasidon",
             "version": version,
             "top": emitted.top,
+            "prefix": design.emit.prefix,
             "hash": hash,
             "nameless_hash": design.nameless_hash(),
             "verilog_hash": verilog_hash,
@@ -114,6 +127,7 @@ fn emitted(design: &Design) -> Result<(Generated, Emitted), EmitError> {
         });
         let design_json = format!("{document:#}\n");
         let (verilog, ports) = (emitted.verilog.clone(), emitted.ports.clone());
-        Ok((Generated { verilog, design_json, ports, hash, verilog_hash }, emitted))
+        let (top, prefix) = (emitted.top.clone(), design.emit.prefix.clone());
+        Ok((Generated { verilog, top, prefix, design_json, ports, hash, verilog_hash }, emitted))
     })
 }

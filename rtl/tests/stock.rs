@@ -61,7 +61,7 @@ fn compare(design: &Design) {
     let seed: u64 = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     println!("SEED={seed}");
     let (text, count) = session(|| {
-        let mut blocks = top::pasidon_iommu(design).blocks();
+        let mut blocks = top::iommu(design).blocks();
         // Equal blocks that were described twice are compared once.
         let mut seen = std::collections::BTreeSet::new();
         blocks.retain(|block| {

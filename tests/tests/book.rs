@@ -2,7 +2,7 @@
 //! read. (Its commands and examples are tested with the `pasidon` command.)
 
 use pasidon_rtl::Design;
-use pasidon_rtl::design::KEYS;
+use pasidon_rtl::design::{EMISSION_KEYS, KEYS};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -17,14 +17,16 @@ fn page(name: &str) -> String {
 #[test]
 fn every_key_of_a_design_is_described_with_its_legal_values() {
     let text = page("docs/design-toml.md");
-    for key in KEYS {
-        let section = format!("\n## `[{}]`\n", key.section);
-        let (_, after) = text.split_once(&section).unwrap_or_else(|| panic!("no section {}", key.section));
-        let section = after.split("\n## ").next().expect("text before the next section");
-        let row = section.lines().find(|line| line.contains(&format!("| `{}` |", key.key)));
-        let row = row.unwrap_or_else(|| panic!("{}.{} is not described", key.section, key.key));
-        let legal = row.split('|').nth(2).map(str::trim);
-        assert_eq!(legal, Some(key.legal.to_string().as_str()), "{}.{}", key.section, key.key);
+    let emission = EMISSION_KEYS.iter().map(|key| ("emit", key.key, key.legal.to_string()));
+    for (section, key, legal) in
+        KEYS.iter().map(|key| (key.section, key.key, key.legal.to_string())).chain(emission)
+    {
+        let title = format!("\n## `[{section}]`\n");
+        let (_, after) = text.split_once(&title).unwrap_or_else(|| panic!("no section {section}"));
+        let rows = after.split("\n## ").next().expect("text before the next section");
+        let row = rows.lines().find(|line| line.contains(&format!("| `{key}` |")));
+        let row = row.unwrap_or_else(|| panic!("{section}.{key} is not described"));
+        assert_eq!(row.split('|').nth(2).map(str::trim), Some(legal.as_str()), "{section}.{key}");
     }
 }
 
@@ -34,7 +36,8 @@ fn every_key_that_is_described_exists() {
     let (_, sections) = text.split_once("\n## `[").expect("a section");
     for line in sections.lines().filter(|line| line.starts_with("| `")) {
         let name = line.split('`').nth(1).expect("a name in backquotes");
-        assert!(KEYS.iter().any(|key| key.key == name), "{name} is described and does not exist");
+        let keys = KEYS.iter().map(|key| key.key).chain(EMISSION_KEYS.iter().map(|key| key.key));
+        assert!(keys.into_iter().any(|key| key == name), "{name} is described and does not exist");
     }
 }
 

@@ -43,17 +43,62 @@ pub struct Emitted {
     pub(crate) parts: Parts,
 }
 
+/// A module in a file of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleFile {
+    /// The module's name, to which tools expect `.v`.
+    pub name: String,
+    /// Banner and module.
+    pub verilog: String,
+}
+
 /// The modules of a text, children before parents.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
     /// What stands above them.
     pub banner: String,
+    /// What the blocks call them, without the prefix.
+    pub kinds: Vec<String>,
     /// As the blocks describe them.
     pub modules: Vec<Mod>,
     /// As they are written.
     pub tidy: Vec<Mod>,
     /// Their texts.
     pub texts: Vec<String>,
+}
+
+/// Around modules that stand in one file: Verilator expects a file for each.
+const ONE_FILE: [&str; 2] = [
+    "/* verilator lint_off DECLFILENAME */ // all modules of a design stand in one file\n",
+    "/* verilator lint_on DECLFILENAME */\n",
+];
+
+impl Parts {
+    /// One file of these texts of the modules, and the number of lines above each.
+    pub fn one_file(&self, texts: &[&str]) -> (String, Vec<usize>) {
+        let mut file = self.banner.clone() + ONE_FILE[0];
+        let mut above = vec![];
+        for text in texts {
+            file.push('\n');
+            above.push(file.lines().count());
+            file += text;
+        }
+        file.push('\n');
+        file += ONE_FILE[1];
+        (file, above)
+    }
+}
+
+impl Emitted {
+    /// Each module in a file of its own, children before parents.
+    pub fn files(&self) -> impl Iterator<Item = ModuleFile> {
+        let Parts { banner, modules, texts, .. } = &self.parts;
+        let file = move |(m, text): (&Mod, &String)| ModuleFile {
+            name: m.kind.clone(),
+            verilog: format!("{banner}{text}"),
+        };
+        modules.iter().zip(texts).map(file)
+    }
 }
 
 /// How the text is written.
@@ -72,6 +117,7 @@ pub struct Options<'a> {
 pub fn emit(top: &Module, options: &Options<'_>) -> Result<Emitted, EmitError> {
     let banner = options.banner;
     let mut modules = lower::modules(top)?;
+    let kinds = modules.iter().map(|m| m.kind.clone()).collect();
     for m in &mut modules {
         m.kind.insert_str(0, options.prefix);
     }
@@ -86,7 +132,7 @@ pub fn emit(top: &Module, options: &Options<'_>) -> Result<Emitted, EmitError> {
     let ports = top.ports.iter().map(port).collect();
     let tidy: Vec<Mod> = modules.iter().map(|m| verilog::tidy(m.clone(), &modules)).collect();
     let texts: Vec<String> = tidy.iter().map(|m| verilog::module(m, &modules)).collect();
-    let verilog = banner.to_string() + &texts.join("\n");
-    let parts = Parts { banner: banner.into(), modules, tidy, texts };
+    let parts = Parts { banner: banner.into(), kinds, modules, tidy, texts };
+    let (verilog, _) = parts.one_file(&parts.texts.iter().map(String::as_str).collect::<Vec<_>>());
     Ok(Emitted { verilog, top: options.prefix.to_string() + &top.kind, ports, parts })
 }

@@ -23,7 +23,7 @@ pub mod stock;
 mod storage;
 mod verilog;
 
-pub use emit::{Direction, Emitted, Options, Port, emit};
+pub use emit::{Direction, Emitted, ModuleFile, Options, Port, emit};
 pub use error::EmitError;
 pub use expr::{
     E, all_of, any_of, cat, encode, first, hi, index_width, lit, lo, lowest, onehot, select, session, wide,

@@ -65,7 +65,7 @@ impl fmt::Display for Operator {
 /// The faults that can be made in a module: the fault with number `i` is called `MODULE.i`.
 #[derive(Clone, Debug)]
 pub struct Faults {
-    /// The module's name in Verilog.
+    /// The module's name, without the prefix of the design.
     pub module: String,
     /// What each fault is.
     pub operators: Vec<Operator>,
@@ -76,7 +76,7 @@ pub struct Faults {
 pub struct Fault {
     /// `MODULE.NUMBER`; the same as long as the module is.
     pub id: String,
-    /// The module with the fault.
+    /// The module with the fault, without the prefix of the design.
     pub module: String,
     /// What the fault is.
     pub operator: Operator,
@@ -98,11 +98,11 @@ pub struct Mutants {
 impl Mutants {
     /// The possible faults of what was emitted.
     pub fn new(emitted: Emitted) -> Mutants {
-        let faults = emitted.parts.tidy.iter().map(|module| {
+        let faults = emitted.parts.tidy.iter().zip(&emitted.parts.kinds).map(|(module, kind)| {
             let mut operators = Vec::new();
             Surgeon::new(module, &emitted.parts.modules, usize::MAX, &mut operators)
                 .module(&mut module.clone());
-            Faults { module: module.kind.clone(), operators }
+            Faults { module: kind.clone(), operators }
         });
         let faults = faults.collect();
         Mutants { emitted, faults }
@@ -137,13 +137,10 @@ impl Mutants {
         };
         let mut texts: Vec<&str> = parts.texts.iter().map(String::as_str).collect();
         texts[index] = &new;
-        let verilog = parts.banner.clone() + &texts.join("\n");
-        // Texts end with a line break, and are joined by another.
-        let above = |text: &str| text.lines().count();
-        let first =
-            above(&parts.banner) + parts.texts[..index].iter().map(|text| above(text) + 1).sum::<usize>();
-        let fault =
-            Fault { id: id.into(), module: module.into(), operator, line: first + line, before, after };
+        // What stands above the module has no fault.
+        let (verilog, above) = parts.one_file(&texts);
+        let line = above[index] + line;
+        let fault = Fault { id: id.into(), module: module.into(), operator, line, before, after };
         Some((fault, verilog))
     }
 }

@@ -181,9 +181,7 @@ impl Writer<'_> {
 
     fn ports(&mut self) {
         let m = self.m;
-        self.line("/* verilator lint_off DECLFILENAME */ // all modules of a design stand in one file");
         self.line(format!("module {} (", m.kind));
-        self.line("/* verilator lint_on DECLFILENAME */");
         for (i, p) in m.ports.iter().enumerate() {
             if !p.section.is_empty() {
                 self.line(format!("{}  // {}", if i > 0 { "\n" } else { "" }, p.section));

@@ -10,6 +10,7 @@ impl Design {
     /// # Errors
     /// [`DesignError::Value`] for the first one that does not hold.
     pub fn check(&self, file: &str) -> Result<(), DesignError> {
+        self.emit.check(file)?;
         let no_l2 = self.l2_sets == 0 && self.l2_ways == 0;
         for key in KEYS.iter().filter(|key| !(no_l2 && key.key == "l2_ways")) {
             let value = i64::from(key.get(self));

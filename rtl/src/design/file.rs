@@ -1,8 +1,10 @@
 //! A design as a TOML file, read and written.
 
 use super::Design;
+use super::emission::{EMISSION_KEYS, Emission};
 use super::error::DesignError;
 use super::keys::{KEYS, Key, Legal};
+use serde::ser::Error;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 use std::path::Path;
@@ -87,6 +89,9 @@ impl Design {
                 ));
             }
         }
+        if let Some(Value::Table(section)) = table.get("emit") {
+            design.emit.set(section, file)?;
+        }
         for key in KEYS {
             match table.get(key.section).and_then(|section| section.get(key.key)) {
                 Some(value) => (key.set)(design, number(key, value, file)?),
@@ -112,6 +117,7 @@ impl Design {
     fn blank() -> Design {
         Design {
             name: String::new(),
+            emit: Emission::default(),
             ports: 0,
             id_width: 0,
             l1_entries: 0,
@@ -165,6 +171,7 @@ impl Serialize for Design {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = Map::new();
         object.insert("name".into(), Json::from(self.name.clone()));
+        object.insert("emit".into(), serde_json::to_value(&self.emit).map_err(S::Error::custom)?);
         for key in KEYS {
             let section = object.entry(key.section).or_insert_with(|| Json::Object(Map::new()));
             let value = match key.legal {
@@ -212,9 +219,10 @@ fn refuse_unknown(table: &Table, file: &str) -> Result<(), DesignError> {
         if name == "name" || name == "base" {
             continue;
         }
-        let keys: Vec<&str> = KEYS.iter().filter(|key| key.section == name).map(|key| key.key).collect();
+        let keys: Vec<&str> =
+            sections_and_keys().filter(|(section, _)| section == name).map(|(_, key)| key).collect();
         if keys.is_empty() {
-            let mut sections: Vec<&str> = KEYS.iter().map(|key| key.section).collect();
+            let mut sections: Vec<&str> = sections_and_keys().map(|(section, _)| section).collect();
             sections.dedup();
             sections.extend(["name", "base"]);
             return Err(unknown(file, name.clone(), value, name, &sections));
@@ -236,11 +244,16 @@ fn refuse_unknown(table: &Table, file: &str) -> Result<(), DesignError> {
     Ok(())
 }
 
+/// Every key that a design file may set, with its section.
+fn sections_and_keys() -> impl Iterator<Item = (&'static str, &'static str)> {
+    KEYS.iter().map(|key| (key.section, key.key)).chain(EMISSION_KEYS.iter().map(|key| ("emit", key.key)))
+}
+
 fn unknown(file: &str, key: String, value: &Value, word: &str, legal: &[&str]) -> DesignError {
-    let elsewhere = KEYS.iter().find(|key| key.key == word);
+    let elsewhere = sections_and_keys().find(|(_, key)| *key == word);
     let similar = legal.iter().min_by_key(|candidate| distance(word, candidate));
     let remedy = match (elsewhere, similar) {
-        (Some(key), _) => format!("'{word}' belongs in section [{}]", key.section),
+        (Some((section, _)), _) => format!("'{word}' belongs in section [{section}]"),
         (None, Some(candidate)) if distance(word, candidate) <= 3 => format!("did you mean '{candidate}'?"),
         _ => "remove it".to_string(),
     };

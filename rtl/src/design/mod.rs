@@ -2,7 +2,8 @@
 //!
 //! All parameters are run-time values of the generator. [`KEYS`] is the one list of them: section, key, legal values and
 //! meaning; parsing, error messages, `design.json` and documentation all follow it. A design file sets every key, or names
-//! one of the shipped designs as its `base` and sets only those that differ:
+//! one of the shipped designs as its `base` and sets only those that differ. Beside them stands `[emit]` ([`Emission`]), which changes
+//! names and form of the Verilog and may be left out:
 //!
 //! ```
 //! use pasidon_rtl::design::Design;
@@ -12,12 +13,14 @@
 //! ```
 
 mod checks;
+mod emission;
 mod error;
 mod file;
 mod keys;
 #[cfg(test)]
 mod tests;
 
+pub use emission::{EMISSION_KEYS, Emission, EmissionKey};
 pub use error::DesignError;
 pub use keys::{KEYS, Key, Legal};
 
@@ -31,6 +34,8 @@ use sha2::{Digest, Sha256};
 pub struct Design {
     /// Name, for the banner of the Verilog and for reports.
     pub name: String,
+    /// How the Verilog is written.
+    pub emit: Emission,
     /// Translation ports, 1 to 4.
     pub ports: u32,
     /// Width of a request id in bits, 1 to 16.
@@ -189,17 +194,25 @@ impl Design {
         if self.t2gpa { self.guest_address_width().saturating_sub(self.pas) } else { 0 }
     }
 
-    /// [`hash`](Self::hash) of the design without its name: equal for equal hardware.
+    /// SHA-256 of the parameters alone, without the name of the design and how its Verilog is written: equal for equal hardware.
     pub fn nameless_hash(&self) -> String {
-        Design { name: String::new(), ..self.clone() }.hash()
+        sha256(&self.parameters(""))
     }
 
     /// SHA-256 of the resolved design in lower-case hexadecimal. Equal designs have equal hashes, however they were written.
     pub fn hash(&self) -> String {
-        let mut text = format!("name={}\n", self.name);
+        sha256(&(self.parameters(&self.name) + &self.emit.text()))
+    }
+
+    fn parameters(&self, name: &str) -> String {
+        let mut text = format!("name={name}\n");
         for key in KEYS {
             text += &format!("{}={}\n", key.path(), key.get(self));
         }
-        format!("{:x}", Sha256::digest(text.as_bytes()))
+        text
     }
+}
+
+fn sha256(text: &str) -> String {
+    format!("{:x}", Sha256::digest(text.as_bytes()))
 }

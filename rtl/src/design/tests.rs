@@ -47,6 +47,25 @@ fn base_fills_in_what_is_left_out() {
 }
 
 #[test]
+fn how_the_verilog_is_written_changes_the_hash_and_not_what_is_measured() {
+    let with = |emit: &str| Design::from_toml(&format!("base = \"tiny\"\nname = \"tiny\"\n{emit}"), "e.toml");
+    let (tiny, north) = (with("").unwrap(), with("[emit]\nprefix = \"north_\"\n").unwrap());
+    assert_eq!(tiny, Design::shipped("tiny").unwrap());
+    assert_eq!((tiny.emit.prefix.as_str(), north.emit.prefix.as_str()), ("pasidon_", "north_"));
+    assert_ne!(tiny.hash(), north.hash());
+    assert_eq!(tiny.nameless_hash(), north.nameless_hash());
+    let refused = |emit: &str| with(emit).unwrap_err().to_string();
+    for prefix in ["", "_a", "2x", "a b", "a__b", "é", &"x".repeat(33)] {
+        let message = refused(&format!("[emit]\nprefix = \"{prefix}\"\n"));
+        assert_names(&message, &["e.toml", "emit.prefix", prefix, "a letter first", "north_"]);
+    }
+    assert_names(&refused("[emit]\nprefix = 7\n"), &["emit.prefix = 7", "quotation marks"]);
+    assert_names(&refused("[emit]\nprefx = \"a\"\n"), &["emit.prefx", "did you mean 'prefix'"]);
+    assert_names(&refused("[tlb]\nprefix = \"a\"\n"), &["belongs in section [emit]"]);
+    assert_names(&refused("emit = 3\n"), &["emit = 3", "a table with prefix"]);
+}
+
+#[test]
 fn wrong_keys_are_named_with_the_right_one() {
     assert_names(
         &refusal("l1_entries = 16", "l1_entrys = 16"),

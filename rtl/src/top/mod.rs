@@ -1,8 +1,8 @@
 //! Top modules.
 
 mod ats;
-mod pasidon_iommu;
+mod iommu;
 mod ports;
 mod requesters;
 
-pub use pasidon_iommu::pasidon_iommu;
+pub use iommu::iommu;

@@ -234,6 +234,14 @@ fn missing_tools_and_rights_are_told_with_the_mend() {
     let toml = dir.join("bad.toml");
     std::fs::write(&toml, "base = \"tiny\"\nname = \"bad\"\n[walk]\nwalkers = 0\n").expect("a file");
     fails(&mut pasidon(&["generate", "--design", text(&toml), "--out", text(&dir)]), &["walkers", "0"]);
+    fails(
+        &mut pasidon(&["generate", "--design", "tiny", "--out", text(&dir), "--top", "soc"]),
+        &["--top soc", "there is iommu"],
+    );
+    fails(
+        &mut pasidon(&["generate", "--design", "tiny", "--out", text(&dir), "--prefix", "2_"]),
+        &["--prefix", "emit.prefix = \"2_\"", "a letter first", "north_"],
+    );
     std::fs::remove_dir_all(dir).expect("removal");
 }
 
@@ -247,6 +255,36 @@ fn generation_is_deterministic() {
     });
     assert!(files[0] == files[1] && files[0][0].len() > 10_000);
     std::fs::remove_dir_all(dir).expect("removal");
+}
+
+/// The names that follow `word` at the beginning of a line.
+fn names_after<'a>(verilog: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
+    verilog.lines().filter_map(move |line| line.strip_prefix(word)?.split_whitespace().next())
+}
+
+#[test]
+fn each_module_has_a_file_of_its_own_that_the_list_names_before_its_users() {
+    let out = scratch("split");
+    succeeds(&mut pasidon(&["generate", "-d", "tiny", "-o", text(&out), "--split", "--prefix", "north_"]));
+    let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let (whole, list) = (read("pasidon.v"), read("north_iommu.f"));
+    let files: Vec<&str> = list.lines().collect();
+    let mut known = Vec::new();
+    for file in &files {
+        let module = file.strip_suffix(".v").expect("a Verilog file");
+        let text = read(file);
+        assert!(text.starts_with("// SPDX-License-Identifier: Apache-2.0\n// Pasidon "), "{file}");
+        assert!(!text.contains("DECLFILENAME"), "{file}");
+        assert_eq!(names_after(&text, "module ").collect::<Vec<_>>(), [module]);
+        assert!(module.starts_with("north_"), "{module}");
+        for user in names_after(&text, "  north_").map(|rest| format!("north_{rest}")) {
+            assert!(known.contains(&user), "{user} stands in {module} and not before it in the list");
+        }
+        known.push(module.to_string());
+    }
+    assert_eq!(names_after(&whole, "module ").collect::<Vec<_>>(), known);
+    assert_eq!(files.last(), Some(&"north_iommu.v"));
+    std::fs::remove_dir_all(out).expect("removal");
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn coverage_counts_lines_and_toggles_of_each_module() {
     assert_eq!(report["seeds"], serde_json::json!([5, 6]));
     assert!(report["ops"].as_u64() >= Some(6000));
     let modules = report["modules"].as_array().expect("a list");
-    for name in ["walker", "l1_tlb", "command_queue", "pasidon_iommu"] {
+    for name in ["walker", "l1_tlb", "command_queue", "iommu"] {
         assert!(modules.iter().any(|module| module["module"] == name), "{name} is not in {modules:?}");
         assert!(said.contains(name), "{said}");
     }

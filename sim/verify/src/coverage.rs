@@ -30,6 +30,8 @@ struct Point {
 /// Counts of all points, merged over instances and runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerilogCoverage {
+    /// What the names of modules begin with in the Verilog.
+    prefix: String,
     points: BTreeMap<Point, u64>,
 }
 
@@ -51,7 +53,7 @@ pub struct Hole {
 /// Sums of one module.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ModuleCoverage {
-    /// Name in Verilog.
+    /// Its name, without the prefix of the design.
     pub module: String,
     /// Blocks and branches that were run.
     pub lines_covered: u64,
@@ -72,6 +74,11 @@ pub struct FormatError {
 }
 
 impl VerilogCoverage {
+    /// No counts yet, of modules that are called by their names without `prefix`.
+    pub fn of(prefix: &str) -> VerilogCoverage {
+        VerilogCoverage { prefix: prefix.into(), points: BTreeMap::new() }
+    }
+
     /// Adds the counts of a file that a model wrote.
     ///
     /// # Errors
@@ -80,7 +87,10 @@ impl VerilogCoverage {
         for (index, line) in file.lines().enumerate().filter(|(_, line)| !line.starts_with('#')) {
             let wrong = || FormatError { line: index + 1, text: line.replace(['\x01', '\x02'], " ") };
             // Points of other kinds (user coverage) are not counted here.
-            if let (Some(point), count) = point(line).ok_or_else(wrong)? {
+            if let (Some(mut point), count) = point(line).ok_or_else(wrong)? {
+                if let Some(short) = point.module.strip_prefix(&self.prefix) {
+                    point.module = short.into();
+                }
                 *self.points.entry(point).or_default() += count;
             }
         }
@@ -204,15 +214,15 @@ mod tests {
     fn file() -> String {
         [
             "# SystemC::Coverage-3\n".to_string(),
-            line("v_branch/walker", 2, 5, "if", "TOP.a.walker0", 0),
-            line("v_branch/walker", 2, 5, "if", "TOP.a.walker1", 3),
-            line("v_branch/walker", 2, 6, "else", "TOP.a.walker0", 0),
-            line("v_line/port", 1, 1, "block", "TOP.a.port", 7),
-            line("v_toggle/port", 3, 1, "spa[0]", "TOP.a.port", 0),
-            line("v_toggle/port", 3, 1, "spa[1]", "TOP.a.port", 0),
-            line("v_toggle/port", 3, 1, "spa[2]", "TOP.a.port", 9),
-            line("v_toggle/port", 3, 1, "spa[3]", "TOP.a.port", 0),
-            line("v_toggle/port", 3, 1, "valid", "TOP.a.port", 0),
+            line("v_branch/my_walker", 2, 5, "if", "TOP.a.walker0", 0),
+            line("v_branch/my_walker", 2, 5, "if", "TOP.a.walker1", 3),
+            line("v_branch/my_walker", 2, 6, "else", "TOP.a.walker0", 0),
+            line("v_line/my_port", 1, 1, "block", "TOP.a.port", 7),
+            line("v_toggle/my_port", 3, 1, "spa[0]", "TOP.a.port", 0),
+            line("v_toggle/my_port", 3, 1, "spa[1]", "TOP.a.port", 0),
+            line("v_toggle/my_port", 3, 1, "spa[2]", "TOP.a.port", 9),
+            line("v_toggle/my_port", 3, 1, "spa[3]", "TOP.a.port", 0),
+            line("v_toggle/my_port", 3, 1, "valid", "TOP.a.port", 0),
             line("v_user/port", 3, 1, "whatever", "TOP.a.port", 0),
         ]
         .concat()
@@ -220,7 +230,7 @@ mod tests {
 
     #[test]
     fn instances_and_runs_are_merged_and_holes_are_named() {
-        let mut coverage = VerilogCoverage::default();
+        let mut coverage = VerilogCoverage::of("my_");
         coverage.add(&file()).unwrap();
         let modules = coverage.modules();
         let told: Vec<_> = modules
@@ -243,8 +253,8 @@ mod tests {
             ]
         );
         // Another run closes one of them.
-        let mut other = VerilogCoverage::default();
-        other.add(&line("v_branch/walker", 2, 6, "else", "TOP.a.walker0", 1)).unwrap();
+        let mut other = VerilogCoverage::of("my_");
+        other.add(&line("v_branch/my_walker", 2, 6, "else", "TOP.a.walker0", 1)).unwrap();
         coverage.merge(&other);
         assert_eq!(coverage.holes("").len(), 3);
         assert_eq!(coverage.modules()[1].lines_covered, 2);

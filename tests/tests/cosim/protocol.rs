@@ -42,7 +42,7 @@ fn ports_have_the_names_of_their_buses() {
             );
         }
         assert!(has("clk") && has("rst") && has("irq"));
-        assert!(generated.verilog.contains("module pasidon_iommu"));
+        assert!(generated.verilog.contains("module pasidon_iommu ("));
     }
 }
 

@@ -78,7 +78,7 @@ impl Coverage {
         both.rtl().verilated_mut().write_coverage(&file);
         let text = std::fs::read_to_string(&file).map_err(|cause| format!("{}: {cause}", file.display()))?;
         std::fs::remove_file(&file)?;
-        let mut counts = coverage::VerilogCoverage::default();
+        let mut counts = coverage::VerilogCoverage::of(&generated.prefix);
         counts.add(&text)?;
         let (modules, total, holes) = (counts.modules(), counts.total(), counts.holes(&generated.verilog));
         if let Some(path) = &self.json {

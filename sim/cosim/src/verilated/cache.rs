@@ -111,7 +111,7 @@ impl Cache {
                 self.verilate(source, flavour, partial)?;
             }
             steps.show("g++");
-            self.compile(layout, flavour, partial, &tools)
+            self.compile(source, layout, flavour, partial, &tools)
         })?;
         Ok(self.directory.join(name).join("model.so"))
     }
@@ -180,7 +180,7 @@ impl Cache {
     fn verilate(&self, source: &Source<'_>, flavour: Flavour, dir: &Path) -> Result<(), VerilatedError> {
         write(dir.join("model.v"), source.verilog)?;
         if flavour.probes() {
-            write(dir.join("probe.vlt"), &probe::configuration(source.verilog))?;
+            write(dir.join("probe.vlt"), &probe::configuration(source))?;
         }
         let mut verilate = Command::new(&self.verilator);
         verilate
@@ -208,6 +208,7 @@ impl Cache {
 
     fn compile(
         &self,
+        source: &Source<'_>,
         layout: &Layout,
         flavour: Flavour,
         dir: &Path,
@@ -217,7 +218,7 @@ impl Cache {
         let header = read(dir.join(format!("cc/{}___024root.h", shim::PREFIX)))?;
         write(
             dir.join("shim.cpp"),
-            &shim::source(layout, flavour, shim::previous_clock(&header).as_deref(), Some(&header)),
+            &shim::source(source, layout, flavour, shim::previous_clock(&header).as_deref(), Some(&header)),
         )?;
         let (mut hot, mut cold) = (String::new(), String::new());
         for name in files(&dir.join("cc"), &[".cpp"])? {
@@ -407,10 +408,10 @@ fn verilated(source: &Source<'_>, flavour: Flavour) -> String {
 
 fn key(source: &Source<'_>, layout: &Layout, flavour: Flavour, tools: &[String]) -> String {
     // The shim itself, so that a change of it makes new models. The clock's name stands for both ways to drive it.
-    let shim = shim::source(layout, flavour, Some("previous_clock"), None);
+    let shim = shim::source(source, layout, flavour, Some("previous_clock"), None);
     let shape = |PortShape { name, width, output }: &PortShape| format!("{name} {width} {output}");
     let ports: Vec<String> = source.ports.iter().map(shape).collect();
-    let configuration = if flavour.probes() { probe::configuration(source.verilog) } else { String::new() };
+    let configuration = if flavour.probes() { probe::configuration(source) } else { String::new() };
     let mut parts = vec![body(source.verilog), source.top, &shim, &configuration];
     parts.extend(ports.iter().chain(tools).map(String::as_str));
     parts.extend([flavour.hot(), flavour.cold(), COMMON, flavour.verilator(), RUNTIME].concat());

@@ -63,13 +63,13 @@ impl Verilated {
     ) -> Result<Verilated, VerilatedError> {
         let ports = shapes(generated);
         Verilated::from_source(
-            &Source { name, verilog: &generated.verilog, top: "pasidon_iommu", ports: &ports },
+            &Source { name, verilog: &generated.verilog, top: &generated.top, ports: &ports },
             cache,
             flavour,
         )
     }
 
-    /// The same for any Verilog whose ports are a subset of those of `pasidon_iommu`.
+    /// The same for any Verilog whose ports are a subset of those of a design.
     ///
     /// # Errors
     /// [`VerilatedError`]

@@ -1,4 +1,4 @@
-//! The ports of `pasidon_iommu` as two flat structs, one per direction.
+//! The ports of a design as two flat structs, one per direction.
 //!
 //! Every port is one 64-bit word whatever its width, and ports that a design does not have (translation port 3 of a
 //! two-port design) are words that nothing reads: so the Rust side has one type and compile-time offsets for all

@@ -5,6 +5,7 @@
 //! configuration file asks Verilator to keep these signals, and the shim reads them when it is asked to.
 
 use super::ports::MAX_PORTS;
+use super::source::Source;
 use std::fmt::Write;
 
 /// The most walkers that a design can have.
@@ -280,19 +281,19 @@ fn module_of(instance: &str) -> &str {
 }
 
 /// Name of a signal in Verilator's class.
-fn member(instance: &str, signal: &str) -> String {
-    format!("pasidon_iommu__DOT__{instance}__DOT__{signal}")
+fn member(top: &str, instance: &str, signal: &str) -> String {
+    format!("{top}__DOT__{instance}__DOT__{signal}")
 }
 
-/// What tells Verilator to keep the signals, of modules that `verilog` has.
-pub(super) fn configuration(verilog: &str) -> String {
+/// What tells Verilator to keep the signals, of modules that there are.
+pub(super) fn configuration(source: &Source<'_>) -> String {
     let mut text = String::from("`verilator_config\n");
     let mut seen = std::collections::BTreeSet::new();
     for part in parts() {
         for (instance, signal) in part.signals {
-            let module = module_of(&instance);
-            if verilog.contains(&format!("\nmodule {module} "))
-                && seen.insert((module.to_string(), signal.clone()))
+            let module = source.prefix().to_string() + module_of(&instance);
+            if source.verilog.contains(&format!("\nmodule {module} "))
+                && seen.insert((module.clone(), signal.clone()))
             {
                 // Writing to a String cannot fail.
                 _ = writeln!(text, "public_flat_rd -module \"{module}\" -var \"{signal}\"");
@@ -302,14 +303,14 @@ pub(super) fn configuration(verilog: &str) -> String {
     text
 }
 
-/// The function that reads the signals, of which `header` has those that there are; all of them without a header.
-pub(super) fn function(header: Option<&str>, prefix: &str, export: &str) -> String {
+/// The function that reads the signals of module `top`, of which `header` has those that there are; all of them without a header.
+pub(super) fn function(top: &str, header: Option<&str>, prefix: &str, export: &str) -> String {
     let words: Option<std::collections::HashSet<&str>> =
         header.map(|header| header.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect());
     let mut by_word: Vec<Vec<String>> = vec![Vec::new(); PROBE_WORDS];
     for Part { word, shift, signals, expression } in parts() {
         let members: Vec<String> =
-            signals.iter().map(|(instance, signal)| member(instance, signal)).collect();
+            signals.iter().map(|(instance, signal)| member(top, instance, signal)).collect();
         if words.as_ref().is_some_and(|words| members.iter().any(|member| !words.contains(member.as_str()))) {
             continue;
         }
@@ -355,21 +356,22 @@ mod tests {
 
     #[test]
     fn modules_that_are_not_there_are_not_named() {
-        let text = configuration("\nmodule l1_tlb (\nmodule walker (\n");
+        let verilog = "\nmodule my_l1_tlb (\nmodule my_walker (\nmodule dispatch (\n";
+        let text = configuration(&Source { name: "x", verilog, top: "my_iommu", ports: &[] });
         assert!(
-            text.contains("-module \"l1_tlb\" -var \"pop_miss\"")
-                && text.contains("\"walker\" -var \"state\"")
+            text.contains("-module \"my_l1_tlb\" -var \"pop_miss\"")
+                && text.contains("\"my_walker\" -var \"state\"")
         );
         assert!(!text.contains("l2_tlb") && !text.contains("dispatch"));
     }
 
     #[test]
     fn signals_that_are_not_there_are_not_read() {
-        let header = "VlUnpacked<QData/*62:0*/, 4> pasidon_iommu__DOT__l2_tlb__DOT__ram_0_0;\n\
-                      CData/*1:0*/ pasidon_iommu__DOT__l2_tlb__DOT__ram_0_0_write_address;\n\
-                      CData/*3:0*/ pasidon_iommu__DOT__walker_0__DOT__state;\n";
-        let text = function(Some(header), "V", "");
-        assert!(text.contains("top<62>(r->pasidon_iommu__DOT__l2_tlb__DOT__ram_0_0, "), "{text}");
+        let header = "VlUnpacked<QData/*62:0*/, 4> my_iommu__DOT__l2_tlb__DOT__ram_0_0;\n\
+                      CData/*1:0*/ my_iommu__DOT__l2_tlb__DOT__ram_0_0_write_address;\n\
+                      CData/*3:0*/ my_iommu__DOT__walker_0__DOT__state;\n";
+        let text = function("my_iommu", Some(header), "V", "");
+        assert!(text.contains("top<62>(r->my_iommu__DOT__l2_tlb__DOT__ram_0_0, "), "{text}");
         assert!(text.contains("walker_0__DOT__state << 0;") && !text.contains("walker_1"), "{text}");
     }
 

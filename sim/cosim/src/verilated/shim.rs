@@ -9,7 +9,7 @@ use super::error::VerilatedError;
 use super::flavour::Flavour;
 use super::ports::{self, IN_WORDS, OUT_WORDS};
 use super::probe;
-use super::source::PortShape;
+use super::source::{PortShape, Source};
 use std::fmt::Write;
 
 /// Changes when the interface between the shim and Rust does.
@@ -51,6 +51,7 @@ pub(super) fn layout(shape: &[PortShape]) -> Result<Layout, VerilatedError> {
 /// the falling edge, at which nothing happens, needs no evaluation.
 /// `header` is that of Verilator's class: it says which signals there are to be probed.
 pub(super) fn source(
+    of: &Source<'_>,
     layout: &Layout,
     flavour: Flavour,
     previous_clock: Option<&str>,
@@ -62,7 +63,7 @@ pub(super) fn source(
     lifetime(&mut s, layout, flavour);
     tick(&mut s, flavour, previous_clock);
     if flavour.probes() {
-        s += &probe::function(header, PREFIX, EXPORT);
+        s += &probe::function(of.top, header, PREFIX, EXPORT);
     }
     s
 }

@@ -26,6 +26,13 @@ pub struct Source<'a> {
     pub ports: &'a [PortShape],
 }
 
+impl Source<'_> {
+    /// What the names of its modules begin with.
+    pub(super) fn prefix(&self) -> &str {
+        self.top.strip_suffix("iommu").unwrap_or("")
+    }
+}
+
 /// The ports of a generated design.
 pub fn shapes(generated: &pasidon_rtl::Generated) -> Vec<PortShape> {
     let shape = |port: &pasidon_rtl::Port| PortShape {

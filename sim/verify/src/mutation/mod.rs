@@ -248,7 +248,7 @@ fn fingerprint(
     generated: &pasidon_rtl::Generated,
 ) -> Result<String, VerilatedError> {
     let ports = shapes(generated);
-    let source = Source { name, verilog: &generated.verilog, top: "pasidon_iommu", ports: &ports };
+    let source = Source { name, verilog: &generated.verilog, top: &generated.top, ports: &ports };
     cache.fingerprint(&source, Flavour::Quick)
 }
 

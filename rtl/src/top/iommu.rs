@@ -1,4 +1,4 @@
-//! `pasidon_iommu`: the core with its stream ports, for integrators and bridges.
+//! `iommu`: the core with its stream ports, for integrators and bridges.
 //!
 //! The life of a request: port (L1) -> miss table -> dispatch (context caches) -> walker -> completion -> port. Beside it stand
 //! the registers, the queues, and one AXI4 master that all of them share.
@@ -29,9 +29,8 @@ use pasidon_hdl::{E, Instance, Module, all_of, any_of, cat, lo};
 use std::rc::Rc;
 
 /// The core of a design.
-pub fn pasidon_iommu(d: &Design) -> Rc<Module> {
-    let mut m =
-        Module::new("pasidon_iommu", "Pasidon: a PASID-aware IOMMU (RISC-V IOMMU Architecture v1.0.1).");
+pub fn iommu(d: &Design) -> Rc<Module> {
+    let mut m = Module::new("iommu", "Pasidon: a PASID-aware IOMMU (RISC-V IOMMU Architecture v1.0.1).");
     let ports = d.ports as usize;
     let walkers = d.walkers as usize;
 
