@@ -19,6 +19,7 @@ mod keywords;
 mod lower;
 mod module;
 pub mod mutate;
+mod paths;
 pub mod stock;
 mod storage;
 mod verilog;
@@ -29,4 +30,5 @@ pub use expr::{
     E, all_of, any_of, cat, encode, first, hi, index_width, lit, lo, lowest, onehot, select, session, wide,
 };
 pub use module::{Instance, Memory, Module, Switch};
+pub use paths::Path;
 pub use storage::MemoryKind;
