@@ -20,8 +20,8 @@ demo: ## Real programs' accesses through bound PASIDs, on simulated hardware (DE
 test: ## Unit tests, co-simulation, lint of the emitted Verilog
 	@scripts/test.sh
 
-test-long: ## The same with more interleavings of the driver (SCHEDULES=2000), a sweep through Slurm, and the long verification: 59 million operations in lockstep, mutants, coverage (hours)
-	@SCHEDULES=$${SCHEDULES:-2000} STOCK="$${STOCK:-tiny default large full}" scripts/test.sh && scripts/slurm.sh && scripts/verify.sh
+test-long: ## The same with more interleavings of the driver (SCHEDULES=2000), lint of every random design and corner (LINT=all), a sweep through Slurm, and the long verification: 59 million operations in lockstep, mutants, coverage (hours)
+	@SCHEDULES=$${SCHEDULES:-2000} LINT=$${LINT:-all} STOCK="$${STOCK:-tiny default large full}" scripts/test.sh && scripts/slurm.sh && scripts/verify.sh
 
 verify: ## The long verification alone, kept in docs/verification.md: PART="lockstep stress mutation coverage" [SHARE=percent MUTANTS=n]
 	@scripts/verify.sh $(PART)

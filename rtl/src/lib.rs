@@ -61,6 +61,14 @@ pub fn generate_files(design: &Design) -> Result<(Generated, Vec<ModuleFile>), E
     emitted(design).map(|(generated, emitted)| (generated, emitted.files().collect()))
 }
 
+/// Inputs and outputs of a design that logic alone joins: there are none, as docs/integrate.md promises.
+///
+/// # Errors
+/// As for [`generate`].
+pub fn paths(design: &Design) -> Result<Vec<pasidon_hdl::Path>, EmitError> {
+    emitted(design).map(|(_, emitted)| emitted.paths())
+}
+
 /// A design and all its possible single faults ([`pasidon_hdl::mutate`]).
 #[derive(Clone, Debug)]
 pub struct Mutants {

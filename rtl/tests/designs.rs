@@ -1,92 +1,11 @@
-//! Every legal design becomes Verilog: corners of the configuration space and random points between them. `SEED` varies which of them
-//! are looked at.
+//! Every legal design becomes Verilog: corners of the configuration space. `SEED` varies which of them are looked at closely.
 
+mod common;
+
+use common::{Random, lint, lint_all, seed};
 use pasidon_rtl::design::{Design, KEYS, Legal};
 use pasidon_rtl::{Design as D, generate};
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
-
-/// The seed, which a failing test shows.
-fn seed() -> u64 {
-    let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0x5eed_u64).max(1);
-    println!("SEED={seed}");
-    seed
-}
-
-/// A small generator, so that a seed means the same designs everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
-
-/// A value that the key admits on its own; large counts are rare, since they take long to emit.
-fn value(legal: Legal, r: &mut Random) -> u32 {
-    match legal {
-        Legal::Bool => r.below(2) as u32,
-        Legal::Range(min, max) => match r.below(3) {
-            0 => min,
-            1 => min + r.below(u64::from((max - min).min(7) + 1)) as u32,
-            _ => min + r.below(u64::from((max - min).min(23) + 1)) as u32,
-        },
-        Legal::PowerOfTwo(min, max, zero) => {
-            if zero && r.below(3) == 0 {
-                return 0;
-            }
-            let steps = (max / min).ilog2().min(6);
-            min << r.below(u64::from(steps) + 1)
-        }
-    }
-}
-
-/// The TOML of a design that may break rules across keys.
-fn toml(r: &mut Random) -> String {
-    let mut text = String::from("base = \"default\"\nname = \"random\"\n");
-    let mut sections: Vec<&str> = KEYS.iter().map(|k| k.section).collect();
-    sections.dedup();
-    for section in sections {
-        text += &format!("[{section}]\n");
-        for key in KEYS.iter().filter(|k| k.section == section) {
-            let v = value(key.legal, r);
-            let v = if matches!(key.legal, Legal::Bool) { (v == 1).to_string() } else { v.to_string() };
-            text += &format!("{} = {v}\n", key.key);
-        }
-    }
-    text
-}
-
-/// Random designs that Verilator reads.
-const RANDOM_LINTED: usize = 2;
-
-#[test]
-fn random_designs_are_refused_with_a_message_or_become_verilog() {
-    let mut r = Random(seed());
-    let mut emitted = 0;
-    for round in 0..1500 {
-        let text = toml(&mut r);
-        match Design::from_toml(&text, "random.toml") {
-            Err(e) => assert!(e.to_string().contains("random.toml"), "{e}"),
-            Ok(design) => {
-                let out = generate(&design).unwrap_or_else(|e| panic!("round {round}: {e}\n{text}"));
-                assert!(out.verilog.contains("module pasidon_iommu ("));
-                if emitted < RANDOM_LINTED {
-                    lint(&design, &out.verilog);
-                }
-                emitted += 1;
-            }
-        }
-        if emitted == 20 {
-            return;
-        }
-    }
-    assert!(emitted >= 5, "only {emitted} of the random designs were legal");
-}
 
 #[test]
 fn shipped_designs_give_the_same_bytes_twice() {
@@ -227,21 +146,6 @@ fn corner_designs() -> Vec<Design> {
     found
 }
 
-/// Has Verilator read the design with all its warnings.
-fn lint(design: &Design, verilog: &str) {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lint-{}.v", design.name));
-    std::fs::write(&file, verilog).expect("a temporary file");
-    let tool = std::env::var("VERILATOR").unwrap_or_else(|_| "verilator".into());
-    let output = Command::new(&tool)
-        .args(["--lint-only", "-Wall", "--top-module", "pasidon_iommu"])
-        .arg(&file)
-        .output()
-        .unwrap_or_else(|error| panic!("{tool} reads the Verilog in this test: {error}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {said}\n{}", design.name, file.display());
-    std::fs::remove_file(&file).expect("it was written");
-}
-
 /// Designs that Verilator reads in this test; `LINT=all` has it read every corner.
 const LINTED: usize = 12;
 
@@ -251,7 +155,7 @@ fn every_corner_becomes_verilog_and_a_sample_is_linted() {
     let mut r = Random(seed);
     let designs = corner_designs();
     assert!(designs.len() > KEYS.len(), "{} corners", designs.len());
-    let all = std::env::var("LINT").is_ok_and(|value| value == "all");
+    let all = lint_all();
     let mut order: Vec<usize> = (0..designs.len()).collect();
     for i in (1..order.len()).rev() {
         order.swap(i, r.below(i as u64 + 1) as usize);
@@ -259,7 +163,7 @@ fn every_corner_becomes_verilog_and_a_sample_is_linted() {
     let sample = &order[..if all { order.len() } else { LINTED }];
     for (i, design) in designs.iter().enumerate() {
         let out = generate(design).unwrap_or_else(|error| panic!("{}: {error}", design.name));
-        assert!(out.verilog.contains("module pasidon_iommu ("), "{}", design.name);
+        assert!(out.verilog.contains(&format!("module {} (", out.top)), "{}", design.name);
         if sample.contains(&i) {
             lint(design, &out.verilog);
         }

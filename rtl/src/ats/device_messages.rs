@@ -16,7 +16,8 @@
 //! handling".)
 //!
 //! Latency: 7 cycles and those of the lookup, before the page-request queue or the message port take over. The sender holds its
-//! message until it is dealt with, so that nothing of it is kept here, and messages of each kind stay in order. Never: a page
+//! message until it is dealt with, so that only what a response repeats of it is kept here (an output must not follow an input at
+//! once), and messages of each kind stay in order. Never: a page
 //! request is queued or answered twice, or not at all though it needs a response; a completion waits for a message to a device.
 
 use std::rc::Rc;
@@ -106,13 +107,21 @@ pub fn device_messages(d: &Design) -> Rc<Module> {
     m.section("To the message port: a group response; held until ready");
     m.output("rsp_valid", page.is(RESPOND));
     let rsp_ready = m.input("rsp_ready", 1);
-    let did = pr_did.resize(24);
+    let [did, pv, pid, index] =
+        [("did", pr_did), ("pv", pr_pv), ("pid", pr_pid), ("index", field(record::INDEX))].map(
+            |(name, now)| {
+                let kept = m.reg_data(&format!("kept_{name}"), now.width());
+                m.when(page.is(IDLE), |m| m.set(kept, now));
+                kept
+            },
+        );
+    let did = did.resize(24);
     m.output("rsp_rid", did.bits(0, 16));
     m.output("rsp_dseg", did.bits(16, 8));
     m.output("rsp_dsv", did.bits(16, 8).any());
-    m.output("rsp_pv", pr_pv & (prpr | status.is(failure)));
-    m.output("rsp_pid", pr_pid.resize(20));
-    m.output("rsp_index", field(record::INDEX));
+    m.output("rsp_pv", pv & (prpr | status.is(failure)));
+    m.output("rsp_pid", pid.resize(20));
+    m.output("rsp_index", index);
     m.output("rsp_code", status);
 
     m.section("To the invalidation tags: held until done");

@@ -391,7 +391,10 @@ pub fn iommu(d: &Design) -> Rc<Module> {
     let starts: Vec<E> = (0..walkers).rev().map(|i| dispatcher.out(&format!("ev_walk{i}"))).collect();
     m.output("ev_walk", cat(&starts));
     let offered = source.as_ref().map_or(completer.out("fault_valid"), |source| source.out("out_valid"));
-    m.output("ev_fault", offered & faults.out("fault_ready"));
+    // The record is taken when memory takes its last beat: an output must not follow that at once.
+    let reported = m.reg("fault_reported", 1, 0);
+    m.set(reported, offered & faults.out("fault_ready"));
+    m.output("ev_fault", reported);
     m.build()
 }
 
