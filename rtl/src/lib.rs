@@ -31,6 +31,8 @@ use sha2::{Digest, Sha256};
 pub struct Generated {
     /// All modules, children before parents.
     pub verilog: String,
+    /// What the blocks say never happens, as assertions beside the modules (SystemVerilog): a file for checked simulations.
+    pub never: String,
     /// The name of the top module: the design's prefix and `iommu`.
     pub top: String,
     /// What the name of each module begins with.
@@ -136,6 +138,7 @@ fn emitted(design: &Design) -> Result<(Generated, Emitted), EmitError> {
         let design_json = format!("{document:#}\n");
         let (verilog, ports) = (emitted.verilog.clone(), emitted.ports.clone());
         let (top, prefix) = (emitted.top.clone(), design.emit.prefix.clone());
-        Ok((Generated { verilog, top, prefix, design_json, ports, hash, verilog_hash }, emitted))
+        let never = format!("{banner}{}", emitted.never);
+        Ok((Generated { verilog, never, top, prefix, design_json, ports, hash, verilog_hash }, emitted))
     })
 }

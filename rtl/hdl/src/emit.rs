@@ -4,6 +4,7 @@
 use crate::EmitError;
 use crate::lower::{self, Mod};
 use crate::module::Module;
+use crate::never;
 use crate::verilog;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,9 @@ pub struct Emitted {
     pub top: String,
     /// The ports of the top module, in order.
     pub ports: Vec<Port>,
+    /// What the blocks say never happens, as assertions: modules beside those of the text and `bind`s that join them
+    /// (SystemVerilog). Empty if nothing is said.
+    pub never: String,
     /// What the text was written from.
     pub(crate) parts: Parts,
 }
@@ -134,5 +138,6 @@ pub fn emit(top: &Module, options: &Options<'_>) -> Result<Emitted, EmitError> {
     let texts: Vec<String> = tidy.iter().map(|m| verilog::module(m, &modules)).collect();
     let parts = Parts { banner: banner.into(), kinds, modules, tidy, texts };
     let (verilog, _) = parts.one_file(&parts.texts.iter().map(String::as_str).collect::<Vec<_>>());
-    Ok(Emitted { verilog, top: options.prefix.to_string() + &top.kind, ports, parts })
+    let never = never::companions(&parts.modules, &parts.tidy);
+    Ok(Emitted { never, verilog, top: options.prefix.to_string() + &top.kind, ports, parts })
 }

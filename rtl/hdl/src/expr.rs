@@ -4,6 +4,7 @@
 //! (`valid & tag.eq(key)`) although every width is a run-time value. Constructors fold constants, which is how
 //! an option that is switched off disappears before any Verilog exists.
 
+use crate::label::{Label, Value};
 use crate::storage::Net;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -27,6 +28,8 @@ pub(crate) enum Op {
     /// A signal of a module.
     Signal(ModuleId, Net),
     Const(u128),
+    /// A constant that has a name.
+    Label(Label),
     Not,
     And,
     Or,
@@ -66,6 +69,8 @@ struct Arena {
     known: HashMap<Rc<Node>, u32>,
     /// What the modules are called, for messages.
     modules: HashMap<ModuleId, Rc<str>>,
+    /// What a wire of an expression is to be called.
+    names: HashMap<u32, Rc<str>>,
 }
 
 thread_local! {
@@ -128,10 +133,21 @@ fn ones(width: u32) -> u128 {
     if width >= 128 { u128::MAX } else { (1u128 << width) - 1 }
 }
 
-/// The constant `value` in `width` bits (at most 128).
+/// The constant `value` in `width` bits (at most 128): a number or a [`Label`].
 #[track_caller]
-pub fn lit(value: u64, width: u32) -> E {
-    wide(u128::from(value), width)
+pub fn lit(value: impl Into<Value>, width: u32) -> E {
+    match value.into() {
+        Value::Number(value) => wide(u128::from(value), width),
+        Value::Label(label) => {
+            assert!(
+                u128::from(label.value) <= ones(width),
+                "{} ({}) does not fit {width} bits",
+                label.verilog(),
+                label.value
+            );
+            make(Op::Label(label), vec![], width)
+        }
+    }
 }
 
 /// The constant `value` in `width` bits.
@@ -270,7 +286,26 @@ impl E {
 
     /// The value when it is known at generation time.
     pub fn constant(self) -> Option<u128> {
-        self.node(|n| if let Op::Const(v) = n.op { Some(v) } else { None })
+        self.node(|n| match n.op {
+            Op::Const(v) => Some(v),
+            Op::Label(label) => Some(label.value.into()),
+            _ => None,
+        })
+    }
+
+    /// Calls the value `name`: a wire that the writer needs for it is called so. The first name stays.
+    pub fn call(self, name: &str) -> E {
+        if !self.node(|n| matches!(n.op, Op::Signal(..) | Op::Const(_) | Op::Label(_))) {
+            ARENA.with(|a| {
+                a.borrow_mut().names.entry(self.0).or_insert_with(|| name.into());
+            });
+        }
+        self
+    }
+
+    /// What it is [called](Self::call).
+    pub(crate) fn name(self) -> Option<Rc<str>> {
+        ARENA.with(|a| a.borrow().names.get(&self.0).cloned())
     }
 
     fn is_ones(self) -> bool {
@@ -296,9 +331,11 @@ impl E {
         if width == self.width() {
             return self;
         }
+        if let Some(v) = self.constant() {
+            return wide((v >> lo) & ones(width), width);
+        }
         let (op, args) = self.node(|n| (n.op.clone(), n.args.clone()));
         match op {
-            Op::Const(v) => wide((v >> lo) & ones(width), width),
             Op::Slice(base) => args[0].bits(base + lo, width),
             Op::Extend if lo + width <= args[0].width() => args[0].bits(lo, width),
             Op::Extend if lo >= args[0].width() => lit(0, width),
@@ -330,8 +367,8 @@ impl E {
     /// The same value in `width` bits: zero-extended or cut.
     pub fn resize(self, width: u32) -> E {
         match (self.constant(), self.width()) {
-            (Some(v), _) if width <= 128 => wide(v & ones(width), width),
             (_, w) if w == width => self,
+            (Some(v), _) if width <= 128 => wide(v & ones(width), width),
             (_, w) if w > width => self.bits(0, width),
             _ => make(Op::Extend, vec![self], width),
         }
@@ -411,9 +448,9 @@ impl E {
         self.compare(other, Op::Ne, u128::ne)
     }
 
-    /// Equality with a constant of this width.
+    /// Equality with a constant of this width: a number or a [`Label`].
     #[track_caller]
-    pub fn is(self, value: u64) -> E {
+    pub fn is(self, value: impl Into<Value>) -> E {
         self.eq(lit(value, self.width()))
     }
 
@@ -482,9 +519,11 @@ impl E {
 impl Not for E {
     type Output = E;
     fn not(self) -> E {
+        if let Some(v) = self.constant() {
+            return wide(!v & ones(self.width()), self.width());
+        }
         let (op, args) = self.node(|n| (n.op.clone(), n.args.clone()));
         match op {
-            Op::Const(v) => wide(!v & ones(self.width()), self.width()),
             Op::Not => args[0],
             _ => make(Op::Not, vec![self], self.width()),
         }

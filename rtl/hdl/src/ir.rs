@@ -1,5 +1,6 @@
 //! Expressions and statements as they are written: every node has an exact width.
 
+use crate::label::{Label, Value};
 use crate::storage::Net;
 
 /// A combinational expression.
@@ -7,6 +8,7 @@ use crate::storage::Net;
 pub(crate) enum X {
     Signal(Net, u32),
     Const(u128, u32),
+    Label(Label, u32),
     Unary(&'static str, Box<X>, u32),
     Binary(Box<X>, &'static str, Box<X>, u32),
     Slice(Net, u32, u32),
@@ -20,13 +22,13 @@ pub(crate) enum Seq {
     Set(Net, X),
     If(X, Vec<Seq>, Vec<Seq>),
     /// A block for each value, and last the one for all others.
-    Case(X, Vec<(Option<u64>, Vec<Seq>)>),
+    Case(X, Vec<(Option<Value>, Vec<Seq>)>),
 }
 
 impl X {
     pub fn width(&self) -> u32 {
         match self {
-            X::Signal(_, w) | X::Const(_, w) | X::Unary(_, _, w) | X::Binary(.., w) => *w,
+            X::Signal(_, w) | X::Const(_, w) | X::Label(_, w) | X::Unary(_, _, w) | X::Binary(.., w) => *w,
             X::Slice(_, _, w) | X::Concat(_, w) => *w,
             X::Mux(_, a, _) => a.width(),
         }
@@ -39,7 +41,7 @@ impl X {
 
     fn children(&self) -> Vec<&X> {
         match self {
-            X::Signal(..) | X::Const(..) | X::Slice(..) => vec![],
+            X::Signal(..) | X::Const(..) | X::Label(..) | X::Slice(..) => vec![],
             X::Unary(_, a, _) => vec![a],
             X::Binary(a, _, b, _) => vec![a, b],
             X::Concat(parts, _) => parts.iter().collect(),
@@ -50,7 +52,7 @@ impl X {
     /// The operands, in the order in which they are written.
     pub fn children_mut(&mut self) -> Vec<&mut X> {
         match self {
-            X::Signal(..) | X::Const(..) | X::Slice(..) => vec![],
+            X::Signal(..) | X::Const(..) | X::Label(..) | X::Slice(..) => vec![],
             X::Unary(_, a, _) => vec![a],
             X::Binary(a, _, b, _) => vec![a, b],
             X::Concat(parts, _) => parts.iter_mut().collect(),
@@ -67,6 +69,14 @@ impl X {
         }
     }
 
+    /// Calls `f(label, width)` for every constant with a name.
+    pub fn labels(&self, f: &mut dyn FnMut(Label, u32)) {
+        match self {
+            X::Label(label, w) => f(*label, *w),
+            _ => self.children().into_iter().for_each(|c| c.labels(f)),
+        }
+    }
+
     /// Replaces whole signals by what `f` gives for them.
     pub fn substitute(&mut self, f: &mut dyn FnMut(Net) -> Option<X>) {
         match self {
@@ -76,7 +86,7 @@ impl X {
                     *self = x;
                 }
             }
-            X::Const(..) | X::Slice(..) => {}
+            X::Const(..) | X::Label(..) | X::Slice(..) => {}
             X::Unary(_, a, _) => a.substitute(f),
             X::Binary(a, _, b, _) => {
                 a.substitute(f);
@@ -95,6 +105,7 @@ impl X {
     pub fn flat(&self, name: &dyn Fn(Net) -> String) -> String {
         match self {
             X::Signal(n, _) => name(*n),
+            X::Label(label, _) => label.verilog(),
             X::Const(v, w) if *w <= 4 => format!("{w}'d{v}"),
             X::Const(v, w) => format!("{w}'h{v:x}"),
             // Without parentheses `!|x` is no primary for some tools.
@@ -147,6 +158,26 @@ impl Seq {
             Seq::Case(t, cases) => {
                 f(t);
                 cases.iter().flat_map(|(_, b)| b).for_each(|s| s.expressions(f));
+            }
+        }
+    }
+
+    /// Calls `f(label, width)` for every constant with a name.
+    pub fn labels(&self, f: &mut dyn FnMut(Label, u32)) {
+        match self {
+            Seq::Set(_, x) => x.labels(f),
+            Seq::If(test, a, b) => {
+                test.labels(f);
+                a.iter().chain(b).for_each(|s| s.labels(f));
+            }
+            Seq::Case(on, cases) => {
+                on.labels(f);
+                for (value, block) in cases {
+                    if let Some(Value::Label(label)) = value {
+                        f(*label, on.width());
+                    }
+                    block.iter().for_each(|s| s.labels(f));
+                }
             }
         }
     }

@@ -16,9 +16,12 @@ mod error;
 mod expr;
 mod ir;
 mod keywords;
+pub mod label;
 mod lower;
 mod module;
 pub mod mutate;
+pub mod named;
+mod never;
 mod paths;
 pub mod stock;
 mod storage;
@@ -29,6 +32,9 @@ pub use error::EmitError;
 pub use expr::{
     E, all_of, any_of, cat, encode, first, hi, index_width, lit, lo, lowest, onehot, select, session, wide,
 };
-pub use module::{Instance, Memory, Module, Switch};
+pub use label::{Label, Value};
+pub use module::{Instance, Memory, Module, Switch, header};
+pub use named::Named;
+pub use pasidon_hdl_names::names;
 pub use paths::Path;
 pub use storage::MemoryKind;

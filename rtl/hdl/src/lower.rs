@@ -5,8 +5,9 @@ use crate::EmitError;
 use crate::expr::{E, Op};
 use crate::ir::{Seq, X};
 use crate::keywords::KEYWORDS;
+use crate::label::{Label, Value};
 use crate::module::{Module, PortDef, Statement};
-use crate::storage::{CLK, MemoryInput, Net, RST, Storage};
+use crate::storage::{CLK, MemoryInput, Net, RST, Reset, Storage};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A module as it is written.
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub(crate) struct Mod {
     pub kind: String,
     /// What the block called it, before twins were told apart.
-    base: String,
+    pub base: String,
     pub doc: String,
     pub ports: Vec<PortDef>,
     /// What the nets are called in Verilog.
@@ -28,12 +29,37 @@ pub(crate) struct Mod {
     /// Keys of `values` in the order in which they are written.
     pub order: Vec<Net>,
     pub clocked: Vec<Seq>,
+    /// What must never be 1.
+    pub never: Vec<(String, X)>,
+    /// Temporaries that the block calls something.
+    pub called: BTreeSet<Net>,
+    /// Titles of the parts of the body; the first has none.
+    pub titles: Vec<String>,
+    /// The part in which a net has its value, or a register is first set.
+    pub part_of: BTreeMap<Net, usize>,
 }
 
 impl Mod {
     /// What a net is called in Verilog.
     pub fn name(&self, net: Net) -> String {
         self.names.get(&net).cloned().unwrap_or_else(|| panic!("{}: {net:?} has a name", self.kind))
+    }
+
+    /// The constants with names that it uses, and their widths.
+    pub fn labels(&self) -> BTreeSet<(Label, u32)> {
+        let mut labels = BTreeSet::new();
+        let mut note = |label, width| {
+            labels.insert((label, width));
+        };
+        self.values.values().for_each(|x| x.labels(&mut note));
+        self.clocked.iter().for_each(|s| s.labels(&mut note));
+        self.never.iter().for_each(|(_, x)| x.labels(&mut note));
+        for (_, storage) in &self.storage {
+            if let Storage::Register { width, reset: Reset::To(Value::Label(label)) } = storage {
+                note(*label, *width);
+            }
+        }
+        labels
     }
 
     /// Its output ports.
@@ -96,6 +122,7 @@ fn same(a: &Mod, b: &Mod) -> bool {
         && a.names == b.names
         && a.values == b.values
         && a.clocked == b.clocked
+        && a.never == b.never
 }
 
 struct Lowering<'a> {
@@ -104,10 +131,18 @@ struct Lowering<'a> {
     uses: HashMap<E, u32>,
     /// The temporary that an expression became.
     temporaries: HashMap<E, Net>,
+    /// Names that nothing else may have.
+    taken: BTreeSet<String>,
+    /// The part of the body that is being written.
+    part: usize,
 }
+
+/// Operations that are written wherever they are needed, rather than once with a name.
+const SMALL: u32 = 2;
 
 impl Lowering<'_> {
     fn of(module: &Module, children: Vec<(String, usize)>) -> Result<Mod, EmitError> {
+        let titles = [String::new()].into_iter().chain(module.parts.iter().map(|(title, ..)| title.clone()));
         let m = Mod {
             kind: module.kind.clone(),
             base: module.kind.clone(),
@@ -125,16 +160,22 @@ impl Lowering<'_> {
             values: BTreeMap::new(),
             order: vec![],
             clocked: vec![],
+            never: vec![],
+            called: BTreeSet::new(),
+            titles: titles.collect(),
+            part_of: BTreeMap::new(),
         };
-        let mut l = Lowering { module, m, uses: HashMap::new(), temporaries: HashMap::new() };
-        module.values.iter().for_each(|(_, e)| l.count(*e));
-        module.guarded.iter().flat_map(|(_, c, v)| c.iter().chain([v])).for_each(|e| l.count(*e));
+        let taken = m.names.values().cloned().collect();
+        let mut l = Lowering { module, m, uses: HashMap::new(), temporaries: HashMap::new(), taken, part: 0 };
+        module.values.iter().flat_map(|(_, c, v)| c.iter().chain([v])).for_each(|e| l.count(*e));
         module.clocked.iter().for_each(|s| l.count_statement(s));
-        for (net, value) in &module.values {
-            let x = l.branch(*value);
-            l.give(*net, x);
-        }
-        for (net, conditions, value) in &module.guarded {
+        for (i, (net, conditions, value)) in module.values.iter().enumerate() {
+            l.part = module.parts.iter().filter(|(_, values, _)| *values <= i).count();
+            if conditions.is_empty() {
+                let x = l.branch(*value);
+                l.give(*net, x);
+                continue;
+            }
             let mut x = l.value(*value);
             for condition in conditions.iter().rev() {
                 let zero = Box::new(X::Const(0, 1));
@@ -142,12 +183,25 @@ impl Lowering<'_> {
             }
             l.give(*net, x);
         }
+        l.part = 0;
         for child in 0..module.children.len() as u32 {
             for (port, net) in [CLK, RST].into_iter().enumerate() {
                 l.give(Net::Child(child, port as u32), X::Signal(net, 1));
             }
         }
-        l.m.clocked = module.clocked.iter().map(|s| l.clocked(s)).collect();
+        for (i, s) in module.clocked.iter().enumerate() {
+            l.part = module.parts.iter().filter(|(_, _, clocked)| *clocked <= i).count();
+            let s = l.clocked(s);
+            s.targets(&mut |register| {
+                l.m.part_of.entry(register).or_insert(l.part);
+            });
+            l.m.clocked.push(s);
+        }
+        // Last, so that the module is the same with and without them.
+        for (what, violation) in &module.never {
+            let x = l.value(*violation);
+            l.m.never.push((what.clone(), x));
+        }
         l.complete()?;
         Ok(l.m)
     }
@@ -176,6 +230,7 @@ impl Lowering<'_> {
 
     fn give(&mut self, net: Net, x: X) {
         self.m.order.push(net);
+        self.m.part_of.insert(net, self.part);
         self.m.values.insert(net, x);
     }
 
@@ -188,7 +243,7 @@ impl Lowering<'_> {
                 otherwise.iter().map(|s| self.clocked(s)).collect(),
             ),
             Statement::Switch { on, cases, default } => {
-                let mut list: Vec<(Option<u64>, Vec<Seq>)> = cases
+                let mut list: Vec<(Option<Value>, Vec<Seq>)> = cases
                     .iter()
                     .map(|(v, block)| (Some(*v), block.iter().map(|s| self.clocked(s)).collect()))
                     .collect();
@@ -235,10 +290,38 @@ impl Lowering<'_> {
         let number = self.m.wires.len() - self.module.wires.len();
         let net = Net::Temporary(number as u32);
         self.m.wires.push((net, node.width));
-        self.m.names.insert(net, format!("n{number}"));
+        let name = e.name().map(|name| self.free(&name));
+        if name.is_some() {
+            self.m.called.insert(net);
+        }
+        self.m.names.insert(net, name.unwrap_or_else(|| format!("n{number}")));
         self.temporaries.insert(e, net);
         self.give(net, x);
         net
+    }
+
+    /// The name, or it with the first number that makes it new.
+    fn free(&mut self, name: &str) -> String {
+        let free = |name: &String| !self.taken.contains(name) && !KEYWORDS.contains(&name.as_str());
+        let mut numbers = (2..).map(|n| format!("{name}_{n}"));
+        let name = [name.to_string()].into_iter().find(free).or_else(|| numbers.find(free));
+        let name = name.unwrap_or_default();
+        self.taken.insert(name.clone());
+        name
+    }
+
+    /// Operations in an expression; none for signals, parts of signals and constants.
+    fn operations(&self, e: E) -> u32 {
+        let node = e.node(|n| n.clone());
+        let of_args = |l: &Self| node.args.iter().map(|a| l.operations(*a)).sum::<u32>();
+        match node.op {
+            Op::Signal(..) | Op::Const(_) | Op::Label(_) => 0,
+            _ if self.temporaries.contains_key(&e) => 0,
+            Op::Mux => SMALL + 1,
+            Op::Slice(_) => 0,
+            Op::Concat if repeats(&node.args) => 1 + self.operations(node.args[0]),
+            _ => 1 + of_args(self),
+        }
     }
 
     fn value(&mut self, e: E) -> X {
@@ -247,10 +330,11 @@ impl Lowering<'_> {
             return X::Signal(*net, node.width);
         }
         let simple = match node.op {
-            Op::Signal(..) | Op::Const(_) => true,
-            Op::Slice(_) => matches!(node.args[0].node(|n| n.op.clone()), Op::Signal(..)),
-            Op::Mux | Op::Concat => false,
-            _ => self.uses.get(&e).is_none_or(|u| *u == 1),
+            Op::Signal(..) | Op::Const(_) | Op::Label(_) | Op::Slice(_) => true,
+            Op::Mux => false,
+            Op::Concat if node.args.len() > 3 && !repeats(&node.args) => false,
+            _ if self.uses.get(&e).is_none_or(|u| *u == 1) => true,
+            _ => e.name().is_none() && self.operations(e) <= SMALL,
         };
         if simple { self.inline(e) } else { X::Signal(self.named(e), node.width) }
     }
@@ -265,6 +349,7 @@ impl Lowering<'_> {
         match &node.op {
             Op::Signal(_, net) => X::Signal(*net, width),
             Op::Const(v) => X::Const(*v, width),
+            Op::Label(label) => X::Label(*label, width),
             // `~` of one bit is written `!`, which can't be misread as a wider complement.
             Op::Not => X::Unary(if width == 1 { "!" } else { "~" }, Box::new(self.value(args[0])), width),
             Op::Any => X::Unary("|", Box::new(self.value(args[0])), width),
@@ -284,11 +369,12 @@ impl Lowering<'_> {
                 let x = self.value(args[0]);
                 X::Concat(vec![X::Const(0, width - x.width()), x], width)
             }
-            Op::Mux | Op::Concat => unreachable!("becomes a temporary"),
+            Op::Concat => X::Concat(args.iter().map(|a| self.value(*a)).collect(), width),
+            Op::Mux => unreachable!("becomes a temporary"),
         }
     }
 
-    /// Whatever must have a value has one.
+    /// Whatever must have a value has one, and a named constant has one width.
     fn complete(&self) -> Result<(), EmitError> {
         let wires = self.m.wires.iter().map(|(net, _)| *net);
         let memories = self.m.storage.iter().zip(0..).filter_map(|((_, storage), i)| match storage {
@@ -299,11 +385,30 @@ impl Lowering<'_> {
         });
         let children = child_inputs(self.module.children.iter().map(|(_, child)| &child.ports[..]));
         let mut all = self.m.outputs().chain(wires).chain(memories.flatten()).chain(children);
-        match all.find(|net| !self.m.values.contains_key(net)) {
-            Some(net) => Err(EmitError::new(&self.m.kind, format!("{} has no value", self.m.name(net)))),
-            None => Ok(()),
+        if let Some(net) = all.find(|net| !self.m.values.contains_key(net)) {
+            return Err(EmitError::new(&self.m.kind, format!("{} has no value", self.m.name(net))));
         }
+        let mut widths: BTreeMap<String, (Label, u32)> = BTreeMap::new();
+        for (label, width) in self.m.labels() {
+            let known = widths.entry(label.verilog()).or_insert((label, width));
+            if *known != (label, width) {
+                let what = format!(
+                    "{} is {} in {} bits and {} in {width} bits",
+                    label.verilog(),
+                    known.0.value,
+                    known.1,
+                    label.value
+                );
+                return Err(EmitError::new(&self.m.kind, what));
+            }
+        }
+        Ok(())
     }
+}
+
+/// Whether a concatenation is one expression several times.
+fn repeats(args: &[E]) -> bool {
+    args.iter().all(|a| *a == args[0])
 }
 
 /// What the nets of a module are called in Verilog: each name once, and none a word of the language.

@@ -1,6 +1,7 @@
 //! [`Module`]: a block under construction, and what it is made of.
 
-use crate::expr::{E, ModuleId, Op};
+use crate::expr::{E, ModuleId, Op, cat};
+use crate::label::Value;
 use crate::storage::{MemoryInput, MemoryKind, Net, RST, Reset, Storage};
 use std::rc::Rc;
 
@@ -26,10 +27,13 @@ pub struct Module {
     pub(crate) wires: Vec<(String, u32)>,
     pub(crate) storage: Vec<(String, Storage)>,
     pub(crate) children: Vec<(String, Rc<Module>)>,
-    pub(crate) values: Vec<(Net, E)>,
-    /// Wires that are 0 unless all their conditions hold.
-    pub(crate) guarded: Vec<(Net, Vec<E>, E)>,
+    /// What each net is, and the conditions without which it is 0.
+    pub(crate) values: Vec<(Net, Vec<E>, E)>,
     pub(crate) clocked: Vec<Statement>,
+    /// Titles of parts of the body, and how many values and statements stand before each.
+    pub(crate) parts: Vec<(String, usize, usize)>,
+    /// What must never be 1, in words and as a signal.
+    pub(crate) never: Vec<(String, E)>,
     nesting: Vec<Vec<Statement>>,
     section: String,
 }
@@ -38,7 +42,7 @@ pub struct Module {
 pub(crate) enum Statement {
     Set { register: Net, value: E },
     If { test: E, then: Vec<Statement>, otherwise: Vec<Statement> },
-    Switch { on: E, cases: Vec<(u64, Vec<Statement>)>, default: Vec<Statement> },
+    Switch { on: E, cases: Vec<(Value, Vec<Statement>)>, default: Vec<Statement> },
 }
 
 /// A child block inside a module.
@@ -60,7 +64,7 @@ pub struct Memory {
 
 /// The cases of a [`Module::switch`].
 pub struct Switch {
-    cases: Vec<(u64, Vec<Statement>)>,
+    cases: Vec<(Value, Vec<Statement>)>,
     default: Vec<Statement>,
 }
 
@@ -76,8 +80,9 @@ impl Module {
             storage: vec![],
             children: vec![],
             values: vec![],
-            guarded: vec![],
             clocked: vec![],
+            parts: vec![],
+            never: vec![],
             nesting: vec![],
             section: String::new(),
         };
@@ -90,6 +95,51 @@ impl Module {
     /// Starts a group of ports; the title stands above them in the Verilog.
     pub fn section(&mut self, title: &str) {
         self.section = title.into();
+    }
+
+    /// Starts a part of the body; the title stands above what follows in the Verilog.
+    pub fn part(&mut self, title: &str) {
+        self.parts.push((title.into(), self.values.len(), self.clocked.len()));
+    }
+
+    /// Says what never happens: `violation` is 1 in no cycle. It becomes an assertion beside the module, not a part of it
+    /// ([`Emitted::never`](crate::Emitted)); what only assertions read stands there too.
+    #[track_caller]
+    pub fn never(&mut self, what: &str, violation: E) {
+        assert!(violation.width() == 1, "{what}: a violation has one bit");
+        self.own(violation);
+        // What is 0 in this design can't happen in it.
+        if violation.constant() != Some(0) {
+            self.never.push((what.into(), violation));
+        }
+    }
+
+    /// Says that an offer stands: `valid` and `data` stay as they are until `ready`. `name` begins the names of two registers that
+    /// only the assertion has.
+    #[track_caller]
+    pub fn held(&mut self, name: &str, valid: E, ready: E, data: &[E]) {
+        let waited = self.reg(&format!("{name}_waited"), 1, 0);
+        self.set(waited, valid & !ready);
+        let changed = self.changed(name, data);
+        self.never(&format!("{name} changes or is taken back while it waits"), waited & (!valid | changed));
+    }
+
+    /// Says that `data` in the cycle after `hold` are what they were. `name` begins the names of two registers that only the
+    /// assertion has.
+    #[track_caller]
+    pub fn steady(&mut self, name: &str, hold: E, data: &[E]) {
+        let held = self.reg(&format!("{name}_held"), 1, 0);
+        self.set(held, hold);
+        let changed = self.changed(name, data);
+        self.never(&format!("{name} changes"), held & changed);
+    }
+
+    /// 1 when data are not what they were in the last cycle.
+    fn changed(&mut self, name: &str, data: &[E]) -> E {
+        let data = cat(data);
+        let was = self.reg_data(&format!("{name}_was"), data.width());
+        self.set(was, data);
+        was.ne(data)
     }
 
     /// A name can be given once.
@@ -162,7 +212,7 @@ impl Module {
         assert!(conditions.iter().chain([&value]).all(|e| e.width() == 1), "{name}: conditions have one bit");
         conditions.iter().chain([&value]).for_each(|e| self.own(*e));
         let wire = self.wire_later(name, 1);
-        self.guarded.push((net_of(wire), conditions.to_vec(), value));
+        self.values.push((net_of(wire), conditions.to_vec(), value));
         wire
     }
 
@@ -192,20 +242,19 @@ impl Module {
             self.kind,
             self.name_of(net)
         );
-        let known = self.values.iter().map(|(n, _)| n).chain(self.guarded.iter().map(|(n, ..)| n));
         assert!(
-            !known.into_iter().any(|n| *n == net),
+            !self.values.iter().any(|(known, ..)| *known == net),
             "{}: {} is assigned twice",
             self.kind,
             self.name_of(net)
         );
-        self.values.push((net, value));
+        self.values.push((net, vec![], value));
     }
 
     /// A register with a reset value.
     #[track_caller]
-    pub fn reg(&mut self, name: &str, width: u32, reset: u64) -> E {
-        self.register(name, width, Reset::To(reset))
+    pub fn reg(&mut self, name: &str, width: u32, reset: impl Into<Value>) -> E {
+        self.register(name, width, Reset::To(reset.into()))
     }
 
     /// A register without reset: for data that a reset register guards.
@@ -360,9 +409,9 @@ impl Module {
 
 impl Switch {
     /// Statements for one value of the switch.
-    pub fn case(&mut self, m: &mut Module, value: u64, body: impl FnOnce(&mut Module)) {
+    pub fn case(&mut self, m: &mut Module, value: impl Into<Value>, body: impl FnOnce(&mut Module)) {
         let block = m.nested(body);
-        self.cases.push((value, block));
+        self.cases.push((value.into(), block));
     }
 
     /// Statements for every other value.
@@ -430,4 +479,30 @@ fn net_of(e: E) -> Net {
         Op::Signal(_, net) => *net,
         other => panic!("only a signal can be assigned, not {other:?}"),
     })
+}
+
+/// What a block's source file says at its beginning, for the comment above its module: the lines after `//!`, without the marks of
+/// rustdoc.
+pub fn header(source: &str) -> String {
+    let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
+    let paragraphs = lines.map(str::trim).collect::<Vec<_>>().join("\n");
+    let plain = paragraphs.replace("[`", "").replace("`]", "").replace('`', "");
+    plain.split("\n\n").map(|paragraph| wrapped(paragraph, 96)).collect::<Vec<_>>().join("\n\n")
+}
+
+/// Text in lines of at most `width` letters, broken between words.
+pub(crate) fn wrapped(text: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.len() - 1;
+        match &mut lines[last] {
+            line if line.is_empty() => line.push_str(word),
+            line if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.into()),
+        }
+    }
+    lines.join("\n")
 }

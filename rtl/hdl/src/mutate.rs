@@ -6,11 +6,12 @@
 
 use crate::emit::Emitted;
 use crate::ir::{Seq, X};
+use crate::label::Value;
 use crate::lower::Mod;
 use crate::storage::{Net, Reset, Storage};
 use crate::verilog::{self, is_guarded};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A kind of fault.
@@ -182,7 +183,7 @@ fn difference(old: &str, new: &str) -> Option<(usize, String, String)> {
 
 /// Goes through a module in its written order, counts the faults that can be made, and makes one of them.
 struct Surgeon<'a> {
-    widths: HashMap<Net, u32>,
+    widths: BTreeMap<Net, u32>,
     target: usize,
     operators: &'a mut Vec<Operator>,
     /// Give an assignment that is to be dropped a value that stands out, instead.
@@ -191,13 +192,7 @@ struct Surgeon<'a> {
 
 impl Surgeon<'_> {
     fn new<'a>(m: &Mod, all: &[Mod], target: usize, operators: &'a mut Vec<Operator>) -> Surgeon<'a> {
-        let mut widths: HashMap<Net, u32> = m.wires.iter().copied().collect();
-        widths.extend(m.ports.iter().zip(0..).map(|(port, i)| (Net::Port(i), port.width)));
-        widths.extend(m.storage.iter().map(|(net, s)| (verilog::value_of(*net, s), s.width())));
-        for ((_, index), c) in m.children.iter().zip(0..) {
-            widths.extend(all[*index].ports.iter().zip(0..).map(|(port, i)| (Net::Child(c, i), port.width)));
-        }
-        Surgeon { widths, target, operators, mark: false }
+        Surgeon { widths: verilog::widths(m, all), target, operators, mark: false }
     }
 
     /// Counts a fault; true if it is the one to make.
@@ -227,7 +222,7 @@ impl Surgeon<'_> {
             if let Storage::Register { reset: Reset::To(value), .. } = storage
                 && self.here(Operator::ResetValue)
             {
-                *value ^= 1;
+                *value = Value::Number(value.number() ^ 1);
             }
         }
     }
@@ -309,9 +304,9 @@ impl Surgeon<'_> {
                 };
                 vec![(operator, X::Binary(a.clone(), other, b.clone(), *width))]
             }
-            X::Const(value, width) => {
-                let mask = if *width >= 128 { u128::MAX } else { (1 << width) - 1 };
-                vec![(Operator::ConstantOffByOne, X::Const(value.wrapping_add(1) & mask, *width))]
+            X::Const(value, width) => vec![(Operator::ConstantOffByOne, one_more(*value, *width))],
+            X::Label(label, width) => {
+                vec![(Operator::ConstantOffByOne, one_more(label.value.into(), *width))]
             }
             X::Slice(name, low, width) => self.slice(*name, *low, *width),
             X::Mux(test, a, b) if is_guarded(x) => {
@@ -339,6 +334,12 @@ impl Surgeon<'_> {
         }
         faults
     }
+}
+
+/// The constant after this one.
+fn one_more(value: u128, width: u32) -> X {
+    let mask = if width >= 128 { u128::MAX } else { (1 << width) - 1 };
+    X::Const(value.wrapping_add(1) & mask, width)
 }
 
 fn not(x: &X) -> X {

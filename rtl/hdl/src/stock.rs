@@ -7,6 +7,7 @@
 
 use crate::EmitError;
 use crate::ir::{Seq, X};
+use crate::label::Value;
 use crate::lower::{self, Mod};
 use crate::module::Module;
 use crate::storage::{MemoryInput, MemoryKind, Net, Reset, Storage};
@@ -147,7 +148,7 @@ impl StockBlock {
         match storage {
             Storage::Register { width, reset } => {
                 let next = match reset {
-                    Reset::To(value) => format!("q <= rst ? {width}'d{value} : d;"),
+                    Reset::To(value) => format!("q <= rst ? {width}'d{} : d;", value.number()),
                     Reset::Never | Reset::PowerUp => "q <= d;".into(),
                 };
                 let start = if *reset == Reset::PowerUp { "initial q = 0;\n" } else { "" };
@@ -306,7 +307,9 @@ impl Translation<'_> {
                 let (a, b) = (Box::new(self.operand(a)), Box::new(self.operand(b)));
                 vec![assign(target, VerilogExpression::Binary(a, op, b))]
             }
-            X::Signal(..) | X::Const(..) | X::Slice(..) => vec![assign(target, self.operand(x))],
+            X::Signal(..) | X::Const(..) | X::Label(..) | X::Slice(..) => {
+                vec![assign(target, self.operand(x))]
+            }
         }
     }
 
@@ -319,10 +322,8 @@ impl Translation<'_> {
                 *width as usize,
                 Box::new(VerilogExpression::Literal((*low).into())),
             ),
-            X::Const(value, width) => VerilogExpression::Cast(
-                Box::new(VerilogExpression::Literal((*value).into())),
-                *width as usize,
-            ),
+            X::Const(value, width) => number(*value, *width),
+            X::Label(label, width) => number(label.value.into(), *width),
             _ => {
                 let target = result(self.results.len());
                 self.results.push(x.width());
@@ -343,8 +344,8 @@ impl Translation<'_> {
             }),
             Seq::Case(on, cases) => {
                 let width = on.width();
-                let condition = |value: &Option<u64>| match value {
-                    Some(value) => format!("{width}'d{value}"),
+                let condition = |value: &Option<Value>| match value {
+                    Some(value) => format!("{width}'d{}", value.number()),
                     None => "default".into(),
                 };
                 VerilogStatement::Match(VerilogMatch {
@@ -365,6 +366,10 @@ impl Translation<'_> {
 /// What the result of an operation is called.
 fn result(number: usize) -> String {
     format!("result${number}")
+}
+
+fn number(value: u128, width: u32) -> VerilogExpression {
+    VerilogExpression::Cast(Box::new(VerilogExpression::Literal(value.into())), width as usize)
 }
 
 fn signal(name: &str) -> VerilogExpression {

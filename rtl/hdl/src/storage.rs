@@ -1,6 +1,7 @@
 //! What holds state in a module, and the names of everything in it that has a value.
 
 use crate::index_width;
+use crate::label::Value;
 
 /// How a memory is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub enum MemoryKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reset {
     /// It takes this value.
-    To(u64),
+    To(Value),
     /// Nothing, and its value at power-up is unknown.
     Never,
     /// Nothing, and it is 0 at power-up.

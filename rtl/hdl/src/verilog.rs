@@ -1,7 +1,9 @@
 //! Verilog-2005 text for typed modules.
 
 use crate::ir::{Seq, X};
+use crate::label::Value;
 use crate::lower::{Mod, child_inputs};
+use crate::module::wrapped;
 use crate::storage::{CLK, MemoryInput, MemoryKind, Net, RST, Reset, Storage};
 use bitvec::vec::BitVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,9 +14,12 @@ pub(crate) const UNUSED: &str =
     "  // Bits that nothing here reads (reserved, or switched off in this design)";
 /// Temporaries with more nodes than this keep their own line.
 const FOLD: usize = 24;
+/// The same for those that the block gave a name.
+const FOLD_CALLED: usize = 6;
 
 /// A module as it is written: without what nothing reads, with temporaries in their readers.
 pub(crate) fn tidy(mut m: Mod, all: &[Mod]) -> Mod {
+    m.never.clear();
     drop_dead(&mut m, all);
     fold_temporaries(&mut m);
     m
@@ -23,6 +28,22 @@ pub(crate) fn tidy(mut m: Mod, all: &[Mod]) -> Mod {
 /// The text of a module that is [`tidy`].
 pub(crate) fn module(m: &Mod, all: &[Mod]) -> String {
     Writer { all, used: usage(m, all), m, out: String::new() }.write()
+}
+
+/// The text of assertions that stand beside a module.
+pub(crate) fn checks(m: &Mod, all: &[Mod]) -> String {
+    Writer { all, used: HashMap::new(), m, out: String::new() }.checks()
+}
+
+/// The width of everything in a module that has a value.
+pub(crate) fn widths(m: &Mod, all: &[Mod]) -> BTreeMap<Net, u32> {
+    let mut widths: BTreeMap<Net, u32> = m.wires.iter().copied().collect();
+    widths.extend(m.ports.iter().zip(0..).map(|(port, i)| (Net::Port(i), port.width)));
+    widths.extend(m.storage.iter().map(|(net, s)| (value_of(*net, s), s.width())));
+    for ((_, index), c) in m.children.iter().zip(0..) {
+        widths.extend(all[*index].ports.iter().zip(0..).map(|(port, i)| (Net::Child(c, i), port.width)));
+    }
+    widths
 }
 
 fn read_by(x: &X, f: &mut dyn FnMut(Net)) {
@@ -74,7 +95,7 @@ pub(crate) fn value_of(net: Net, storage: &Storage) -> Net {
 }
 
 /// Visits the expressions of a statement that decide about one register.
-fn only(s: &Seq, register: Net, f: &mut dyn FnMut(&X)) {
+pub(crate) fn only(s: &Seq, register: Net, f: &mut dyn FnMut(&X)) {
     let touches = |s: &Seq| {
         let mut yes = false;
         s.targets(&mut |t| yes |= t == register);
@@ -115,7 +136,8 @@ fn fold_temporaries(m: &mut Mod) {
     for t in temporaries {
         let Some(mut x) = m.values.get(&t).cloned() else { continue };
         x.substitute(&mut |n| folded.get(&n).cloned());
-        if x.size() <= FOLD && reads.get(&t) == Some(&(1, false)) {
+        let most = if m.called.contains(&t) { FOLD_CALLED } else { FOLD };
+        if x.size() <= most && reads.get(&t) == Some(&(1, false)) {
             folded.insert(t, x);
         }
     }
@@ -165,32 +187,73 @@ impl Writer<'_> {
 
     fn write(mut self) -> String {
         let m = self.m;
-        let doc: Vec<String> = m.doc.lines().map(|l| format!("// {l}")).collect();
+        let doc: Vec<String> = m.doc.lines().map(|l| format!("// {l}").trim_end().into()).collect();
         self.line("// ".to_string() + &"-".repeat(96));
         doc.iter().for_each(|l| self.line(l));
         self.ports();
+        self.constants();
         self.declarations();
         self.child_wires();
         self.instances();
-        self.assignments();
-        self.always();
+        self.memories();
+        self.body();
         self.unused();
         self.line("endmodule");
+        self.out
+    }
+
+    fn checks(mut self) -> String {
+        let m = self.m;
+        self.line(format!("// {}", m.doc));
+        // Signals come whole, whatever is read of them.
+        self.line("/* verilator lint_off UNUSEDSIGNAL */");
+        self.ports();
+        self.constants();
+        self.declarations();
+        self.body();
+        for (what, violation) in &m.never {
+            self.line(format!("\n  // Never: {what}"));
+            let text = strip(self.text(violation, 6));
+            self.line(format!("  always @(posedge clk) if (!rst) assert (!({text}));"));
+        }
+        self.line("endmodule");
+        self.line("/* verilator lint_on UNUSEDSIGNAL */");
         self.out
     }
 
     fn ports(&mut self) {
         let m = self.m;
         self.line(format!("module {} (", m.kind));
+        let column = m.ports.iter().map(|p| range(p.width).len()).max().unwrap_or(0);
         for (i, p) in m.ports.iter().enumerate() {
             if !p.section.is_empty() {
                 self.line(format!("{}  // {}", if i > 0 { "\n" } else { "" }, p.section));
             }
             let direction = if p.input { "input " } else { "output" };
             let comma = if i + 1 < m.ports.len() { "," } else { "" };
-            self.line(format!("  {direction} wire {}{}{comma}", range(p.width), p.name));
+            self.line(format!("  {direction} wire {:column$}{}{comma}", range(p.width), p.name));
         }
         self.line(");");
+    }
+
+    /// The constants with names, set by set.
+    fn constants(&mut self) {
+        let labels = self.m.labels();
+        let column = labels.iter().map(|(label, _)| label.verilog().len()).max().unwrap_or(0);
+        let mut set = None;
+        for (label, width) in labels {
+            if set != Some(label.set) {
+                self.line(format!("\n  // {}", label.set.doc.trim()));
+                set = Some(label.set);
+            }
+            let value = X::Const(label.value.into(), width).flat(&|_| String::new());
+            let doc = label.doc.trim();
+            let doc = if doc.is_empty() { String::new() } else { format!(" // {doc}") };
+            self.line(format!("  localparam {}{:column$} = {value};{doc}", range(width), label.verilog()));
+        }
+        if set.is_some() {
+            self.line("");
+        }
     }
 
     fn declarations(&mut self) {
@@ -257,37 +320,70 @@ impl Writer<'_> {
         for ((instance, index), c) in m.children.iter().zip(0..) {
             let child = &self.all[*index];
             self.line("");
+            // Its first sentence says what the block is for.
+            let doc = child.doc.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+            let doc = doc.split_once(". ").map_or(&doc[..], |(first, _)| first);
+            if !doc.is_empty() {
+                let doc = wrapped(doc.trim_end_matches('.'), 96);
+                doc.lines().for_each(|line| self.line(format!("  // {line}")));
+            }
             self.line(format!("  {} {instance} (", child.kind));
             let last = child.ports.len() - 1;
+            let column = child.ports.iter().map(|p| p.name.len()).max().unwrap_or(0);
             for (i, p) in child.ports.iter().enumerate() {
                 let net = Net::Child(c, i as u32);
                 let value = if p.input { self.direct(net) } else { None };
                 let value = value.unwrap_or_else(|| m.name(net));
                 let comma = if i < last { "," } else { "" };
-                self.line(format!("    .{}({value}){comma}", p.name));
+                if !p.section.is_empty() {
+                    self.line(format!("    // {}", p.section));
+                }
+                self.line(format!("    .{:column$} ({value}){comma}", p.name));
             }
             self.line("  );");
         }
     }
 
-    fn assignments(&mut self) {
+    /// Part by part: what is computed, then what is stored.
+    fn body(&mut self) {
         let m = self.m;
-        self.line("");
-        for net in &m.order {
-            if matches!(net, Net::Child(..)) && self.direct(*net).is_some() {
-                continue;
+        let blocks = groups(&m.clocked);
+        for (net, s) in &m.storage {
+            if let Storage::Register { width, reset: Reset::PowerUp } = s {
+                self.line(format!("  initial {} = {width}'d0;", m.name(*net)));
             }
-            let x = &m.values[net];
-            if is_guarded(x) {
-                self.guarded(&m.name(*net), x);
-                continue;
-            }
-            let mut text = self.text(x, 4);
-            if text.starts_with('(') && matches!(x, X::Binary(..) | X::Mux(..)) {
-                text = text[1..text.len() - 1].to_string();
-            }
-            self.line(format!("  assign {} = {text};", m.name(*net)));
         }
+        for (part, title) in m.titles.iter().enumerate() {
+            let here = |net: &Net| m.part_of.get(net).copied().unwrap_or_default() == part;
+            let written = |net: &&Net| !matches!(net, Net::Child(..)) || self.direct(**net).is_none();
+            let values: Vec<Net> = m.order.iter().filter(|net| here(net)).filter(written).copied().collect();
+            let first = |targets: &BTreeSet<Net>| {
+                targets.iter().filter_map(|t| m.part_of.get(t)).min().copied().unwrap_or_default()
+            };
+            let blocks: Vec<_> = blocks.iter().filter(|(targets, _)| first(targets) == part).collect();
+            if values.is_empty() && blocks.is_empty() {
+                continue;
+            }
+            self.line("");
+            if !title.is_empty() {
+                self.line(format!("  // ---- {title} {}", "-".repeat(90usize.saturating_sub(title.len()))));
+            }
+            values.into_iter().for_each(|net| self.assignment(net));
+            blocks.into_iter().for_each(|(targets, statements)| self.always(targets, statements));
+        }
+    }
+
+    fn assignment(&mut self, net: Net) {
+        let m = self.m;
+        let x = &m.values[&net];
+        if is_guarded(x) {
+            return self.guarded(&m.name(net), x);
+        }
+        let mut text = self.text(x, 4);
+        if text.starts_with('(') && matches!(x, X::Binary(..) | X::Mux(..)) {
+            text = text[1..text.len() - 1].to_string();
+        }
+        self.line(format!("  assign {} = {text};", m.name(net)));
     }
 
     fn guarded(&mut self, name: &str, x: &X) {
@@ -303,13 +399,8 @@ impl Writer<'_> {
         self.line("  end");
     }
 
-    fn always(&mut self) {
+    fn memories(&mut self) {
         let m = self.m;
-        for (net, s) in &m.storage {
-            if let Storage::Register { width, reset: Reset::PowerUp } = s {
-                self.line(format!("  initial {} = {width}'d0;", m.name(*net)));
-            }
-        }
         for (net, s) in &m.storage {
             if let Storage::Memory { kind, .. } = s {
                 let n = m.name(*net);
@@ -325,30 +416,32 @@ impl Writer<'_> {
                 }
             }
         }
-        for (targets, statements) in groups(&m.clocked) {
-            self.line("");
-            self.line("  always @(posedge clk) begin");
-            for s in statements {
-                self.statement(s, 4);
-            }
-            let resets: Vec<(String, u32, u64)> = m
-                .storage
-                .iter()
-                .filter(|(net, _)| targets.contains(net))
-                .filter_map(|(net, s)| match s {
-                    Storage::Register { width, reset: Reset::To(v) } => Some((m.name(*net), *width, *v)),
-                    _ => None,
-                })
-                .collect();
-            if !resets.is_empty() {
-                self.line("    if (rst) begin");
-                for (n, w, v) in resets {
-                    self.line(format!("      {n} <= {};", self.flat(&X::Const(u128::from(v), w))));
-                }
-                self.line("    end");
-            }
-            self.line("  end");
+    }
+
+    fn always(&mut self, targets: &BTreeSet<Net>, statements: &[&Seq]) {
+        let m = self.m;
+        self.line("");
+        self.line("  always @(posedge clk) begin");
+        for s in statements {
+            self.statement(s, 4);
         }
+        let resets: Vec<(String, u32, Value)> = m
+            .storage
+            .iter()
+            .filter(|(net, _)| targets.contains(net))
+            .filter_map(|(net, s)| match s {
+                Storage::Register { width, reset: Reset::To(v) } => Some((m.name(*net), *width, *v)),
+                _ => None,
+            })
+            .collect();
+        if !resets.is_empty() {
+            self.line("    if (rst) begin");
+            for (n, w, v) in resets {
+                self.line(format!("      {n} <= {};", constant(v, w)));
+            }
+            self.line("    end");
+        }
+        self.line("  end");
     }
 
     fn statement(&mut self, s: &Seq, indent: usize) {
@@ -378,7 +471,7 @@ impl Writer<'_> {
             Seq::Case(on, cases) => {
                 self.line(format!("{pad}case ({})", self.flat(on)));
                 for (value, block) in cases {
-                    let value = value.map_or("default".into(), |v| format!("{}'d{v}", on.width()));
+                    let value = value.map_or("default".into(), |v| constant(v, on.width()));
                     self.line(format!("{pad}  {value}: begin"));
                     block.iter().for_each(|s| self.statement(s, indent + 4));
                     self.line(format!("{pad}  end"));
@@ -449,6 +542,15 @@ fn balanced(t: &str) -> bool {
         }
     }
     depth == 0
+}
+
+/// A constant as it is written.
+fn constant(value: Value, width: u32) -> String {
+    let x = match value {
+        Value::Number(number) => X::Const(number.into(), width),
+        Value::Label(label) => X::Label(label, width),
+    };
+    x.flat(&|_| String::new())
 }
 
 fn range(width: u32) -> String {

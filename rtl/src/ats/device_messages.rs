@@ -27,31 +27,40 @@ use pasidon_spec::message::{code, response_code};
 use pasidon_spec::page_request::record;
 
 use crate::design::Design;
+use crate::signals::cause::cause_label;
 use crate::signals::request::RequestSignals;
-use pasidon_hdl::{E, Module, hi, lit};
+use pasidon_hdl::{E, Module, header, hi, labels, lit, names};
 
-const IDLE: u64 = 0;
-const CHECK: u64 = 1;
-/// A page request goes to the queue, a completion to the tags.
-const DELIVER: u64 = 2;
-/// The IOMMU itself answers a page request.
-const RESPOND: u64 = 3;
-const DONE: u64 = 4;
-const STATE_BITS: u32 = 3;
+labels! {
+    /// What is done with a message
+    pub mod state {
+        IDLE,
+        CHECK,
+        /// A page request goes to the queue, a completion to the tags.
+        DELIVER,
+        /// The IOMMU itself answers a page request.
+        RESPOND,
+        DONE,
+    }
+}
 
-/// States of the lookup that both kinds of message share.
-const FREE: u64 = 0;
-const ASK: u64 = 1;
-const WAIT: u64 = 2;
+labels! {
+    /// The lookup that both kinds of message share
+    pub mod lookup {
+        FREE,
+        ASK,
+        WAIT,
+    }
+}
 
 /// The intake of messages of `d`.
+#[names]
 pub fn device_messages(d: &Design) -> Rc<Module> {
-    let mut m =
-        Module::new("device_messages", "Messages of devices: page requests, invalidation completions.");
-    let to = |state| lit(state, STATE_BITS);
-    let page = m.reg("page_state", STATE_BITS, IDLE);
-    let completion = m.reg("completion_state", STATE_BITS, IDLE);
-    let lookup = m.reg("lookup_state", 2, FREE);
+    let mut m = Module::new("device_messages", &header(include_str!("device_messages.rs")));
+    let to = |state| lit(state, state::WIDTH);
+    let page = m.reg("page_state", state::WIDTH, state::IDLE);
+    let completion = m.reg("completion_state", state::WIDTH, state::IDLE);
+    let lookup = m.reg("lookup_state", 2, lookup::FREE);
     let of_page = m.reg("of_page", 1, 0);
 
     m.section("A page request; held until ready");
@@ -61,14 +70,14 @@ pub fn device_messages(d: &Design) -> Rc<Module> {
     let pr_pid = m.input("pr_pid", d.process_id_width);
     let pr_priv = m.input("pr_priv", 1);
     let payload = m.input("pr_payload", 64);
-    m.output("pr_ready", page.is(DONE));
+    m.output("pr_ready", page.is(state::DONE));
     m.section("An invalidation completion; held until ready");
     let ic_valid = m.input("ic_valid", 1);
     let ic_did = m.input("ic_did", d.device_id_width);
-    m.output("ic_ready", completion.is(DONE));
+    m.output("ic_ready", completion.is(state::DONE));
 
     m.section("To the miss table");
-    m.output("miss_valid", lookup.is(ASK));
+    m.output("miss_valid", lookup.is(lookup::ASK));
     let miss_ready = m.input("miss_ready", 1);
     let request = RequestSignals {
         device_id: of_page.mux(pr_did, ic_did),
@@ -92,12 +101,12 @@ pub fn device_messages(d: &Design) -> Rc<Module> {
     let c_prpr = m.input("c_prpr", 1);
 
     m.section("To the page-request queue: held until done; what came of it");
-    m.output("queue_valid", page.is(DELIVER));
+    m.output("queue_valid", page.is(state::DELIVER));
     let queue_done = m.input("queue_done", 1);
     let queued = m.input("queue_queued", 1);
     let full = m.input("queue_full", 1);
 
-    // ---- The response of the IOMMU itself --------------------------------------------------------------------------
+    m.part("The response of the IOMMU itself");
     let status = m.reg_data("status", response_code_width());
     let prpr = m.reg_data("prpr", 1);
     let field = |f: pasidon_spec::field::Field| payload.bits(f.lo.into(), f.width.into());
@@ -105,13 +114,13 @@ pub fn device_messages(d: &Design) -> Rc<Module> {
     let failed = |code: u64| lit(code, response_code_width());
     let failure = response_code::RESPONSE_FAILURE;
     m.section("To the message port: a group response; held until ready");
-    m.output("rsp_valid", page.is(RESPOND));
+    m.output("rsp_valid", page.is(state::RESPOND));
     let rsp_ready = m.input("rsp_ready", 1);
     let [did, pv, pid, index] =
         [("did", pr_did), ("pv", pr_pv), ("pid", pr_pid), ("index", field(record::INDEX))].map(
             |(name, now)| {
                 let kept = m.reg_data(&format!("kept_{name}"), now.width());
-                m.when(page.is(IDLE), |m| m.set(kept, now));
+                m.when(page.is(state::IDLE), |m| m.set(kept, now));
                 kept
             },
         );
@@ -125,61 +134,63 @@ pub fn device_messages(d: &Design) -> Rc<Module> {
     m.output("rsp_code", status);
 
     m.section("To the invalidation tags: held until done");
-    m.output("tags_valid", completion.is(DELIVER));
+    m.output("tags_valid", completion.is(state::DELIVER));
     let tags_done = m.input("tags_done", 1);
     m.section("A page request whose device was looked up is not in the queue yet");
-    m.output("queueing", page.is(DELIVER));
+    m.output("queueing", page.is(state::DELIVER));
 
-    // ---- Who looks up ----------------------------------------------------------------------------------------------
+    m.part("Who looks up");
     // Each waits for the other at most once.
-    let wants_page = page.is(CHECK);
-    let wants_completion = completion.is(CHECK);
-    let answer = lookup.is(WAIT) & found;
+    let wants_page = page.is(state::CHECK);
+    let wants_completion = completion.is(state::CHECK);
+    let answer = lookup.is(lookup::WAIT) & found;
     m.switch(lookup, |m, s| {
-        s.case(m, FREE, |m| {
+        s.case(m, lookup::FREE, |m| {
             m.set(of_page, wants_page & !(of_page & wants_completion));
-            m.when(wants_page | wants_completion, |m| m.set(lookup, lit(ASK, 2)));
+            m.when(wants_page | wants_completion, |m| m.set(lookup, lit(lookup::ASK, 2)));
         });
-        s.case(m, ASK, |m| m.when(miss_ready, |m| m.set(lookup, lit(WAIT, 2))));
-        s.default(m, |m| m.when(found, |m| m.set(lookup, lit(FREE, 2))));
+        s.case(m, lookup::ASK, |m| m.when(miss_ready, |m| m.set(lookup, lit(lookup::WAIT, 2))));
+        s.default(m, |m| m.when(found, |m| m.set(lookup, lit(lookup::FREE, 2))));
     });
 
     let refuse = |m: &mut Module, code: E| {
         m.set(status, code);
-        m.set(page, needs_response.mux(to(RESPOND), to(DONE)));
+        m.set(page, needs_response.mux(to(state::RESPOND), to(state::DONE)));
     };
     m.switch(page, |m, s| {
-        s.case(m, IDLE, |m| m.when(pr_valid, |m| m.set(page, to(CHECK))));
-        s.case(m, CHECK, |m| {
+        s.case(m, state::IDLE, |m| m.when(pr_valid, |m| m.set(page, to(state::CHECK))));
+        s.case(m, state::CHECK, |m| {
             m.when(answer & of_page, |m| {
-                let disallowed = cause.is(Cause::TransactionTypeDisallowed.code().into());
+                let disallowed = cause.is(cause_label(Cause::TransactionTypeDisallowed));
                 m.set(prpr, allowed & c_prpr);
                 m.when_else(
                     allowed,
-                    |m| m.set(page, to(DELIVER)),
+                    |m| m.set(page, to(state::DELIVER)),
                     |m| refuse(m, disallowed.mux(failed(response_code::INVALID_REQUEST), failed(failure))),
                 );
             });
         });
-        s.case(m, DELIVER, |m| {
+        s.case(m, state::DELIVER, |m| {
             m.when(queue_done, |m| {
                 m.when_else(
                     queued,
-                    |m| m.set(page, to(DONE)),
+                    |m| m.set(page, to(state::DONE)),
                     |m| refuse(m, full.mux(failed(response_code::SUCCESS), failed(failure))),
                 );
             });
         });
-        s.case(m, RESPOND, |m| m.when(rsp_ready, |m| m.set(page, to(DONE))));
-        s.default(m, |m| m.set(page, to(IDLE)));
+        s.case(m, state::RESPOND, |m| m.when(rsp_ready, |m| m.set(page, to(state::DONE))));
+        s.default(m, |m| m.set(page, to(state::IDLE)));
     });
     m.switch(completion, |m, s| {
-        s.case(m, IDLE, |m| m.when(ic_valid, |m| m.set(completion, to(CHECK))));
-        s.case(m, CHECK, |m| {
-            m.when(answer & !of_page, |m| m.set(completion, allowed.mux(to(DELIVER), to(DONE))));
+        s.case(m, state::IDLE, |m| m.when(ic_valid, |m| m.set(completion, to(state::CHECK))));
+        s.case(m, state::CHECK, |m| {
+            m.when(answer & !of_page, |m| {
+                m.set(completion, allowed.mux(to(state::DELIVER), to(state::DONE)))
+            });
         });
-        s.case(m, DELIVER, |m| m.when(tags_done, |m| m.set(completion, to(DONE))));
-        s.default(m, |m| m.set(completion, to(IDLE)));
+        s.case(m, state::DELIVER, |m| m.when(tags_done, |m| m.set(completion, to(state::DONE))));
+        s.default(m, |m| m.set(completion, to(state::IDLE)));
     });
     m.build()
 }

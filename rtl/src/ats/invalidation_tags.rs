@@ -15,17 +15,24 @@
 use std::rc::Rc;
 
 use crate::design::Design;
-use pasidon_hdl::{MemoryKind, Module, cat, encode, hi, index_width, lit, lo, select};
+use pasidon_hdl::{
+    Label, MemoryKind, Module, cat, encode, header, hi, index_width, labels, lit, lo, names, select,
+};
 
 /// Tags of the protocol.
 const MOST: u32 = 32;
 
-const IDLE: u64 = 0;
-/// First pass: are all named tags in flight to this device?
-const MATCH: u64 = 1;
-/// Second pass: count.
-const COUNT: u64 = 2;
-const DONE: u64 = 3;
+labels! {
+    /// What is done with a completion
+    pub mod state {
+        IDLE,
+        /// First pass: are all named tags in flight to this device?
+        MATCH,
+        /// Second pass: count.
+        COUNT,
+        DONE,
+    }
+}
 
 /// Parts of the time after which a request has timed out; it is sent within the first of them, or before.
 const PARTS: u32 = 3;
@@ -36,11 +43,12 @@ pub fn tag_width(d: &Design) -> u32 {
 }
 
 /// The requests in flight of `d`.
+#[names]
 pub fn invalidation_tags(d: &Design) -> Rc<Module> {
     let n = d.itags;
     let bits = tag_width(d);
-    let mut m = Module::new("invalidation_tags", "ATS invalidation requests in flight.");
-    let state = m.reg("state", 2, IDLE);
+    let mut m = Module::new("invalidation_tags", &header(include_str!("invalidation_tags.rs")));
+    let state = m.reg("state", 2, state::IDLE);
     let used = m.reg("used", n, 0);
     let tag = m.reg("tag", bits, 0);
 
@@ -60,9 +68,9 @@ pub fn invalidation_tags(d: &Design) -> Rc<Module> {
     let did = m.input("did", d.device_id_width).resize(24);
     let itags = m.input("itags", MOST);
     let count = m.input("count", 3);
-    m.output("done", state.is(DONE));
+    m.output("done", state.is(state::DONE));
 
-    // ---- What is in flight -----------------------------------------------------------------------------------------
+    m.part("What is in flight");
     let free = m.wire("free", !used);
     m.set(offered, (offered | (want & free.any())) & !sent & want);
     m.when(!offered, |m| m.set(next, encode(&free.lowest_bit().split(), bits)));
@@ -78,9 +86,9 @@ pub fn invalidation_tags(d: &Design) -> Rc<Module> {
     let named = m.wire("named", select(tag, &itags.bits(0, n).split()));
     let last = tag.is(u64::from(n) - 1);
 
-    // ---- Completions -----------------------------------------------------------------------------------------------
+    m.part("Completions");
     // Sending writes the RAM: counting waits that long.
-    let counts = m.wire("counts", state.is(COUNT) & !sent);
+    let counts = m.wire("counts", state.is(state::COUNT) & !sent);
     let came = m.memory("completions", depth, 3, MemoryKind::Distributed);
     let written = m.wire_later("completions_written", 3);
     let write = (sent | (counts & named), sent.mux(next, tag), written);
@@ -88,7 +96,7 @@ pub fn invalidation_tags(d: &Design) -> Rc<Module> {
     m.assign(written, (!sent).gate(more));
     let complete = m.wire("complete", counts & named & more.eq(count));
     let beyond = if n < MOST { itags.bits(n, MOST - n).any() } else { lo() };
-    let advance = |m: &mut Module, then: u64| {
+    let advance = |m: &mut Module, then: Label| {
         m.set(tag, tag.inc());
         m.when(last, |m| {
             m.set(tag, lit(0, bits));
@@ -96,19 +104,23 @@ pub fn invalidation_tags(d: &Design) -> Rc<Module> {
         });
     };
     m.switch(state, |m, s| {
-        s.case(m, IDLE, |m| {
+        s.case(m, state::IDLE, |m| {
             m.set(tag, lit(0, bits));
             let nothing = beyond | itags.none();
-            m.when(valid, |m| m.set(state, nothing.mux(lit(DONE, 2), lit(MATCH, 2))));
+            m.when(valid, |m| m.set(state, nothing.mux(lit(state::DONE, 2), lit(state::MATCH, 2))));
         });
-        s.case(m, MATCH, |m| {
-            m.when_else(named & !in_flight, |m| m.set(state, lit(DONE, 2)), |m| advance(m, COUNT));
+        s.case(m, state::MATCH, |m| {
+            m.when_else(
+                named & !in_flight,
+                |m| m.set(state, lit(state::DONE, 2)),
+                |m| advance(m, state::COUNT),
+            );
         });
-        s.case(m, COUNT, |m| m.when(counts, |m| advance(m, DONE)));
-        s.default(m, |m| m.set(state, lit(IDLE, 2)));
+        s.case(m, state::COUNT, |m| m.when(counts, |m| advance(m, state::DONE)));
+        s.default(m, |m| m.set(state, lit(state::IDLE, 2)));
     });
 
-    // ---- Time ------------------------------------------------------------------------------------------------------
+    m.part("Time");
     let part = u64::from(d.ats_timeout.div_ceil(PARTS));
     let clock_bits = 64 - (part - 1).leading_zeros();
     let clock = m.reg("clock", clock_bits, 0);
@@ -116,7 +128,7 @@ pub fn invalidation_tags(d: &Design) -> Rc<Module> {
     m.set(clock, (!wraps).gate(clock.inc()));
     // A part that ends while a completion is looked at ends after it.
     let due = m.reg("due", 1, 0);
-    let tick = m.wire("tick", due & state.is(IDLE) & !valid);
+    let tick = m.wire("tick", due & state.is(state::IDLE) & !valid);
     m.set(due, wraps | (due & !tick));
     let begun = m.wire("begun", sent.gate(next.decode(n)));
     let mut late = vec![];
@@ -124,7 +136,7 @@ pub fn invalidation_tags(d: &Design) -> Rc<Module> {
         let age = m.reg_data(&format!("age_{i}"), 2);
         m.when(tick, |m| m.set(age, age.inc()));
         m.when(begun.bit(i), |m| m.set(age, lit(0, 2)));
-        late.push(used.bit(i) & age.is(PARTS.into()));
+        late.push(used.bit(i) & age.is(u64::from(PARTS)));
     }
     late.reverse();
     let late = m.wire("late", tick.gate(cat(&late)));

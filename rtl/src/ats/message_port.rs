@@ -11,14 +11,15 @@ use pasidon_spec::message::{code, group_response};
 
 use super::tag_width;
 use crate::design::Design;
-use pasidon_hdl::{E, Module, cat, lit};
+use pasidon_hdl::{E, Module, cat, header, lit, names};
 
 /// Who a message goes to, and its PASID: port name and width.
 const HEADER: [(&str, u32); 5] = [("rid", 16), ("dsv", 1), ("dseg", 8), ("pv", 1), ("pid", 20)];
 
 /// The port of messages of `d`.
+#[names]
 pub fn message_port(d: &Design) -> Rc<Module> {
-    let mut m = Module::new("message_port", "Messages to devices.");
+    let mut m = Module::new("message_port", &header(include_str!("message_port.rs")));
     m.section("The message of a command; held until ready");
     let cq_valid = m.input("cq_valid", 1);
     let invalidation = m.input("cq_invalidation", 1);
@@ -46,13 +47,15 @@ pub fn message_port(d: &Design) -> Rc<Module> {
         "msg_code",
         request.mux(code(code::INVALIDATION_REQUEST), code(code::PAGE_REQUEST_GROUP_RESPONSE)),
     );
+    let mut message = vec![];
     for ((name, _), (command, own)) in HEADER.iter().zip(of_command.into_iter().zip(own)) {
-        m.output(&format!("msg_{name}"), chosen.mux(own, command));
+        message.push(m.output(&format!("msg_{name}"), chosen.mux(own, command)));
     }
     m.output("msg_itag", request.gate(itag.resize(5)));
     let gap = u32::from(group_response::CODE.lo - group_response::INDEX.hi() - 1);
     let body = cat(&[status, lit(0, gap), index, lit(0, group_response::INDEX.lo.into())]).resize(64);
-    m.output("msg_payload", chosen.mux(body, payload));
+    message.push(m.output("msg_payload", chosen.mux(body, payload)));
+    m.held("message", valid, ready, &message);
     m.section("Acceptance of each");
     m.output("cq_ready", ready & !chosen);
     m.output("rsp_ready", ready & chosen);

@@ -6,7 +6,7 @@
 
 use super::{payload, victim};
 use crate::design::Design;
-use pasidon_hdl::{E, Module, any_of, cat, hi, lit, lo, lowest};
+use pasidon_hdl::{E, Module, any_of, cat, header, hi, lit, lo, lowest, names};
 use std::rc::Rc;
 
 /// Which contexts a cache holds, and what its entries are found by.
@@ -19,12 +19,13 @@ pub enum ContextKind {
 }
 
 /// A context cache of `entries` entries, each of words of these widths.
+#[names]
 pub fn context_cache(d: &Design, contexts: ContextKind, entries: u32, widths: &[u32]) -> Rc<Module> {
     let (kind, doc) = match contexts {
         ContextKind::Device => ("ddtc", "DDTC: device contexts by device_id."),
         ContextKind::Process => ("pdtc", "PDTC: process contexts by device_id and process_id."),
     };
-    let mut m = Module::new(kind, doc);
+    let mut m = Module::new(kind, &header(include_str!("context_cache.rs")));
     let process = contexts == ContextKind::Process;
     let pid = |m: &mut Module, name: &str| {
         if process { m.input(name, d.process_id_width) } else { lit(0, d.process_id_width) }
@@ -75,6 +76,8 @@ pub fn context_cache(d: &Design, contexts: ContextKind, entries: u32, widths: &[
     m.when(fill, |m| m.set(valid, valid | victim));
     let survivors: Vec<E> = named.iter().rev().map(|named| !*named).collect();
     m.when(kill, |m| m.set(valid, valid & cat(&survivors)));
+
+    m.never("a fill in the cycle of an invalidation", fill & kill);
 
     m.section("The answer");
     let hit = m.reg_data("hit_q", 1);

@@ -20,14 +20,19 @@ use crate::signals::request::{
 };
 use crate::translate::completion::ats_answers;
 use crate::translate::fence::{self, count_width};
-use pasidon_hdl::{E, MemoryKind, Module, any_of, cat, hi, lit, lo, onehot};
+use pasidon_hdl::{E, Label, MemoryKind, Module, any_of, cat, header, hi, labels, lit, lo, names, onehot};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 
-const LOOKUP: u64 = 0;
-const COMPLETE: u64 = 1;
-const INVALIDATE: u64 = 2;
+labels! {
+    /// What the stage does
+    pub mod operation {
+        LOOKUP,
+        COMPLETE,
+        INVALIDATE,
+    }
+}
 
 /// Fields of a translation that no comparison needs: they lie in LUT RAM, not in the entries' registers.
 const PAYLOAD: [&str; 4] = ["ppn", "pbmt", "rcid", "mcid"];
@@ -39,9 +44,9 @@ struct Entry {
 }
 
 /// The L1 TLB of one port.
+#[names]
 pub fn l1_tlb(d: &Design) -> Rc<Module> {
-    let mut m =
-        Module::new("l1_tlb", "L1 TLB of one translation port: lookup, refill and invalidation in order.");
+    let mut m = Module::new("l1_tlb", &header(include_str!("l1_tlb.rs")));
     m.section("Requests from the device");
     let req_valid = m.input("req_valid", 1);
     let req_ready = m.output_later("req_ready", 1);
@@ -73,7 +78,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     m.section("ddtp.iommu_mode: lookups may hit if there is a directory, for devices that it can hold");
     let ddtp_mode = m.input("ddtp_mode", 3);
 
-    // ---- The stage's register: one operation -----------------------------------------------------------------------
+    m.part("The stage's register: one operation");
     let valid = m.reg("stage_valid", 1, 0);
     let op = m.reg_data("stage_op", 2);
     let stage = RequestSignals::registers(&mut m, d, "stage");
@@ -86,11 +91,11 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let is = |kind| valid & op.is(kind);
     // Every request has a place for its response from the beginning: nothing in the stage ever waits.
     let outstanding = m.reg("outstanding", count_width(d), 0);
-    let place = !outstanding.is(fence::outstanding(d).into());
+    let place = !outstanding.is(u64::from(fence::outstanding(d)));
     // A lookup in the stage may still become a miss: it needs a place in the miss buffer for certain.
-    let room = misses.is(0) | (misses.is(1) & !is(LOOKUP));
+    let room = misses.is(0) | (misses.is(1) & !is(operation::LOOKUP));
     let take_inval = m.wire("take_inval", inval.valid & !inval_taken);
-    let take_completion = m.wire("take_completion", c_valid & !is(COMPLETE) & !take_inval);
+    let take_completion = m.wire("take_completion", c_valid & !is(operation::COMPLETE) & !take_inval);
     m.assign(req_ready, place & room & !take_inval & !take_completion);
     let accepted = m.wire("accepted", req_valid & req_ready);
     let left = m.wire("left", rsp_valid & rsp_ready);
@@ -103,34 +108,34 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         iova: cat(&[named.vpn, lit(0, PAGE_SHIFT.into())]).resize(64),
         ..c_request
     };
-    let load = |m: &mut Module, kind: u64, request: &RequestSignals, compare: &Checks| {
+    let load = |m: &mut Module, kind: Label, request: &RequestSignals, compare: &Checks| {
         m.set(op, lit(kind, 2));
         stage.set(m, request);
         for ((_, check), (_, flag)) in checks.fields(d).into_iter().zip(compare.fields(d)) {
             m.set(check, flag);
         }
         if d.s {
-            m.set(range, if kind == INVALIDATE { inval.range } else { lit(0, range.width()) });
+            m.set(range, if kind == operation::INVALIDATE { inval.range } else { lit(0, range.width()) });
         }
     };
     let lookup = Checks::lookup();
     m.set(valid, take_inval | take_completion | accepted);
     m.when_else(
         take_inval,
-        |m| load(m, INVALIDATE, &inval_request, &inval.checks),
+        |m| load(m, operation::INVALIDATE, &inval_request, &inval.checks),
         |m| {
             m.when_else(
                 take_completion,
-                |m| load(m, COMPLETE, &c_request, &lookup),
-                |m| m.when(req_valid, |m| load(m, LOOKUP, &req, &lookup)),
+                |m| load(m, operation::COMPLETE, &c_request, &lookup),
+                |m| m.when(req_valid, |m| load(m, operation::LOOKUP, &req, &lookup)),
             );
         },
     );
     m.set(inval_taken, inval.valid & (inval_taken | take_inval));
     m.section("Answers to invalidations");
-    m.output("inval_done", inval_taken & !is(INVALIDATE));
+    m.output("inval_done", inval_taken & !is(operation::INVALIDATE));
 
-    // ---- Entries and their comparison ------------------------------------------------------------------------------
+    m.part("Entries and their comparison");
     let entries_valid = m.reg("valid", d.l1_entries, 0);
     let entries: Vec<Entry> = (0..d.l1_entries)
         .map(|i| Entry {
@@ -142,7 +147,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         })
         .collect();
     let tag = TlbTag::of(d, &stage);
-    let stage_mask = m.wire("stage_mask", is(COMPLETE).gate(c.mask));
+    let stage_mask = m.wire("stage_mask", is(operation::COMPLETE).gate(c.mask));
     let needs = m.wire("needs", stage.needs());
     let mut matches = vec![];
     for (i, e) in entries.iter().enumerate() {
@@ -153,9 +158,9 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         matches.push(m.wire_if(&format!("match_{i}"), &conditions, hi()));
     }
 
-    // ---- Refill and invalidation -----------------------------------------------------------------------------------
-    let fill = m.wire("fill", is(COMPLETE) & c_refill);
-    let clear = m.wire("clear", fill | is(INVALIDATE));
+    m.part("Refill and invalidation");
+    let fill = m.wire("fill", is(operation::COMPLETE) & c_refill);
+    let clear = m.wire("clear", fill | is(operation::INVALIDATE));
     let victim = victim(&mut m, entries_valid, fill);
     let matched: Vec<E> = matches.iter().rev().copied().collect();
     m.when(clear, |m| m.set(entries_valid, (entries_valid & !cat(&matched)) | fill.gate(victim)));
@@ -180,7 +185,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let stored =
         |name: &str| stored.iter().find(|(n, _)| *n == name).map_or_else(|| panic!("no {name}"), |(_, e)| *e);
 
-    // ---- Lookup ----------------------------------------------------------------------------------------------------
+    m.part("Lookup");
     let granted =
         any_of(entries.iter().zip(&matches).map(|(e, hit)| *hit & (e.data.permissions & needs).any()));
     let located = has_directory(ddtp_mode) & !device_id_too_wide(d, ddtp_mode, stage.device_id);
@@ -189,21 +194,21 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let pick = |f: fn(&TranslationSignals) -> E| {
         onehot(&entries.iter().zip(&matches).map(|(e, hit)| (*hit, f(&e.data))).collect::<Vec<_>>())
     };
-    let complete = op.is(COMPLETE);
+    let complete = op.is(operation::COMPLETE);
     let ppn = complete.mux(c.ppn, stored("ppn"));
     let mask = m.wire("response_mask", complete.mux(c.mask, pick(|t| t.mask)));
     let permissions = m.wire("response_permissions", complete.mux(c.permissions, pick(|t| t.permissions)));
     let granted = stage.privileged.mux(permissions.bits(3, 3), permissions.bits(0, 3));
 
-    // ---- Response --------------------------------------------------------------------------------------------------
+    m.part("Response");
     let spa = m.wire("response_spa", TranslationSignals::spa(d, ppn, mask, stage.iova));
-    let respond = m.wire("respond", is(COMPLETE) | (is(LOOKUP) & hit));
+    let respond = m.wire("respond", is(operation::COMPLETE) | (is(operation::LOOKUP) & hit));
     let ok = !complete | c_ok;
     let told = |name: &str| answer(name).map_or_else(lo, |e| complete & e);
     let withheld = told("ats_withheld");
     let spa = answer("guest_high").map_or(spa, |high| cat(&[complete.gate(high), spa]));
     // A page without permissions has the size of the smallest.
-    let no_size = withheld.gate(lit(PAGE_SHIFT.into(), 6));
+    let no_size = withheld.gate(lit(u64::from(PAGE_SHIFT), 6));
     m.section(
         "Response: status 0 success, 1 refused; cause of the refusal, or why nothing is granted, else 0",
     );
@@ -228,13 +233,13 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     }
     let pending = respond_in_order(&mut m, d, respond, (rsp_valid, rsp_ready, revoke), &response);
     m.section("Responses that are certain to come and were not taken yet");
-    m.output("rsp_pending", pending + is(COMPLETE).resize(count_width(d)));
-    m.assign(c_done, is(COMPLETE));
+    m.output("rsp_pending", pending + is(operation::COMPLETE).resize(count_width(d)));
+    m.assign(c_done, is(operation::COMPLETE));
 
-    // ---- Miss buffer: two requests, oldest at the front ------------------------------------------------------------
+    m.part("Miss buffer: two requests, oldest at the front");
     let front = RequestSignals::registers(&mut m, d, "miss_front");
     let back = RequestSignals::registers(&mut m, d, "miss_back");
-    let push = m.wire("push_miss", is(LOOKUP) & !hit);
+    let push = m.wire("push_miss", is(operation::LOOKUP) & !hit);
     let pop = m.wire("pop_miss", !misses.is(0) & miss_ready);
     m.set(misses, misses + push.resize(2) - pop.resize(2));
     m.when(pop & misses.is(2), |m| front.set(m, &back));
@@ -245,13 +250,14 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     front.outputs(&mut m, "miss");
 
     m.section("Event strobes");
-    m.output("ev_lookup", is(LOOKUP));
-    m.output("ev_hit", is(LOOKUP) & hit);
+    m.output("ev_lookup", is(operation::LOOKUP));
+    m.output("ev_hit", is(operation::LOOKUP) & hit);
     m.build()
 }
 
 /// The responses in order: the one on offer in registers, those behind it in LUT RAM. `respond` adds one of these fields; the answer is
 /// how many there are.
+#[names]
 fn respond_in_order(
     m: &mut Module,
     d: &Design,

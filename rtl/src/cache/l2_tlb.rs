@@ -9,7 +9,9 @@
 use crate::design::Design;
 use crate::signals::invalidation::{Checks, Invalidation, TlbTag};
 use crate::signals::request::{RequestSignals, TranslationSignals, vpn_width};
-use pasidon_hdl::{E, MemoryKind, Module, any_of, cat, hi, index_width, lit, lo, lowest, onehot};
+use pasidon_hdl::{
+    E, MemoryKind, Module, any_of, cat, header, hi, index_width, lit, lo, lowest, names, onehot,
+};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 
@@ -34,6 +36,7 @@ impl Entry {
     }
 
     /// The signals, in the order of [`from_fn`](Self::from_fn).
+    #[names]
     fn fields(&self) -> Vec<E> {
         let named = self.tag.fields().into_iter().chain(self.data.fields());
         std::iter::once(self.valid).chain(named.map(|(_, e)| e)).collect()
@@ -41,6 +44,7 @@ impl Entry {
 
     /// As words of at most [`WORD`] bits: each field goes into the first that has room, so that the first says whether the entry
     /// is valid.
+    #[names]
     fn pack(&self) -> Vec<E> {
         let mut words: Vec<Vec<E>> = vec![];
         let width = |word: &[E]| word.iter().map(|e| e.width()).sum::<u32>();
@@ -54,6 +58,7 @@ impl Entry {
     }
 
     /// From the words of [`pack`](Self::pack).
+    #[names]
     fn unpack(d: &Design, words: &[E]) -> Entry {
         let mut used = vec![0; words.len()];
         Entry::from_fn(d, |width| {
@@ -66,10 +71,11 @@ impl Entry {
 }
 
 /// The L2 TLB of a design that has one.
+#[names]
 pub fn l2_tlb(d: &Design) -> Rc<Module> {
     let sets = d.l2_sets as usize;
     let set_bits = index_width(sets);
-    let mut m = Module::new("l2_tlb", "L2 TLB: shared, set-associative, in block RAM.");
+    let mut m = Module::new("l2_tlb", &header(include_str!("l2_tlb.rs")));
     let page = |iova: E| iova.bits(PAGE_SHIFT.into(), vpn_width(d));
     // One set needs no index; the memory still has an address bit.
     let set_of = |vpn: E| if sets == 1 { lit(0, 1) } else { vpn.bits(0, set_bits) };
@@ -84,7 +90,7 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
     let data = TranslationSignals::from_fn(d, |name, width| m.input(&format!("fill_{name}"), width));
     let inval = Invalidation::inputs(&mut m, d);
 
-    // ---- Sweep: set after set, read in one cycle, cleared in the next ----------------------------------------------
+    m.part("Sweep: set after set, read in one cycle, cleared in the next");
     let sweeping = m.reg("sweeping", 1, 1);
     let everything = m.reg("sweep_everything", 1, 1);
     let set = m.reg("sweep_set", set_bits, 0);
@@ -113,7 +119,7 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
     m.section("Answer to an invalidation");
     m.output("inval_done", swept & !clearing);
 
-    // ---- Lookup ----------------------------------------------------------------------------------------------------
+    m.part("Lookup");
     let compare = m.reg("compare", 1, 0);
     // What a RAM reads from the word that is being written is not defined: such a lookup misses.
     let writing = m.wire_later("writing", 1);

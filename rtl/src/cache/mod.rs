@@ -4,9 +4,10 @@ pub mod context_cache;
 pub mod l1_tlb;
 pub mod l2_tlb;
 
-use pasidon_hdl::{E, MemoryKind, Module, cat, encode, hi, index_width, lit};
+use pasidon_hdl::{E, MemoryKind, Module, cat, encode, hi, index_width, lit, names};
 
 /// Which entry the next fill replaces, one bit of `valid`'s width: the first that is empty, else each in turn.
+#[names]
 fn victim(m: &mut Module, valid: E, fill: E) -> E {
     let n = valid.width();
     if n == 1 {
@@ -19,6 +20,7 @@ fn victim(m: &mut Module, valid: E, fill: E) -> E {
 
 /// What entries hold that nothing compares, in LUT RAM: `value` is stored for the entry of the one-hot `victim` when `fill` is 1; the
 /// answer is that of the one-hot `chosen`, in the same cycle.
+#[names]
 fn payload(m: &mut Module, name: &str, (fill, victim): (E, E), value: E, chosen: &[E]) -> E {
     let n = chosen.len();
     if n == 1 {

@@ -19,17 +19,18 @@ use pasidon_spec::registers::{tr_req_ctl, tr_req_iova, tr_response};
 use crate::design::Design;
 use crate::regs::words::{ReadMap, WriteBus};
 use crate::signals::request::{RequestSignals, TranslationSignals, segments};
-use pasidon_hdl::{E, Module, cat, hi, lit, lo};
+use pasidon_hdl::{E, Module, cat, header, hi, lit, lo, names};
 
 /// The debug translation interface of `d`.
+#[names]
 pub fn translation_request(d: &Design) -> Rc<Module> {
-    let mut m = Module::new("translation_request", "Debug interface: translates one address for software.");
+    let mut m = Module::new("translation_request", &header(include_str!("translation_request.rs")));
     let bus = WriteBus::inputs(&mut m, "reg_");
     m.section("Read: doubleword index, data in the same cycle, 0 outside of the interface's registers");
     let rd_index = m.input("reg_rd_index", 9);
     let rd_data = m.output_later("reg_rd_data", 64);
 
-    // ---- The request -----------------------------------------------------------------------------------------------
+    m.part("The request");
     let busy = m.reg("busy", 1, 0);
     let sent = m.reg("sent", 1, 0);
     let mut map = ReadMap::default();
@@ -77,7 +78,7 @@ pub fn translation_request(d: &Design) -> Rc<Module> {
     .normal();
     request.outputs(&mut m, "miss");
 
-    // ---- The answer ------------------------------------------------------------------------------------------------
+    m.part("The answer");
     m.section("Completion; taken in the cycle in which it is offered");
     let done = m.input("c_valid", 1);
     let ok = m.input("c_ok", 1);
@@ -111,6 +112,7 @@ pub fn translation_request(d: &Design) -> Rc<Module> {
 
 /// Whether a translation covers more than a page, and its page number with its size in it: the highest of the bits within a larger
 /// page is 0, those below are 1.
+#[names]
 fn encoded_page(d: &Design, t: &TranslationSignals, iova: E) -> (E, E) {
     let width = u32::from(tr_response::PPN.width);
     let spa = TranslationSignals::spa(d, t.ppn, t.mask, iova);

@@ -5,10 +5,11 @@
 
 use std::rc::Rc;
 
+use crate::signals::cause::cause_label;
 use pasidon_spec::fault::{Cause, record, ttyp};
 use pasidon_spec::field::Field;
 
-use pasidon_hdl::{E, Module, lit};
+use pasidon_hdl::{E, Module, header, lit, names};
 
 /// The fields of a record: port name and layout.
 const FIELDS: [(&str, Field); 8] = [
@@ -23,9 +24,9 @@ const FIELDS: [(&str, Field); 8] = [
 ];
 
 /// The choice between records.
+#[names]
 pub fn fault_source() -> Rc<Module> {
-    let mut m =
-        Module::new("fault_source", "Fault records of translation and of interrupt messages, in turn.");
+    let mut m = Module::new("fault_source", &header(include_str!("fault_source.rs")));
     m.section("A fault of a translation; held until ready");
     let translation = m.input("fault_valid", 1);
     let fields: Vec<E> =
@@ -44,15 +45,17 @@ pub fn fault_source() -> Rc<Module> {
     m.set(of_message, chosen);
 
     m.output("out_valid", valid);
+    let mut record = vec![];
     for ((name, field), value) in FIELDS.iter().zip(fields) {
         let own = match *name {
-            "cause" => lit(Cause::IommuMsiWriteAccessFault.code().into(), field.width.into()),
+            "cause" => lit(cause_label(Cause::IommuMsiWriteAccessFault), field.width.into()),
             "ttyp" => lit(ttyp::NONE, field.width.into()),
             "iotval" => address,
             _ => lit(0, field.width.into()),
         };
-        m.output(&format!("out_{name}"), chosen.mux(own, value));
+        record.push(m.output(&format!("out_{name}"), chosen.mux(own, value)));
     }
+    m.held("record", valid, ready, &record);
     m.section("Acceptance of each");
     m.output("fault_ready", ready & !chosen);
     m.output("message_ready", ready & chosen);

@@ -14,13 +14,19 @@ use pasidon_spec::registers::{msi_addr, msi_data};
 
 use crate::design::Design;
 use crate::regs::words::WriteBus;
-use pasidon_hdl::{E, MemoryKind, Module, cat, encode, hi, index_width, lit, lo, select};
+use pasidon_hdl::{
+    E, MemoryKind, Module, cat, encode, header, hi, index_width, labels, lit, lo, names, select,
+};
 
-const IDLE: u64 = 0;
-const CHOSEN: u64 = 1;
-const RESPONSE: u64 = 2;
-const REPORT: u64 = 3;
-const STATE_BITS: u32 = 2;
+labels! {
+    /// What is done with an interrupt
+    pub mod state {
+        IDLE,
+        CHOSEN,
+        RESPONSE,
+        REPORT,
+    }
+}
 
 /// Bits of the number of an entry on the register bus: the table has 16.
 const ENTRY_BITS: u32 = 4;
@@ -34,6 +40,7 @@ struct Column {
 }
 
 impl Column {
+    #[names]
     fn new(m: &mut Module, name: &str, vectors: u32, write: (E, E, E), bus: E, sent: E) -> Column {
         let (write, index, value) = write;
         let written = m.reg(&format!("{name}_written"), vectors, 0);
@@ -49,13 +56,13 @@ impl Column {
 }
 
 /// The table and the messages of `design`.
+#[names]
 pub fn msi(design: &Design) -> Rc<Module> {
     let vectors = design.vectors;
     let width = index_width(vectors as usize);
-    let mut m =
-        Module::new("msi", "The MSI configuration table, and the messages of the IOMMU's own interrupts.");
-    let to = |state| lit(state, STATE_BITS);
-    let state = m.reg("state", STATE_BITS, IDLE);
+    let mut m = Module::new("msi", &header(include_str!("msi.rs")));
+    let to = |state| lit(state, state::WIDTH);
+    let state = m.reg("state", state::WIDTH, state::IDLE);
 
     let bus = WriteBus::inputs(&mut m, "reg_");
     m.section("Read: doubleword index, data in the same cycle, 0 outside of the table");
@@ -76,14 +83,14 @@ pub fn msi(design: &Design) -> Rc<Module> {
         lo()
     };
 
-    // ---- The table -------------------------------------------------------------------------------------------------
+    m.part("The table");
     // Doublewords of the registers: the table's number, the entry's, and which of the entry's two.
     let first = u64::from(msi_addr::REG.offset / 8);
     let here = |index: E| {
         let table = index.bits(1 + ENTRY_BITS, 9 - 1 - ENTRY_BITS).is(first >> (1 + ENTRY_BITS));
         let entry = index.bits(1, ENTRY_BITS);
         let present =
-            if vectors < 1 << ENTRY_BITS { entry.lt(lit(vectors.into(), ENTRY_BITS)) } else { hi() };
+            if vectors < 1 << ENTRY_BITS { entry.lt(lit(u64::from(vectors), ENTRY_BITS)) } else { hi() };
         (table & present, entry.bits(0, width), index.bit(0))
     };
     let (written, write_entry, write_second) = here(bus.index);
@@ -112,7 +119,7 @@ pub fn msi(design: &Design) -> Rc<Module> {
     let second_word = cat(&[is_masked.resize(32), data.bus]);
     m.assign(rd_data, read.gate(read_second.mux(second_word, address_word)));
 
-    // ---- Which message ---------------------------------------------------------------------------------------------
+    m.part("Which message");
     let pending = m.reg("pending", vectors, 0);
     let due = m.wire("due", enable.gate(pending & !masked));
     let still_due = select(vector, &due.split());
@@ -121,7 +128,7 @@ pub fn msi(design: &Design) -> Rc<Module> {
 
     m.section("Write port: a store of 4 bytes");
     let wr_ready = m.input("wr_ready", 1);
-    let start = m.wire("start", state.is(CHOSEN) & still_due);
+    let start = m.wire("start", state.is(state::CHOSEN) & still_due);
     m.output("wr_valid", start);
     m.output("wr_addr", cat(&[target, lit(0, 2)]).resize(64));
     m.output("wr_len", lit(0, 8));
@@ -134,26 +141,26 @@ pub fn msi(design: &Design) -> Rc<Module> {
     let wr_error = m.input("wr_error", 1);
 
     m.section("A message that could not be written, and its address; held until ready");
-    m.output("fault_valid", state.is(REPORT));
+    m.output("fault_valid", state.is(state::REPORT));
     m.output("fault_addr", cat(&[address, lit(0, 2)]).resize(64));
     let fault_ready = m.input("fault_ready", 1);
 
     let leave = m.wire("leave", start & wr_ready);
     m.set(pending, (pending & !leave.gate(vector.decode(vectors))) | enable.gate(message));
     m.switch(state, |m, s| {
-        s.case(m, IDLE, |m| {
+        s.case(m, state::IDLE, |m| {
             m.set(vector, encode(&due.lowest_bit().split(), width));
-            m.when(due.any(), |m| m.set(state, to(CHOSEN)));
+            m.when(due.any(), |m| m.set(state, to(state::CHOSEN)));
         });
-        s.case(m, CHOSEN, |m| {
+        s.case(m, state::CHOSEN, |m| {
             m.set(address, target);
-            m.when(!still_due, |m| m.set(state, to(IDLE)));
-            m.when(leave, |m| m.set(state, to(RESPONSE)));
+            m.when(!still_due, |m| m.set(state, to(state::IDLE)));
+            m.when(leave, |m| m.set(state, to(state::RESPONSE)));
         });
-        s.case(m, RESPONSE, |m| {
-            m.when(wr_done, |m| m.set(state, wr_error.mux(to(REPORT), to(IDLE))));
+        s.case(m, state::RESPONSE, |m| {
+            m.when(wr_done, |m| m.set(state, wr_error.mux(to(state::REPORT), to(state::IDLE))));
         });
-        s.default(m, |m| m.when(fault_ready, |m| m.set(state, to(IDLE))));
+        s.default(m, |m| m.when(fault_ready, |m| m.set(state, to(state::IDLE))));
     });
     m.build()
 }

@@ -2,7 +2,7 @@
 
 use crate::regs::words::{ReadMap, WriteBus};
 use crate::signals::events::{RequestEvents, WalkEvents};
-use pasidon_hdl::{E, Module, any_of, cat, hi, index_width, lit, lo};
+use pasidon_hdl::{E, Module, any_of, cat, hi, index_width, lit, lo, names};
 use pasidon_spec::registers::{event, iohpmctr, iohpmevt};
 
 /// The events that can be filtered by PSCID and GSCID.
@@ -36,6 +36,7 @@ struct Selector {
 }
 
 /// Adds counter `index` (0 for `iohpmctr1`) that counts while `run` is 1; returns its overflow bit and whether an interrupt is due.
+#[names]
 pub fn counter(
     m: &mut Module,
     index: u8,
@@ -101,7 +102,7 @@ pub fn counter(
         ],
     );
 
-    // ---- Events of this cycle that count ---------------------------------------------------------------------------
+    m.part("Events of this cycle that count");
     let one = lit(1, 24);
     let ignored = m.wire(&own("ignored"), s.dmask.gate(s.did_gscid ^ (s.did_gscid + one)));
     let device_matches = |id: E| !s.dv_gscv | ((id.resize(24) ^ s.did_gscid) & !ignored).none();
@@ -123,7 +124,7 @@ pub fn counter(
         counted.push(m.wire_if(&own(&format!("counts_walk{i}")), &[run, selected(w.kinds())], passes));
     }
 
-    // ---- The count -------------------------------------------------------------------------------------------------
+    m.part("The count");
     let register = iohpmctr::REG.element(index);
     let write = bus.to(&register);
     let width = index_width(counted.len() + 1);

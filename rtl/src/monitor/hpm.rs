@@ -18,11 +18,12 @@ use crate::design::Design;
 use crate::regs::words::{ReadMap, WriteBus};
 use crate::signals::events::{RequestEvents, WalkEvents};
 use crate::translate::miss_table::translated_requesters;
-use pasidon_hdl::{E, Module, any_of, cat, hi};
+use pasidon_hdl::{E, Module, any_of, cat, header, hi, names};
 
 /// The performance monitor of `d`.
+#[names]
 pub fn hpm(d: &Design) -> Rc<Module> {
-    let mut m = Module::new("hpm", "Performance monitor: cycle counter and event counters.");
+    let mut m = Module::new("hpm", &header(include_str!("hpm.rs")));
     let bus = WriteBus::inputs(&mut m, "reg_");
     m.section("Read: doubleword index, data in the same cycle, 0 outside of the monitor's registers");
     let rd_index = m.input("reg_rd_index", 9);
@@ -81,6 +82,7 @@ pub fn hpm(d: &Design) -> Rc<Module> {
 }
 
 /// A register after `input`; strobes are 0 after reset.
+#[names]
 fn registered(m: &mut Module, input: E, name: &str, strobe: bool) -> E {
     let register = if strobe { m.reg(name, input.width(), 0) } else { m.reg_data(name, input.width()) };
     m.set(register, input);
@@ -88,6 +90,7 @@ fn registered(m: &mut Module, input: E, name: &str, strobe: bool) -> E {
 }
 
 /// `iohpmcycles`; returns its overflow bit and whether an interrupt is due.
+#[names]
 fn cycles(m: &mut Module, bus: WriteBus, map: &mut ReadMap, run: E) -> (E, E) {
     let write = bus.to(&iohpmcycles::REG);
     let low = m.reg("cycles_low", 32, 0);

@@ -20,7 +20,7 @@
 //! OKAY and EXOKAY is an access fault; `rpoison` marks a beat as corrupted.
 
 use crate::translate::miss_table::round_robin;
-use pasidon_hdl::{E, Module, any_of, cat, encode, hi, index_width, lit, lo, onehot};
+use pasidon_hdl::{E, Module, any_of, cat, encode, header, hi, index_width, labels, lit, lo, names, onehot};
 use std::rc::Rc;
 
 /// Bits of AXI ids.
@@ -29,9 +29,14 @@ pub const AXI_ID_WIDTH: u32 = 5;
 /// RRESP and BRESP of an exclusive access that is one.
 const EXOKAY: u64 = 1;
 
-const WRITE_IDLE: u64 = 0;
-const WRITE_DATA: u64 = 1;
-const WRITE_RESPONSE: u64 = 2;
+labels! {
+    /// What the write channels do
+    pub mod write {
+        IDLE,
+        DATA,
+        RESPONSE,
+    }
+}
 
 /// What a writer says of its write.
 const ADDRESS: [(&str, u32); 3] = [("addr", 64), ("len", 8), ("size", 3)];
@@ -49,13 +54,14 @@ fn chosen<const N: usize>(grant: &[E], signals: &[[E; N]], index: usize) -> E {
 
 /// The AXI4 master for `readers` readers and `writers` writers, the first `exclusive` of each of which may ask for exclusive
 /// accesses; with `qosid` each says what quality-of-service ids its accesses have.
+#[names]
 pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc<Module> {
-    let mut m = Module::new("axi_master", "One AXI4 port for all readers and writers of tables and queues.");
+    let mut m = Module::new("axi_master", &header(include_str!("axi_master.rs")));
     m.section("Reset of the memory side");
     let mem_rst = m.input("mem_rst", 1);
     let rst = m.reset();
 
-    // ---- Reads -----------------------------------------------------------------------------------------------------
+    m.part("Reads");
     let mut valid = vec![];
     let mut address = vec![];
     let mut lock = vec![];
@@ -93,8 +99,12 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
         m.section("AXI4 read address");
     }
     m.output("arvalid", any);
-    m.output("araddr", chosen(&grant, &address, 0));
-    m.output("arlen", chosen(&grant, &address, 1));
+    let read = [
+        m.output("araddr", chosen(&grant, &address, 0)),
+        m.output("arlen", chosen(&grant, &address, 1)),
+        encode(&grant, index_width(readers as usize)),
+    ];
+    m.held("read", any, arready, &read);
     let locks = |grant: &[E], lock: &[E]| any_of(grant.iter().zip(lock).map(|(g, l)| *g & *l));
     if exclusive > 0 {
         m.output("arlock", locks(&grant, &lock));
@@ -130,7 +140,7 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
         m.output("rd_error", rresp.any());
     }
 
-    // ---- Writes ----------------------------------------------------------------------------------------------------
+    m.part("Writes");
     let mut valid = vec![];
     let mut address = vec![];
     let mut beats = vec![];
@@ -160,13 +170,13 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     let beats_left = m.reg_data("beats_left", 2);
     let aw = ADDRESS.map(|(n, w)| m.reg_data(&format!("aw{n}_q"), w));
     let beat = BEAT.map(|(n, w)| m.reg_data(&format!("w{n}_q"), w));
-    let idle = state.is(WRITE_IDLE);
+    let idle = state.is(write::IDLE);
     let any = any_of(valid.iter().copied());
     let grant = round_robin(&mut m, "writer", &valid, idle);
     let bits: Vec<E> = grant.iter().rev().copied().collect();
     let owns: Vec<E> = owner.split();
     let begin = m.wire("begin_write", idle & any & !rst);
-    let sent = m.wire("beat_sent", state.is(WRITE_DATA) & wready);
+    let sent = m.wire("beat_sent", state.is(write::DATA) & wready);
     let last = beats_left.is(0);
     // Of an abandoned burst's writer no more is taken: data and strobes are 0.
     let live = m.wire("live", !abandoned & !rst);
@@ -179,7 +189,7 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
         |m| m.set(beats_left, chosen(&grant, &address, 1).bits(0, 2)),
         |m| m.when(sent, |m| m.set(beats_left, beats_left - lit(1, 2))),
     );
-    let ended = state.is(WRITE_RESPONSE) & bvalid;
+    let ended = state.is(write::RESPONSE) & bvalid;
     m.set(abandoned, !idle & !ended & !live);
     m.when(begin, |m| {
         m.set(owner, cat(&bits));
@@ -187,9 +197,9 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     });
     m.when_else(begin, |m| m.set(awvalid, hi()), |m| m.when(awready, |m| m.set(awvalid, lo())));
     m.switch(state, |m, s| {
-        s.case(m, WRITE_IDLE, |m| m.when(begin, |m| m.set(state, lit(WRITE_DATA, 2))));
-        s.case(m, WRITE_DATA, |m| m.when(wready & last, |m| m.set(state, lit(WRITE_RESPONSE, 2))));
-        s.default(m, |m| m.when(bvalid, |m| m.set(state, lit(WRITE_IDLE, 2))));
+        s.case(m, write::IDLE, |m| m.when(begin, |m| m.set(state, lit(write::DATA, 2))));
+        s.case(m, write::DATA, |m| m.when(wready & last, |m| m.set(state, lit(write::RESPONSE, 2))));
+        s.default(m, |m| m.when(bvalid, |m| m.set(state, lit(write::IDLE, 2))));
     });
     if exclusive > 0 {
         let awlock = m.reg_data("awlock_q", 1);
@@ -205,15 +215,17 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
         }
     }
     m.output("awvalid", awvalid);
+    m.held("write", awvalid, awready, &aw);
+    m.held("beat", state.is(write::DATA), wready, &beat);
     for ((name, _), register) in ADDRESS.into_iter().zip(aw) {
         m.output(&format!("aw{name}"), register);
     }
-    m.output("wvalid", state.is(WRITE_DATA));
+    m.output("wvalid", state.is(write::DATA));
     for ((name, _), register) in BEAT.into_iter().zip(beat) {
         m.output(&format!("w{name}"), register);
     }
     m.output("wlast", last);
-    m.output("bready", state.is(WRITE_RESPONSE));
+    m.output("bready", state.is(write::RESPONSE));
     m.section("Writes accepted, with their first beat; beats sent, so that the next is taken; responses");
     for i in 0..writers as usize {
         m.output(&format!("wr{i}_ready"), idle & grant[i]);

@@ -8,50 +8,55 @@
 
 use std::rc::Rc;
 
-use pasidon_hdl::{Module, lit};
+use pasidon_hdl::{Module, header, labels, lit, names};
 
-const IDLE: u64 = 0;
-const FENCE: u64 = 1;
-const DRAIN: u64 = 2;
-const DONE: u64 = 3;
+labels! {
+    /// What is waited for
+    pub mod state {
+        IDLE,
+        FENCE,
+        DRAIN,
+        DONE,
+    }
+}
 
 /// The barrier.
+#[names]
 pub fn barrier() -> Rc<Module> {
-    let mut m =
-        Module::new("barrier", "Waits for translations in flight, then for the accesses that they allowed.");
-    let state = m.reg("state", 2, IDLE);
+    let mut m = Module::new("barrier", &header(include_str!("barrier.rs")));
+    let state = m.reg("state", 2, state::IDLE);
     let of_mode = m.reg_data("of_mode", 1);
 
     m.section("From the command queue: hold valid until ready; previous reads, previous writes");
     let cq_valid = m.input("cq_valid", 1);
     let cq_pr = m.input("cq_pr", 1);
     let cq_pw = m.input("cq_pw", 1);
-    m.output("cq_ready", state.is(DONE) & !of_mode);
+    m.output("cq_ready", state.is(state::DONE) & !of_mode);
     m.section("From the registers, when ddtp was written: hold valid until ready");
     let ddtp_valid = m.input("ddtp_valid", 1);
-    m.output("ddtp_ready", state.is(DONE) & of_mode);
+    m.output("ddtp_ready", state.is(state::DONE) & of_mode);
     m.section("To the translation side: ready when all that was pending at the rise of valid has left");
-    m.output("fence_valid", state.is(FENCE));
+    m.output("fence_valid", state.is(state::FENCE));
     let fence_ready = m.input("fence_ready", 1);
     m.section(
         "To the data path: ready when the reads (pr) or writes (pw) translated earlier are globally observed",
     );
-    m.output("drain_valid", state.is(DRAIN));
+    m.output("drain_valid", state.is(state::DRAIN));
     m.output("drain_pr", of_mode | cq_pr);
     m.output("drain_pw", of_mode | cq_pw);
     let drain_ready = m.input("drain_ready", 1);
 
     m.switch(state, |m, s| {
-        s.case(m, IDLE, |m| {
+        s.case(m, state::IDLE, |m| {
             m.set(of_mode, ddtp_valid);
-            m.when(ddtp_valid | cq_valid, |m| m.set(state, lit(FENCE, 2)));
+            m.when(ddtp_valid | cq_valid, |m| m.set(state, lit(state::FENCE, 2)));
         });
-        s.case(m, FENCE, |m| {
-            let next = (of_mode | cq_pr | cq_pw).mux(lit(DRAIN, 2), lit(DONE, 2));
+        s.case(m, state::FENCE, |m| {
+            let next = (of_mode | cq_pr | cq_pw).mux(lit(state::DRAIN, 2), lit(state::DONE, 2));
             m.when(fence_ready, |m| m.set(state, next));
         });
-        s.case(m, DRAIN, |m| m.when(drain_ready, |m| m.set(state, lit(DONE, 2))));
-        s.default(m, |m| m.set(state, lit(IDLE, 2)));
+        s.case(m, state::DRAIN, |m| m.when(drain_ready, |m| m.set(state, lit(state::DONE, 2))));
+        s.default(m, |m| m.set(state, lit(state::IDLE, 2)));
     });
     m.build()
 }

@@ -26,36 +26,42 @@ use pasidon_spec::pdt::process_id_bits;
 
 use super::entry_address;
 use crate::design::Design;
+use crate::signals::context::any_bit;
 use crate::signals::invalidation::InvalidationKind;
 use crate::signals::request::{beyond, device_id_too_wide, ppn_width};
-use pasidon_hdl::{E, Module, any_of, cat, first, lit, lo};
+use pasidon_hdl::{E, Module, cat, first, header, labels, lit, lo, names};
 
-const IDLE: u64 = 0;
-const REQUEST: u64 = 1;
-const FIRST: u64 = 2;
-const SECOND: u64 = 3;
-const DECODE: u64 = 4;
-const INVALIDATE: u64 = 5;
-const BARRIER: u64 = 6;
-const STORE: u64 = 7;
-const STORE_RESPONSE: u64 = 8;
-const COMPLETE: u64 = 9;
-const ILLEGAL: u64 = 10;
-const MEMORY_FAULT: u64 = 11;
-/// An ATS.INVAL waits for a tag.
-const TAG: u64 = 12;
-/// A message is on offer.
-const SEND: u64 = 13;
-/// IOFENCE.C waits for invalidation requests in flight.
-const ANSWERS: u64 = 14;
-const STATE_BITS: u32 = 4;
+labels! {
+    /// What is done with a command
+    pub mod state {
+        IDLE,
+        REQUEST,
+        FIRST,
+        SECOND,
+        DECODE,
+        INVALIDATE,
+        BARRIER,
+        STORE,
+        STORE_RESPONSE,
+        COMPLETE,
+        ILLEGAL,
+        MEMORY_FAULT,
+        /// An ATS.INVAL waits for a tag.
+        TAG,
+        /// A message is on offer.
+        SEND,
+        /// IOFENCE.C waits for invalidation requests in flight.
+        ANSWERS,
+    }
+}
 
 /// The command queue of `design`.
+#[names]
 pub fn command_queue(design: &Design) -> Rc<Module> {
     let width = design.command_log2_max;
-    let mut m = Module::new("command_queue", "Fetches commands from the command queue and carries them out.");
-    let to = |state| lit(state, STATE_BITS);
-    let state = m.reg("state", STATE_BITS, IDLE);
+    let mut m = Module::new("command_queue", &header(include_str!("command_queue.rs")));
+    let to = |state| lit(state, state::WIDTH);
+    let state = m.reg("state", state::WIDTH, state::IDLE);
     let command =
         Operands { low: m.reg_data("command_low", 64), high: m.reg_data("command_high", high_bits(design)) };
 
@@ -68,15 +74,18 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     let ddtp_mode = m.input("ddtp_mode", 3);
     let big_endian = if design.big_endian { m.input("big_endian", 1) } else { lo() };
     // `fctl.WSI` is fixed unless there is a choice.
-    let wires =
-        if design.wired && design.msi { m.input("wired_interrupts", 1) } else { lit(design.wired.into(), 1) };
+    let wires = if design.wired && design.msi {
+        m.input("wired_interrupts", 1)
+    } else {
+        lit(u64::from(design.wired), 1)
+    };
 
     let on = m.reg("cq_on_state", 1, 0);
     let head = m.reg("head", width, 0);
 
     m.section("Read port: a command is 2 beats; one that was asked for before the reset has not ended");
     let draining = m.input("draining", 1);
-    m.output("rd_valid", state.is(REQUEST));
+    m.output("rd_valid", state.is(state::REQUEST));
     let rd_ready = m.input("rd_ready", 1);
     // Kept where the reset of the queue does not change it: AXI forbids changing an address that is on offer.
     let fetched = m.reg_data("fetch_address", design.pas - COMMAND_BYTES.trailing_zeros());
@@ -90,7 +99,7 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     let rd_poison = m.input("rd_poison", 1);
 
     m.section("Write port: the 4-byte store of IOFENCE.C");
-    m.output("wr_valid", state.is(STORE));
+    m.output("wr_valid", state.is(state::STORE));
     let wr_ready = m.input("wr_ready", 1);
     let kept = design.pas - 2;
     m.output("wr_addr", cat(&[command.high.bits(0, kept), lit(0, 2)]).resize(64));
@@ -105,11 +114,11 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     let wr_done = m.input("wr_done", 1);
     let wr_error = m.input("wr_error", 1);
 
-    invalidation_ports(&mut m, design, command, state.is(INVALIDATE));
+    invalidation_ports(&mut m, design, command, state.is(state::INVALIDATE));
     let inval_ready = m.input("inval_ready", 1);
 
     m.section("Barrier: previous reads, previous writes; held until ready");
-    m.output("sync_valid", state.is(BARRIER));
+    m.output("sync_valid", state.is(state::BARRIER));
     m.output("sync_pr", command.field(iofence::PR));
     m.output("sync_pw", command.field(iofence::PW));
     let sync_ready = m.input("sync_ready", 1);
@@ -119,72 +128,74 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     m.section("State of the queue, and what it reports (one cycle each)");
     m.output("on", on);
     m.output("head_index", head);
-    m.output("illegal", state.is(ILLEGAL));
-    m.output("memory_fault", state.is(MEMORY_FAULT));
-    m.output("fence_wired", state.is(COMPLETE) & fence & command.field(iofence::WSI));
+    m.output("illegal", state.is(state::ILLEGAL));
+    m.output("memory_fault", state.is(state::MEMORY_FAULT));
+    m.output("fence_wired", state.is(state::COMPLETE) & fence & command.field(iofence::WSI));
 
     let failed = m.reg_data("failed", 1);
     let bad_high = m.reg_data("bad_high", 1);
     let beat_failed = rd_error | rd_poison;
     m.switch(state, |m, s| {
-        s.case(m, IDLE, |m| {
+        s.case(m, state::IDLE, |m| {
             m.set(on, enable);
             m.when(enable & !on, |m| m.set(head, lit(0, width)));
             m.when(enable & on & !stop & head.ne(tail) & !draining, |m| {
                 let address = entry_address(base, head, COMMAND_BYTES.trailing_zeros());
                 m.set(fetched, address.bits(COMMAND_BYTES.trailing_zeros(), fetched.width()));
-                m.set(state, to(REQUEST));
+                m.set(state, to(state::REQUEST));
             });
         });
-        s.case(m, REQUEST, |m| m.when(rd_ready, |m| m.set(state, to(FIRST))));
-        s.case(m, FIRST, |m| {
+        s.case(m, state::REQUEST, |m| m.when(rd_ready, |m| m.set(state, to(state::FIRST))));
+        s.case(m, state::FIRST, |m| {
             m.set(command.low, rd_data);
             m.set(failed, beat_failed);
-            m.when(rd_data_valid, |m| m.set(state, to(SECOND)));
+            m.when(rd_data_valid, |m| m.set(state, to(state::SECOND)));
         });
-        s.case(m, SECOND, |m| {
+        s.case(m, state::SECOND, |m| {
             m.set(command.high, rd_data.bits(0, high_bits(design)));
             m.set(bad_high, reserved_in_high(design, command, rd_data));
-            let next = (failed | beat_failed).mux(to(MEMORY_FAULT), to(DECODE));
+            let next = (failed | beat_failed).mux(to(state::MEMORY_FAULT), to(state::DECODE));
             m.when(rd_data_valid, |m| m.set(state, next));
         });
-        s.case(m, DECODE, |m| {
+        s.case(m, state::DECODE, |m| {
             let illegal = illegal(design, command, ddtp_mode, wires) | bad_high;
-            let mut choices =
-                vec![(illegal, to(ILLEGAL)), (fence, to(if design.ats { ANSWERS } else { BARRIER }))];
+            let mut choices = vec![
+                (illegal, to(state::ILLEGAL)),
+                (fence, to(if design.ats { state::ANSWERS } else { state::BARRIER })),
+            ];
             if let Some(ats) = &ats {
-                choices.push((ats.is_message, ats.is_invalidation.mux(to(TAG), to(SEND))));
+                choices.push((ats.is_message, ats.is_invalidation.mux(to(state::TAG), to(state::SEND))));
             }
-            choices.push((names_nothing(design, command), to(COMPLETE)));
-            m.set(state, first(&choices, to(INVALIDATE)));
+            choices.push((names_nothing(design, command), to(state::COMPLETE)));
+            m.set(state, first(&choices, to(state::INVALIDATE)));
         });
-        s.case(m, INVALIDATE, |m| m.when(inval_ready, |m| m.set(state, to(COMPLETE))));
-        s.case(m, BARRIER, |m| {
-            let store = nowhere.mux(to(MEMORY_FAULT), to(STORE));
-            let next = command.field(iofence::AV).mux(store, to(COMPLETE));
+        s.case(m, state::INVALIDATE, |m| m.when(inval_ready, |m| m.set(state, to(state::COMPLETE))));
+        s.case(m, state::BARRIER, |m| {
+            let store = nowhere.mux(to(state::MEMORY_FAULT), to(state::STORE));
+            let next = command.field(iofence::AV).mux(store, to(state::COMPLETE));
             m.when(sync_ready, |m| m.set(state, next));
         });
-        s.case(m, STORE, |m| m.when(wr_ready, |m| m.set(state, to(STORE_RESPONSE))));
-        s.case(m, STORE_RESPONSE, |m| {
-            m.when(wr_done, |m| m.set(state, wr_error.mux(to(MEMORY_FAULT), to(COMPLETE))));
+        s.case(m, state::STORE, |m| m.when(wr_ready, |m| m.set(state, to(state::STORE_RESPONSE))));
+        s.case(m, state::STORE_RESPONSE, |m| {
+            m.when(wr_done, |m| m.set(state, wr_error.mux(to(state::MEMORY_FAULT), to(state::COMPLETE))));
         });
         if let Some(ats) = &ats {
-            s.case(m, TAG, |m| {
-                m.when(ats.has_tag, |m| m.set(state, to(SEND)));
-                m.when(!enable, |m| m.set(state, to(IDLE)));
+            s.case(m, state::TAG, |m| {
+                m.when(ats.has_tag, |m| m.set(state, to(state::SEND)));
+                m.when(!enable, |m| m.set(state, to(state::IDLE)));
             });
-            s.case(m, SEND, |m| m.when(ats.taken, |m| m.set(state, to(COMPLETE))));
-            s.case(m, ANSWERS, |m| {
-                m.when(ats.answered, |m| m.set(state, ats.late.mux(to(IDLE), to(BARRIER))));
-                m.when(!enable & !ats.late, |m| m.set(state, to(IDLE)));
+            s.case(m, state::SEND, |m| m.when(ats.taken, |m| m.set(state, to(state::COMPLETE))));
+            s.case(m, state::ANSWERS, |m| {
+                m.when(ats.answered, |m| m.set(state, ats.late.mux(to(state::IDLE), to(state::BARRIER))));
+                m.when(!enable & !ats.late, |m| m.set(state, to(state::IDLE)));
             });
         }
-        s.case(m, COMPLETE, |m| {
+        s.case(m, state::COMPLETE, |m| {
             m.set(head, head.inc() & mask);
-            m.set(state, to(IDLE));
+            m.set(state, to(state::IDLE));
         });
         // ILLEGAL and MEMORY_FAULT: `stop` is set at the end of this cycle.
-        s.default(m, |m| m.set(state, to(IDLE)));
+        s.default(m, |m| m.set(state, to(state::IDLE)));
     });
     m.build()
 }
@@ -206,19 +217,20 @@ struct Ats {
 
 impl Ats {
     /// The ports.
+    #[names]
     fn new(m: &mut Module, command: Operands, state: E) -> Ats {
         let is_message = command.field(header::OPCODE).is(opcode::ATS);
         let is_invalidation = !command.field(header::FUNC3).bit(0);
         m.section("Invalidation requests in flight: a tag for the next, held until it is sent; all are answered; one timed out");
-        m.output("tag_want", state.is(TAG) | (state.is(SEND) & is_invalidation));
+        m.output("tag_want", state.is(state::TAG) | (state.is(state::SEND) & is_invalidation));
         let has_tag = m.input("tag_valid", 1);
         let answered = m.input("none_in_flight", 1);
         let timed_out = m.input("timed_out", 1);
-        let late = m.output("late", state.is(ANSWERS) & answered & timed_out);
+        let late = m.output("late", state.is(state::ANSWERS) & answered & timed_out);
         let exhausted = m.input("tags_exhausted", 1);
-        m.output("waits", (state.is(ANSWERS) & !answered) | (state.is(TAG) & exhausted));
+        m.output("waits", (state.is(state::ANSWERS) & !answered) | (state.is(state::TAG) & exhausted));
         m.section("A message to a device; held until ready");
-        m.output("msg_valid", state.is(SEND));
+        m.output("msg_valid", state.is(state::SEND));
         let taken = m.input("msg_ready", 1);
         m.output("msg_invalidation", is_invalidation);
         for (name, field) in
@@ -255,6 +267,7 @@ impl Operands {
 }
 
 /// The operands of an invalidation, as the command states them.
+#[names]
 fn invalidation_ports(m: &mut Module, design: &Design, command: Operands, valid: E) {
     let directory = command.field(header::OPCODE).is(opcode::IODIR);
     let second = command.field(header::FUNC3).bit(0);
@@ -291,38 +304,34 @@ fn invalidation_ports(m: &mut Module, design: &Design, command: Operands, valid:
     m.output("inval_pid", command.field(iodir::PID).bits(0, design.process_id_width));
 }
 
-/// 1 when a bit of `word` that is set in `mask` is 1.
-fn any_in(word: E, mask: u64) -> E {
-    let bits: Vec<E> = (0..word.width()).filter(|i| mask >> i & 1 == 1).map(|i| word.bit(i)).collect();
-    any_of(bits)
-}
-
 /// The bits of an operand, which are reserved unless its extension is there.
 fn unless(there: bool, operand: Field) -> u64 {
     if there { 0 } else { operand.mask() }
 }
 
 /// 1 when the second doubleword has a reserved bit set; the first one is known already.
+#[names]
 fn reserved_in_high(design: &Design, command: Operands, high: E) -> E {
     let op = command.field(header::OPCODE);
     let mut choices = vec![
-        (op.is(opcode::IODIR), any_in(high, iodir::RESERVED[1])),
-        (op.is(opcode::IOFENCE), any_in(high, iofence::RESERVED[1])),
+        (op.is(opcode::IODIR), any_bit(high, iodir::RESERVED[1])),
+        (op.is(opcode::IOFENCE), any_bit(high, iofence::RESERVED[1])),
     ];
     if design.ats {
-        choices.push((op.is(opcode::ATS), any_in(high, ats::RESERVED[1])));
+        choices.push((op.is(opcode::ATS), any_bit(high, ats::RESERVED[1])));
     }
-    first(&choices, any_in(high, iotinval::RESERVED[1] | unless(design.s, iotinval::S)))
+    first(&choices, any_bit(high, iotinval::RESERVED[1] | unless(design.s, iotinval::S)))
 }
 
 /// 1 when the first doubleword is not that of a command which this design carries out.
+#[names]
 fn illegal(design: &Design, command: Operands, ddtp_mode: E, wires: E) -> E {
     let vma = command.is(opcode::IOTINVAL, func3::IOTINVAL_VMA);
     let gvma = command.is(opcode::IOTINVAL, func3::IOTINVAL_GVMA);
     let fence = command.is(opcode::IOFENCE, func3::IOFENCE_C);
     let ddt = command.is(opcode::IODIR, func3::IODIR_INVAL_DDT);
     let pdt = command.is(opcode::IODIR, func3::IODIR_INVAL_PDT);
-    let reserved = |mask| any_in(command.low, mask);
+    let reserved = |mask| any_bit(command.low, mask);
 
     // Without a directory there is no narrower limit on a device_id than the field itself.
     let did = command.field(iodir::DID);
@@ -350,6 +359,7 @@ fn illegal(design: &Design, command: Operands, ddtp_mode: E, wires: E) -> E {
 }
 
 /// 1 when a legal invalidation names a device, a process or a virtual machine of which this design can't have cached anything.
+#[names]
 fn names_nothing(design: &Design, command: Operands) -> E {
     let directory = command.field(header::OPCODE).is(opcode::IODIR) & command.field(iodir::DV);
     let second = command.field(header::FUNC3).bit(0);

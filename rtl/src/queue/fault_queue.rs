@@ -16,22 +16,27 @@ use pasidon_spec::field::Field;
 use super::{Tail, entry_address};
 use crate::design::Design;
 use crate::signals::request::ppn_width;
-use pasidon_hdl::{E, Module, cat, lit, lo, select};
+use pasidon_hdl::{E, Module, cat, header, labels, lit, lo, names, select};
 
-const IDLE: u64 = 0;
-const DROP: u64 = 1;
-const OVERFLOW: u64 = 2;
-const ADDRESS: u64 = 3;
-const DATA: u64 = 4;
-const RESPONSE: u64 = 5;
-const STATE_BITS: u32 = 3;
+labels! {
+    /// What is done with a fault record
+    pub mod state {
+        IDLE,
+        DROP,
+        OVERFLOW,
+        ADDRESS,
+        DATA,
+        RESPONSE,
+    }
+}
 
 /// The fault queue of `design`.
+#[names]
 pub fn fault_queue(design: &Design) -> Rc<Module> {
     let width = design.fault_log2_max;
-    let mut m = Module::new("fault_queue", "Writes fault records into the fault queue.");
-    let to = |state| lit(state, STATE_BITS);
-    let state = m.reg("state", STATE_BITS, IDLE);
+    let mut m = Module::new("fault_queue", &header(include_str!("fault_queue.rs")));
+    let to = |state| lit(state, state::WIDTH);
+    let state = m.reg("state", state::WIDTH, state::IDLE);
     let beat = m.reg_data("beat", 2);
 
     m.section("What software set");
@@ -51,7 +56,7 @@ pub fn fault_queue(design: &Design) -> Rc<Module> {
     let Tail { on, settled, tail, full, .. } = place;
 
     m.section("Write port: one burst of 4 beats");
-    m.output("wr_valid", state.is(ADDRESS));
+    m.output("wr_valid", state.is(state::ADDRESS));
     let wr_ready = m.input("wr_ready", 1);
     m.output("wr_addr", entry_address(base, tail, RECORD_BYTES.trailing_zeros()));
     m.output("wr_len", lit(RECORD_BYTES / 8 - 1, 8));
@@ -64,51 +69,52 @@ pub fn fault_queue(design: &Design) -> Rc<Module> {
     let wr_error = m.input("wr_error", 1);
 
     // `beat` is the one that is taken next: after the last, the first again.
-    let last = state.is(DATA) & beat.none() & wd_ready;
-    m.assign(fault_ready, last | state.is(DROP) | state.is(OVERFLOW));
+    let last = state.is(state::DATA) & beat.none() & wd_ready;
+    m.assign(fault_ready, last | state.is(state::DROP) | state.is(state::OVERFLOW));
 
     m.section("State of the queue, and what it reports (one cycle each)");
     m.output("on", on);
     m.output("tail_index", tail);
-    m.output("overflow", state.is(OVERFLOW));
-    m.output("memory_fault", state.is(RESPONSE) & wr_done & wr_error);
-    m.output("recorded", state.is(RESPONSE) & wr_done & !wr_error);
+    m.output("overflow", state.is(state::OVERFLOW));
+    m.output("memory_fault", state.is(state::RESPONSE) & wr_done & wr_error);
+    m.output("recorded", state.is(state::RESPONSE) & wr_done & !wr_error);
 
-    m.set(settled, state.is(IDLE));
+    m.set(settled, state.is(state::IDLE));
     m.switch(state, |m, s| {
-        s.case(m, IDLE, |m| {
+        s.case(m, state::IDLE, |m| {
             let usable = enable & on & !stop;
             m.set(beat, lit(0, 2));
             place.follow(m, enable);
             m.when(settled & fault_valid, |m| {
-                let written = full.mux(to(OVERFLOW), to(ADDRESS));
-                m.set(state, usable.mux(written, to(DROP)));
+                let written = full.mux(to(state::OVERFLOW), to(state::ADDRESS));
+                m.set(state, usable.mux(written, to(state::DROP)));
             });
         });
-        s.case(m, ADDRESS, |m| {
+        s.case(m, state::ADDRESS, |m| {
             m.when(wr_ready, |m| {
                 m.set(beat, beat.inc());
-                m.set(state, to(DATA));
+                m.set(state, to(state::DATA));
             });
         });
-        s.case(m, DATA, |m| {
+        s.case(m, state::DATA, |m| {
             m.when(wd_ready, |m| {
                 m.set(beat, beat.inc());
-                m.when(beat.none(), |m| m.set(state, to(RESPONSE)));
+                m.when(beat.none(), |m| m.set(state, to(state::RESPONSE)));
             });
         });
-        s.case(m, RESPONSE, |m| {
+        s.case(m, state::RESPONSE, |m| {
             m.when(wr_done, |m| {
-                m.set(state, to(IDLE));
+                m.set(state, to(state::IDLE));
                 m.when(!wr_error, |m| place.advance(m));
             });
         });
-        s.default(m, |m| m.set(state, to(IDLE)));
+        s.default(m, |m| m.set(state, to(state::IDLE)));
     });
     m.build()
 }
 
 /// Declares the ports of a record; returns its four doublewords as they stand in memory.
+#[names]
 fn record_ports(m: &mut Module) -> Vec<E> {
     let mut field = |name, field: Field| m.input(name, field.width.into());
     let cause = field("fault_cause", record::CAUSE);

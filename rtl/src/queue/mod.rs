@@ -10,12 +10,13 @@ pub use command_queue::command_queue;
 pub use fault_queue::fault_queue;
 pub use page_request_queue::page_request_queue;
 
-use pasidon_hdl::{E, Module, cat, lit, lo};
+use pasidon_hdl::{E, Module, cat, lit, lo, names};
 
 /// Byte address of entry `index`, of `2^log2_bytes` bytes, in the queue whose base page is `ppn`.
 ///
 /// A queue is aligned to its size, so base and index have no bit in common and no adder is needed. What a misaligned base
 /// leads to is left open by the specification (registers `cqb` and `fqb`).
+#[names]
 fn entry_address(ppn: E, index: E, log2_bytes: u32) -> E {
     let base = cat(&[ppn, lit(0, 12)]).resize(64);
     let offset = cat(&[index, lit(0, log2_bytes)]).resize(64);
@@ -39,6 +40,7 @@ struct Tail {
 
 impl Tail {
     /// The registers, `on` under this name, for a queue whose indices wrap by `mask` and which software has read up to `head`.
+    #[names]
     fn registers(m: &mut Module, on: &str, mask: E, head: E) -> Tail {
         let on = m.reg(on, 1, 0);
         let settled = m.reg("settled", 1, 0);

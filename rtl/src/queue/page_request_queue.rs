@@ -15,24 +15,29 @@ use pasidon_spec::page_request::RECORD_BYTES;
 use super::{Tail, entry_address};
 use crate::design::Design;
 use crate::signals::request::ppn_width;
-use pasidon_hdl::{Module, cat, hi, lit, lo};
+use pasidon_hdl::{Module, cat, header, hi, labels, lit, lo, names};
 
-const IDLE: u64 = 0;
-/// It is not written: the queue is off, or has met a memory fault.
-const OFF: u64 = 1;
-/// It is not written: the queue is full, or has overflowed.
-const FULL: u64 = 2;
-const ADDRESS: u64 = 3;
-const DATA: u64 = 4;
-const RESPONSE: u64 = 5;
-const STATE_BITS: u32 = 3;
+labels! {
+    /// What is done with a page request
+    pub mod state {
+        IDLE,
+        /// It is not written: the queue is off, or has met a memory fault.
+        OFF,
+        /// It is not written: the queue is full, or has overflowed.
+        FULL,
+        ADDRESS,
+        DATA,
+        RESPONSE,
+    }
+}
 
 /// The page-request queue of `design`.
+#[names]
 pub fn page_request_queue(design: &Design) -> Rc<Module> {
     let width = design.page_request_log2_max;
-    let mut m = Module::new("page_request_queue", "Writes page requests into the page-request queue.");
-    let to = |state| lit(state, STATE_BITS);
-    let state = m.reg("state", STATE_BITS, IDLE);
+    let mut m = Module::new("page_request_queue", &header(include_str!("page_request_queue.rs")));
+    let to = |state| lit(state, state::WIDTH);
+    let state = m.reg("state", state::WIDTH, state::IDLE);
     // The beat that is taken next is the second.
     let second = m.reg_data("second", 1);
 
@@ -68,7 +73,7 @@ pub fn page_request_queue(design: &Design) -> Rc<Module> {
     let Tail { on, settled, tail, full, .. } = place;
 
     m.section("Write port: one burst of 2 beats");
-    m.output("wr_valid", state.is(ADDRESS));
+    m.output("wr_valid", state.is(state::ADDRESS));
     let wr_ready = m.input("wr_ready", 1);
     m.output("wr_addr", entry_address(base, tail, RECORD_BYTES.trailing_zeros()));
     m.output("wr_len", lit(RECORD_BYTES / 8 - 1, 8));
@@ -80,48 +85,53 @@ pub fn page_request_queue(design: &Design) -> Rc<Module> {
     let wr_done = m.input("wr_done", 1);
     let wr_error = m.input("wr_error", 1);
 
-    let written = m.wire("written", state.is(RESPONSE) & wr_done);
+    let written = m.wire("written", state.is(state::RESPONSE) & wr_done);
     m.section("What came of it: one cycle in which it is also taken");
-    m.output("done", written | state.is(OFF) | state.is(FULL));
+    m.output("done", written | state.is(state::OFF) | state.is(state::FULL));
     m.output("queued", written & !wr_error);
-    m.output("not_queued_full", state.is(FULL));
+    m.output("not_queued_full", state.is(state::FULL));
     m.section("State of the queue, and what it reports (one cycle each)");
     m.output("on", on);
     m.output("tail_index", tail);
-    m.output("overflow", state.is(FULL));
+    m.output("overflow", state.is(state::FULL));
     m.output("memory_fault", written & wr_error);
     m.output("recorded", written & !wr_error);
 
-    m.set(settled, state.is(IDLE));
+    // A record that is being written is the only one, and the queue stays on for it.
+    let writing = state.is(state::ADDRESS) | state.is(state::DATA) | state.is(state::RESPONSE);
+    m.never("pqon falls while a record is under way", writing & !on);
+    m.held("page_request", valid & writing, written, &[ids, payload]);
+
+    m.set(settled, state.is(state::IDLE));
     m.switch(state, |m, s| {
-        s.case(m, IDLE, |m| {
+        s.case(m, state::IDLE, |m| {
             m.set(second, lo());
             place.follow(m, enable);
             m.when(settled & valid, |m| {
                 let usable = enable & on & !faulted;
-                let next = (overflowed | full).mux(to(FULL), to(ADDRESS));
-                m.set(state, usable.mux(next, to(OFF)));
+                let next = (overflowed | full).mux(to(state::FULL), to(state::ADDRESS));
+                m.set(state, usable.mux(next, to(state::OFF)));
             });
         });
-        s.case(m, ADDRESS, |m| {
+        s.case(m, state::ADDRESS, |m| {
             m.when(wr_ready, |m| {
                 m.set(second, hi());
-                m.set(state, to(DATA));
+                m.set(state, to(state::DATA));
             });
         });
-        s.case(m, DATA, |m| {
+        s.case(m, state::DATA, |m| {
             m.when(wd_ready, |m| {
                 m.set(second, lo());
-                m.when(!second, |m| m.set(state, to(RESPONSE)));
+                m.when(!second, |m| m.set(state, to(state::RESPONSE)));
             });
         });
-        s.case(m, RESPONSE, |m| {
+        s.case(m, state::RESPONSE, |m| {
             m.when(wr_done, |m| {
-                m.set(state, to(IDLE));
+                m.set(state, to(state::IDLE));
                 m.when(!wr_error, |m| place.advance(m));
             });
         });
-        s.default(m, |m| m.set(state, to(IDLE)));
+        s.default(m, |m| m.set(state, to(state::IDLE)));
     });
     m.build()
 }

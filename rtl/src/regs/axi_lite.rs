@@ -9,11 +9,12 @@
 
 use std::rc::Rc;
 
-use pasidon_hdl::{Module, cat, hi, lit, lo};
+use pasidon_hdl::{Module, cat, header, hi, lit, lo, names};
 
 /// The AXI4-Lite slave. All its bus outputs come from registers.
+#[names]
 pub fn axi_lite() -> Rc<Module> {
-    let mut m = Module::new("axi_lite", "AXI4-Lite slave in front of the registers.");
+    let mut m = Module::new("axi_lite", &header(include_str!("axi_lite.rs")));
 
     m.section("Write address, bits 11:3");
     let awaddr = m.input("awaddr", 9);

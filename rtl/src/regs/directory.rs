@@ -9,9 +9,10 @@ use pasidon_spec::registers::ddtp;
 use super::words::{ReadMap, WriteBus, page_number};
 use crate::design::Design;
 use crate::signals::request::ppn_width;
-use pasidon_hdl::{Module, hi, lit, lo};
+use pasidon_hdl::{Module, hi, lit, lo, names};
 
 /// `ddtp`. A write of the mode keeps `busy` until everything in flight has left under the old one.
+#[names]
 pub fn directory(m: &mut Module, design: &Design, bus: WriteBus, map: &mut ReadMap) {
     m.section("Device directory, and the barrier after each change of it");
     let sync_ready = m.input("ddtp_sync_ready", 1);
@@ -27,6 +28,8 @@ pub fn directory(m: &mut Module, design: &Design, bus: WriteBus, map: &mut ReadM
     });
     m.when(busy & sync_ready, |m| m.set(busy, lo()));
     let ppn = page_number(m, "ddtp_ppn", write, ddtp::PPN, ppn_width(design), !busy);
+
+    m.steady("ddtp_while_busy", busy, &[mode, ppn]);
 
     m.output("ddtp_sync_valid", busy);
     m.output("ddtp_mode", mode);

@@ -9,11 +9,12 @@ use pasidon_spec::registers::{capabilities as cap, fctl, igs, iommu_qosid};
 
 use super::words::{ReadMap, WriteBus};
 use crate::design::Design;
-use pasidon_hdl::{E, Module, lit};
+use pasidon_hdl::{E, Module, lit, names};
 
 /// The value of the `capabilities` register: what this design really does.
 ///
 /// Svnapot has no bit of its own; the specification requires it of every IOMMU.
+#[names]
 pub fn capabilities(design: &Design) -> u64 {
     let igs = match (design.wired, design.msi) {
         (true, true) => igs::BOTH,
@@ -51,13 +52,14 @@ pub fn capabilities(design: &Design) -> u64 {
 }
 
 /// `fctl`; returns whether interrupts are wires.
+#[names]
 pub fn features_control(m: &mut Module, design: &Design, bus: WriteBus, map: &mut ReadMap) -> E {
     let write = bus.to(&fctl::REG);
     let choice = |m: &mut Module, name, field, both: bool, reset: bool| {
         if !both {
-            return lit(reset.into(), 1);
+            return lit(u64::from(reset), 1);
         }
-        let bit = m.reg(name, 1, reset.into());
+        let bit = m.reg(name, 1, u64::from(reset));
         m.when(write.low, |m| m.set(bit, write.field(field)));
         bit
     };
@@ -79,6 +81,7 @@ pub fn features_control(m: &mut Module, design: &Design, bus: WriteBus, map: &mu
 }
 
 /// `iommu_qosid`: the identifiers of the accesses that the IOMMU makes for itself.
+#[names]
 pub fn quality_of_service(m: &mut Module, bus: WriteBus, map: &mut ReadMap) {
     let write = bus.to(&iommu_qosid::REG);
     m.section("Quality-of-service identifiers of the IOMMU's own accesses");

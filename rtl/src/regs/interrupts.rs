@@ -10,7 +10,7 @@ use pasidon_spec::registers::{icvec, ipsr};
 
 use super::words::{ReadMap, WriteBus};
 use crate::design::Design;
-use pasidon_hdl::{E, Module, any_of, cat, hi, index_width, lo};
+use pasidon_hdl::{E, Module, any_of, cat, hi, index_width, lo, names};
 
 /// A cause of interrupts.
 pub struct Cause {
@@ -27,6 +27,7 @@ pub struct Cause {
 }
 
 /// `ipsr`, `icvec`, wires and messages; `wired` is `fctl.WSI`.
+#[names]
 pub fn interrupts(
     m: &mut Module,
     design: &Design,

@@ -12,9 +12,10 @@ use pasidon_spec::field::Field;
 use super::words::{ReadMap, WriteBus, page_number};
 use crate::design::Design;
 use crate::signals::request::ppn_width;
-use pasidon_hdl::{E, Module, cat, hi, index_width, lit, lo};
+use pasidon_hdl::{E, Module, cat, hi, index_width, lit, lo, names};
 
 /// `cqb`, `cqh`, `cqt`, `cqcsr`; returns the condition of `ipsr.cip`.
+#[names]
 pub fn command_queue(m: &mut Module, design: &Design, bus: WriteBus, map: &mut ReadMap) -> E {
     let width = design.command_log2_max;
     m.section("Command queue: its state, and what it reports (one cycle each)");
@@ -106,6 +107,7 @@ struct RecordQueue {
 }
 
 /// `fqb`, `fqh`, `fqt`, `fqcsr`.
+#[names]
 pub fn fault_queue(m: &mut Module, design: &Design, bus: WriteBus, map: &mut ReadMap) -> RecordInterrupt {
     let queue = RecordQueue {
         name: "fq",
@@ -126,6 +128,7 @@ pub fn fault_queue(m: &mut Module, design: &Design, bus: WriteBus, map: &mut Rea
 }
 
 /// `pqb`, `pqh`, `pqt`, `pqcsr`.
+#[names]
 pub fn page_request_queue(
     m: &mut Module,
     design: &Design,
@@ -226,16 +229,18 @@ impl RecordQueue {
 }
 
 /// `LOG2SZ-1` of a queue with at most `2^width` entries, and the mask of its index bits.
+#[names]
 fn queue_size(m: &mut Module, name: &str, write: E, written: E, width: u32) -> (E, E) {
     let most = lit(u64::from(width) - 1, written.width());
     let stored = index_width(width as usize);
     let value = m.reg(name, stored, 0);
     m.when(write, |m| m.set(value, most.lt(written).mux(most, written).resize(stored)));
-    let bits: Vec<E> = (1..width).rev().map(|i| lit(i.into(), stored).le(value)).chain([hi()]).collect();
+    let bits: Vec<E> = (1..width).rev().map(|i| lit(u64::from(i), stored).le(value)).chain([hi()]).collect();
     (value, cat(&bits))
 }
 
 /// An index that software writes: only the bits of `mask` can be set; `clear` sets it to 0.
+#[names]
 fn index(m: &mut Module, name: &str, write: E, written: E, mask: E, clear: E) -> E {
     let value = m.reg(name, mask.width(), 0);
     m.when(write, |m| m.set(value, written.resize(mask.width()) & mask));

@@ -16,11 +16,12 @@ use super::interrupts::{Cause, interrupts};
 use super::queues::{command_queue, fault_queue, page_request_queue};
 use super::words::{ReadMap, WriteBus};
 use crate::design::Design;
-use pasidon_hdl::{Module, lit, lo};
+use pasidon_hdl::{Module, header, lit, lo, names};
 
 /// The registers of `design`.
+#[names]
 pub fn registers(design: &Design) -> Rc<Module> {
-    let mut m = Module::new("registers", "The memory-mapped registers and the interrupt wires.");
+    let mut m = Module::new("registers", &header(include_str!("registers.rs")));
 
     let bus = WriteBus::inputs(&mut m, "");
     m.section("Read: doubleword index, data in the same cycle");

@@ -3,7 +3,7 @@
 use pasidon_spec::field::Field;
 use pasidon_spec::registers::Register;
 
-use pasidon_hdl::{E, Module, cat, lit, onehot};
+use pasidon_hdl::{E, Module, cat, lit, names, onehot};
 
 /// A write to the registers, as `axi_lite` hands it over.
 #[derive(Clone, Copy)]
@@ -71,6 +71,7 @@ pub struct ReadMap {
 impl ReadMap {
     /// Adds a register whose fields have these values; its other bits read 0. A value narrower than its field is extended
     /// with zeros.
+    #[names]
     pub fn add(&mut self, register: &Register, fields: &[(Field, E)]) {
         let mut sorted = fields.to_vec();
         sorted.sort_by_key(|(field, _)| std::cmp::Reverse(field.lo));
@@ -91,6 +92,7 @@ impl ReadMap {
     }
 
     /// The doubleword at `index`; 0 where there is no register.
+    #[names]
     pub fn read(&self, index: E) -> E {
         let choices: Vec<(E, E)> = self
             .words
@@ -106,6 +108,7 @@ impl ReadMap {
 
 /// A page number of `width` bits in an 8-byte register, whose halves can be written one at a time. Such fields are WARL: bits of the
 /// field above `width`, beyond the physical address space, read 0.
+#[names]
 pub fn page_number(m: &mut Module, name: &str, write: Written, field: Field, width: u32, enable: E) -> E {
     let value = write.field(field);
     let below = (32 - u32::from(field.lo)).min(width);

@@ -2,7 +2,7 @@
 
 use crate::design::Design;
 use crate::signals::request::ppn_width;
-use pasidon_hdl::{E, Module, any_of, cat, lit};
+use pasidon_hdl::{E, Module, Named, any_of, cat, lit, names};
 use pasidon_spec::field::Field;
 
 /// A field of a doubleword.
@@ -12,7 +12,9 @@ pub fn field(word: E, f: Field) -> E {
 
 /// Whether any bit of `mask` is set in `word`.
 pub fn any_bit(word: E, mask: u64) -> E {
-    any_of((0..64).filter(|b| mask >> b & 1 == 1).map(|b| word.bit(b)))
+    let mask = if word.width() < 64 { mask & ((1 << word.width()) - 1) } else { mask };
+    let starts = (0..64).filter(|b| mask >> b & 1 == 1 && (*b == 0 || mask >> (b - 1) & 1 == 0));
+    any_of(starts.map(|lo| word.bits(lo, (mask >> lo).trailing_ones()).any()))
 }
 
 /// Bits of a guest physical page number in a table entry or context.
@@ -49,12 +51,14 @@ fn word_widths(parts: &[Part]) -> Vec<u32> {
 }
 
 /// Fields as words.
+#[names]
 fn pack(parts: &[Part], get: &dyn Fn(&str) -> E) -> Words {
     let word = |parts: &[Part]| cat(&parts.iter().map(|(_, name, _)| get(name)).collect::<Vec<_>>());
     parts.chunk_by(|a, b| a.0 == b.0).map(word).collect()
 }
 
 /// The field `name` of words; the constant 0 in `width` bits where the design does not have it.
+#[names]
 fn unpack(parts: &[Part], words: &[E], name: &str, width: u32) -> E {
     for (parts, word) in parts.chunk_by(|a, b| a.0 == b.0).zip(words) {
         let mut top = word.width();
@@ -181,7 +185,16 @@ pub fn process_context_widths(d: &Design) -> Vec<u32> {
     word_widths(&process_context_parts(d))
 }
 
+impl Named for DeviceContext {
+    fn call_all(&self, name: &str) {
+        for (field, e) in self.fields() {
+            e.call(&format!("{name}_{field}"));
+        }
+    }
+}
+
 impl DeviceContext {
+    #[names]
     fn from_fn(d: &Design, mut f: impl FnMut(&'static str, u32) -> E) -> DeviceContext {
         let dtf = f("dtf", 1);
         let pdtv = f("pdtv", 1);
@@ -277,6 +290,7 @@ impl DeviceContext {
     }
 
     /// From words.
+    #[names]
     pub fn unpack(d: &Design, words: &[E]) -> DeviceContext {
         let parts = device_context_parts(d);
         DeviceContext::from_fn(d, |name, width| unpack(&parts, words, name, width))
@@ -292,7 +306,16 @@ impl DeviceContext {
     }
 }
 
+impl Named for ProcessContext {
+    fn call_all(&self, name: &str) {
+        for (field, e) in self.fields() {
+            e.call(&format!("{name}_{field}"));
+        }
+    }
+}
+
 impl ProcessContext {
+    #[names]
     fn from_fn(d: &Design, mut f: impl FnMut(&'static str, u32) -> E) -> ProcessContext {
         let ens = f("ens", 1);
         let sum = f("sum", 1);
@@ -330,6 +353,7 @@ impl ProcessContext {
     }
 
     /// From words.
+    #[names]
     pub fn unpack(d: &Design, words: &[E]) -> ProcessContext {
         let parts = process_context_parts(d);
         ProcessContext::from_fn(d, |name, width| unpack(&parts, words, name, width))

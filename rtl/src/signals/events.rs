@@ -2,7 +2,7 @@
 
 use crate::design::Design;
 use crate::signals::request::RequestSignals;
-use pasidon_hdl::{E, Instance, Module, lit, lo};
+use pasidon_hdl::{E, Instance, Module, lit, lo, names};
 use pasidon_spec::registers::event;
 
 /// A request as the monitor sees it.
@@ -102,6 +102,7 @@ impl RequestEvents {
 
 impl WalkEvents {
     /// Signals that come from `f(name, width)`.
+    #[names]
     pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> WalkEvents {
         let second = d.second_stage();
         WalkEvents {
@@ -121,6 +122,7 @@ impl WalkEvents {
     }
 
     /// Names and signals, in the order of [`from_fn`](Self::from_fn).
+    #[names]
     fn fields(&self, d: &Design) -> Vec<(&'static str, E)> {
         let mut list = vec![
             ("tlb_miss", self.tlb_miss),
@@ -152,6 +154,7 @@ impl WalkEvents {
     }
 
     /// Connects the inputs `PREFIX_*` of the monitor to the outputs of a walker.
+    #[names]
     pub fn connect(m: &mut Module, d: &Design, walker: &Instance, monitor: &Instance, prefix: &str) {
         let events = WalkEvents::from_fn(d, |name, _| walker.out(&format!("ev_{name}")));
         for (name, e) in events.fields(d) {

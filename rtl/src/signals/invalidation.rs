@@ -3,7 +3,7 @@
 
 use crate::design::Design;
 use crate::signals::request::{RequestSignals, TranslationSignals, segments, vpn_width};
-use pasidon_hdl::{E, Instance, Module, lit, lo};
+use pasidon_hdl::{E, Instance, Module, Named, lit, lo, names};
 use pasidon_spec::page_table::PAGE_SHIFT;
 
 /// Encoding of `inval_kind`: what is invalidated.
@@ -103,6 +103,7 @@ impl Checks {
     }
 
     /// Names and signals; what a design never compares is left out.
+    #[names]
     pub fn fields(&self, d: &Design) -> Vec<(&'static str, E)> {
         let mut list = vec![
             ("device", self.device),
@@ -149,6 +150,14 @@ pub struct TlbTag {
     pub vpn: E,
 }
 
+impl Named for TlbTag {
+    fn call_all(&self, name: &str) {
+        for (field, e) in self.fields() {
+            e.call(&format!("{name}_{field}"));
+        }
+    }
+}
+
 impl TlbTag {
     /// A tag whose every signal comes from `f(name, width)`.
     pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> TlbTag {
@@ -193,6 +202,7 @@ impl TlbTag {
 
 impl Invalidation {
     /// Input ports `inval_*`.
+    #[names]
     pub fn inputs(m: &mut Module, d: &Design) -> Invalidation {
         m.section("Invalidations: held until done");
         let valid = m.input("inval_valid", 1);
@@ -248,6 +258,7 @@ impl Invalidation {
     /// The conditions under which an entry, `tag` and `data`, is named by what `checks` compare: `wanted` gives the ids, this
     /// invalidation the rest. `differs` is the difference of the page numbers, without the bits that do not matter; a part of
     /// it counts unless the entry's own page or `wider` leaves it open. Those that seldom hold come first.
+    #[names]
     pub fn conditions(
         &self,
         d: &Design,

@@ -1,7 +1,7 @@
 //! A translation request and a translation, as groups of signals that blocks hand to each other.
 
 use crate::design::Design;
-use pasidon_hdl::{E, Instance, Module, any_of, cat, hi, lit, lo};
+use pasidon_hdl::{E, Instance, Module, Named, any_of, cat, hi, lit, lo, names};
 use pasidon_spec::ddt::{device_id_bits, iommu_mode};
 use pasidon_spec::page_table::{self, Geometry, PAGE_SHIFT, napot};
 
@@ -35,6 +35,14 @@ pub struct RequestSignals {
     pub message: Option<E>,
     /// I/O virtual address; of a translated request, what ATS made of one.
     pub iova: E,
+}
+
+impl Named for RequestSignals {
+    fn call_all(&self, name: &str) {
+        for (field, e) in self.fields() {
+            e.call(&format!("{name}_{field}"));
+        }
+    }
 }
 
 impl RequestSignals {
@@ -79,6 +87,7 @@ impl RequestSignals {
     }
 
     /// Names and signals, in the order of [`from_fn`](Self::from_fn).
+    #[names]
     pub fn fields(&self) -> Vec<(&'static str, E)> {
         let mut list = vec![
             ("id", self.id),
@@ -143,6 +152,7 @@ impl RequestSignals {
     }
 
     /// As words: everything but address and data, the address, and the data where there are any.
+    #[names]
     pub fn pack(&self) -> Vec<E> {
         let ids: Vec<E> =
             self.fields().into_iter().filter(|(name, _)| !is_word(name)).map(|(_, e)| e).collect();
@@ -160,6 +170,7 @@ impl RequestSignals {
     }
 
     /// From the words of [`pack`](Self::pack).
+    #[names]
     pub fn unpack(d: &Design, words: &[E]) -> RequestSignals {
         let mut top = RequestSignals::width(d);
         RequestSignals::from_fn(d, |name, width| match name {
@@ -183,6 +194,7 @@ impl RequestSignals {
     }
 
     /// One hot bit of the six permissions of a [`TranslationSignals`] that this access needs.
+    #[names]
     pub fn needs(&self) -> E {
         let kinds = [self.exec, self.write & !self.exec, !self.write & !self.exec];
         let bits: Vec<E> = [self.privileged, !self.privileged]
@@ -225,6 +237,7 @@ pub fn ppn_width(d: &Design) -> u32 {
 ///
 /// A page is described by one mask bit for each size but the smallest: bit i is 1 when the page is at least as large as
 /// `page_shifts[i + 1]`. So the smaller of two pages has the AND of their masks.
+#[names]
 pub fn page_shifts(d: &Design) -> Vec<u8> {
     let mut shifts = vec![PAGE_SHIFT, napot::GROUP_SHIFT];
     for level in 1..table_levels(d) as usize {
@@ -249,6 +262,7 @@ pub fn mask_width(d: &Design) -> u32 {
 
 /// The parts of a page number of `width` bits that belong together, lowest first: the mask bit that takes the part from the
 /// virtual address (`None`: always translated), its lowest bit, its width.
+#[names]
 pub fn segments(d: &Design, width: u32) -> Vec<(Option<u32>, u32, u32)> {
     let mut list = vec![];
     let mut lo = 0;
@@ -266,6 +280,7 @@ pub fn segments(d: &Design, width: u32) -> Vec<(Option<u32>, u32, u32)> {
 }
 
 /// Whether `device_id` has more bits than the device directory of this `ddtp.iommu_mode`. (Section "Process to translate an IOVA".)
+#[names]
 pub fn device_id_too_wide(d: &Design, ddtp_mode: E, device_id: E) -> E {
     any_of([iommu_mode::LVL1, iommu_mode::LVL2, iommu_mode::LVL3].map(|mode| {
         let levels = iommu_mode::levels(mode).unwrap_or(1);
@@ -284,12 +299,12 @@ pub fn has_directory(ddtp_mode: E) -> E {
 }
 
 /// log2 of the page size in bytes, 6 bits.
+#[names]
 pub fn page_size(d: &Design, mask: E) -> E {
     let shifts = page_shifts(d);
-    shifts[1..]
-        .iter()
-        .enumerate()
-        .fold(lit(shifts[0].into(), 6), |size, (i, s)| mask.bit(i as u32).mux(lit((*s).into(), 6), size))
+    shifts[1..].iter().enumerate().fold(lit(u64::from(shifts[0]), 6), |size, (i, s)| {
+        mask.bit(i as u32).mux(lit(u64::from(*s), 6), size)
+    })
 }
 
 /// Whether the bits of `iova` above the compared page number are its sign extension.
@@ -298,6 +313,7 @@ pub fn is_canonical(d: &Design, iova: E) -> E {
 }
 
 /// Whether `iova` is the sign extension of its low `bits` bits.
+#[names]
 pub fn sign_extends(iova: E, bits: u32) -> E {
     let top = iova.bits(bits - 1, 64 - bits + 1);
     top.all() | top.none()
@@ -331,6 +347,14 @@ pub struct TranslationSignals {
     pub mcid: Option<E>,
 }
 
+impl Named for TranslationSignals {
+    fn call_all(&self, name: &str) {
+        for (field, e) in self.fields() {
+            e.call(&format!("{name}_{field}"));
+        }
+    }
+}
+
 impl TranslationSignals {
     /// A translation whose every signal comes from `f(name, width)`.
     pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> TranslationSignals {
@@ -350,6 +374,7 @@ impl TranslationSignals {
     }
 
     /// Names and signals, in the order of [`from_fn`](Self::from_fn).
+    #[names]
     pub fn fields(&self) -> Vec<(&'static str, E)> {
         let optional = [
             ("two_stage", self.two_stage),
@@ -372,8 +397,9 @@ impl TranslationSignals {
 
     /// All permissions, the gigabyte around `iova`, itself; every tag and attribute 0. (Section "PCIe ATS translation request handling"
     /// recommends a large range where nothing translates; every physical address space consists of whole gigabytes.)
+    #[names]
     pub fn identity(d: &Design, iova: E) -> TranslationSignals {
-        let within: Vec<E> = page_shifts(d)[1..].iter().rev().map(|s| lit((*s <= 30).into(), 1)).collect();
+        let within: Vec<E> = page_shifts(d)[1..].iter().rev().map(|s| lit(u64::from(*s <= 30), 1)).collect();
         TranslationSignals {
             ppn: iova.bits(PAGE_SHIFT.into(), ppn_width(d)),
             mask: cat(&within),
@@ -383,6 +409,7 @@ impl TranslationSignals {
     }
 
     /// The physical address of `iova`.
+    #[names]
     pub fn spa(d: &Design, ppn: E, mask: E, iova: E) -> E {
         let offset = u32::from(PAGE_SHIFT);
         let mut parts = vec![iova.bits(0, offset)];

@@ -25,16 +25,17 @@ use crate::translate::dispatch::dispatch;
 use crate::translate::fence;
 use crate::translate::miss_table::miss_table;
 use crate::walk::walker::walker;
-use pasidon_hdl::{E, Instance, Module, all_of, any_of, cat, lo};
+use pasidon_hdl::{E, Instance, Module, all_of, any_of, cat, header, lo, names};
 use std::rc::Rc;
 
 /// The core of a design.
+#[names]
 pub fn iommu(d: &Design) -> Rc<Module> {
-    let mut m = Module::new("iommu", "Pasidon: a PASID-aware IOMMU (RISC-V IOMMU Architecture v1.0.1).");
+    let mut m = Module::new("iommu", &header(include_str!("iommu.rs")));
     let ports = d.ports as usize;
     let walkers = d.walkers as usize;
 
-    // ---- Blocks ----------------------------------------------------------------------------------------------------
+    m.part("Blocks");
     m.section("Reset of the memory side (m_axi_*), which outlives a reset of the core alone; synchronous, active high");
     let mem_rst = m.input("mem_rst", 1);
     let bus = m.instance("axi_lite", &axi_lite());
@@ -85,7 +86,7 @@ pub fn iommu(d: &Design) -> Rc<Module> {
         quality_of_service(&mut m, &axi, &regs, &walks, d.walks_write(), writers.len());
     }
 
-    // ---- Registers and queues --------------------------------------------------------------------------------------
+    m.part("Registers and queues");
     for (child, name, source) in [
         (&regs, "ddtp_sync_ready", sync.out("ddtp_ready")),
         (&regs, "cq_on", commands.out("on")),
@@ -127,7 +128,7 @@ pub fn iommu(d: &Design) -> Rc<Module> {
         commands.connect(&mut m, "wired_interrupts", regs.out("fctl_wsi"));
     }
 
-    // ---- Invalidation: first mark what is in flight, then pass through every L1 ------------------------------------
+    m.part("Invalidation: first mark what is in flight, then pass through every L1");
     let inval_valid = commands.out("inval_valid");
     let marked = m.reg("inval_marked", 1, 0);
     let inval_ready = marked & all_of(tlbs.iter().chain(&l2).map(|t| t.out("inval_done")));
@@ -159,7 +160,7 @@ pub fn iommu(d: &Design) -> Rc<Module> {
         ],
     );
 
-    // ---- Translation ports -----------------------------------------------------------------------------------------
+    m.part("Translation ports");
     let mode = regs.out("ddtp_mode");
     let mut taken = vec![];
     let mut accepted = vec![];
@@ -228,7 +229,7 @@ pub fn iommu(d: &Design) -> Rc<Module> {
         Invalidation::connect(&mut m, d, &commands, tlb);
     }
 
-    // ---- Dispatch --------------------------------------------------------------------------------------------------
+    m.part("Dispatch");
     dispatcher.connect(&mut m, "d_valid", misses.out("d_valid"));
     dispatcher.connect(&mut m, "d_entry", misses.out("d_entry"));
     let looked_up = RequestSignals::of(d, &misses, "d");
@@ -268,7 +269,7 @@ pub fn iommu(d: &Design) -> Rc<Module> {
         }
     }
 
-    // ---- Walkers ---------------------------------------------------------------------------------------------------
+    m.part("Walkers");
     for (i, w) in walks.iter().enumerate() {
         let release = completer.out(&format!("release{i}"));
         w.connect_all(
@@ -320,7 +321,7 @@ pub fn iommu(d: &Design) -> Rc<Module> {
         }
     }
 
-    // ---- Completion ------------------------------------------------------------------------------------------------
+    m.part("Completion");
     completer.connect(&mut m, "mark", mark);
     RequestSignals::of(d, &misses, "c").connect(&mut m, &completer, "c");
     for name in ["c_port", "woken_valid", "woken_entry"] {
@@ -347,7 +348,7 @@ pub fn iommu(d: &Design) -> Rc<Module> {
         None => completer.connect(&mut m, "fault_ready", queued),
     }
 
-    // ---- Fence -----------------------------------------------------------------------------------------------------
+    m.part("Fence");
     fence.connect(&mut m, "valid", sync.out("fence_valid"));
     sync.connect(&mut m, "fence_ready", fence.out("ready"));
     fence.connect(&mut m, "late", completer.out("late") | any_of(walks.iter().map(|walk| walk.out("late"))));

@@ -10,27 +10,34 @@
 
 use super::miss_table::{entry_width, port_width, requesters, round_robin, walker_width};
 use crate::design::Design;
+use crate::signals::cause::cause_label;
 use crate::signals::context::{device_context_widths, process_context_widths};
 use crate::signals::request::{RequestSignals, TranslationSignals, is_canonical};
-use pasidon_hdl::{E, Module, any_of, cat, encode, hi, lit, lo, onehot};
+use pasidon_hdl::{E, Label, Module, any_of, cat, encode, header, hi, labels, lit, lo, names, onehot};
 use pasidon_spec::fault::{AtsResponse, Cause};
 use std::rc::Rc;
 
-const IDLE: u64 = 0;
-const REPORT: u64 = 1;
-const DELIVER: u64 = 2;
-const WAITERS: u64 = 3;
+labels! {
+    /// What is done with a result
+    pub mod state {
+        IDLE,
+        REPORT,
+        DELIVER,
+        WAITERS,
+    }
+}
 
 /// The completion unit.
+#[names]
 pub fn completion(d: &Design) -> Rc<Module> {
     let n = d.walkers as usize;
-    let mut m = Module::new("completion", "Results of walks: context fills, fault records, responses.");
-    let state = m.reg("state", 2, IDLE);
-    let goto = |m: &mut Module, s: u64| m.set(state, lit(s, 2));
+    let mut m = Module::new("completion", &header(include_str!("completion.rs")));
+    let state = m.reg("state", 2, state::IDLE);
+    let goto = |m: &mut Module, s: Label| m.set(state, lit(s, 2));
     m.section("Something was invalidated: the result under way is stale");
     let mark = m.input("mark", 1);
 
-    // ---- Results of the walkers ------------------------------------------------------------------------------------
+    m.part("Results of the walkers");
     let mut done = vec![];
     let mut results: Vec<Vec<E>> = vec![];
     let names: Vec<(String, u32)> = result_fields(d);
@@ -39,7 +46,7 @@ pub fn completion(d: &Design) -> Rc<Module> {
         done.push(m.input(&format!("done{i}"), 1));
         results.push(names.iter().map(|(name, w)| m.input(&format!("r{i}_{name}"), *w)).collect());
     }
-    let copy = m.wire("copy", state.is(IDLE) & any_of(done.iter().copied()));
+    let copy = m.wire("copy", state.is(state::IDLE) & any_of(done.iter().copied()));
     let grant = round_robin(&mut m, "walker", &done, copy);
     m.section("Walkers whose result is being taken");
     for (i, g) in grant.iter().enumerate() {
@@ -68,9 +75,9 @@ pub fn completion(d: &Design) -> Rc<Module> {
     m.set(fresh, copy);
     m.when(mark & !copy, |m| m.set(stale, hi()));
     m.section("A stale result is being delivered: a fence waits");
-    m.output("late", stale & !state.is(IDLE));
+    m.output("late", stale & !state.is(state::IDLE));
 
-    // ---- Context fills, in the cycle after the copy ----------------------------------------------------------------
+    m.part("Context fills, in the cycle after the copy");
     m.section("To the DDTC and PDTC");
     let keep = fresh & !stale & !mark;
     m.output("dc_fill", keep & get("dc_loaded"));
@@ -83,7 +90,7 @@ pub fn completion(d: &Design) -> Rc<Module> {
         }
     }
 
-    // ---- The miss table --------------------------------------------------------------------------------------------
+    m.part("The miss table");
     m.section("The miss table: the request of c_entry, and the first that was woken");
     let request = RequestSignals::inputs(&mut m, d, "c");
     let port = m.input("c_port", port_width(d));
@@ -96,12 +103,12 @@ pub fn completion(d: &Design) -> Rc<Module> {
         m.set(primary, hi());
     });
 
-    // ---- Fault record ----------------------------------------------------------------------------------------------
+    m.part("Fault record");
     let ok = get("ok");
     m.section("To the fault queue");
     let fault_ready = m.input("fault_ready", 1);
     // The fault queue writes the record from where it stands: once it is offered it stays.
-    m.output("fault_valid", state.is(REPORT));
+    m.output("fault_valid", state.is(state::REPORT));
     m.output("fault_cause", get("cause"));
     m.output("fault_pid", request.process_id.resize(20));
     m.output("fault_pv", request.pid_valid);
@@ -111,19 +118,19 @@ pub fn completion(d: &Design) -> Rc<Module> {
     m.output("fault_iotval", request.iova);
     m.output("fault_iotval2", if d.second_stage() { get("iotval2") } else { lit(0, 64) });
 
-    // ---- Delivery --------------------------------------------------------------------------------------------------
+    m.part("Delivery");
     // A message that the walk stored was one request's own.
     let granted = ok & !stored & (translation.permissions & request.needs()).any();
-    let deliver = m.wire("deliver", state.is(DELIVER) & (primary | granted));
+    let deliver = m.wire("deliver", state.is(state::DELIVER) & (primary | granted));
     let others = if d.ats { "the debug interface and messages" } else { "the debug interface" };
     m.section(&format!("To the ports, and after them {others}: hold valid until done"));
     let mut dones = vec![];
     for p in 0..requesters(d) {
-        let mine = if requesters(d) == 1 { hi() } else { port.is(p.into()) };
+        let mine = if requesters(d) == 1 { hi() } else { port.is(u64::from(p)) };
         m.output(&format!("c{p}_valid"), deliver & mine);
         dones.push(m.input(&format!("c{p}_done"), 1) & mine);
     }
-    let delivered = m.wire("delivered", state.is(DELIVER) & any_of(dones));
+    let delivered = m.wire("delivered", state.is(state::DELIVER) & any_of(dones));
     m.section("What is completed");
     m.output("c_ok", ok);
     m.output("c_cause", get("cause"));
@@ -160,7 +167,7 @@ pub fn completion(d: &Design) -> Rc<Module> {
         m.section("To the L2 TLB: keep what a walk found");
         m.output("l2_fill", delivered & primary & cacheable & !get("known") & !mark);
     }
-    let retry = m.wire("retry", state.is(DELIVER) & !primary & !granted);
+    let retry = m.wire("retry", state.is(state::DELIVER) & !primary & !granted);
     m.section("Answers to the miss table");
     m.output("c_entry", entry);
     m.output("c_free", delivered);
@@ -169,16 +176,16 @@ pub fn completion(d: &Design) -> Rc<Module> {
     m.output("c_wake_walker", encode(&grant, walker_width(d)));
 
     m.switch(state, |m, s| {
-        s.case(m, IDLE, |m| {
+        s.case(m, state::IDLE, |m| {
             let faulty = !taken("ok") & taken("report");
-            m.when(copy, |m| m.set(state, faulty.mux(lit(REPORT, 2), lit(DELIVER, 2))));
+            m.when(copy, |m| m.set(state, faulty.mux(lit(state::REPORT, 2), lit(state::DELIVER, 2))));
         });
-        s.case(m, REPORT, |m| m.when(fault_ready, |m| goto(m, DELIVER)));
-        s.case(m, DELIVER, |m| m.when(delivered | retry, |m| goto(m, WAITERS)));
+        s.case(m, state::REPORT, |m| m.when(fault_ready, |m| goto(m, state::DELIVER)));
+        s.case(m, state::DELIVER, |m| m.when(delivered | retry, |m| goto(m, state::WAITERS)));
         s.default(m, |m| {
             m.set(entry, woken_entry);
             m.set(primary, lo());
-            m.set(state, woken.mux(lit(DELIVER, 2), lit(IDLE, 2)));
+            m.set(state, woken.mux(lit(state::DELIVER, 2), lit(state::IDLE, 2)));
         });
     });
     m.build()
@@ -232,6 +239,7 @@ pub fn ats_answers(d: &Design) -> Vec<(&'static str, u32)> {
 
 /// Permissions as a translation request gets them: X only if it asks for it and R goes with it. (Section "PCIe ATS translation
 /// request handling".)
+#[names]
 fn without_unasked(permissions: E, exec: E) -> E {
     let level = |from: u32| {
         let (read, write) = (permissions.bit(from), permissions.bit(from + 1));
@@ -241,12 +249,14 @@ fn without_unasked(permissions: E, exec: E) -> E {
 }
 
 /// Whether a translation request that meets this cause is an unsupported request.
+#[names]
 fn is_unsupported(fault: E) -> E {
     let causes = Cause::ALL.iter().filter(|c| c.ats_response() == Some(AtsResponse::UnsupportedRequest));
-    any_of(causes.map(|c| fault.is(c.code().into())))
+    any_of(causes.map(|c| fault.is(cause_label(*c))))
 }
 
 /// TTYP of a request. (Section "Fault/Event-Queue (FQ)".)
+#[names]
 fn transaction_type(q: &RequestSignals) -> E {
     use pasidon_spec::fault::ttyp;
     let access =

@@ -9,17 +9,23 @@ use super::miss_table::{entry_width, walker_width};
 use crate::design::Design;
 use crate::signals::context::{device_context_widths, process_context_widths};
 use crate::signals::request::{RequestSignals, device_id_too_wide, has_directory, is_canonical};
-use pasidon_hdl::{E, Module, any_of, cat, encode, lit, lo, lowest};
+use pasidon_hdl::{E, Module, any_of, cat, encode, header, labels, lit, lo, lowest, names};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 
-const IDLE: u64 = 0;
-const LOOKUP: u64 = 1;
-const ISSUE: u64 = 2;
-/// The L2 TLB takes a cycle more than the context caches.
-const WAIT: u64 = 3;
+labels! {
+    /// What is done with a miss
+    pub mod state {
+        IDLE,
+        LOOKUP,
+        ISSUE,
+        /// The L2 TLB takes a cycle more than the context caches.
+        WAIT,
+    }
+}
 
 /// What two requests must share for one walk to answer both, as words of at most 64 bits.
+#[names]
 pub fn page_tag(request: &RequestSignals) -> [E; 2] {
     let shift = u32::from(PAGE_SHIFT);
     [
@@ -34,11 +40,11 @@ pub fn page_tag_widths(d: &Design) -> [u32; 2] {
 }
 
 /// The dispatcher.
+#[names]
 pub fn dispatch(d: &Design) -> Rc<Module> {
     let n = d.walkers as usize;
-    let mut m =
-        Module::new("dispatch", "Starts a walk for each miss, or lets it wait for one of the same page.");
-    let state = m.reg("state", 2, IDLE);
+    let mut m = Module::new("dispatch", &header(include_str!("dispatch.rs")));
+    let state = m.reg("state", 2, state::IDLE);
     m.section("The next pending miss");
     let valid = m.input("d_valid", 1);
     let entry = m.input("d_entry", entry_width(d));
@@ -81,9 +87,9 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     let held_entry = m.reg_data("held_entry", entry_width(d));
     let same: Vec<E> = (0..n).map(|i| m.reg_data(&format!("same_{i}"), 1)).collect();
     m.section("Context lookup, and that of the L2 TLB where there is one");
-    m.output("lookup", !state.is(IDLE));
+    m.output("lookup", !state.is(state::IDLE));
     if d.has_l2() {
-        m.output("lookup_valid", state.is(LOOKUP));
+        m.output("lookup_valid", state.is(state::LOOKUP));
         let located = has_directory(ddtp_mode) & !device_id_too_wide(d, ddtp_mode, request.device_id);
         m.output("lookup_usable", located & request.at.is(0) & is_canonical(d, request.iova));
     }
@@ -94,32 +100,32 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     let joins: Vec<E> = same.iter().zip(&busy).map(|(s, b)| *s & *b & !alone).collect();
     let merge = m.wire("merge", any_of(joins.iter().copied()));
     let chosen = lowest(&idle);
-    let issue = m.wire("issue", state.is(ISSUE) & !mark & (merge | any_of(idle.iter().copied())));
+    let issue = m.wire("issue", state.is(state::ISSUE) & !mark & (merge | any_of(idle.iter().copied())));
     m.switch(state, |m, s| {
-        s.case(m, IDLE, |m| {
+        s.case(m, state::IDLE, |m| {
             m.when(valid, |m| {
                 m.set(held_entry, entry);
-                m.set(state, lit(LOOKUP, 2));
+                m.set(state, lit(state::LOOKUP, 2));
             });
         });
-        s.case(m, LOOKUP, |m| {
+        s.case(m, state::LOOKUP, |m| {
             for (s, t) in same.iter().zip(&tags) {
                 let [ids, page] = page_tag(&request);
                 m.set(*s, ids.eq(t[0]) & page.eq(t[1]));
             }
-            m.set(state, lit(if d.has_l2() { WAIT } else { ISSUE }, 2));
+            m.set(state, lit(if d.has_l2() { state::WAIT } else { state::ISSUE }, 2));
         });
-        s.case(m, WAIT, |m| m.set(state, lit(ISSUE, 2)));
+        s.case(m, state::WAIT, |m| m.set(state, lit(state::ISSUE, 2)));
         s.default(m, |m| {
             m.when_else(
                 mark,
-                |m| m.set(state, lit(LOOKUP, 2)),
-                |m| m.when(issue, |m| m.set(state, lit(IDLE, 2))),
+                |m| m.set(state, lit(state::LOOKUP, 2)),
+                |m| m.when(issue, |m| m.set(state, lit(state::IDLE, 2))),
             );
         });
     });
     // An invalidation during the lookup reaches its result: look up again.
-    m.when((state.is(LOOKUP) | state.is(WAIT)) & mark, |m| m.set(state, lit(LOOKUP, 2)));
+    m.when((state.is(state::LOOKUP) | state.is(state::WAIT)) & mark, |m| m.set(state, lit(state::LOOKUP, 2)));
 
     m.section("To the miss table: the entry walks, or waits for a walker");
     m.output("t_valid", issue);

@@ -11,7 +11,7 @@
 //! response that is older than the fence could still grant an access.
 
 use crate::design::Design;
-use pasidon_hdl::{E, Module, all_of, lit};
+use pasidon_hdl::{E, Module, all_of, header, lit, names};
 use std::rc::Rc;
 
 /// Clock cycles that a fence waits for responses to be taken.
@@ -29,10 +29,10 @@ pub fn count_width(d: &Design) -> u32 {
 }
 
 /// The fence of a design.
+#[names]
 pub fn fence(d: &Design) -> Rc<Module> {
     let width = count_width(d);
-    let mut m =
-        Module::new("fence", "What fences and changes of ddtp wait for: overtaken walks, old responses.");
+    let mut m = Module::new("fence", &header(include_str!("fence.rs")));
     m.section("A fence: held until ready");
     let valid = m.input("valid", 1);
     let ready = m.output_later("ready", 1);

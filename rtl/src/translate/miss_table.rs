@@ -9,7 +9,9 @@
 
 use crate::design::Design;
 use crate::signals::request::RequestSignals;
-use pasidon_hdl::{E, MemoryKind, Module, any_of, cat, encode, hi, index_width, lit, lowest, onehot};
+use pasidon_hdl::{
+    E, MemoryKind, Module, any_of, cat, encode, header, hi, index_width, lit, lowest, names, onehot,
+};
 use std::rc::Rc;
 
 /// Bits of an index into the miss table.
@@ -38,6 +40,7 @@ pub fn walker_width(d: &Design) -> u32 {
 }
 
 /// Grants one of several requests in turn: a one-hot grant, and the register that remembers who was last.
+#[names]
 pub fn round_robin(m: &mut Module, name: &str, requests: &[E], advance: E) -> Vec<E> {
     let n = requests.len();
     if n == 1 {
@@ -56,18 +59,19 @@ pub fn round_robin(m: &mut Module, name: &str, requests: &[E], advance: E) -> Ve
 }
 
 /// The miss table.
+#[names]
 pub fn miss_table(d: &Design) -> Rc<Module> {
     let n = d.miss_entries as usize;
     let (entry_bits, port_bits, walker_bits) = (entry_width(d), port_width(d), walker_width(d));
-    let mut m = Module::new("miss_table", "Requests that missed, until their completion has left.");
+    let mut m = Module::new("miss_table", &header(include_str!("miss_table.rs")));
 
-    // ---- State: a bit for each entry -------------------------------------------------------------------------------
+    m.part("State: a bit for each entry");
     let all = d.miss_entries;
     let [used, pending, waiting, woken] =
         ["used", "pending", "waiting", "woken"].map(|name| m.reg(name, all, 0));
     let waits_for: Vec<E> = (0..n).map(|i| m.reg_data(&format!("waits_for_{i}"), walker_bits)).collect();
 
-    // ---- Allocation ------------------------------------------------------------------------------------------------
+    m.part("Allocation");
     let mut valids = vec![];
     let mut words = vec![];
     for p in 0..requesters(d) {
@@ -80,7 +84,7 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
         valids.push(m.input(&format!("miss{p}_valid"), 1));
         let request = RequestSignals::inputs(&mut m, d, &format!("miss{p}"));
         let mut packed = request.pack();
-        packed[0] = cat(&[lit(p.into(), port_bits), packed[0]]);
+        packed[0] = cat(&[lit(u64::from(p), port_bits), packed[0]]);
         words.push(packed);
     }
     let space = m.wire("space", !used.all());
@@ -96,7 +100,7 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
         m.output(&format!("miss{p}_ready"), space & *g);
     }
 
-    // ---- Dispatch --------------------------------------------------------------------------------------------------
+    m.part("Dispatch");
     m.section("To dispatch: the next pending entry, or else the one that is being allocated");
     // In turn: the entries above the one that was taken last come first, so that none waits for ever.
     let above = m.reg("above_last", all, 0);
@@ -111,7 +115,7 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
     let take_wait = m.input("t_wait", 1);
     let take_walker = m.input("t_walker", walker_bits);
 
-    // ---- Completion ------------------------------------------------------------------------------------------------
+    m.part("Completion");
     m.section("From completion: read entry, free or retry it; wake all that wait for a walker");
     let read = m.input("c_entry", entry_bits);
     let release = m.input("c_free", 1);
@@ -122,7 +126,7 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
     m.output("woken_valid", woken.any());
     m.output("woken_entry", encode(&woken.lowest_bit().split(), entry_bits));
 
-    // ---- Requests --------------------------------------------------------------------------------------------------
+    m.part("Requests");
     let depth = n.next_power_of_two().max(2);
     let copy = |m: &mut Module, name: &str, read: E| -> Vec<E> {
         let part = |(w, word): (usize, &E)| {
@@ -143,7 +147,7 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
     RequestSignals::unpack(d, &for_completion).outputs(&mut m, "c");
     m.output("c_port", port);
 
-    // ---- Transitions -----------------------------------------------------------------------------------------------
+    m.part("Transitions");
     let allocated = allocate.gate(free);
     let dispatched = m.wire("dispatched", take.gate(take_entry.decode(all)));
     let chosen = read.decode(all);

@@ -8,7 +8,7 @@ use super::process_context::directory_modes;
 use crate::design::Design;
 use crate::signals::context::{DeviceContext, any_bit, field, first_stage_ppn_width};
 use crate::signals::request::ppn_width;
-use pasidon_hdl::{E, Module, any_of, hi, lit, lo, select};
+use pasidon_hdl::{E, Module, any_of, hi, lit, lo, names, select};
 use pasidon_spec::ddt::dc;
 use pasidon_spec::page_table::iohgatp_mode;
 use pasidon_spec::pdt::pdtp_mode;
@@ -19,6 +19,7 @@ pub fn last_beat(d: &Design) -> u64 {
 }
 
 /// Whether doubleword `beat` of a device context is misconfigured. `known` holds what the earlier ones said, `gxl` is `fctl.GXL`.
+#[names]
 pub fn is_misconfigured(d: &Design, known: &DeviceContext, gxl: E, beat: E, word: E) -> E {
     let mut checks = vec![tc(d, gxl, word), iohgatp(d, known, gxl, word), ta(d, word), fsc(d, known, word)];
     if d.extended_contexts() {
@@ -34,6 +35,7 @@ fn lo_mask(bits: u32) -> u64 {
     (1 << bits) - 1
 }
 
+#[names]
 fn tc(d: &Design, gxl: E, tc: E) -> E {
     use dc::tc::{DPE, EN_ATS, EN_PRI, GADE, PDTV, PRPR, RESERVED, SADE, SBE, SXL, T2GPA};
     let optional = [
@@ -57,6 +59,7 @@ fn tc(d: &Design, gxl: E, tc: E) -> E {
         | needs(PRPR, EN_PRI)
 }
 
+#[names]
 fn iohgatp(d: &Design, known: &DeviceContext, gxl: E, iohgatp: E) -> E {
     let mode = field(iohgatp, dc::iohgatp::MODE);
     if !d.second_stage() {
@@ -64,16 +67,18 @@ fn iohgatp(d: &Design, known: &DeviceContext, gxl: E, iohgatp: E) -> E {
     }
     let ppn = field(iohgatp, dc::iohgatp::PPN);
     let legal = any_of(second_stage_modes(d).into_iter().map(|(narrow, g)| {
-        mode.is(g.mode) & if !d.has_narrow_tables() { hi() } else { gxl.eq(lit(narrow.into(), 1)) }
+        mode.is(g.mode) & if !d.has_narrow_tables() { hi() } else { gxl.eq(lit(u64::from(narrow), 1)) }
     }));
     (mode.any() & (!legal | ppn.bits(0, 2).any() | too_wide(d, ppn))) | (known.t2gpa & mode.none())
 }
 
+#[names]
 fn ta(d: &Design, ta: E) -> E {
     let ids = if d.qosid { 0 } else { dc::ta::RCID.mask() | dc::ta::MCID.mask() };
     any_bit(ta, dc::ta::RESERVED | ids)
 }
 
+#[names]
 fn fsc(d: &Design, known: &DeviceContext, fsc: E) -> E {
     let mode = field(fsc, dc::fsc::MODE);
     let directory = any_of(directory_modes(d).into_iter().map(|v| mode.is(v))) | mode.is(pdtp_mode::BARE);
@@ -82,6 +87,7 @@ fn fsc(d: &Design, known: &DeviceContext, fsc: E) -> E {
     any_bit(fsc, dc::fsc::RESERVED) | !legal | (wide & !two_stage(known))
 }
 
+#[names]
 fn msiptp(d: &Design, known: &DeviceContext, msiptp: E) -> E {
     let mode = field(msiptp, dc::msiptp::MODE);
     let flat = mode.is(dc::msiptp_mode::FLAT);
@@ -96,6 +102,7 @@ pub fn two_stage(context: &DeviceContext) -> E {
 }
 
 /// Takes over doubleword `beat` of a device context.
+#[names]
 pub fn load(m: &mut Module, d: &Design, context: &DeviceContext, beat: E, word: E) {
     let page = |ppn: E| ppn.bits(0, ppn_width(d));
     let take = |m: &mut Module, register: E, value: E| {

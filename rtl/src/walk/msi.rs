@@ -14,7 +14,7 @@ use super::page_table::too_wide;
 use super::state::*;
 use crate::signals::context::{any_bit, field};
 use crate::signals::request::{TranslationSignals, mask_width, ppn_width};
-use pasidon_hdl::{E, Module, cat, hi, lit, lo};
+use pasidon_hdl::{E, Module, cat, hi, lit, lo, names};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::msi::{basic, file, mode, mrif, msipte};
 
@@ -32,10 +32,11 @@ impl Walk<'_> {
     pub fn begin_msi(&self, m: &mut Module) {
         self.set(m, self.rest, reversed(self.device.msi_mask));
         self.set(m, self.file, lit(0, self.file.width()));
-        self.goto(m, FILE);
+        self.goto(m, state::FILE);
     }
 
     /// State `FILE`: one bit of the number in each cycle, the highest first; then reads the entry.
+    #[names]
     pub fn number_file(&self, m: &mut Module) {
         let width = self.file.width();
         let next = m.wire("file_bit", self.rest.lowest_bit());
@@ -54,19 +55,21 @@ impl Walk<'_> {
                 let index = cat(&[self.file.resize(8), lo()]);
                 chain!(m;
                     beyond => self.fail(m, cause(Cause::MsiPteLoadAccessFault));
-                    else => self.read(m, MSIPTE, lit(0, 3), table, Index::wide(index));
+                    else => self.read(m, kind::MSIPTE, lit(0, 3), table, Index::wide(index));
                 );
             },
         );
     }
 
     /// The data of the write as a number, by the byte order that its address says.
+    #[names]
     fn identity(&self) -> E {
         let data = self.q.data.unwrap_or_else(|| lit(0, 32));
         self.q.iova.bit(2).mux(data.swap_bytes(), data)
     }
 
     /// A doubleword of an MSI page-table entry arrives.
+    #[names]
     pub fn msi_entry(&self, m: &mut Module, word: E, last: E, any_error: E, any_poison: E) {
         let d = self.d;
         let second = self.beat.bit(0);
@@ -125,14 +128,15 @@ impl Walk<'_> {
                 };
                 self.level.any() => self.fail(m, cause(Cause::MrifAccessFault));
                 else => {
-                    m.set(self.kind, lit(MRIF, 3));
-                    self.goto(m, READ);
+                    m.set(self.kind, lit(kind::MRIF, 3));
+                    self.goto(m, state::READ);
                 };
             );
         });
     }
 
     /// The pending bits of a memory-resident interrupt file arrive.
+    #[names]
     pub fn file_entry(&self, m: &mut Module, raw: E, error: E, poison: E) {
         if !self.d.stores_msis() {
             return;
@@ -157,7 +161,7 @@ impl Walk<'_> {
         m.set(self.result.permissions, self.result.permissions & read_write());
         chain!(m;
             too_wide(self.d, self.root_ppn) => self.fail(m, cause(Cause::MrifAccessFault));
-            else => self.goto(m, WRITE);
+            else => self.goto(m, state::WRITE);
         );
     }
 }

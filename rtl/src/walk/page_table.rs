@@ -4,7 +4,7 @@
 use crate::design::Design;
 use crate::signals::context::{any_bit, field};
 use crate::signals::request::{geometries, page_shifts, ppn_width, segments, table_levels, vpn_width};
-use pasidon_hdl::{E, Module, any_of, cat, hi, lit, lo};
+use pasidon_hdl::{E, Module, any_of, cat, hi, lit, lo, names};
 use pasidon_spec::page_table::{
     self, Geometry, PAGE_SHIFT, PTE_NON_LEAF_RESERVED, PTE_RSW60T59, iosatp_mode, napot, pbmt, pte,
 };
@@ -34,23 +34,26 @@ pub fn second_stage_modes(d: &Design) -> Vec<(bool, &'static Geometry)> {
 }
 
 /// The formats of `list`, each with whether it is the one that `mode` and `narrow` (SXL or GXL) choose.
+#[names]
 pub fn chosen(
     d: &Design,
     list: Vec<(bool, &'static Geometry)>,
     narrow: E,
     mode: E,
 ) -> Vec<(E, &'static Geometry)> {
-    let right = |n: bool| if d.has_narrow_tables() { narrow.eq(lit(n.into(), 1)) } else { hi() };
+    let right = |n: bool| if d.has_narrow_tables() { narrow.eq(lit(u64::from(n), 1)) } else { hi() };
     list.into_iter().map(|(n, g)| (mode.is(g.mode) & right(n), g)).collect()
 }
 
 /// Whether `mode` is a first-stage mode that the design has, Bare included. `sxl` is `DC.tc.SXL`.
+#[names]
 pub fn is_first_stage_mode(d: &Design, sxl: E, mode: E) -> E {
     let modes = chosen(d, first_stage_modes(d), sxl, mode).into_iter().map(|(on, _)| on);
     any_of(std::iter::once(mode.is(iosatp_mode::BARE)).chain(modes))
 }
 
 /// The page number `ppn`, in the low bits that `mask` says from `inside`.
+#[names]
 pub fn compose(d: &Design, ppn: E, mask: E, inside: E) -> E {
     let mut parts: Vec<E> = segments(d, ppn.width())
         .into_iter()
@@ -78,6 +81,7 @@ fn larger(d: &Design, mask: E, bits: u32) -> E {
 /// - the physical address space: part of it is an access fault;
 /// - the addresses that are compared, sign bit included: other addresses have the same tag;
 /// - the 34-bit guest address space of a device with `DC.tc.SXL` (`sxl`): part of it is a guest-page fault.
+#[names]
 pub fn is_uniform(d: &Design, sxl: E, mask: E) -> E {
     let compared = vpn_width(d) + u32::from(PAGE_SHIFT) - 1;
     let narrow = sxl & larger(d, mask, SXL_GUEST_WIDTH);
@@ -97,6 +101,7 @@ pub struct PageTableEntry {
 
 impl PageTableEntry {
     /// The entry `word` (one of 4 bytes extended with zeroes: `narrow`), read at `level`.
+    #[names]
     pub fn new(m: &mut Module, d: &Design, word: E, level: E, narrow: E) -> PageTableEntry {
         let f = |x| field(word, x);
         let deepest = table_levels(d) as usize;
@@ -132,6 +137,7 @@ impl PageTableEntry {
 
     /// It leads beyond the physical address space of the design: its own page number (`own`), or, for a leaf, with the low
     /// bits of the page number `inside`.
+    #[names]
     pub fn leads_beyond(&self, d: &Design, own: E, inside: E) -> E {
         let page = compose(d, self.ppn(), self.mask, inside);
         own | (self.leaf & larger(d, self.mask, d.pas) & too_wide(d, page))

@@ -3,7 +3,7 @@
 use super::page_table::{is_first_stage_mode, too_wide};
 use crate::design::Design;
 use crate::signals::context::{any_bit, field};
-use pasidon_hdl::{E, any_of, cat, lo};
+use pasidon_hdl::{E, any_of, cat, lo, names};
 use pasidon_spec::pdt::{pc, pdtp_mode, process_id_bits};
 
 /// The process-directory modes of a design, Bare excluded.
@@ -16,6 +16,7 @@ pub fn directory_modes(d: &Design) -> Vec<u64> {
 
 /// Whether the `fsc` of a process context is misconfigured, or, where it is no guest's, points beyond the physical address
 /// space. `sxl` is `DC.tc.SXL`.
+#[names]
 pub fn fsc_misconfigured(d: &Design, sxl: E, two_stage: E, fsc: E) -> E {
     let mode = field(fsc, pc::fsc::MODE);
     let wide = mode.any() & too_wide(d, field(fsc, pc::fsc::PPN));
@@ -23,6 +24,7 @@ pub fn fsc_misconfigured(d: &Design, sxl: E, two_stage: E, fsc: E) -> E {
 }
 
 /// Whether `process_id` is wider than the directory mode allows.
+#[names]
 pub fn pid_too_wide(d: &Design, mode: E, process_id: E) -> E {
     let beyond = |bits: u8| {
         let bits = u32::from(bits);
@@ -35,6 +37,7 @@ pub fn pid_too_wide(d: &Design, mode: E, process_id: E) -> E {
 }
 
 /// Three-bit permissions (X, W, R) as six: supervisor, then user. (Section "Process-context fields": ENS and SUM.)
+#[names]
 pub fn effective_permissions(xwr: E, user_page: E, ens: E, sum: E) -> E {
     let supervisor = cat(&[!user_page, !user_page | sum, !user_page | sum]);
     cat(&[xwr & supervisor & ens.repeat(3), user_page.gate(xwr)])

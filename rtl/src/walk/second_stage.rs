@@ -9,11 +9,12 @@ use super::page_table::{
 };
 use super::state::*;
 use crate::signals::request::{TranslationSignals, ppn_width};
-use pasidon_hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
+use pasidon_hdl::{E, Module, any_of, cat, first, hi, lit, lo, names, select};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::{Geometry, pbmt};
 
 /// The slice of a guest page number that indexes `level` of a table: page within a root of four pages, place in it.
+#[names]
 fn slice(g: &Geometry, gpa: E, level: usize) -> (E, Index) {
     let l = g.levels[level];
     let number = gpa.bits(u32::from(l.lo) - 12, l.width.into());
@@ -29,6 +30,7 @@ impl Walk<'_> {
     }
 
     /// State `GUEST`: begins the translation of `gpa`, unless it is an MSI's.
+    #[names]
     pub fn begin_guest(&self, m: &mut Module, gxl: E) {
         let formats = self.guest_formats(gxl);
         let above = |bits: u32| self.gpa.bits(bits - 12, 64 - bits).any();
@@ -50,14 +52,15 @@ impl Walk<'_> {
                 self.set(m, self.guest_index.half, pick(&|g| slice(g, self.gpa, g.root()).1.half));
                 m.set(self.nested, hi());
                 self.set(m, self.guest_update, lo());
-                self.goto(m, READ);
+                self.goto(m, state::READ);
             };
         );
     }
 
     /// The causes of an access fault and of data corruption in the second stage.
+    #[names]
     pub fn guest_troubles(&self) -> (E, E) {
-        let directory = self.kind.is(PDTE) | self.kind.is(PC);
+        let directory = self.kind.is(kind::PDTE) | self.kind.is(kind::PC);
         (
             directory.mux(cause(Cause::PdtEntryLoadAccessFault), self.access_fault),
             directory.mux(cause(Cause::PdtDataCorruption), cause(Cause::PtDataCorruption)),
@@ -65,6 +68,7 @@ impl Walk<'_> {
     }
 
     /// The walk ends with a guest-page fault.
+    #[names]
     pub fn fail_guest(&self, m: &mut Module) {
         use Cause::{InstructionGuestPageFault, ReadGuestPageFault, WriteAmoGuestPageFault};
         let fault =
@@ -72,13 +76,14 @@ impl Walk<'_> {
         m.set(self.fault, fault);
         m.set(self.ok, lo());
         m.set(self.guest_fault, hi());
-        self.goto(m, DONE);
+        self.goto(m, state::DONE);
     }
 
     /// `iotval2` of the record: the guest physical address, and for an implicit access whether it is a write. (Section
     /// "Fault/Event-Queue (FQ)".)
+    #[names]
     pub fn iotval2(&self) -> E {
-        let implicit = !self.kind.is(ACCESS);
+        let implicit = !self.kind.is(kind::ACCESS);
         let own = self.q.iova.bits(2, 10);
         let table = cat(&[self.index.offset, self.index.half]);
         let address = cat(&[self.gpa, implicit.mux(table, own), implicit & self.update, implicit]);
@@ -86,9 +91,10 @@ impl Walk<'_> {
     }
 
     /// A second-stage entry arrives.
+    #[names]
     pub fn guest_entry(&self, m: &mut Module, pte: &PageTableEntry, gxl: E, arrived: Arrived) {
         let d = self.d;
-        let access = self.kind.is(ACCESS);
+        let access = self.kind.is(kind::ACCESS);
         let (access_fault, corrupt) = self.guest_troubles();
         // A translation request needs nothing: what is not granted is left out of the answer. A and D say what both stages grant it.
         let asks = access & self.asks();
@@ -146,7 +152,7 @@ impl Walk<'_> {
                 m.set(self.page, target);
                 m.set(self.nested, lo());
                 self.set(m, self.guest_update, lo());
-                self.goto(m, READ);
+                self.goto(m, state::READ);
             };
             else => {
                 m.set(self.page, pte.ppn().bits(0, ppn_width(d)));
@@ -154,13 +160,14 @@ impl Walk<'_> {
                 m.set(self.guest_index.offset, index(&|i| i.offset));
                 self.set(m, self.guest_index.half, index(&|i| i.half));
                 self.set(m, self.guest_update, lo());
-                self.goto(m, READ);
+                self.goto(m, state::READ);
             };
         );
     }
 
     /// Whether the access goes to a page of an interrupt file. (Section "MSI address mask (msi_addr_mask) and pattern
     /// (msi_addr_pattern)".)
+    #[names]
     pub fn goes_to_msi(&self) -> E {
         if !self.d.translates_msis() {
             return lo();
@@ -168,6 +175,6 @@ impl Walk<'_> {
         let width = file_width(self.d);
         let low = (self.gpa.bits(0, width) ^ self.device.msi_pattern) & !self.device.msi_mask;
         let high = self.gpa.bits(width, 52 - width).any();
-        self.kind.is(ACCESS) & self.device.msi & low.none() & !high
+        self.kind.is(kind::ACCESS) & self.device.msi & low.none() & !high
     }
 }

@@ -3,10 +3,11 @@
 use super::device_context::two_stage;
 use super::page_table::PageTableEntry;
 use crate::design::Design;
+use crate::signals::cause::cause_label;
 use crate::signals::context::{DeviceContext, ProcessContext, first_stage_ppn_width};
 use crate::signals::request::{RequestSignals, TranslationSignals, ppn_width};
 use crate::translate::miss_table::entry_width;
-use pasidon_hdl::{E, Module, hi, lit, lo};
+use pasidon_hdl::{E, Label, Module, Named, hi, labels, lit, lo, names};
 use pasidon_spec::fault::Cause;
 
 /// Statements of the first condition that holds.
@@ -18,33 +19,42 @@ macro_rules! chain {
 }
 pub(super) use chain;
 
-pub const IDLE: u64 = 0;
-pub const START: u64 = 1;
-pub const HAVE_DC: u64 = 2;
-pub const HAVE_PC: u64 = 3;
-pub const ROOT: u64 = 4;
-pub const READ: u64 = 5;
-pub const DATA: u64 = 6;
-pub const DONE: u64 = 7;
-/// A guest physical page number is there to be translated.
-pub const GUEST: u64 = 8;
-/// The number of an interrupt file is taken out of it.
-pub const FILE: u64 = 9;
-/// A write waits for its turn.
-pub const WRITE: u64 = 10;
-/// A write waits for its response.
-pub const WRITE_WAIT: u64 = 11;
+labels! {
+    /// What a walker does
+    pub mod state {
+        IDLE,
+        START,
+        HAVE_DC,
+        HAVE_PC,
+        ROOT,
+        READ,
+        DATA,
+        DONE,
+        /// A guest physical page number is there to be translated.
+        GUEST,
+        /// The number of an interrupt file is taken out of it.
+        FILE,
+        /// A write waits for its turn.
+        WRITE,
+        /// A write waits for its response.
+        WRITE_WAIT,
+    }
+}
 
-/// What is being read.
-pub const DDTE: u64 = 0;
-pub const DC: u64 = 1;
-pub const PDTE: u64 = 2;
-pub const PC: u64 = 3;
-pub const PTE: u64 = 4;
-pub const MSIPTE: u64 = 5;
-pub const MRIF: u64 = 6;
-/// Nothing: the address that the access itself goes to is translated.
-pub const ACCESS: u64 = 7;
+labels! {
+    /// What is being read
+    pub mod kind {
+        DDTE,
+        DC,
+        PDTE,
+        PC,
+        PTE,
+        MSIPTE,
+        MRIF,
+        /// Nothing: the address that the access itself goes to is translated.
+        ACCESS,
+    }
+}
 
 /// Where an entry lies in its table: which doubleword, and which half of it if entries have 4 bytes.
 #[derive(Clone, Copy)]
@@ -66,6 +76,13 @@ pub struct Arrived {
     pub error: E,
     /// It is corrupt.
     pub poison: E,
+}
+
+impl Named for Index {
+    fn call_all(&self, name: &str) {
+        self.offset.call(name);
+        self.half.call(&format!("{name}_half"));
+    }
 }
 
 impl Index {
@@ -139,7 +156,7 @@ pub struct Walk<'d> {
 
 /// A cause code.
 pub fn cause(c: Cause) -> E {
-    lit(c.code().into(), 12)
+    lit(cause_label(c), 12)
 }
 
 /// The cause of a fault by the kind of access. A translation request always asks for read permission: it is never a write.
@@ -159,13 +176,14 @@ pub fn file_width(d: &Design) -> u32 {
 
 impl<'d> Walk<'d> {
     /// The registers of a walker.
+    #[names]
     pub fn new(m: &mut Module, d: &'d Design) -> Walk<'d> {
         let (second, update) = (d.second_stage(), d.amo_hwad);
         let reg = |m: &mut Module, there: bool, name: &str, width: u32| {
             if there { m.reg_data(name, width) } else { lit(0, width) }
         };
         let narrow = d.has_narrow_tables();
-        let state = m.reg("state", if has_more_states(d) { 4 } else { 3 }, IDLE);
+        let state = m.reg("state", if has_more_states(d) { 4 } else { 3 }, state::IDLE);
         let stale = m.reg_data("stale", 1);
         let entry = m.reg_data("entry", entry_width(d));
         let q = RequestSignals::registers(m, d, "request");
@@ -263,9 +281,10 @@ impl<'d> Walk<'d> {
     }
 
     /// The next state.
-    pub fn goto(&self, m: &mut Module, state: u64) {
+    pub fn goto(&self, m: &mut Module, state: Label) {
+        let width = self.state.width();
         // In a design that never gets there, the statement is dropped.
-        m.set(self.state, lit(state, 4).resize(self.state.width()));
+        m.set(self.state, if state.value >> width == 0 { lit(state, width) } else { lit(0, width) });
     }
 
     /// The device has a second stage.
@@ -299,7 +318,7 @@ impl<'d> Walk<'d> {
         m.set(self.fault, cause);
         m.set(self.ok, lo());
         self.set(m, self.guest_fault, lo());
-        self.goto(m, DONE);
+        self.goto(m, state::DONE);
     }
 
     /// The walk ends with a translation.
@@ -309,27 +328,27 @@ impl<'d> Walk<'d> {
         for ((_, register), (_, value)) in self.result.fields().into_iter().zip(t.fields()) {
             m.set(register, value);
         }
-        self.goto(m, DONE);
+        self.goto(m, state::DONE);
     }
 
     /// Reads at a physical page.
-    pub fn read(&self, m: &mut Module, kind: u64, level: E, at: E, index: Index) {
+    pub fn read(&self, m: &mut Module, kind: Label, level: E, at: E, index: Index) {
         self.aim(m, kind, level, index);
         m.set(self.page, at.resize(ppn_width(self.d)));
-        self.goto(m, READ);
+        self.goto(m, state::READ);
     }
 
     /// Reads at a page that is a guest's if there is a second stage.
-    pub fn read_guest(&self, m: &mut Module, kind: u64, level: E, at: E, index: Index) {
+    pub fn read_guest(&self, m: &mut Module, kind: Label, level: E, at: E, index: Index) {
         self.aim(m, kind, level, index);
         m.set(self.page, at.resize(ppn_width(self.d)));
         if self.d.second_stage() {
             m.set(self.gpa, at.resize(52));
         }
-        m.when_else(self.two_stage(), |m| self.goto(m, GUEST), |m| self.goto(m, READ));
+        m.when_else(self.two_stage(), |m| self.goto(m, state::GUEST), |m| self.goto(m, state::READ));
     }
 
-    fn aim(&self, m: &mut Module, kind: u64, level: E, index: Index) {
+    fn aim(&self, m: &mut Module, kind: Label, level: E, index: Index) {
         m.set(self.kind, lit(kind, 3));
         m.set(self.level, level);
         m.set(self.index.offset, index.offset);

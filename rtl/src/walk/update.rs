@@ -5,18 +5,20 @@
 //! invalidation, and the fence waits for the writes of walks that were overtaken.
 
 use super::state::*;
-use pasidon_hdl::{E, Module, cat, hi, lit, lo};
+use pasidon_hdl::{E, Module, cat, hi, lit, lo, names};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::pte;
 
 impl Walk<'_> {
     /// The read under way is exclusive.
+    #[names]
     pub fn exclusive(&self) -> E {
-        let pte = self.nested.mux(self.guest_update, self.update & self.kind.is(PTE));
-        if self.d.stores_msis() { pte | (!self.nested & self.kind.is(MRIF)) } else { pte }
+        let pte = self.nested.mux(self.guest_update, self.update & self.kind.is(kind::PTE));
+        if self.d.stores_msis() { pte | (!self.nested & self.kind.is(kind::MRIF)) } else { pte }
     }
 
     /// The doubleword of `entry` with A set, and D if it is written.
+    #[names]
     fn with_bits(entry: Arrived, write: E) -> E {
         let Arrived { raw, lane, .. } = entry;
         let flags = cat(&[write, hi(), lit(0, 6)]);
@@ -42,7 +44,11 @@ impl Walk<'_> {
                     |m| m.set(self.update, hi()),
                 );
                 // The page that holds a first-stage entry must be writable.
-                m.when_else(self.two_stage() & !self.nested, |m| self.goto(m, GUEST), |m| self.goto(m, READ));
+                m.when_else(
+                    self.two_stage() & !self.nested,
+                    |m| self.goto(m, state::GUEST),
+                    |m| self.goto(m, state::READ),
+                );
             },
         );
     }
@@ -50,32 +56,34 @@ impl Walk<'_> {
     /// Begins the exclusive write of `data` to where the last read was.
     pub fn begin_write(&self, m: &mut Module, data: E) {
         m.set(self.held, data);
-        self.goto(m, WRITE);
+        self.goto(m, state::WRITE);
     }
 
     /// A write has its response.
+    #[names]
     pub fn written(&self, m: &mut Module, error: E, done: E) {
-        let file = if self.d.stores_msis() { !self.nested & self.kind.is(MRIF) } else { lo() };
+        let file = if self.d.stores_msis() { !self.nested & self.kind.is(kind::MRIF) } else { lo() };
         let (guest_access_fault, _) = self.guest_troubles();
         let trouble =
             file.mux(cause(Cause::MrifAccessFault), self.nested.mux(guest_access_fault, self.access_fault));
         chain!(m;
             error => self.fail(m, trouble);
             self.notice => self.succeed(m, &self.result, lo());
-            !done => self.goto(m, READ);
+            !done => self.goto(m, state::READ);
             file => self.begin_notice(m);
             else => {
                 self.set(m, self.guest_update, self.guest_update & !self.nested);
                 self.set(m, self.update, self.update & self.nested);
-                self.goto(m, READ);
+                self.goto(m, state::READ);
             };
         );
     }
 
     /// Ports of the writes.
+    #[names]
     pub fn write_ports(&self, m: &mut Module, address: E) {
         m.section("Memory write: address, beats - 1, log2 of bytes per beat; exclusive; data");
-        m.output("wr_valid", self.state.is(WRITE));
+        m.output("wr_valid", self.state.is(state::WRITE));
         let notice = cat(&[self.root_ppn, lit(0, 12)]).resize(64);
         m.output("wr_addr", self.notice.mux(notice, address));
         m.output("wr_len", lit(0, 8));

@@ -14,6 +14,7 @@ use super::page_table::{PageTableEntry, chosen, compose, first_stage_modes, is_u
 use super::process_context::{effective_permissions, fsc_misconfigured, pid_too_wide};
 use super::state::*;
 use crate::design::Design;
+use crate::signals::cause::cause_label;
 use crate::signals::context::*;
 use crate::signals::events::WalkEvents;
 use crate::signals::request::{
@@ -21,7 +22,7 @@ use crate::signals::request::{
 };
 use crate::translate::dispatch::page_tag;
 use crate::translate::miss_table::entry_width;
-use pasidon_hdl::{E, Module, any_of, cat, first, hi, lit, lo, select};
+use pasidon_hdl::{E, Label, Module, any_of, cat, first, header, hi, lit, lo, names, select};
 use pasidon_spec::ddt::{BASE_DDI, EXT_DDI, dc, ddte, iommu_mode};
 use pasidon_spec::fault::{AtsResponse, Cause};
 use pasidon_spec::page_table::{self, Geometry, iosatp_mode};
@@ -29,6 +30,7 @@ use pasidon_spec::pdt::{PDI, pc, pdte, pdtp_mode};
 use std::rc::Rc;
 
 /// The slice of `e` from bit `from` on, `width` bits; bits that `e` does not have are 0.
+#[names]
 fn slice(e: E, from: u8, width: u8) -> E {
     let (have, from) = (e.width(), u32::from(from));
     if from >= have {
@@ -39,6 +41,7 @@ fn slice(e: E, from: u8, width: u8) -> E {
 }
 
 /// Where the entry of `iova` is in a first-stage table of each level.
+#[names]
 fn first_stage_indices(g: &Geometry, iova: E) -> Vec<Index> {
     g.levels
         .iter()
@@ -54,8 +57,9 @@ fn first_stage_indices(g: &Geometry, iova: E) -> Vec<Index> {
 }
 
 /// A walker.
+#[names]
 pub fn walker(d: &Design) -> Rc<Module> {
-    let mut m = Module::new("walker", "Walks directories and page tables for one request at a time.");
+    let mut m = Module::new("walker", &header(include_str!("walker.rs")));
     let levels = d.page_table_levels() as usize;
 
     m.section("A request to walk for, with what the context caches know");
@@ -127,7 +131,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
         );
     };
 
-    // ---- Directory and page-table indices --------------------------------------------------------------------------
+    m.part("Directory and page-table indices");
     let parts = if d.extended_contexts() { EXT_DDI } else { BASE_DDI };
     let ddi: Vec<E> = parts.iter().map(|l| slice(q.device_id, l.lo, l.width)).collect();
     let pdi: Vec<E> = PDI.iter().map(|l| slice(q.process_id, l.lo, l.width)).collect();
@@ -151,7 +155,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
         }
     };
 
-    // ---- Decisions that need no memory -----------------------------------------------------------------------------
+    m.part("Decisions that need no memory");
     let wide_did = device_id_too_wide(d, ddtp_mode, q.device_id);
     let (asks, translated) = (q.asks(d), q.is_translated(d));
     let kind_allowed = device.en_ats & (asks | translated);
@@ -177,7 +181,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                 m.set(register, value);
             }
         }
-        w.goto(m, ROOT);
+        w.goto(m, state::ROOT);
     };
     let formats = chosen(d, first_stage_modes(d), device.sxl, w.root_mode);
     let root_level =
@@ -187,12 +191,12 @@ pub fn walker(d: &Design) -> Rc<Module> {
         *on & if g.pte_bytes == 4 { q.iova.bits(bits, 64 - bits).none() } else { sign_extends(q.iova, bits) }
     }));
 
-    // ---- The doubleword that arrives -------------------------------------------------------------------------------
-    let of_process = w.kind.is(PDTE) | w.kind.is(PC) | w.kind.is(PTE);
+    m.part("The doubleword that arrives");
+    let of_process = w.kind.is(kind::PDTE) | w.kind.is(kind::PC) | w.kind.is(kind::PTE);
     let swapped =
         if d.big_endian { m.wire("swapped", (!w.nested & of_process).mux(device.sbe, big)) } else { lo() };
     let word = if d.big_endian { m.wire("word", swapped.mux(raw.swap_bytes(), raw)) } else { raw };
-    let narrow = w.nested.mux(gxl, device.sxl & w.kind.is(PTE));
+    let narrow = w.nested.mux(gxl, device.sxl & w.kind.is(kind::PTE));
     // A doubleword in reverse holds its halves in reverse too.
     let half = w.nested.mux(w.guest_index.half, w.index.half);
     let pte_word = if d.has_narrow_tables() {
@@ -224,9 +228,9 @@ pub fn walker(d: &Design) -> Rc<Module> {
     let pte_fault = m.wire_if("pte_fault", &[rd_data_valid], pte.ill_formed | (pte.leaf & denied));
     let mask = pte.mask;
 
-    // ---- State machine ---------------------------------------------------------------------------------------------
+    m.part("State machine");
     m.switch(state, |m, s| {
-        s.case(m, IDLE, |m| {
+        s.case(m, state::IDLE, |m| {
             m.when(start, |m| {
                 q.set(m, &s_request);
                 m.set(w.entry, s_entry);
@@ -242,10 +246,10 @@ pub fn walker(d: &Design) -> Rc<Module> {
                         m.set(register, value);
                     }
                 }
-                w.goto(m, START);
+                w.goto(m, state::START);
             });
         });
-        s.case(m, START, |m| {
+        s.case(m, state::START, |m| {
             let bare = ddtp_mode.is(iommu_mode::BARE);
             let root = ddtp_root;
             let three = ddtp_mode.is(iommu_mode::LVL3);
@@ -284,15 +288,15 @@ pub fn walker(d: &Design) -> Rc<Module> {
                 (bare & q.at.any()) | (!bare & wide_did) => w.fail(m, cause(Cause::TransactionTypeDisallowed));
                 bare => pass_through(m, &attributes, hi().repeat(6), lo());
                 w.known => w.succeed(m, &w.result, hi());
-                w.dc_known => w.goto(m, HAVE_DC);
-                ddtp_mode.is(iommu_mode::LVL1) => w.read(m, DC, lit(0, 3), root, dc_index);
+                w.dc_known => w.goto(m, state::HAVE_DC);
+                ddtp_mode.is(iommu_mode::LVL1) => w.read(m, kind::DC, lit(0, 3), root, dc_index);
                 else => {
                     let index = Index::wide(three.mux(ddi[2].resize(9), ddi[1]));
-                    w.read(m, DDTE, two_or_one(three), root, index);
+                    w.read(m, kind::DDTE, two_or_one(three), root, index);
                 };
             );
         });
-        s.case(m, HAVE_DC, |m| {
+        s.case(m, state::HAVE_DC, |m| {
             let fsc = device.fsc;
             let three = fsc.mode.is(pdtp_mode::PD20);
             // Without a process context there is no ENS to forbid supervisor privilege.
@@ -312,41 +316,41 @@ pub fn walker(d: &Design) -> Rc<Module> {
                 disallowed => w.fail(m, cause(Cause::TransactionTypeDisallowed));
                 translated & !device.t2gpa => pass_through(m, &ids, hi().repeat(6), lo());
                 no_process => set_root(m, first_stage, fsc.ppn, device.pscid, hi(), lo());
-                w.pc_known => w.goto(m, HAVE_PC);
-                fsc.mode.is(pdtp_mode::PD8) => w.read_guest(m, PC, lit(0, 3), fsc.ppn, pc_index);
+                w.pc_known => w.goto(m, state::HAVE_PC);
+                fsc.mode.is(pdtp_mode::PD8) => w.read_guest(m, kind::PC, lit(0, 3), fsc.ppn, pc_index);
                 else => {
                     let index = Index::wide(three.mux(pdi[2].resize(9), pdi[1]));
-                    w.read_guest(m, PDTE, two_or_one(three), fsc.ppn, index);
+                    w.read_guest(m, kind::PDTE, two_or_one(three), fsc.ppn, index);
                 };
             );
         });
-        s.case(m, HAVE_PC, |m| {
+        s.case(m, state::HAVE_PC, |m| {
             let p = process;
             chain!(m;
                 q.privileged & !p.ens => w.fail(m, cause(Cause::TransactionTypeDisallowed));
                 else => set_root(m, p.fsc.mode, p.fsc.ppn, p.pscid, p.ens, p.sum);
             );
         });
-        s.case(m, ROOT, |m| {
+        s.case(m, state::ROOT, |m| {
             let bare_permissions = cat(&[w.ens.repeat(3), hi().repeat(3)]);
             chain!(m;
                 w.root_mode.is(iosatp_mode::BARE) & two_stage => {
                     m.set(w.result.permissions, bare_permissions);
                     // Of two pages the smaller counts: a Bare stage has none.
                     m.set(w.result.mask, hi().repeat(mask_width(d)));
-                    m.set(w.kind, lit(ACCESS, 3));
+                    m.set(w.kind, lit(kind::ACCESS, 3));
                     w.set(m, w.gpa, q.iova.bits(12, 52));
-                    w.goto(m, GUEST);
+                    w.goto(m, state::GUEST);
                 };
                 w.root_mode.is(iosatp_mode::BARE) => pass_through(m, &w.result, bare_permissions, hi());
-                canonical => w.read_guest(m, PTE, root_level, w.root_ppn, table_index(root_level));
+                canonical => w.read_guest(m, kind::PTE, root_level, w.root_ppn, table_index(root_level));
                 else => w.fail(m, w.page_fault);
             );
         });
-        s.case(m, READ, |m| m.when(rd_ready, |m| w.goto(m, DATA)));
+        s.case(m, state::READ, |m| m.when(rd_ready, |m| w.goto(m, state::DATA)));
         let directory_and_tables = |m: &mut Module| {
             m.switch(w.kind, |m, s| {
-                s.case(m, DDTE, |m| {
+                s.case(m, kind::DDTE, |m| {
                     let page = next_page.bits(0, ppn_width(d));
                     chain!(m;
                         rd_error => w.fail(m, cause(Cause::DdtEntryLoadAccessFault));
@@ -354,11 +358,11 @@ pub fn walker(d: &Design) -> Rc<Module> {
                         !field(word, ddte::V) => w.fail(m, cause(Cause::DdtEntryNotValid));
                         any_bit(word, ddte::RESERVED) => w.fail(m, cause(Cause::DdtEntryMisconfigured));
                         next_too_wide => w.fail(m, cause(Cause::DdtEntryLoadAccessFault));
-                        w.level.is(1) => w.read(m, DC, lit(0, 3), page, dc_index);
-                        else => w.read(m, DDTE, lit(1, 3), page, Index::wide(ddi[1]));
+                        w.level.is(1) => w.read(m, kind::DC, lit(0, 3), page, dc_index);
+                        else => w.read(m, kind::DDTE, lit(1, 3), page, Index::wide(ddi[1]));
                     );
                 });
-                s.case(m, DC, |m| {
+                s.case(m, kind::DC, |m| {
                     let wrong = device_context::is_misconfigured(d, &device, gxl, w.beat, word);
                     m.set(w.bad, w.bad | wrong);
                     m.when(w.beat.is(0), |m| m.set(w.invalid, !field(word, dc::tc::V)));
@@ -376,23 +380,23 @@ pub fn walker(d: &Design) -> Rc<Module> {
                             w.bad | wrong => undo(m, Cause::DdtEntryMisconfigured);
                             else => {
                                 m.set(w.dc_loaded, hi());
-                                w.goto(m, HAVE_DC);
+                                w.goto(m, state::HAVE_DC);
                             };
                         );
                     });
                 });
-                s.case(m, PDTE, |m| {
+                s.case(m, kind::PDTE, |m| {
                     chain!(m;
                         rd_error => w.fail(m, cause(Cause::PdtEntryLoadAccessFault));
                         rd_poison => w.fail(m, cause(Cause::PdtDataCorruption));
                         !field(word, pdte::V) => w.fail(m, cause(Cause::PdtEntryNotValid));
                         any_bit(word, pdte::RESERVED) => w.fail(m, cause(Cause::PdtEntryMisconfigured));
                         next_too_wide & !two_stage => w.fail(m, cause(Cause::PdtEntryLoadAccessFault));
-                        w.level.is(1) => w.read_guest(m, PC, lit(0, 3), next_page, pc_index);
-                        else => w.read_guest(m, PDTE, lit(1, 3), next_page, Index::wide(pdi[1]));
+                        w.level.is(1) => w.read_guest(m, kind::PC, lit(0, 3), next_page, pc_index);
+                        else => w.read_guest(m, kind::PDTE, lit(1, 3), next_page, Index::wide(pdi[1]));
                     );
                 });
-                s.case(m, PC, |m| {
+                s.case(m, kind::PC, |m| {
                     let fsc = fsc_misconfigured(d, device.sxl, two_stage, word);
                     let wrong = w.beat.is(0).mux(any_bit(word, pc::ta::RESERVED), fsc);
                     m.set(w.bad, w.bad | wrong);
@@ -412,14 +416,14 @@ pub fn walker(d: &Design) -> Rc<Module> {
                             w.bad | wrong => w.fail(m, cause(Cause::PdtEntryMisconfigured));
                             else => {
                                 m.set(w.pc_loaded, hi());
-                                w.goto(m, HAVE_PC);
+                                w.goto(m, state::HAVE_PC);
                             };
                         );
                     });
                 });
                 if d.translates_msis() {
-                    s.case(m, MSIPTE, |m| w.msi_entry(m, word, rd_last, any_error, any_poison));
-                    s.case(m, MRIF, |m| w.file_entry(m, raw, rd_error, rd_poison));
+                    s.case(m, kind::MSIPTE, |m| w.msi_entry(m, word, rd_last, any_error, any_poison));
+                    s.case(m, kind::MRIF, |m| w.file_entry(m, raw, rd_error, rd_poison));
                 }
                 s.default(m, |m| {
                     let global = w.result.global | pte.global();
@@ -445,17 +449,17 @@ pub fn walker(d: &Design) -> Rc<Module> {
                             }
                             let iova_page = q.iova.bits(12, 52);
                             w.set(m, w.gpa, compose(d, pte.ppn(), pte.mask, iova_page).resize(52));
-                            m.set(w.kind, lit(ACCESS, 3));
+                            m.set(w.kind, lit(kind::ACCESS, 3));
                             w.set(m, w.update, lo());
-                            w.goto(m, GUEST);
+                            w.goto(m, state::GUEST);
                         };
                         pte.leaf => w.succeed(m, &t, is_uniform(d, device.sxl, mask));
-                        else => w.read_guest(m, PTE, down, page, table_index(down));
+                        else => w.read_guest(m, kind::PTE, down, page, table_index(down));
                     );
                 });
             });
         };
-        s.case(m, DATA, |m| {
+        s.case(m, state::DATA, |m| {
             m.when(rd_data_valid, |m| {
                 // The reads on the way to a guest address are no beats of what lies there.
                 m.when(!w.nested, |m| {
@@ -475,27 +479,33 @@ pub fn walker(d: &Design) -> Rc<Module> {
             });
         });
         if d.second_stage() {
-            s.case(m, GUEST, |m| w.begin_guest(m, gxl));
+            s.case(m, state::GUEST, |m| w.begin_guest(m, gxl));
         }
         if d.translates_msis() {
-            s.case(m, FILE, |m| w.number_file(m));
+            s.case(m, state::FILE, |m| w.number_file(m));
         }
         if let Some([_, wr_ready, wr_done, wr_error, wr_exclusive]) = writer {
-            s.case(m, WRITE, |m| m.when(wr_ready, |m| w.goto(m, WRITE_WAIT)));
-            s.case(m, WRITE_WAIT, |m| m.when(wr_done, |m| w.written(m, wr_error, wr_exclusive)));
+            s.case(m, state::WRITE, |m| m.when(wr_ready, |m| w.goto(m, state::WRITE_WAIT)));
+            s.case(m, state::WRITE_WAIT, |m| m.when(wr_done, |m| w.written(m, wr_error, wr_exclusive)));
         }
-        s.default(m, |m| m.when(taken, |m| w.goto(m, IDLE)));
+        s.default(m, |m| m.when(taken, |m| w.goto(m, state::IDLE)));
     });
-    m.set(w.stale, mark | (w.stale & !state.is(IDLE)));
+    m.set(w.stale, mark | (w.stale & !state.is(state::IDLE)));
+    let overtaken = m.reg("overtaken", 1, 0);
+    m.set(overtaken, (overtaken | mark) & !state.is(state::IDLE));
+    m.never(
+        "a walk that was started before the pulse completes without stale",
+        overtaken & state.is(state::DONE) & !w.stale,
+    );
 
-    // ---- Outputs ---------------------------------------------------------------------------------------------------
+    m.part("Outputs");
     m.section("The walk under way");
-    m.output("idle", state.is(IDLE));
+    m.output("idle", state.is(state::IDLE));
     for (w, tag) in page_tag(&q).into_iter().enumerate() {
         m.output(&format!("tag{w}"), tag);
     }
-    m.output("done", state.is(DONE));
-    m.output("late", w.stale & !state.is(IDLE));
+    m.output("done", state.is(state::DONE));
+    m.output("late", w.stale & !state.is(state::IDLE));
     m.section("The result: held from done to taken");
     m.output("r_stale", w.stale);
     m.output("r_entry", w.entry);
@@ -515,7 +525,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
             "The answer to a translation request: no permission instead of a fault; only CXL.io may use it",
         );
         m.output("r_withheld", withheld);
-        let msi = if d.translates_msis() { two_stage & w.kind.is(MSIPTE) } else { lo() };
+        let msi = if d.translates_msis() { two_stage & w.kind.is(kind::MSIPTE) } else { lo() };
         let typed = w.result.pbmt.map_or_else(lo, |pbmt| pbmt.any());
         m.output("r_cxl_io", q.cxl.unwrap_or_else(lo) & (msi | device.t2gpa | typed));
         if d.stores_msis() {
@@ -546,40 +556,41 @@ pub fn walker(d: &Design) -> Rc<Module> {
         m.section("Quality-of-service ids of its accesses: the device's, but those of the device directory are the IOMMU's own");
         m.output("rcid", device.rcid);
         m.output("mcid", device.mcid);
-        m.output("rd_own", !w.nested & (w.kind.is(DDTE) | w.kind.is(DC)));
+        m.output("rd_own", !w.nested & (w.kind.is(kind::DDTE) | w.kind.is(kind::DC)));
     }
     if d.monitor() {
         // A walk begins with a read, or the translation of its address, in the cycle after the state that decided on it.
-        let before = m.reg("state_before", state.width(), IDLE);
+        let before = m.reg("state_before", state.width(), state::IDLE);
         m.set(before, state);
-        let guest = if d.second_stage() { state.is(GUEST) } else { lo() };
-        let begins = |from: u64| (state.is(READ) | guest) & before.is(from);
-        let of_access =
-            state.is(ROOT) | w.kind.is(PTE) | if d.second_stage() { w.kind.is(ACCESS) } else { lo() };
+        let guest = if d.second_stage() { state.is(state::GUEST) } else { lo() };
+        let begins = |from: Label| (state.is(state::READ) | guest) & before.is(from);
+        let of_access = state.is(state::ROOT)
+            | w.kind.is(kind::PTE)
+            | if d.second_stage() { w.kind.is(kind::ACCESS) } else { lo() };
         WalkEvents {
-            tlb_miss: state.is(ROOT),
-            device_walk: begins(START),
-            process_walk: begins(HAVE_DC),
-            first_stage_walk: begins(ROOT) & w.kind.is(PTE),
+            tlb_miss: state.is(state::ROOT),
+            device_walk: begins(state::START),
+            process_walk: begins(state::HAVE_DC),
+            first_stage_walk: begins(state::ROOT) & w.kind.is(kind::PTE),
             second_stage_walk: if d.second_stage() { guest & !w.goes_to_msi() } else { lo() },
             device_id: q.device_id,
             pid_valid: q.pid_valid,
             process_id: q.process_id,
             pscid_valid: of_access & !w.root_mode.is(iosatp_mode::BARE),
             pscid: w.result.pscid,
-            gscid_valid: two_stage & (state.is(ROOT) | !(w.kind.is(DDTE) | w.kind.is(DC))),
+            gscid_valid: two_stage & (state.is(state::ROOT) | !(w.kind.is(kind::DDTE) | w.kind.is(kind::DC))),
             gscid: device.gscid,
         }
         .outputs(&mut m, d);
     }
     m.section("Memory read address");
-    m.output("rd_valid", state.is(READ));
+    m.output("rd_valid", state.is(state::READ));
     let offset = w.nested.mux(w.guest_index.offset, w.index.offset);
     let address = cat(&[w.page, offset, lit(0, 3)]).resize(64);
     m.output("rd_addr", address);
-    let pair = w.kind.is(PC) | if d.translates_msis() { w.kind.is(MSIPTE) } else { lo() };
+    let pair = w.kind.is(kind::PC) | if d.translates_msis() { w.kind.is(kind::MSIPTE) } else { lo() };
     let dc_len = lit(device_context::last_beat(d), 8);
-    let len = w.kind.is(DC).mux(dc_len, pair.mux(lit(1, 8), lit(0, 8)));
+    let len = w.kind.is(kind::DC).mux(dc_len, pair.mux(lit(1, 8), lit(0, 8)));
     m.output("rd_len", (!w.nested).gate(len));
     if d.walks_write() {
         m.output("rd_lock", w.exclusive());
@@ -590,7 +601,8 @@ pub fn walker(d: &Design) -> Rc<Module> {
 
 /// Whether a translation request that meets this cause is answered with success and no permission. (Section "PCIe ATS translation
 /// request handling".)
+#[names]
 fn is_withheld(fault: E) -> E {
     let causes = Cause::ALL.iter().filter(|c| c.ats_response() == Some(AtsResponse::Success));
-    any_of(causes.map(|c| fault.is(c.code().into())))
+    any_of(causes.map(|c| fault.is(cause_label(*c))))
 }

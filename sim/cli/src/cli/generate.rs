@@ -53,8 +53,11 @@ impl Generate {
             design.check("--prefix")?;
         }
         let (generated, modules) = pasidon_rtl::generate_files(&design)?;
-        let mut files =
-            vec![("pasidon.v".into(), generated.verilog), ("design.json".into(), generated.design_json)];
+        let mut files = vec![
+            ("pasidon.v".into(), generated.verilog),
+            ("pasidon_never.sv".into(), generated.never),
+            ("design.json".into(), generated.design_json),
+        ];
         if self.split {
             let names: Vec<String> = modules.iter().map(|module| format!("{}.v", module.name)).collect();
             files.push((format!("{}.f", generated.top), names.join("\n") + "\n"));

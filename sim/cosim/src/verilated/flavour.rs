@@ -59,6 +59,11 @@ impl Flavour {
         self == Flavour::Checked
     }
 
+    /// Whether what the blocks say never happens is asserted.
+    pub(super) fn asserts(self) -> bool {
+        self == Flavour::Checked
+    }
+
     /// Whether the model can write waveforms.
     pub fn traces(self) -> bool {
         matches!(self, Flavour::Checked | Flavour::Waveform)

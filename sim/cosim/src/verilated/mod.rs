@@ -62,11 +62,9 @@ impl Verilated {
         flavour: Flavour,
     ) -> Result<Verilated, VerilatedError> {
         let ports = shapes(generated);
-        Verilated::from_source(
-            &Source { name, verilog: &generated.verilog, top: &generated.top, ports: &ports },
-            cache,
-            flavour,
-        )
+        let checked = flavour.asserts().then(|| format!("{}\n{}", generated.verilog, generated.never));
+        let verilog = checked.as_deref().unwrap_or(&generated.verilog);
+        Verilated::from_source(&Source { name, verilog, top: &generated.top, ports: &ports }, cache, flavour)
     }
 
     /// The same for any Verilog whose ports are a subset of those of a design.
