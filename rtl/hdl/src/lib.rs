@@ -20,6 +20,7 @@ mod lower;
 mod module;
 pub mod mutate;
 mod paths;
+mod ram;
 pub mod stock;
 mod storage;
 mod verilog;
@@ -31,4 +32,5 @@ pub use expr::{
 };
 pub use module::{Instance, Memory, Module, Switch};
 pub use paths::Path;
+pub use ram::RamStyle;
 pub use storage::MemoryKind;

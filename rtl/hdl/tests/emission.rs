@@ -90,7 +90,9 @@ fn one_module_for_equal_blocks_and_the_same_bytes_twice() {
 
 #[test]
 fn every_module_has_the_prefix_and_so_has_every_use_of_it() {
-    let emitted = session(|| emit(&top(), &Options { prefix: "my_", banner: "// mine\n" })).expect("emits");
+    let emitted =
+        session(|| emit(&top(), &Options { prefix: "my_", banner: "// mine\n", ..Options::default() }))
+            .expect("emits");
     assert!(emitted.verilog.starts_with("// mine\n"));
     assert_eq!(emitted.top, "my_top");
     for text in ["module my_top (", "module my_counter (", "  my_counter a (", "  my_counter b ("] {
