@@ -8,7 +8,7 @@ TRACE_SKIP ?= 100000
 TRACE_TAKE ?= 300000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long verify generate lint check bench engines studies size areas synth pnr trace traces slurm docs book
+.PHONY: help demo test test-long verify generate lint check bench engines studies size areas families synth pnr trace traces slurm docs book
 
 help: ## This list
 	@echo "Pasidon: a PASID-aware IOMMU and its driver. make VERB, where VERB is one of:"
@@ -20,8 +20,8 @@ demo: ## Real programs' accesses through bound PASIDs, on simulated hardware (DE
 test: ## Unit tests, co-simulation, lint of the emitted Verilog
 	@scripts/test.sh
 
-test-long: ## The same with more interleavings of the driver (SCHEDULES=2000), lint of every random design and corner (LINT=all), a sweep through Slurm, and the long verification: 59 million operations in lockstep, mutants, coverage (hours)
-	@SCHEDULES=$${SCHEDULES:-2000} LINT=$${LINT:-all} STOCK="$${STOCK:-tiny default large full}" scripts/test.sh && scripts/slurm.sh && scripts/verify.sh
+test-long: ## The same with more interleavings of the driver (SCHEDULES=2000), lint of every random design and corner (LINT=all), synthesis for every family, a sweep through Slurm, and the long verification: 59 million operations in lockstep, mutants, coverage (hours)
+	@SCHEDULES=$${SCHEDULES:-2000} LINT=$${LINT:-all} STOCK="$${STOCK:-tiny default large full}" scripts/test.sh && scripts/families.sh tiny && scripts/slurm.sh && scripts/verify.sh
 
 verify: ## The long verification alone, kept in docs/verification.md: PART="lockstep stress mutation coverage" [SHARE=percent MUTANTS=n]
 	@scripts/verify.sh $(PART)
@@ -50,6 +50,9 @@ size: ## What the driver for C takes in a program without an operating system
 
 synth: ## Cells per module on ECP5 for tiny and default; kept in docs/baseline.md
 	@scripts/synth.sh $(if $(filter command line,$(origin DESIGN)),$(DESIGN),tiny default)
+
+families: ## Cells on ECP5, iCE40, 7-series and as gates; kept in docs/baseline.md for tiny (DESIGN=name or file; a minute for tiny)
+	@scripts/families.sh $(if $(filter command line,$(origin DESIGN)),$(DESIGN),tiny)
 
 areas: ## Cells of every design of a sweep, for the picture of cost and speed in its report: SWEEP=studies/worth.toml (minutes for each)
 	@scripts/areas.sh $(SWEEP)

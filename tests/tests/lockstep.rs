@@ -81,4 +81,5 @@ designs! {
     updates: "updates", 5, 600;
     messages: "messages", 12, 450;
     swapped: "swapped", 4, 1000;
+    eight: "eight", 10, 200;
 }

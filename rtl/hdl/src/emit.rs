@@ -5,6 +5,7 @@ use crate::EmitError;
 use crate::lower::{self, Mod};
 use crate::module::Module;
 use crate::never;
+use crate::ram::{RamStyle, Rams};
 use crate::verilog;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,10 @@ pub(crate) struct Parts {
     pub tidy: Vec<Mod>,
     /// Their texts.
     pub texts: Vec<String>,
+    /// How memories are written.
+    pub rams: Rams,
+    /// Names and texts of modules that are memories.
+    pub memories: Vec<(String, String)>,
 }
 
 /// Around modules that stand in one file: Verilator expects a file for each.
@@ -82,6 +87,10 @@ impl Parts {
     pub fn one_file(&self, texts: &[&str]) -> (String, Vec<usize>) {
         let mut file = self.banner.clone() + ONE_FILE[0];
         let mut above = vec![];
+        for (_, memory) in &self.memories {
+            file.push('\n');
+            file += memory;
+        }
         for text in texts {
             file.push('\n');
             above.push(file.lines().count());
@@ -96,12 +105,12 @@ impl Parts {
 impl Emitted {
     /// Each module in a file of its own, children before parents.
     pub fn files(&self) -> impl Iterator<Item = ModuleFile> {
-        let Parts { banner, modules, texts, .. } = &self.parts;
-        let file = move |(m, text): (&Mod, &String)| ModuleFile {
-            name: m.kind.clone(),
-            verilog: format!("{banner}{text}"),
-        };
-        modules.iter().zip(texts).map(file)
+        let Parts { banner, modules, texts, memories, .. } = &self.parts;
+        let modules = modules.iter().zip(texts).map(|(m, text)| (&m.kind, text));
+        let memories = memories.iter().map(|(name, text)| (name, text));
+        memories
+            .chain(modules)
+            .map(move |(name, text)| ModuleFile { name: name.clone(), verilog: format!("{banner}{text}") })
     }
 }
 
@@ -112,6 +121,8 @@ pub struct Options<'a> {
     pub banner: &'a str,
     /// What the name of each module begins with: designs with different prefixes live in one chip.
     pub prefix: &'a str,
+    /// How memories are written.
+    pub ram_style: RamStyle,
 }
 
 /// Emits `top` and everything below it.
@@ -135,9 +146,11 @@ pub fn emit(top: &Module, options: &Options<'_>) -> Result<Emitted, EmitError> {
     };
     let ports = top.ports.iter().map(port).collect();
     let tidy: Vec<Mod> = modules.iter().map(|m| verilog::tidy(m.clone(), &modules)).collect();
-    let texts: Vec<String> = tidy.iter().map(|m| verilog::module(m, &modules)).collect();
-    let parts = Parts { banner: banner.into(), kinds, modules, tidy, texts };
+    let rams = Rams { style: options.ram_style, prefix: options.prefix.into() };
+    let memories = rams.modules(tidy.iter().flat_map(|m| &m.storage).map(|(_, storage)| storage));
+    let texts: Vec<String> = tidy.iter().map(|m| verilog::module(m, &modules, &rams)).collect();
+    let parts = Parts { banner: banner.into(), kinds, modules, tidy, texts, rams, memories };
     let (verilog, _) = parts.one_file(&parts.texts.iter().map(String::as_str).collect::<Vec<_>>());
-    let never = never::companions(&parts.modules, &parts.tidy);
+    let never = never::companions(&parts.modules, &parts.tidy, &parts.rams);
     Ok(Emitted { never, verilog, top: options.prefix.to_string() + &top.kind, ports, parts })
 }

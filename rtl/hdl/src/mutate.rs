@@ -123,7 +123,7 @@ impl Mutants {
         let mut mutated = parts.tidy[index].clone();
         Surgeon::new(&parts.tidy[index], &parts.modules, target, &mut Vec::new()).module(&mut mutated);
         let operator = *self.faults[index].operators.get(target)?;
-        let (old, new) = (&parts.texts[index], verilog::module(&mutated, &parts.modules));
+        let (old, new) = (&parts.texts[index], verilog::module(&mutated, &parts.modules, &parts.rams));
         let (line, before, after) = if operator == Operator::DroppedAssignment {
             // Without it, blocks may stand in another order: the place is where another value would stand.
             let mut marked = parts.tidy[index].clone();
@@ -131,7 +131,7 @@ impl Mutants {
             let mut surgeon = Surgeon::new(&marked, &parts.modules, target, &mut told);
             surgeon.mark = true;
             surgeon.module(&mut marked);
-            let (line, before, _) = difference(old, &verilog::module(&marked, &parts.modules))?;
+            let (line, before, _) = difference(old, &verilog::module(&marked, &parts.modules, &parts.rams))?;
             (line, before, String::new())
         } else {
             difference(old, &new)?

@@ -6,19 +6,20 @@
 use crate::ir::Seq;
 use crate::lower::Mod;
 use crate::module::PortDef;
+use crate::ram::Rams;
 use crate::storage::{CLK, Net, RST, Storage};
 use crate::verilog;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The companions of these modules and their `bind`s; empty if nothing is asserted. `described` are the modules with all that the
 /// blocks say, `written` what the text has of it.
-pub(crate) fn companions(described: &[Mod], written: &[Mod]) -> String {
+pub(crate) fn companions(described: &[Mod], written: &[Mod], rams: &Rams) -> String {
     let pairs = described.iter().zip(written).filter(|(m, _)| !m.never.is_empty());
-    let texts: Vec<String> = pairs.map(|(m, written)| companion(m, written, described)).collect();
+    let texts: Vec<String> = pairs.map(|(m, written)| companion(m, written, described, rams)).collect();
     texts.join("\n")
 }
 
-fn companion(m: &Mod, written: &Mod, all: &[Mod]) -> String {
+fn companion(m: &Mod, written: &Mod, all: &[Mod], rams: &Rams) -> String {
     let widths = verilog::widths(m, all);
     let there: BTreeSet<Net> = verilog::widths(written, all).into_keys().collect();
     let (mut inputs, mut own) = (BTreeSet::new(), BTreeSet::new());
@@ -61,7 +62,7 @@ fn companion(m: &Mod, written: &Mod, all: &[Mod]) -> String {
         titles: vec![String::new()],
         ..m.clone()
     };
-    let mut text = verilog::checks(&checks, all);
+    let mut text = verilog::checks(&checks, all, rams);
     text += &format!("\nbind {} {} checks (\n", m.kind, checks.kind);
     let connections: Vec<String> =
         checks.ports.iter().map(|p| format!("  .{} ({})", p.name, p.name)).collect();

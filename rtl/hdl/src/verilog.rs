@@ -4,6 +4,7 @@ use crate::ir::{Seq, X};
 use crate::label::Value;
 use crate::lower::{Mod, child_inputs};
 use crate::module::wrapped;
+use crate::ram::Rams;
 use crate::storage::{CLK, MemoryInput, MemoryKind, Net, RST, Reset, Storage};
 use bitvec::vec::BitVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,13 +27,13 @@ pub(crate) fn tidy(mut m: Mod, all: &[Mod]) -> Mod {
 }
 
 /// The text of a module that is [`tidy`].
-pub(crate) fn module(m: &Mod, all: &[Mod]) -> String {
-    Writer { all, used: usage(m, all), m, out: String::new() }.write()
+pub(crate) fn module(m: &Mod, all: &[Mod], rams: &Rams) -> String {
+    Writer { all, rams, used: usage(m, all), m, out: String::new() }.write()
 }
 
 /// The text of assertions that stand beside a module.
-pub(crate) fn checks(m: &Mod, all: &[Mod]) -> String {
-    Writer { all, used: HashMap::new(), m, out: String::new() }.checks()
+pub(crate) fn checks(m: &Mod, all: &[Mod], rams: &Rams) -> String {
+    Writer { all, rams, used: HashMap::new(), m, out: String::new() }.checks()
 }
 
 /// The width of everything in a module that has a value.
@@ -174,6 +175,7 @@ fn usage(m: &Mod, all: &[Mod]) -> HashMap<Net, BitVec> {
 
 struct Writer<'a> {
     all: &'a [Mod],
+    rams: &'a Rams,
     m: &'a Mod,
     used: HashMap<Net, BitVec>,
     out: String,
@@ -263,20 +265,8 @@ impl Writer<'_> {
             match s {
                 Storage::Register { width, .. } => self.line(format!("  reg  {}{name};", range(*width))),
                 Storage::Memory { depth, width, kind } => {
-                    // no_rw_check: no block reads a word while it writes it, or it ignores what it reads.
-                    let style = if *kind == MemoryKind::Block {
-                        "block\", no_rw_check *)"
-                    } else {
-                        "distributed\" *)"
-                    };
-                    self.line(format!("  (* ram_style = \"{style}"));
-                    self.line(format!("  reg  {}{name} [0:{}];", range(*width), depth - 1));
-                    for input in MemoryInput::of(*kind) {
-                        let bits = range(input.width(*depth, *width));
-                        self.line(format!("  wire {bits}{name}_{};", input.name()));
-                    }
-                    let data = if *kind == MemoryKind::Block { "reg " } else { "wire" };
-                    self.line(format!("  {data} {}{name}_read_data;", range(*width)));
+                    let lines = self.rams.declarations(&name, *kind, *depth, *width);
+                    lines.into_iter().for_each(|l| self.line(l));
                 }
             }
         }
@@ -402,18 +392,10 @@ impl Writer<'_> {
     fn memories(&mut self) {
         let m = self.m;
         for (net, s) in &m.storage {
-            if let Storage::Memory { kind, .. } = s {
-                let n = m.name(*net);
+            if let Storage::Memory { kind, depth, width } = s {
                 self.line("");
-                self.line("  always @(posedge clk) begin");
-                self.line(format!("    if ({n}_write) {n}[{n}_write_address] <= {n}_write_data;"));
-                if *kind == MemoryKind::Block {
-                    self.line(format!("    if ({n}_read) {n}_read_data <= {n}[{n}_read_address];"));
-                }
-                self.line("  end");
-                if *kind == MemoryKind::Distributed {
-                    self.line(format!("  assign {n}_read_data = {n}[{n}_read_address];"));
-                }
+                let lines = self.rams.behaviour(&m.name(*net), *kind, *depth, *width);
+                lines.into_iter().for_each(|l| self.line(l));
             }
         }
     }
@@ -553,7 +535,7 @@ fn constant(value: Value, width: u32) -> String {
     x.flat(&|_| String::new())
 }
 
-fn range(width: u32) -> String {
+pub(crate) fn range(width: u32) -> String {
     let mut s = String::new();
     if width > 1 {
         let _ = write!(s, "[{}:0] ", width - 1);

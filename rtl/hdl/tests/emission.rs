@@ -1,8 +1,8 @@
 //! What the language refuses, and what it writes: one rule, one test.
 
 use pasidon_hdl::{
-    E, EmitError, MemoryKind, Module, Options, all_of, any_of, cat, emit, encode, first, hi, lit, lo, lowest,
-    onehot, select, session, wide,
+    E, EmitError, MemoryKind, Module, Options, RamStyle, all_of, any_of, cat, emit, encode, first, hi, lit,
+    lo, lowest, onehot, select, session, wide,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -90,11 +90,49 @@ fn one_module_for_equal_blocks_and_the_same_bytes_twice() {
 
 #[test]
 fn every_module_has_the_prefix_and_so_has_every_use_of_it() {
-    let emitted = session(|| emit(&top(), &Options { prefix: "my_", banner: "// mine\n" })).expect("emits");
+    let emitted =
+        session(|| emit(&top(), &Options { prefix: "my_", banner: "// mine\n", ..Options::default() }))
+            .expect("emits");
     assert!(emitted.verilog.starts_with("// mine\n"));
     assert_eq!(emitted.top, "my_top");
     for text in ["module my_top (", "module my_counter (", "  my_counter a (", "  my_counter b ("] {
         assert!(emitted.verilog.contains(text), "{text}");
+    }
+}
+
+/// The text of two memories of each kind.
+fn memories(ram_style: RamStyle) -> pasidon_hdl::Emitted {
+    session(|| {
+        let mut m = Module::new("top", "Four memories.");
+        let (go, a, b) = (m.input("go", 1), m.input("a", 4), m.input("b", 9));
+        for (name, kind) in [("slow", MemoryKind::Block), ("quick", MemoryKind::Distributed)] {
+            for copy in 0..2 {
+                let words = m.memory(&format!("{name}{copy}"), 16, 9, kind);
+                let data = words.connect(&mut m, (go, a, b), (go, a));
+                m.output(&format!("{name}{copy}_out"), data);
+            }
+        }
+        emit(&m.build(), &Options { prefix: "my_", ram_style, ..Options::default() }).expect("emits")
+    })
+}
+
+#[test]
+fn a_memory_is_left_to_the_tool_asked_for_or_a_module() {
+    let written = memories(RamStyle::Auto).verilog;
+    assert!(!written.contains("ram_style") && !written.contains("module my_ram"), "{written}");
+    assert_eq!(written.matches("  (* no_rw_check *)\n  reg  [8:0] slow").count(), 2, "{written}");
+    assert_eq!(written.matches("no_rw_check").count(), 2);
+    let written = memories(RamStyle::Attributes).verilog;
+    assert_eq!(written.matches("(* ram_style = \"block\", no_rw_check *)\n  reg  [8:0] slow").count(), 2);
+    assert_eq!(written.matches("(* ram_style = \"distributed\" *)\n  reg  [8:0] quick").count(), 2);
+    let modules = memories(RamStyle::Modules);
+    let files: Vec<String> = modules.files().map(|file| file.name).collect();
+    assert_eq!(files, ["my_ram_distributed_16x9", "my_ram_block_16x9", "my_top"]);
+    let text = &modules.verilog;
+    for (instance, times) in
+        [("  my_ram_block_16x9 slow", 2), ("  my_ram_distributed_16x9 quick", 2), (" words [0:15];", 2)]
+    {
+        assert_eq!(text.matches(instance).count(), times, "{instance} in {text}");
     }
 }
 

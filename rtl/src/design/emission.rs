@@ -1,6 +1,7 @@
 //! Section `[emit]`: how the Verilog of a design is written. None of it changes what the hardware does.
 
 use super::error::DesignError;
+use pasidon_hdl::RamStyle;
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -9,6 +10,8 @@ use toml::{Table, Value};
 pub struct Emission {
     /// What the name of each module begins with: designs with different prefixes live in one chip.
     pub prefix: String,
+    /// How memories are written.
+    pub ram_style: RamStyle,
 }
 
 /// A key of the section.
@@ -21,13 +24,18 @@ pub struct EmissionKey {
 }
 
 /// Every key of the section.
-pub const EMISSION_KEYS: [EmissionKey; 1] = [EmissionKey { key: "prefix", legal: PREFIX_LEGAL }];
+pub const EMISSION_KEYS: [EmissionKey; 2] = [
+    EmissionKey { key: "prefix", legal: PREFIX_LEGAL },
+    EmissionKey { key: "ram_style", legal: RAM_STYLE_LEGAL },
+];
 
 const PREFIX_LEGAL: &str = "1 to 32 letters, digits and single '_', a letter first";
 
+const RAM_STYLE_LEGAL: &str = "\"auto\", \"attributes\" or \"modules\"";
+
 impl Default for Emission {
     fn default() -> Emission {
-        Emission { prefix: "pasidon_".into() }
+        Emission { prefix: "pasidon_".into(), ram_style: RamStyle::Auto }
     }
 }
 
@@ -48,6 +56,23 @@ impl Emission {
                 ));
             }
         }
+        if let Some(style) = section.get("ram_style") {
+            self.ram_style = match style.as_str() {
+                Some("auto") => RamStyle::Auto,
+                Some("attributes") => RamStyle::Attributes,
+                Some("modules") => RamStyle::Modules,
+                _ => {
+                    let remedy = "leave it out where the tool may choose what a memory becomes";
+                    return Err(DesignError::value(
+                        file,
+                        "emit.ram_style",
+                        style.to_string(),
+                        RAM_STYLE_LEGAL.into(),
+                        remedy,
+                    ));
+                }
+            };
+        }
         Ok(())
     }
 
@@ -63,7 +88,7 @@ impl Emission {
 
     /// All of it, for the hash of a design.
     pub(super) fn text(&self) -> String {
-        format!("emit.prefix={}\n", self.prefix)
+        format!("emit.prefix={}\nemit.ram_style={:?}\n", self.prefix, self.ram_style)
     }
 }
 

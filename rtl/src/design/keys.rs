@@ -109,7 +109,7 @@ impl FromSetting for bool {
 
 /// Every parameter, in the order of the design file.
 pub const KEYS: &[Key] = keys! {
-    ports.count => ports: Legal::Range(1, 4), "translation ports, each with an L1 IOTLB of its own";
+    ports.count => ports: Legal::Range(1, 8), "translation ports, each with an L1 IOTLB of its own";
     ports.id_width => id_width: Legal::Range(1, 16), "bits of a request id; bounds the requests outstanding on a port";
     tlb.l1_entries => l1_entries: Legal::Range(1, 128), "entries of each port's fully associative IOTLB";
     tlb.l2_sets => l2_sets: Legal::PowerOfTwo(2, 4096, true), "sets of the shared IOTLB in block RAM; 0 leaves it out";

@@ -36,7 +36,7 @@ pub struct Design {
     pub name: String,
     /// How the Verilog is written.
     pub emit: Emission,
-    /// Translation ports, 1 to 4.
+    /// Translation ports, 1 to 8.
     pub ports: u32,
     /// Width of a request id in bits, 1 to 16.
     pub id_width: u32,

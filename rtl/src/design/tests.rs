@@ -60,9 +60,13 @@ fn how_the_verilog_is_written_changes_the_hash_and_not_what_is_measured() {
         assert_names(&message, &["e.toml", "emit.prefix", prefix, "a letter first", "north_"]);
     }
     assert_names(&refused("[emit]\nprefix = 7\n"), &["emit.prefix = 7", "quotation marks"]);
+    assert_names(&refused("[emit]\nram_style = \"flops\"\n"), &["emit.ram_style = \"flops\"", "\"modules\""]);
+    assert_names(&refused("[emit]\nram_style = 1\n"), &["emit.ram_style = 1", "\"auto\""]);
+    let modules = with("[emit]\nram_style = \"modules\"\n").unwrap();
+    assert_ne!(tiny.hash(), modules.hash());
     assert_names(&refused("[emit]\nprefx = \"a\"\n"), &["emit.prefx", "did you mean 'prefix'"]);
     assert_names(&refused("[tlb]\nprefix = \"a\"\n"), &["belongs in section [emit]"]);
-    assert_names(&refused("emit = 3\n"), &["emit = 3", "a table with prefix"]);
+    assert_names(&refused("emit = 3\n"), &["emit = 3", "a table with prefix, ram_style"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use std::mem::{offset_of, size_of};
 
 /// The most translation ports a design can have.
-pub const MAX_PORTS: usize = 4;
+pub const MAX_PORTS: usize = 8;
 
 /// Values of the AXI4 signals `rresp` and `bresp`, and of `arburst` and `awburst`.
 pub mod axi {

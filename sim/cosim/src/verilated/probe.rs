@@ -270,6 +270,9 @@ fn parts() -> Vec<Part> {
         // The first word of an entry has its valid bit on top.
         let set = format!("{ram}_write_address");
         joint(word!(l2), way as u32, &[("l2_tlb", &ram), ("l2_tlb", &set)], "top({0}, {1})");
+        // Where memories are modules of their own.
+        let inside = format!("l2_tlb__DOT__{ram}");
+        joint(word!(l2), way as u32, &[(&inside, "words"), ("l2_tlb", &set)], "top({0}, {1})");
         joint(word!(l2), 8 + way as u32, &[("l2_tlb", "clearing"), ("l2_tlb", &named)], "({0} & {1})");
     }
     parts
@@ -288,6 +291,12 @@ fn member(top: &str, instance: &str, signal: &str) -> String {
 /// What tells Verilator to keep the signals, of modules that there are.
 pub(super) fn configuration(source: &Source<'_>) -> String {
     let mut text = String::from("`verilator_config\n");
+    let memory = source.prefix().to_string() + "ram_block_";
+    let modules = source.verilog.lines().filter_map(|line| line.strip_prefix("module ")?.strip_suffix(" ("));
+    for module in modules.filter(|module| module.starts_with(&memory)) {
+        // Writing to a String cannot fail, here and below.
+        _ = writeln!(text, "public_flat_rd -module \"{module}\" -var \"words\"");
+    }
     let mut seen = std::collections::BTreeSet::new();
     for part in parts() {
         for (instance, signal) in part.signals {
@@ -295,7 +304,6 @@ pub(super) fn configuration(source: &Source<'_>) -> String {
             if source.verilog.contains(&format!("\nmodule {module} "))
                 && seen.insert((module.clone(), signal.clone()))
             {
-                // Writing to a String cannot fail.
                 _ = writeln!(text, "public_flat_rd -module \"{module}\" -var \"{signal}\"");
             }
         }

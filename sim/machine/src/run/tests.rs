@@ -135,6 +135,11 @@ fn every_cycle_of_every_access_is_in_one_part() {
         random_run("tiny", &mut random, false);
         random_run("default", &mut random, false);
         random_run("default", &mut random, true);
+        random_run(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/designs/eight.toml"),
+            &mut random,
+            false,
+        );
     }
 }
 
