@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# areas.sh SWEEP [FILE]   Synthesises the designs of a sweep for ECP5, each once, and keeps their areas in FILE (target/areas.json), where
-# `pasidon report` finds them. A design whose Verilog has not changed since is not synthesised again; interrupted, it goes on where it was.
+# areas.sh SWEEP [FILE]   Synthesises the designs of a sweep for ECP5, each once, and keeps their areas in FILE, where `pasidon report`
+# finds them: by default docs/areas.json for the sweeps of studies/, target/areas.json for others. A design whose Verilog has not changed
+# since is not synthesised again; interrupted, it goes on where it was.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 "$ROOT/scripts/setup.sh" core
 "$ROOT/scripts/setup.sh" fpga
 
 sweep=${1:?usage: areas.sh SWEEP [FILE]}
-file=${2:-$TARGET/areas.json}
+file=$TARGET/areas.json
+if [ "$(realpath "$(dirname "$sweep")")" = "$ROOT/studies" ]; then file=$ROOT/docs/areas.json; fi
+file=${2:-$file}
 build_pasidon
 work=$TARGET/areas
 mkdir -p "$work"

@@ -16,6 +16,7 @@ PICTURES = {
     "nic": "throughput-lost-at-200-gbit-per-second",
     "tenants": "throughput-lost-with-many-tenants",
     "irregular": "speed-of-accelerators-over-walkers",
+    "worth": "pareto",
 }
 
 
@@ -184,6 +185,8 @@ def main():
         file = folder / study / "pictures" / f"{picture}.svg"
         if file.is_file():
             shutil.copyfile(file, ROOT / "docs" / f"study-{study}.svg")
+        elif (folder / study).is_dir():
+            print(f"docs/study-{study}.svg is left as it is: {folder / study / 'report.html'} says why there is no new one", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# synth.sh DESIGN...   Cells per module on ECP5; prints the tables, keeps those of shipped designs in
-# docs/baseline.md, and the sum of each in docs/areas.json, where `pasidon report` finds it.
+# synth.sh DESIGN...   Cells per module on ECP5; prints the tables, keeps those of shipped designs in docs/baseline.md, and the sum of
+# each where `pasidon report` finds it: of shipped designs in docs/areas.json, of others in target/areas.json.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 "$ROOT/scripts/setup.sh" core
@@ -16,7 +16,9 @@ for design in "$@"; do
     synthesise "synthesise $design, flat" flat
     cd "$ROOT"
     "$ROOT/scripts/fpga_report.py" cells "$work/hierarchical.json" "$work/flat.json" "$work/design.json" >"$work/cells.md"
-    "$ROOT/scripts/fpga_report.py" area "$work/design.json" "$work/flat.json" "$ROOT/docs/areas.json"
+    areas=$TARGET/areas.json
+    if [ -e "$ROOT/rtl/designs/$design.toml" ]; then areas=$ROOT/docs/areas.json; fi
+    "$ROOT/scripts/fpga_report.py" area "$work/design.json" "$work/flat.json" "$areas"
     say "$design on ECP5"
     cat "$work/cells.md"
     if grep -q "^<!-- synth $design -->" "$ROOT/docs/baseline.md"; then

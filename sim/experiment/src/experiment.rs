@@ -1,5 +1,6 @@
 //! A question put to an engine, complete: the same experiment gives the same answer, anywhere.
 
+use crate::answer::Source;
 use crate::generate::{
     Axpy, Bfs, FaultStorm, Gemm, Gesummv, HashJoin, Heat3d, Memcpy, MergeSort, NicRings, NvmeQueues, Spmv,
     VideoFrames,
@@ -7,7 +8,7 @@ use crate::generate::{
 use crate::imagined::Imagined;
 use crate::machine::MachineModel;
 use crate::pages::PagePolicy;
-use crate::resolve::most_devices;
+use crate::resolve::{self, most_devices};
 use pasidon_rtl::design::Design;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -164,6 +165,37 @@ impl Experiment {
         problems.extend(job_problems(&self.jobs, design));
         problems
     }
+
+    /// The files of its works, hashed.
+    ///
+    /// # Errors
+    /// The first that can't be read, with the key that names it.
+    pub fn sources(&self) -> Result<Vec<Source>, String> {
+        resolve::sources(self.jobs.iter().filter_map(Job::file))
+            .map_err(|problem| format!("jobs.work.trace = {problem}"))
+    }
+}
+
+/// Why a design can't translate `highest`, the highest address of its processes, likewise; nothing if it can.
+pub fn unmappable(design: &Design, highest: u64) -> Option<String> {
+    let widest = match (design.sv48, design.sv57) {
+        (_, true) => 57,
+        (true, false) => 48,
+        (false, false) => 39,
+    };
+    // The upper half is the kernel's.
+    (highest >> (widest - 1) != 0).then(|| {
+        let mend = match widest {
+            57 => "use a workload with addresses below that",
+            48 => "set translation.sv57 = true in it",
+            _ => "set translation.sv48 = true in it, or sv57 too",
+        };
+        format!(
+            "jobs.work: it uses address {highest:#x}, and the page tables of design {} reach to {:#x}; {mend}",
+            design.name,
+            (1u64 << (widest - 1)) - 1
+        )
+    })
 }
 
 /// What is not possible of jobs on a design, likewise.
@@ -172,6 +204,13 @@ pub fn job_problems(jobs: &[Job], design: &Design) -> Vec<String> {
         return vec!["jobs: there is nothing to do; add a [[jobs]] with a work".into()];
     }
     let mut problems = Vec::new();
+    if !design.process_contexts() {
+        problems.push(format!(
+            "design.process.pd8 = false: design {} has no process directories, so that nothing can be bound to it; set one of \
+             process.pd8, pd17 and pd20 to true",
+            design.name
+        ));
+    }
     let devices = most_devices(design.device_id_width) as u64;
     for (index, job) in jobs.iter().enumerate() {
         for (key, value) in [("channels", job.channels), ("depth", job.depth)] {
@@ -197,10 +236,15 @@ pub fn job_problems(jobs: &[Job], design: &Design) -> Vec<String> {
             ));
         }
         problems.extend(job.work.problems().into_iter().map(|problem| format!("jobs.{index}.{problem}")));
-        if let Work::NicRings(NicRings { tenants: tenants @ 2.., .. }) = job.work {
+        let several = match job.work {
+            Work::NicRings(NicRings { tenants: n @ 2.., .. }) => Some(("nic_rings", "tenants", n)),
+            Work::FaultStorm(FaultStorm { processes: n @ 2.., .. }) => Some(("fault_storm", "processes", n)),
+            _ => None,
+        };
+        if let Some((work, who, n)) = several {
             problems.push(format!(
-                "jobs.{index}.work.nic_rings.tenants = {tenants}: a job is the work of one process, and tenants have address spaces of \
-                 their own; set it to 1, and make a job with another process for each (in a sweep: copies = {tenants})"
+                "jobs.{index}.work.{work}.{who} = {n}: a job is the work of one process, and {who} have address spaces of \
+                 their own; set it to 1, and make a job with another process for each (in a sweep: copies = {n})"
             ));
         }
     }
@@ -249,6 +293,11 @@ mod tests {
             (job("device = 500"), "jobs.0.device = 500", "address.device_id_width"),
             (job("channels = 65536"), "jobs.channels", "use fewer"),
             (work("tenants = 3"), "jobs.0.work.nic_rings.tenants = 3", "copies = 3"),
+            (
+                "[[jobs]]\nwork = { fault_storm = { processes = 4 } }\n".into(),
+                "jobs.0.work.fault_storm.processes = 4",
+                "copies = 4",
+            ),
             (work("buffer = 64"), "jobs.0.work.nic_rings.buffer = 64", "set it to 2048"),
             (format!("pages = {{ demand = true }}\n{}", job("")), "pages.demand = true", "ats.ats = true"),
             (format!("pages = {{ worth = 0 }}\n{}", job("")), "pages.worth = 0", "1 to 100"),

@@ -8,9 +8,10 @@ use crate::error::FastError;
 use crate::mapping::{Mapping, Page};
 use crate::{count, estimate};
 use pasidon_experiment::answer::Answer;
+use pasidon_experiment::experiment::unmappable;
 use pasidon_experiment::generate::workload;
 use pasidon_experiment::pages::{Layout, PageSize, layout};
-use pasidon_experiment::resolve::{design_of, sources, unchanged};
+use pasidon_experiment::resolve::{design_of, unchanged};
 use pasidon_experiment::{Engine, Experiment, Job, Profile};
 use pasidon_rtl::design::Design;
 use std::collections::BTreeMap;
@@ -32,10 +33,9 @@ static PROFILES: Mutex<Vec<(Key, bool, Arc<Profile>)>> = Mutex::new(Vec::new());
 /// [`FastError`]: what is not possible names the field and what to do.
 pub fn fast_answer(experiment: &Experiment) -> Result<Answer, FastError> {
     let begun = Instant::now();
-    let design = design_of(&experiment.design)
-        .map_err(|error| FastError::unsuitable("design", error, "correct it"))?;
+    let design = design_of(&experiment.design).map_err(told)?;
     FastError::if_any(problems(experiment, &design))?;
-    let files = sources(experiment.jobs.iter().filter_map(Job::file)).map_err(changed)?;
+    let files = experiment.sources().map_err(told)?;
     // Pages of one size are wherever a process looks; only where sizes are mixed it matters what is touched.
     let mixed = experiment.pages.size == PageSize::Mixed;
     let mut channels = Vec::new();
@@ -48,6 +48,7 @@ pub fn fast_answer(experiment: &Experiment) -> Result<Answer, FastError> {
     number(&mut channels, &mut touched);
     // An operating system has one page-table format.
     let highest = touched.values().map(|profile| profile.highest).max().unwrap_or(0);
+    FastError::if_any(unmappable(&design, highest).into_iter().collect())?;
     let processes = touched.into_iter().map(|(process, profile)| {
         let layout = mixed.then(|| layout(&profile.pages, &experiment.pages));
         (process, Space { layout, shift: experiment.pages.size.shift(), exec: profile.fetches })
@@ -60,7 +61,7 @@ pub fn fast_answer(experiment: &Experiment) -> Result<Answer, FastError> {
         let (counts, times) = estimate(&design, &experiment.machine, &spaces, imagined, channels)?;
         (counts, Some(times))
     };
-    unchanged(&files).map_err(changed)?;
+    unchanged(&files).map_err(told)?;
     Ok(Answer {
         experiment: experiment.clone(),
         design_hash: design.nameless_hash(),
@@ -86,16 +87,17 @@ fn number<T>(channels: &mut [Channel], touched: &mut BTreeMap<u32, T>) {
 /// What nobody can do, and what this engine can't.
 fn problems(experiment: &Experiment, design: &Design) -> Vec<String> {
     let mut problems = experiment.problems(design);
-    if experiment.pages.demand {
+    // Without page requests in the design nobody can do it, and that has been said.
+    if experiment.pages.demand && design.ats {
         let problem = "pages.demand = true: the fast engine knows no page requests; take engine = \"rtl\", or demand = false";
         problems.push(problem.into());
     }
     problems
 }
 
-/// A file that can't be read, or is no longer what it was.
-fn changed(problem: String) -> FastError {
-    FastError::Impossible(vec![format!("jobs.work.trace: {problem}")])
+/// One thing that is not possible.
+fn told(problem: String) -> FastError {
+    FastError::Impossible(vec![problem])
 }
 
 /// The pages of one process.

@@ -171,20 +171,25 @@ impl<'a> Hierarchy<'a> {
         })
     }
 
-    /// A channel's turn: one request, or up to `limit` that hit at once. False at its end.
+    /// A channel's turn: `limit` requests, or a few more. False at its end.
     #[inline]
     fn turn(&mut self, source: &mut Source, limit: usize) -> Result<bool, FastError> {
-        let quick = self.quick_hits(source, limit);
-        if quick > 0 {
-            source.feed.at += quick;
-            source.feed.left -= quick as u64;
-            source.accesses += quick as u64;
-            source.hits += quick as u64;
-            return Ok(true);
+        let mut done = 0;
+        while done < limit {
+            let quick = self.quick_hits(source, limit);
+            if quick > 0 {
+                source.feed.at += quick;
+                source.feed.left -= quick as u64;
+                source.accesses += quick as u64;
+                source.hits += quick as u64;
+                done += quick;
+                continue;
+            }
+            let place = self.look_ahead(source)?;
+            let Some(request) = source.feed.next_request()? else { return Ok(false) };
+            self.request(source, &request, place)?;
+            done += 1;
         }
-        let place = self.look_ahead(source)?;
-        let Some(request) = source.feed.next_request()? else { return Ok(false) };
-        self.request(source, &request, place)?;
         Ok(true)
     }
 

@@ -1,6 +1,8 @@
 //! The two engines give one answer: random experiments, put to the fast engine and to the RTL, give equal counts and equal times, field
 //! by field. With one request at a time the counts alone are equal too.
 //!
+//! And what one refuses the other refuses, in the same words.
+//!
 //! `SEED` repeats a run; `EXPERIMENTS` says how many are tried on each design, `DESIGNS` on how many random designs beside the fixed ones.
 //!
 //! Memory is such that frames make no difference: banks and sets of the last-level cache are chosen by the address inside a page.
@@ -211,6 +213,70 @@ fn both_engines_give_the_same_answer() {
         let ports = pasidon_experiment::resolve::design_of(design).unwrap_or_else(|e| panic!("{e}")).ports;
         println!("SEED={seed} EXPERIMENTS={experiments}: {design}");
         (0..experiments).for_each(|number| check(design, ports, seed + number, &folder, &cache));
+    }
+    std::fs::remove_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+}
+
+/// Experiments that nobody can do, and what the refusal names.
+fn impossible(folder: &Path) -> Vec<(String, &'static str)> {
+    let memcpy = |keys: &str| format!("[[jobs]]\nwork = {{ memcpy = {{}} }}\naccesses = 10\n{keys}\n");
+    let work = |work: &str| format!("[[jobs]]\nwork = {{ {work} }}\naccesses = 10\n");
+    let trace = |name: &str, text: &str| {
+        let file = folder.join(name);
+        std::fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        format!("trace = {:?}", file.display().to_string())
+    };
+    let tiny = |rest: String| format!("design = \"tiny\"\n{rest}");
+    let crowd: String = (0..256).map(|process| memcpy(&format!("process = {process}"))).collect();
+    let unbound = "design = { base = \"tiny\", process = { pd8 = false, pd17 = false, pd20 = false } }\n";
+    vec![
+        (tiny("jobs = []\n".into()), "jobs: "),
+        (tiny(memcpy("channels = 0")), "jobs.0.channels = 0"),
+        (tiny(memcpy("depth = 0")), "jobs.0.depth = 0"),
+        (tiny(memcpy("port = 9")), "jobs.0.port = 9"),
+        (tiny(memcpy("device = 500")), "jobs.0.device = 500"),
+        (tiny(memcpy("channels = 65536")), "jobs.channels"),
+        (tiny(crowd), "jobs.process"),
+        (tiny(work("nic_rings = { tenants = 3 }")), "jobs.0.work.nic_rings.tenants = 3"),
+        (tiny(work("fault_storm = { processes = 4 }")), "jobs.0.work.fault_storm.processes = 4"),
+        (tiny(work("gemm = { m = 0 }")), "jobs.0.work.gemm.m = 0"),
+        (tiny(format!("pages = {{ demand = true }}\n{}", memcpy(""))), "pages.demand = true"),
+        (tiny(format!("pages = {{ worth = 0 }}\n{}", memcpy(""))), "pages.worth = 0"),
+        (
+            tiny(format!("machine = {{ data = {{ latency = 0 }} }}\n{}", memcpy(""))),
+            "machine.data.latency = 0",
+        ),
+        (tiny(work("trace = \"no such file\"")), "jobs.work.trace = no such file"),
+        (tiny(work(&trace("broken.csv", "pasid,op,address,size\n0,R,here,8\n"))), "broken.csv"),
+        (tiny(work(&trace("high.csv", "pasid,op,address,size\n0,R,0x4000000000,8\n"))), "translation.sv48"),
+        (format!("{unbound}{}", memcpy("")), "process.pd8"),
+        (format!("design = \"no such design\"\n{}", memcpy("")), "no such design"),
+        (format!("design = {{ base = \"tiny\", walk = {{ walkers = 0 }} }}\n{}", memcpy("")), "walk.walkers"),
+    ]
+}
+
+#[test]
+fn both_engines_refuse_in_the_same_words() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("refused{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    for (text, field) in impossible(&folder) {
+        let experiment: Experiment = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        // A run that is not refused may have no end.
+        let (sender, answers) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let told = |engine| Experiment { engine, ..experiment.clone() };
+            let ours = [Engine::Fast, Engine::Counts].map(|engine| fast_answer(&told(engine)).err());
+            let cache = Cache::in_workspace().quiet();
+            let theirs = rtl_answer(&told(Engine::Rtl), &cache).err().map(|error| error.to_string());
+            let ours = ours.map(|error| error.map(|error| error.to_string()));
+            sender.send([ours.to_vec(), vec![theirs]].concat())
+        });
+        let told = answers
+            .recv_timeout(std::time::Duration::from_secs(60))
+            .unwrap_or_else(|_| panic!("no engine refused this within a minute, or one failed:\n{text}"));
+        let words = told[0].as_deref().unwrap_or_else(|| panic!("the fast engine does this:\n{text}"));
+        assert!(words.contains(field), "{field} is not in: {words}");
+        assert!(told.iter().all(|other| other.as_deref() == Some(words)), "{told:#?}\n{text}");
     }
     std::fs::remove_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
 }

@@ -2,7 +2,7 @@
 //!
 //! - memcpy: two streams, one read, one written, a chunk of each in turn; nothing is used twice. With chunks of 4 KiB a page is touched by
 //!   4096 / burst accesses one after the other.
-//! - fault_storm: processes in turn touch their pages in a random order, each `touches` times: with demand paging each first touch is a page
+//! - fault_storm: one process, or several in turn, touch their pages in a random order, each `touches` times: with demand paging each first touch is a page
 //!   request, and no cache helps. The first accesses after a fork, of a just-in-time compiler's heap, of a graph that is loaded.
 
 use super::out::{Out, Space, Steps};
@@ -52,12 +52,12 @@ impl Steps for MemcpySteps {
 }
 
 parameters! {
-    /// Page after page touched for the first time, in random order, by several processes
+    /// Page after page touched for the first time, in random order, by one process or by several in turn
     FaultStorm "fault_storm" {
         /// Pages of 4 KiB of each process
         pages = 16384, Legal::From(1, 1 << 24);
         /// Processes
-        processes = 4, Legal::From(1, 4096);
+        processes = 1, Legal::From(1, 4096);
         /// Accesses of a page, one after the other
         touches = 1, Legal::From(1, 64);
         /// Bytes of an access

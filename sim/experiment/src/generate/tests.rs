@@ -50,7 +50,7 @@ const GOLDEN: &[(&str, &[&str], u64, u64)] = &[
     ("nic_rings", &["packets=3000", "tenants=3", "packet=0"], 9954, 0x6965d702e3c630b4),
     ("nvme_queues", &["commands=500"], 84071, 0x66beaa025ed1dce9),
     ("memcpy", &["bytes=1m", "offset=100"], 8448, 0x2643299524b0b825),
-    ("fault_storm", &["pages=1000"], 4000, 0xe12c9a56b81c6181),
+    ("fault_storm", &["pages=1000", "processes=4"], 4000, 0xe12c9a56b81c6181),
 ];
 
 #[test]

@@ -61,7 +61,12 @@ impl L2Tlb {
         self.counts.lookups += 1;
         let set = self.set(vpn);
         let entries = &mut self.ids[set * self.ways..(set + 1) * self.ways];
-        let Some(way) = entries.iter().position(|&entry| entry == id) else { return (false, false) };
+        // All ways at once: which one it is can't be foretold, and a loop that ends there would be.
+        let matches = entries.iter().rev().fold(0u32, |found, &entry| found << 1 | u32::from(entry == id));
+        if matches == 0 {
+            return (false, false);
+        }
+        let way = matches.trailing_zeros() as usize;
         if !granted {
             entries.iter_mut().filter(|entry| **entry == id).for_each(|entry| *entry = 0);
             return (false, true);

@@ -5,8 +5,9 @@ use super::{Measured, RunError, RunOptions, execute};
 use crate::machine::MachineConfig;
 use pasidon_cosim::verilated::Cache;
 use pasidon_experiment::answer::{Answer, LatencySummary, Times};
-use pasidon_experiment::resolve::{design_of, sources, unchanged};
-use pasidon_experiment::{Engine, Experiment, Imagined, Job};
+use pasidon_experiment::experiment::unmappable;
+use pasidon_experiment::resolve::{design_of, unchanged};
+use pasidon_experiment::{Engine, Experiment, Imagined};
 use pasidon_rtl::design::Design;
 use std::time::Instant;
 
@@ -20,9 +21,11 @@ const MEMORY: u64 = 1 << 40;
 pub fn rtl_answer(experiment: &Experiment, cache: &Cache) -> Result<Answer, RunError> {
     let begun = Instant::now();
     let design = design_of(&experiment.design).map_err(RunError::Unsuitable)?;
-    let files = sources(experiment.jobs.iter().filter_map(Job::file)).map_err(RunError::Unsuitable)?;
     let options = options_of(experiment, &design)?;
+    let files = experiment.sources().map_err(RunError::Unsuitable)?;
     let plan = Plan::new(&design, &options)?;
+    let highest = plan.programs.iter().map(|program| program.profile.highest).max().unwrap_or(0);
+    RunError::if_any(unmappable(&design, highest).into_iter().collect())?;
     let (_, measured) = execute(&design, cache, &options, &plan)?;
     unchanged(&files).map_err(RunError::Unsuitable)?;
     if measured.counters.mismatches > 0 || measured.counters.strays > 0 {

@@ -19,7 +19,7 @@ const NAMES: i32 = 16;
 /// Pixels of a letter of a label, on average.
 const LETTER: i32 = 8;
 /// Letters of the longest label that is drawn whole, and of the longest that stands upright below a bar.
-const MOST_LETTERS: usize = 30;
+const MOST_LETTERS: usize = 32;
 const MOST_UPRIGHT: usize = 18;
 
 /// Points of a line up to which each is marked.

@@ -103,21 +103,21 @@ fn table(report: &Report<'_>) -> String {
         .collect();
     let Some((first, names, _)) = rows.first() else { return String::new() };
     let mut text = String::from(
-        "<h2>Results</h2>\n<p>Click a head to sort, a row for its run. <label><input type=\"checkbox\" id=\"all\"> all columns</label></p>\n\
+        "<h2>Results</h2>\n<p>Click a head to sort, a row for its run, or press Enter on it. <label><input type=\"checkbox\" id=\"all\"> all columns</label></p>\n\
          <div class=\"wide\"><table id=\"results\"><thead><tr>",
     );
     for (axis, _) in &first.axes {
-        let _ = write!(text, "<th>{}</th>", escaped(axis));
+        let _ = write!(text, "<th tabindex=\"0\">{}</th>", escaped(axis));
     }
     for (name, _) in names {
         let class = if FIRST.contains(&name.as_str()) { "" } else { " class=\"more\"" };
-        let _ = write!(text, "<th{class}>{}</th>", escaped(name));
+        let _ = write!(text, "<th{class} tabindex=\"0\">{}</th>", escaped(name));
     }
     text += "</tr></thead>\n<tbody>\n";
     for (line, row, imagined) in &rows {
         let _ = write!(
             text,
-            "<tr data-run=\"{}\"{}>",
+            "<tr data-run=\"{}\" tabindex=\"0\"{}>",
             line.point,
             if *imagined { " class=\"imagined\"" } else { "" }
         );
@@ -175,7 +175,7 @@ figcaption { font-size: .9rem; opacity: .85; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--line); padding: .2rem .6rem; text-align: right; white-space: nowrap; }
 th { cursor: pointer; position: sticky; top: 0; background: var(--back); } th[data-up]::after { content: ' \\2191'; } th[data-down]::after { content: ' \\2193'; }
-tbody tr { cursor: pointer; } tbody tr:hover { background: var(--mark); } .imagined { font-style: italic; }
+tbody tr { cursor: pointer; } tbody tr:hover, tbody tr:focus-visible { background: var(--mark); } :focus-visible { outline: 2px solid #0072b2; outline-offset: -2px; } .imagined { font-style: italic; }
 table:not(.all) .more { display: none; }
 dialog { max-width: 60rem; width: 90%; max-height: 85vh; } dialog pre { overflow: auto; font-size: .8rem; }
 ";
@@ -189,8 +189,9 @@ if (table) {
   const value = cell => cell.dataset.v === undefined ? cell.textContent : cell.dataset.v;
   table.tHead.rows[0].querySelectorAll('th').forEach((head, i) => head.addEventListener('click', () => {
     const down = 'up' in head.dataset;
-    table.querySelectorAll('th').forEach(th => { delete th.dataset.up; delete th.dataset.down; });
+    table.querySelectorAll('th').forEach(th => { delete th.dataset.up; delete th.dataset.down; th.ariaSort = null; });
     head.dataset[down ? 'down' : 'up'] = '';
+    head.ariaSort = down ? 'descending' : 'ascending';
     const rows = [...table.tBodies[0].rows].sort((a, b) => {
       const [x, y] = [value(a.cells[i]), value(b.cells[i])];
       const order = isNaN(x) || isNaN(y) || x === '' || y === '' ? x.localeCompare(y) : x - y;
@@ -203,6 +204,12 @@ if (table) {
     const dialog = document.getElementById('run');
     dialog.querySelector('pre').textContent = JSON.stringify(runs[row.dataset.run], null, 2);
     dialog.showModal();
+  });
+  // A head or a row that has the focus takes these keys as a click.
+  table.addEventListener('keydown', event => {
+    if (event.key !== 'Enter' && event.key !== ' ') return;
+    event.preventDefault();
+    event.target.click();
   });
   document.getElementById('all').addEventListener('change', event => table.classList.toggle('all', event.target.checked));
 }

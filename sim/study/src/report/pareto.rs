@@ -47,8 +47,9 @@ fn drawn(
     let known: Vec<_> =
         designs.iter().filter_map(|design| Some((design, areas.of(&design.design)?))).collect();
     let remedy = format!("make areas SWEEP={}", file.display());
-    if known.is_empty() {
-        return Err(format!("no design of the sweep has been synthesised as it is today: {remedy}"));
+    if known.len() < 2 {
+        let number = if known.is_empty() { "no design" } else { "only one design" };
+        return Err(format!("{number} of the sweep has been synthesised as it is today: {remedy}"));
     }
     let asked: Vec<&BTreeMap<String, f64>> =
         known.iter().filter_map(|(design, _)| cycles.get(design.hash.as_str())).collect();

@@ -3,6 +3,12 @@
 const wrong = [];
 const must = (holds, what) => { if (!holds) wrong.push(what); };
 const counted = { texts: 0, heads: 0, rows: 0 };
+// Without a mouse: the element must be able to have the focus, and the key goes to what has it.
+const press = (element, key) => {
+  element.focus();
+  must(document.activeElement === element && element.tabIndex === 0, `${element.textContent} can't be reached by keyboard`);
+  document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+};
 
 const root = document.documentElement;
 must(innerWidth === WIDTH, `the window is ${innerWidth} pixels wide`);
@@ -58,7 +64,7 @@ must(getComputedStyle(results.querySelector('.more')).display !== 'none', 'the o
 [...results.tHead.rows[0].cells].forEach((head, i) => {
   counted.heads++;
   for (const sign of [1, -1]) {
-    head.click();
+    if (sign > 0) head.click(); else press(head, ' ');
     must(ordered(rows().map(row => cell(row, i)), sign), `${head.textContent} is not sorted ${sign > 0 ? 'up' : 'down'}`);
   }
   must(rows().length === all, `${head.textContent}: sorting loses rows`);
@@ -82,6 +88,13 @@ for (const row of rows()) {
   must(box.left >= 0 && box.right <= innerWidth, `row ${row.dataset.run}: the run leaves the window`);
   dialog.querySelector('button').click();
   must(!dialog.open, `row ${row.dataset.run}: the run does not close`);
+  dialog.querySelector('pre').textContent = '';
+  press(row, 'x');
+  must(!dialog.open, `row ${row.dataset.run}: any key opens it`);
+  press(row, 'Enter');
+  must(dialog.open && dialog.querySelector('pre').textContent === text, `row ${row.dataset.run}: Enter does not open its run`);
+  dialog.close();
+  must(document.activeElement === row, `row ${row.dataset.run}: the focus is lost when the run closes`);
 }
 
 parent.postMessage(JSON.stringify({ wrong, ...counted }), '*');
