@@ -105,7 +105,7 @@ build_pasidon() {
 
 # top_of FOLDER   The name of the top module that pasidon generate wrote there.
 top_of() {
-    python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["top"])' "$1/design.json"
+    sed -n 's/^  "top": "\(.*\)",$/\1/p' "$1/design.json"
 }
 
 # synthesise "what it is" NAME [FLAG]   The cells of pasidon.v in this folder on ECP5, as NAME.json. The tools see relative paths only;

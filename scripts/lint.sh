@@ -56,6 +56,7 @@ for design in "${designs[@]}"; do
     top=$(top_of "$work")
     cd "$work"
     lint "$name" "$top" pasidon.v
+    check "verilator: $name with its assertions" verilator --lint-only --assert -Wall --top-module "$top" pasidon.v pasidon_never.sv
     mapfile -t files <"$top.f"
     lint "$name, a file for each module" "$top" "${files[@]}"
     check "verilator and iverilog take the list: $name" lists "$top"

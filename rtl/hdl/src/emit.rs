@@ -77,7 +77,7 @@ pub(crate) struct Parts {
 }
 
 /// Around modules that stand in one file: Verilator expects a file for each.
-const ONE_FILE: [&str; 2] = [
+pub(crate) const ONE_FILE: [&str; 2] = [
     "/* verilator lint_off DECLFILENAME */ // all modules of a design stand in one file\n",
     "/* verilator lint_on DECLFILENAME */\n",
 ];

@@ -3,6 +3,7 @@
 //! Each module with a [`never`](crate::Module::never) has a companion `MODULE_never` that reads the module's signals and is bound to
 //! it. The companion also holds what only assertions read. The module itself is the same with and without it.
 
+use crate::emit::ONE_FILE;
 use crate::ir::Seq;
 use crate::lower::Mod;
 use crate::module::PortDef;
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) fn companions(described: &[Mod], written: &[Mod], rams: &Rams) -> String {
     let pairs = described.iter().zip(written).filter(|(m, _)| !m.never.is_empty());
     let texts: Vec<String> = pairs.map(|(m, written)| companion(m, written, described, rams)).collect();
-    texts.join("\n")
+    if texts.is_empty() { String::new() } else { ONE_FILE[0].to_string() + &texts.join("\n") + ONE_FILE[1] }
 }
 
 fn companion(m: &Mod, written: &Mod, all: &[Mod], rams: &Rams) -> String {

@@ -10,8 +10,8 @@ const TOPS: [&str; 1] = ["iommu"];
 
 #[derive(Args)]
 #[command(after_help = "\
-Writes OUT/pasidon.v, Verilog-2005 with the top module pasidon_iommu, and OUT/design.json, the resolved design with its
-hash and the list of ports. The same design always gives the same bytes.
+Writes OUT/pasidon.v, Verilog-2005 with the top module pasidon_iommu, OUT/design.json, the resolved design with its hash and the list
+of ports, and OUT/pasidon_never.sv, assertions for simulations of it. The same design always gives the same bytes.
 
 With --split, each module also gets a file of its own, OUT/MODULE.v, and OUT/pasidon_iommu.f lists them, modules before those that
 use them; tools read the list in OUT: verilator -f pasidon_iommu.f, iverilog -c pasidon_iommu.f.
