@@ -83,8 +83,6 @@ macro_rules! labels {
     ($(#[doc = $set:literal])+ $vis:vis mod $module:ident { $($(#[doc = $doc:literal])* $name:ident $(= $value:expr)?),+ $(,)? }) => {
         $(#[doc = $set])+
         $vis mod $module {
-            #[allow(unused_imports, reason = "values of a set may come from outside")]
-            use super::*;
             use $crate::label::{Label, Set};
 
             #[allow(clippy::upper_case_acronyms, non_camel_case_types, reason = "they count the names")]

@@ -303,9 +303,8 @@ impl Lowering<'_> {
     /// The name, or it with the first number that makes it new.
     fn free(&mut self, name: &str) -> String {
         let free = |name: &String| !self.taken.contains(name) && !KEYWORDS.contains(&name.as_str());
-        let mut numbers = (2..).map(|n| format!("{name}_{n}"));
-        let name = [name.to_string()].into_iter().find(free).or_else(|| numbers.find(free));
-        let name = name.unwrap_or_default();
+        let mut names = std::iter::once(name.to_string()).chain((2..).map(|n| format!("{name}_{n}")));
+        let name = names.find(free).unwrap_or_default();
         self.taken.insert(name.clone());
         name
     }
@@ -313,14 +312,13 @@ impl Lowering<'_> {
     /// Operations in an expression; none for signals, parts of signals and constants.
     fn operations(&self, e: E) -> u32 {
         let node = e.node(|n| n.clone());
-        let of_args = |l: &Self| node.args.iter().map(|a| l.operations(*a)).sum::<u32>();
         match node.op {
             Op::Signal(..) | Op::Const(_) | Op::Label(_) => 0,
             _ if self.temporaries.contains_key(&e) => 0,
             Op::Mux => SMALL + 1,
             Op::Slice(_) => 0,
             Op::Concat if repeats(&node.args) => 1 + self.operations(node.args[0]),
-            _ => 1 + of_args(self),
+            _ => 1 + node.args.iter().map(|a| self.operations(*a)).sum::<u32>(),
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn companions(described: &[Mod], written: &[Mod], rams: &Rams) -> Str
 fn companion(m: &Mod, written: &Mod, all: &[Mod], rams: &Rams) -> String {
     let widths = verilog::widths(m, all);
     let there: BTreeSet<Net> = verilog::widths(written, all).into_keys().collect();
-    let (mut inputs, mut own) = (BTreeSet::new(), BTreeSet::new());
+    let (mut inputs, mut own) = (BTreeSet::from([CLK, RST]), BTreeSet::new());
     let mut work: Vec<Net> = vec![];
     m.never.iter().for_each(|(_, x)| x.reads(&mut |net, _, _, _| work.push(net)));
     while let Some(net) = work.pop() {
@@ -39,8 +39,6 @@ fn companion(m: &Mod, written: &Mod, all: &[Mod], rams: &Rams) -> String {
         }
     }
     let keep = |net: Net| own.contains(&net);
-    let names = [CLK, RST].into_iter().chain(inputs.into_iter().filter(|net| ![CLK, RST].contains(net)));
-    let names: Vec<Net> = names.collect();
     let port = |net: &Net| PortDef {
         name: m.name(*net),
         width: widths.get(net).copied().unwrap_or(1),
@@ -52,7 +50,7 @@ fn companion(m: &Mod, written: &Mod, all: &[Mod], rams: &Rams) -> String {
     let checks = Mod {
         kind: format!("{}_never", m.kind),
         doc: format!("What {} says never happens.", m.kind),
-        ports: names.iter().map(port).collect(),
+        ports: inputs.iter().map(port).collect(),
         wires: m.wires.iter().filter(|(net, _)| keep(*net)).copied().collect(),
         storage,
         children: vec![],

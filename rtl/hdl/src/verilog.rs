@@ -248,7 +248,7 @@ impl Writer<'_> {
                 self.line(format!("\n  // {}", label.set.doc.trim()));
                 set = Some(label.set);
             }
-            let value = X::Const(label.value.into(), width).flat(&|_| String::new());
+            let value = constant(Value::Number(label.value), width);
             let doc = label.doc.trim();
             let doc = if doc.is_empty() { String::new() } else { format!(" // {doc}") };
             self.line(format!("  localparam {}{:column$} = {value};{doc}", range(width), label.verilog()));

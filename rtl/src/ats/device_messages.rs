@@ -60,7 +60,7 @@ pub fn device_messages(d: &Design) -> Rc<Module> {
     let to = |state| lit(state, state::WIDTH);
     let page = m.reg("page_state", state::WIDTH, state::IDLE);
     let completion = m.reg("completion_state", state::WIDTH, state::IDLE);
-    let lookup = m.reg("lookup_state", 2, lookup::FREE);
+    let lookup = m.reg("lookup_state", lookup::WIDTH, lookup::FREE);
     let of_page = m.reg("of_page", 1, 0);
 
     m.section("A page request; held until ready");
@@ -147,10 +147,10 @@ pub fn device_messages(d: &Design) -> Rc<Module> {
     m.switch(lookup, |m, s| {
         s.case(m, lookup::FREE, |m| {
             m.set(of_page, wants_page & !(of_page & wants_completion));
-            m.when(wants_page | wants_completion, |m| m.set(lookup, lit(lookup::ASK, 2)));
+            m.when(wants_page | wants_completion, |m| m.set(lookup, lit(lookup::ASK, lookup::WIDTH)));
         });
-        s.case(m, lookup::ASK, |m| m.when(miss_ready, |m| m.set(lookup, lit(lookup::WAIT, 2))));
-        s.default(m, |m| m.when(found, |m| m.set(lookup, lit(lookup::FREE, 2))));
+        s.case(m, lookup::ASK, |m| m.when(miss_ready, |m| m.set(lookup, lit(lookup::WAIT, lookup::WIDTH))));
+        s.default(m, |m| m.when(found, |m| m.set(lookup, lit(lookup::FREE, lookup::WIDTH))));
     });
 
     let refuse = |m: &mut Module, code: E| {

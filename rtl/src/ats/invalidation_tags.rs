@@ -48,7 +48,7 @@ pub fn invalidation_tags(d: &Design) -> Rc<Module> {
     let n = d.itags;
     let bits = tag_width(d);
     let mut m = Module::new("invalidation_tags", &header(include_str!("invalidation_tags.rs")));
-    let state = m.reg("state", 2, state::IDLE);
+    let state = m.reg("state", state::WIDTH, state::IDLE);
     let used = m.reg("used", n, 0);
     let tag = m.reg("tag", bits, 0);
 
@@ -100,24 +100,26 @@ pub fn invalidation_tags(d: &Design) -> Rc<Module> {
         m.set(tag, tag.inc());
         m.when(last, |m| {
             m.set(tag, lit(0, bits));
-            m.set(state, lit(then, 2));
+            m.set(state, lit(then, state::WIDTH));
         });
     };
     m.switch(state, |m, s| {
         s.case(m, state::IDLE, |m| {
             m.set(tag, lit(0, bits));
             let nothing = beyond | itags.none();
-            m.when(valid, |m| m.set(state, nothing.mux(lit(state::DONE, 2), lit(state::MATCH, 2))));
+            m.when(valid, |m| {
+                m.set(state, nothing.mux(lit(state::DONE, state::WIDTH), lit(state::MATCH, state::WIDTH)))
+            });
         });
         s.case(m, state::MATCH, |m| {
             m.when_else(
                 named & !in_flight,
-                |m| m.set(state, lit(state::DONE, 2)),
+                |m| m.set(state, lit(state::DONE, state::WIDTH)),
                 |m| advance(m, state::COUNT),
             );
         });
         s.case(m, state::COUNT, |m| m.when(counts, |m| advance(m, state::DONE)));
-        s.default(m, |m| m.set(state, lit(state::IDLE, 2)));
+        s.default(m, |m| m.set(state, lit(state::IDLE, state::WIDTH)));
     });
 
     m.part("Time");

@@ -21,9 +21,9 @@ pub enum ContextKind {
 /// A context cache of `entries` entries, each of words of these widths.
 #[names]
 pub fn context_cache(d: &Design, contexts: ContextKind, entries: u32, widths: &[u32]) -> Rc<Module> {
-    let (kind, doc) = match contexts {
-        ContextKind::Device => ("ddtc", "DDTC: device contexts by device_id."),
-        ContextKind::Process => ("pdtc", "PDTC: process contexts by device_id and process_id."),
+    let kind = match contexts {
+        ContextKind::Device => "ddtc",
+        ContextKind::Process => "pdtc",
     };
     let mut m = Module::new(kind, &header(include_str!("context_cache.rs")));
     let process = contexts == ContextKind::Process;

@@ -80,7 +80,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
 
     m.part("The stage's register: one operation");
     let valid = m.reg("stage_valid", 1, 0);
-    let op = m.reg_data("stage_op", 2);
+    let op = m.reg_data("stage_op", operation::WIDTH);
     let stage = RequestSignals::registers(&mut m, d, "stage");
     let checks = Checks::registers(&mut m, d);
     // Bits of the page number that do not matter: those of a range.
@@ -109,7 +109,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         ..c_request
     };
     let load = |m: &mut Module, kind: Label, request: &RequestSignals, compare: &Checks| {
-        m.set(op, lit(kind, 2));
+        m.set(op, lit(kind, operation::WIDTH));
         stage.set(m, request);
         for ((_, check), (_, flag)) in checks.fields(d).into_iter().zip(compare.fields(d)) {
             m.set(check, flag);

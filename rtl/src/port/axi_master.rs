@@ -161,7 +161,7 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     let wready = m.input("wready", 1);
     let bvalid = m.input("bvalid", 1);
     let bresp = m.input("bresp", 2);
-    let state = m.reg_kept("write_state", 2);
+    let state = m.reg_kept("write_state", write::WIDTH);
     let owner = m.reg_data("writer", writers);
     let awvalid = m.reg_kept("awvalid_q", 1);
     // The burst began before `rst`.
@@ -197,9 +197,11 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     });
     m.when_else(begin, |m| m.set(awvalid, hi()), |m| m.when(awready, |m| m.set(awvalid, lo())));
     m.switch(state, |m, s| {
-        s.case(m, write::IDLE, |m| m.when(begin, |m| m.set(state, lit(write::DATA, 2))));
-        s.case(m, write::DATA, |m| m.when(wready & last, |m| m.set(state, lit(write::RESPONSE, 2))));
-        s.default(m, |m| m.when(bvalid, |m| m.set(state, lit(write::IDLE, 2))));
+        s.case(m, write::IDLE, |m| m.when(begin, |m| m.set(state, lit(write::DATA, write::WIDTH))));
+        s.case(m, write::DATA, |m| {
+            m.when(wready & last, |m| m.set(state, lit(write::RESPONSE, write::WIDTH)))
+        });
+        s.default(m, |m| m.when(bvalid, |m| m.set(state, lit(write::IDLE, write::WIDTH))));
     });
     if exclusive > 0 {
         let awlock = m.reg_data("awlock_q", 1);

@@ -24,7 +24,7 @@ labels! {
 #[names]
 pub fn barrier() -> Rc<Module> {
     let mut m = Module::new("barrier", &header(include_str!("barrier.rs")));
-    let state = m.reg("state", 2, state::IDLE);
+    let state = m.reg("state", state::WIDTH, state::IDLE);
     let of_mode = m.reg_data("of_mode", 1);
 
     m.section("From the command queue: hold valid until ready; previous reads, previous writes");
@@ -49,14 +49,15 @@ pub fn barrier() -> Rc<Module> {
     m.switch(state, |m, s| {
         s.case(m, state::IDLE, |m| {
             m.set(of_mode, ddtp_valid);
-            m.when(ddtp_valid | cq_valid, |m| m.set(state, lit(state::FENCE, 2)));
+            m.when(ddtp_valid | cq_valid, |m| m.set(state, lit(state::FENCE, state::WIDTH)));
         });
         s.case(m, state::FENCE, |m| {
-            let next = (of_mode | cq_pr | cq_pw).mux(lit(state::DRAIN, 2), lit(state::DONE, 2));
+            let next = (of_mode | cq_pr | cq_pw)
+                .mux(lit(state::DRAIN, state::WIDTH), lit(state::DONE, state::WIDTH));
             m.when(fence_ready, |m| m.set(state, next));
         });
-        s.case(m, state::DRAIN, |m| m.when(drain_ready, |m| m.set(state, lit(state::DONE, 2))));
-        s.default(m, |m| m.set(state, lit(state::IDLE, 2)));
+        s.case(m, state::DRAIN, |m| m.when(drain_ready, |m| m.set(state, lit(state::DONE, state::WIDTH))));
+        s.default(m, |m| m.set(state, lit(state::IDLE, state::WIDTH)));
     });
     m.build()
 }

@@ -32,8 +32,8 @@ labels! {
 pub fn completion(d: &Design) -> Rc<Module> {
     let n = d.walkers as usize;
     let mut m = Module::new("completion", &header(include_str!("completion.rs")));
-    let state = m.reg("state", 2, state::IDLE);
-    let goto = |m: &mut Module, s: Label| m.set(state, lit(s, 2));
+    let state = m.reg("state", state::WIDTH, state::IDLE);
+    let goto = |m: &mut Module, s: Label| m.set(state, lit(s, state::WIDTH));
     m.section("Something was invalidated: the result under way is stale");
     let mark = m.input("mark", 1);
 
@@ -178,14 +178,16 @@ pub fn completion(d: &Design) -> Rc<Module> {
     m.switch(state, |m, s| {
         s.case(m, state::IDLE, |m| {
             let faulty = !taken("ok") & taken("report");
-            m.when(copy, |m| m.set(state, faulty.mux(lit(state::REPORT, 2), lit(state::DELIVER, 2))));
+            m.when(copy, |m| {
+                m.set(state, faulty.mux(lit(state::REPORT, state::WIDTH), lit(state::DELIVER, state::WIDTH)))
+            });
         });
         s.case(m, state::REPORT, |m| m.when(fault_ready, |m| goto(m, state::DELIVER)));
         s.case(m, state::DELIVER, |m| m.when(delivered | retry, |m| goto(m, state::WAITERS)));
         s.default(m, |m| {
             m.set(entry, woken_entry);
             m.set(primary, lo());
-            m.set(state, woken.mux(lit(state::DELIVER, 2), lit(state::IDLE, 2)));
+            m.set(state, woken.mux(lit(state::DELIVER, state::WIDTH), lit(state::IDLE, state::WIDTH)));
         });
     });
     m.build()

@@ -44,7 +44,7 @@ pub fn page_tag_widths(d: &Design) -> [u32; 2] {
 pub fn dispatch(d: &Design) -> Rc<Module> {
     let n = d.walkers as usize;
     let mut m = Module::new("dispatch", &header(include_str!("dispatch.rs")));
-    let state = m.reg("state", 2, state::IDLE);
+    let state = m.reg("state", state::WIDTH, state::IDLE);
     m.section("The next pending miss");
     let valid = m.input("d_valid", 1);
     let entry = m.input("d_entry", entry_width(d));
@@ -105,7 +105,7 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
         s.case(m, state::IDLE, |m| {
             m.when(valid, |m| {
                 m.set(held_entry, entry);
-                m.set(state, lit(state::LOOKUP, 2));
+                m.set(state, lit(state::LOOKUP, state::WIDTH));
             });
         });
         s.case(m, state::LOOKUP, |m| {
@@ -115,17 +115,19 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
             }
             m.set(state, lit(if d.has_l2() { state::WAIT } else { state::ISSUE }, 2));
         });
-        s.case(m, state::WAIT, |m| m.set(state, lit(state::ISSUE, 2)));
+        s.case(m, state::WAIT, |m| m.set(state, lit(state::ISSUE, state::WIDTH)));
         s.default(m, |m| {
             m.when_else(
                 mark,
-                |m| m.set(state, lit(state::LOOKUP, 2)),
-                |m| m.when(issue, |m| m.set(state, lit(state::IDLE, 2))),
+                |m| m.set(state, lit(state::LOOKUP, state::WIDTH)),
+                |m| m.when(issue, |m| m.set(state, lit(state::IDLE, state::WIDTH))),
             );
         });
     });
     // An invalidation during the lookup reaches its result: look up again.
-    m.when((state.is(state::LOOKUP) | state.is(state::WAIT)) & mark, |m| m.set(state, lit(state::LOOKUP, 2)));
+    m.when((state.is(state::LOOKUP) | state.is(state::WAIT)) & mark, |m| {
+        m.set(state, lit(state::LOOKUP, state::WIDTH))
+    });
 
     m.section("To the miss table: the entry walks, or waits for a walker");
     m.output("t_valid", issue);

@@ -128,7 +128,7 @@ impl Walk<'_> {
                 };
                 self.level.any() => self.fail(m, cause(Cause::MrifAccessFault));
                 else => {
-                    m.set(self.kind, lit(kind::MRIF, 3));
+                    m.set(self.kind, lit(kind::MRIF, kind::WIDTH));
                     self.goto(m, state::READ);
                 };
             );

@@ -191,7 +191,7 @@ impl<'d> Walk<'d> {
         let process = ProcessContext::registers(m, d);
         let [dc_known, pc_known, dc_loaded, pc_loaded] =
             ["dc_known", "pc_known", "dc_loaded", "pc_loaded"].map(|name| m.reg_data(name, 1));
-        let kind = m.reg_data("kind", 3);
+        let kind = m.reg_data("kind", kind::WIDTH);
         let level = m.reg_data("level", 3);
         let page = m.reg_data("page", ppn_width(d));
         let offset = m.reg_data("offset", 9);
@@ -349,7 +349,7 @@ impl<'d> Walk<'d> {
     }
 
     fn aim(&self, m: &mut Module, kind: Label, level: E, index: Index) {
-        m.set(self.kind, lit(kind, 3));
+        m.set(self.kind, lit(kind, self.kind.width()));
         m.set(self.level, level);
         m.set(self.index.offset, index.offset);
         self.set(m, self.index.half, index.half);

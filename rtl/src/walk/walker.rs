@@ -338,7 +338,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                     m.set(w.result.permissions, bare_permissions);
                     // Of two pages the smaller counts: a Bare stage has none.
                     m.set(w.result.mask, hi().repeat(mask_width(d)));
-                    m.set(w.kind, lit(kind::ACCESS, 3));
+                    m.set(w.kind, lit(kind::ACCESS, kind::WIDTH));
                     w.set(m, w.gpa, q.iova.bits(12, 52));
                     w.goto(m, state::GUEST);
                 };
@@ -449,7 +449,7 @@ pub fn walker(d: &Design) -> Rc<Module> {
                             }
                             let iova_page = q.iova.bits(12, 52);
                             w.set(m, w.gpa, compose(d, pte.ppn(), pte.mask, iova_page).resize(52));
-                            m.set(w.kind, lit(kind::ACCESS, 3));
+                            m.set(w.kind, lit(kind::ACCESS, kind::WIDTH));
                             w.set(m, w.update, lo());
                             w.goto(m, state::GUEST);
                         };

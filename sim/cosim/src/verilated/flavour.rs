@@ -54,13 +54,8 @@ impl Flavour {
         }
     }
 
-    /// Whether outputs are checked not to depend on inputs of the same cycle.
+    /// Whether outputs are checked not to depend on inputs of the same cycle, and what the blocks say never happens is asserted.
     pub(super) fn checks(self) -> bool {
-        self == Flavour::Checked
-    }
-
-    /// Whether what the blocks say never happens is asserted.
-    pub(super) fn asserts(self) -> bool {
         self == Flavour::Checked
     }
 

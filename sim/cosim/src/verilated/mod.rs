@@ -62,7 +62,7 @@ impl Verilated {
         flavour: Flavour,
     ) -> Result<Verilated, VerilatedError> {
         let ports = shapes(generated);
-        let checked = flavour.asserts().then(|| format!("{}\n{}", generated.verilog, generated.never));
+        let checked = flavour.checks().then(|| format!("{}\n{}", generated.verilog, generated.never));
         let verilog = checked.as_deref().unwrap_or(&generated.verilog);
         Verilated::from_source(&Source { name, verilog, top: &generated.top, ports: &ports }, cache, flavour)
     }
