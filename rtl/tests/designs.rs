@@ -25,6 +25,15 @@ type Name = (&'static str, &'static str);
 /// The values of a design.
 type Values = BTreeMap<Name, u32>;
 
+#[test]
+fn the_top_is_wiring_only() {
+    for name in ["tiny", "default", "large", "full"] {
+        let design = Design::shipped(name).expect("is shipped");
+        let computed = pasidon_hdl::session(|| pasidon_rtl::top::iommu(&design).computes());
+        assert!(computed.is_empty(), "the top of {name} computes {computed:?}");
+    }
+}
+
 fn values(design: &Design) -> Values {
     KEYS.iter().map(|key| ((key.section, key.key), key.get(design))).collect()
 }

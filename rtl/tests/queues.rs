@@ -38,7 +38,7 @@ fn join(m: &mut Module, to: &Instance, from: &Instance, ports: &[(&str, &str)]) 
 /// The blocks as the top connects them, with their memory ports brought out.
 fn bench(design: &Design) -> Rc<Module> {
     let mut m = Module::new("queues", "Registers and queues.");
-    let bus = m.instance("bus", &regs::axi_lite());
+    let bus = m.instance("bus", &regs::axi_lite(1));
     let registers = m.instance("registers_i", &regs::registers(design));
     let commands = m.instance("commands", &queue::command_queue(design));
     let faults = m.instance("faults", &queue::fault_queue(design));
@@ -64,7 +64,7 @@ fn bench(design: &Design) -> Rc<Module> {
     );
     let same = |ports: &[&'static str]| ports.iter().map(|p| (*p, *p)).collect::<Vec<_>>();
     join(&mut m, &registers, &bus, &same(&["wr_valid", "wr_index", "wr_halves", "wr_data", "rd_index"]));
-    join(&mut m, &bus, &registers, &[("rd_data", "rd_data")]);
+    join(&mut m, &bus, &registers, &[("rd_data0", "rd_data")]);
 
     join(
         &mut m,

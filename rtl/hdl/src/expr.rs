@@ -308,6 +308,18 @@ impl E {
         ARENA.with(|a| a.borrow().names.get(&self.0).cloned())
     }
 
+    /// It is put together from signals, their parts and constants.
+    pub(crate) fn is_wiring(self) -> bool {
+        let (moved, args) = self.node(|n| {
+            let moved = matches!(
+                n.op,
+                Op::Signal(..) | Op::Const(_) | Op::Label(_) | Op::Concat | Op::Slice(_) | Op::Extend
+            );
+            (moved, n.args.clone())
+        });
+        moved && args.into_iter().all(E::is_wiring)
+    }
+
     fn is_ones(self) -> bool {
         self.constant() == Some(ones(self.width()))
     }

@@ -11,6 +11,7 @@
 //! A module *is* a rust-hdl block ([`stock`]): a `Probe` visits it, rust-hdl's checks run over it, and rust-hdl's own writer
 //! makes Verilog of it too.
 
+mod bundle;
 mod emit;
 mod error;
 mod expr;
@@ -28,6 +29,7 @@ pub mod stock;
 mod storage;
 mod verilog;
 
+pub use bundle::{Bundle, Field};
 pub use emit::{Direction, Emitted, ModuleFile, Options, Port, emit};
 pub use error::EmitError;
 pub use expr::{

@@ -367,6 +367,15 @@ impl Module {
         &self.kind
     }
 
+    /// What the module itself keeps or computes, by name: registers, memories, and signals that are more than other signals, their parts
+    /// and constants put together. A module that only wires its children has nothing.
+    pub fn computes(&self) -> Vec<String> {
+        let stored = self.storage.iter().map(|(name, _)| name.clone());
+        let computed =
+            self.values.iter().filter(|(_, conditions, value)| !conditions.is_empty() || !value.is_wiring());
+        stored.chain(computed.map(|(net, ..)| self.name_of(*net))).collect()
+    }
+
     /// The blocks that it is made of, children before parents, itself last; each once.
     pub fn blocks(self: &Rc<Module>) -> Vec<Rc<Module>> {
         let mut found: Vec<Rc<Module>> = vec![];

@@ -426,3 +426,28 @@ fn a_test_that_is_known_leaves_one_branch() {
     });
     assert!(text.contains("    r <= a;") && !text.contains("if (") && !text.contains("r <= b"), "{text}");
 }
+
+#[test]
+fn a_module_that_only_wires_computes_nothing() {
+    let computes = |describe: Describe| {
+        session(|| {
+            let mut m = Module::new("block", "A block.");
+            describe(&mut m);
+            m.build().computes()
+        })
+    };
+    let wiring: Describe = |m| {
+        let (a, b) = (m.input("a", 8), m.input("b", 8));
+        m.output("y", cat(&[a.bits(0, 4), b.resize(12), lit(3, 2)]));
+    };
+    assert_eq!(computes(wiring), Vec::<String>::new());
+    let logic: Describe = |m| {
+        let (a, b) = (m.input("a", 8), m.input("b", 8));
+        let kept = m.reg("kept", 8, 0);
+        m.set(kept, a);
+        m.output("y", a & b);
+        m.output("z", cat(&[a.bits(0, 4), a.any()]));
+        m.output("same", kept);
+    };
+    assert_eq!(computes(logic), ["kept", "y", "z"]);
+}

@@ -28,8 +28,9 @@ use pasidon_spec::page_request::record;
 
 use crate::design::Design;
 use crate::signals::cause::cause_label;
+use crate::signals::message::MessageHeader;
 use crate::signals::request::RequestSignals;
-use pasidon_hdl::{E, Module, header, hi, labels, lit, names};
+use pasidon_hdl::{Bundle, E, Module, header, hi, labels, lit, names};
 
 labels! {
     /// What is done with a message
@@ -88,12 +89,12 @@ pub fn device_messages(d: &Design) -> Rc<Module> {
         write: of_page,
         // No address: a type that the IOTLB does not answer.
         at: lit(3, 2),
-        message: Some(hi()),
+        message: hi(),
         iova: of_page.mux(lit(code::PAGE_REQUEST, 3), lit(code::INVALIDATION_COMPLETION, 3)).resize(64),
-        ..RequestSignals::from_fn(d, |_, width| lit(0, width))
+        ..RequestSignals::zero(d)
     }
     .normal();
-    request.outputs(&mut m, "miss");
+    request.outputs(&mut m, d, "miss");
     m.section("Its answer: taken in the cycle in which it is offered; DC.tc.PRPR of a device that may");
     let found = m.input("c_valid", 1);
     let allowed = m.input("c_ok", 1);
@@ -125,11 +126,14 @@ pub fn device_messages(d: &Design) -> Rc<Module> {
             },
         );
     let did = did.resize(24);
-    m.output("rsp_rid", did.bits(0, 16));
-    m.output("rsp_dseg", did.bits(16, 8));
-    m.output("rsp_dsv", did.bits(16, 8).any());
-    m.output("rsp_pv", pv & (prpr | status.is(failure)));
-    m.output("rsp_pid", pid.resize(20));
+    MessageHeader {
+        rid: did.bits(0, 16),
+        dsv: did.bits(16, 8).any(),
+        dseg: did.bits(16, 8),
+        pv: pv & (prpr | status.is(failure)),
+        pid: pid.resize(20),
+    }
+    .outputs(&mut m, d, "rsp");
     m.output("rsp_index", index);
     m.output("rsp_code", status);
 

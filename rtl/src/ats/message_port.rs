@@ -11,10 +11,8 @@ use pasidon_spec::message::{code, group_response};
 
 use super::tag_width;
 use crate::design::Design;
-use pasidon_hdl::{E, Module, cat, header, lit, names};
-
-/// Who a message goes to, and its PASID: port name and width.
-const HEADER: [(&str, u32); 5] = [("rid", 16), ("dsv", 1), ("dseg", 8), ("pv", 1), ("pid", 20)];
+use crate::signals::message::MessageHeader;
+use pasidon_hdl::{Bundle, E, Module, cat, header, lit, names};
 
 /// The port of messages of `d`.
 #[names]
@@ -24,11 +22,11 @@ pub fn message_port(d: &Design) -> Rc<Module> {
     let cq_valid = m.input("cq_valid", 1);
     let invalidation = m.input("cq_invalidation", 1);
     let itag = m.input("cq_itag", tag_width(d));
-    let of_command: Vec<E> = HEADER.iter().map(|(n, w)| m.input(&format!("cq_{n}"), *w)).collect();
+    let of_command = MessageHeader::inputs(&mut m, d, "cq");
     let payload = m.input("cq_payload", 64);
     m.section("A group response of the IOMMU itself; held until ready");
     let rsp_valid = m.input("rsp_valid", 1);
-    let own: Vec<E> = HEADER.iter().map(|(n, w)| m.input(&format!("rsp_{n}"), *w)).collect();
+    let own = MessageHeader::inputs(&mut m, d, "rsp");
     let index = m.input("rsp_index", group_response::INDEX.width.into());
     let status = m.input("rsp_code", group_response::CODE.width.into());
     m.section("To the devices");
@@ -47,17 +45,18 @@ pub fn message_port(d: &Design) -> Rc<Module> {
         "msg_code",
         request.mux(code(code::INVALIDATION_REQUEST), code(code::PAGE_REQUEST_GROUP_RESPONSE)),
     );
-    let mut message = vec![];
-    for ((name, _), (command, own)) in HEADER.iter().zip(of_command.into_iter().zip(own)) {
-        message.push(m.output(&format!("msg_{name}"), chosen.mux(own, command)));
-    }
+    let header = own.or(chosen, &of_command);
+    header.outputs(&mut m, d, "msg");
     m.output("msg_itag", request.gate(itag.resize(5)));
     let gap = u32::from(group_response::CODE.lo - group_response::INDEX.hi() - 1);
     let body = cat(&[status, lit(0, gap), index, lit(0, group_response::INDEX.lo.into())]).resize(64);
-    message.push(m.output("msg_payload", chosen.mux(body, payload)));
+    let payload = m.output("msg_payload", chosen.mux(body, payload));
+    let message: Vec<E> = header.fields(d).into_iter().map(|(_, e)| e).chain([payload]).collect();
     m.held("message", valid, ready, &message);
     m.section("Acceptance of each");
-    m.output("cq_ready", ready & !chosen);
+    let taken = m.output("cq_ready", ready & !chosen);
     m.output("rsp_ready", ready & chosen);
+    m.section("An invalidation request is sent");
+    m.output("sent", taken & cq_valid & invalidation);
     m.build()
 }

@@ -14,13 +14,17 @@
 
 use super::{payload, victim};
 use crate::design::Design;
+use crate::signals::cause::cause_label;
 use crate::signals::invalidation::{Checks, Invalidation, TlbTag};
 use crate::signals::request::{
-    RequestSignals, TranslationSignals, device_id_too_wide, has_directory, is_canonical, page_size, vpn_width,
+    RequestSignals, TranslationSignals, device_id_too_wide, has_directory, is_canonical, page_size,
+    ppn_width, vpn_width,
 };
-use crate::translate::completion::ats_answers;
+use crate::signals::result::{Answer, Response};
 use crate::translate::fence::{self, count_width};
-use pasidon_hdl::{E, Label, MemoryKind, Module, any_of, cat, header, hi, labels, lit, lo, names, onehot};
+use pasidon_hdl::{
+    Bundle, E, Label, MemoryKind, Module, any_of, bundle, cat, header, hi, labels, lit, lo, names, onehot,
+};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
@@ -34,13 +38,40 @@ labels! {
     }
 }
 
-/// Fields of a translation that no comparison needs: they lie in LUT RAM, not in the entries' registers.
-const PAYLOAD: [&str; 4] = ["ppn", "pbmt", "rcid", "mcid"];
+bundle! {
+    /// What entries hold of a translation that no comparison needs: it lies in LUT RAM.
+    struct Payload(d: Design) {
+        /// Physical page number.
+        ppn: ppn_width(d);
+        /// Memory type.
+        pbmt: 2, if d.svpbmt;
+        /// Resource control identifier.
+        rcid: 12, if d.qosid;
+        /// Monitoring counter identifier.
+        mcid: 12, if d.qosid;
+    }
+}
 
-/// An entry's registers.
+/// An entry's registers: its tag, and what else is compared, without its payload.
 struct Entry {
     tag: TlbTag,
     data: TranslationSignals,
+}
+
+impl Entry {
+    fn registers(m: &mut Module, d: &Design, index: u32) -> Entry {
+        let payload: Vec<&str> = Payload::table(d).iter().map(|field| field.name).collect();
+        Entry {
+            tag: TlbTag::from_fn(d, |name, width| m.reg_data(&format!("{name}_{index}"), width)),
+            data: TranslationSignals::from_fn(d, |name, width| {
+                if payload.contains(&name) {
+                    lit(0, width)
+                } else {
+                    m.reg_data(&format!("{name}_{index}"), width)
+                }
+            }),
+        }
+    }
 }
 
 /// The L1 TLB of one port.
@@ -64,16 +95,8 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let c_valid = m.input("c_valid", 1);
     let c_done = m.output_later("c_done", 1);
     let c_request = RequestSignals::inputs(&mut m, d, "c");
-    let c_ok = m.input("c_ok", 1);
-    let c_cause = m.input("c_cause", 12);
-    let c_refill = m.input("c_refill", 1);
-    let c = TranslationSignals::from_fn(d, |name, width| m.input(&format!("c_{name}"), width));
-    let c_mrif = d.msi_mrif.then(|| m.input("c_mrif", 1));
-    let answers: Vec<(&str, E)> = ats_answers(d)
-        .into_iter()
-        .map(|(name, width)| (name, m.input(&format!("c_{name}"), width)))
-        .collect();
-    let answer = |name: &str| answers.iter().find(|(n, _)| *n == name).map(|(_, e)| *e);
+    let answer = Answer::inputs(&mut m, d, "c");
+    let c = TranslationSignals::inputs(&mut m, d, "c");
     let inval = Invalidation::inputs(&mut m, d);
     m.section("ddtp.iommu_mode: lookups may hit if there is a directory, for devices that it can hold");
     let ddtp_mode = m.input("ddtp_mode", 3);
@@ -82,7 +105,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let valid = m.reg("stage_valid", 1, 0);
     let op = m.reg_data("stage_op", operation::WIDTH);
     let stage = RequestSignals::registers(&mut m, d, "stage");
-    let checks = Checks::registers(&mut m, d);
+    let checks = Checks::registers(&mut m, d, "check");
     // Bits of the page number that do not matter: those of a range.
     let range = if d.s { m.reg_data("stage_range", vpn_width(d)) } else { lit(0, vpn_width(d)) };
     let inval_taken = m.reg("inval_taken", 1, 0);
@@ -101,24 +124,21 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     let left = m.wire("left", rsp_valid & rsp_ready);
     m.set(outstanding, outstanding + accepted.resize(count_width(d)) - left.resize(count_width(d)));
 
-    let named = inval.tag(d);
     let inval_request = RequestSignals {
-        device_id: named.device_id,
-        process_id: named.process_id,
-        iova: cat(&[named.vpn, lit(0, PAGE_SHIFT.into())]).resize(64),
+        device_id: inval.tag.device_id,
+        process_id: inval.tag.process_id,
+        iova: cat(&[inval.tag.vpn, lit(0, PAGE_SHIFT.into())]).resize(64),
         ..c_request
     };
     let load = |m: &mut Module, kind: Label, request: &RequestSignals, compare: &Checks| {
         m.set(op, lit(kind, operation::WIDTH));
         stage.set(m, request);
-        for ((_, check), (_, flag)) in checks.fields(d).into_iter().zip(compare.fields(d)) {
-            m.set(check, flag);
-        }
+        checks.set(m, compare);
         if d.s {
             m.set(range, if kind == operation::INVALIDATE { inval.range } else { lit(0, range.width()) });
         }
     };
-    let lookup = Checks::lookup();
+    let lookup = Checks::lookup(d);
     m.set(valid, take_inval | take_completion | accepted);
     m.when_else(
         take_inval,
@@ -137,16 +157,8 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
 
     m.part("Entries and their comparison");
     let entries_valid = m.reg("valid", d.l1_entries, 0);
-    let entries: Vec<Entry> = (0..d.l1_entries)
-        .map(|i| Entry {
-            tag: TlbTag::from_fn(d, |name, width| m.reg_data(&format!("{name}_{i}"), width)),
-            data: TranslationSignals::from_fn(d, |name, width| match name {
-                _ if PAYLOAD.contains(&name) => lit(0, width),
-                name => m.reg_data(&format!("{name}_{i}"), width),
-            }),
-        })
-        .collect();
-    let tag = TlbTag::of(d, &stage);
+    let entries: Vec<Entry> = (0..d.l1_entries).map(|i| Entry::registers(&mut m, d, i)).collect();
+    let tag = TlbTag::asked(d, &stage);
     let stage_mask = m.wire("stage_mask", is(operation::COMPLETE).gate(c.mask));
     let needs = m.wire("needs", stage.needs());
     let mut matches = vec![];
@@ -159,31 +171,22 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     }
 
     m.part("Refill and invalidation");
-    let fill = m.wire("fill", is(operation::COMPLETE) & c_refill);
+    let fill = m.wire("fill", is(operation::COMPLETE) & answer.refill);
     let clear = m.wire("clear", fill | is(operation::INVALIDATE));
     let victim = victim(&mut m, entries_valid, fill);
     let matched: Vec<E> = matches.iter().rev().copied().collect();
     m.when(clear, |m| m.set(entries_valid, (entries_valid & !cat(&matched)) | fill.gate(victim)));
-    let (stored, kept): (Vec<_>, Vec<_>) =
-        c.fields().into_iter().partition(|(name, _)| PAYLOAD.contains(name));
     m.when(fill, |m| {
         for (i, e) in entries.iter().enumerate() {
             m.when(victim.bit(i as u32), |m| {
-                let registers = e.data.fields().into_iter().filter(|(name, _)| !PAYLOAD.contains(name));
-                let registers = e.tag.fields().into_iter().chain(registers);
-                for ((_, register), (_, value)) in registers.zip(tag.fields().into_iter().chain(kept.clone()))
-                {
-                    m.set(register, value);
-                }
+                e.tag.set(m, &tag);
+                e.data.set(m, &c);
             });
         }
     });
-    let stored: Vec<(&str, E)> = stored
-        .into_iter()
-        .map(|(name, value)| (name, payload(&mut m, &format!("{name}_of"), (fill, victim), value, &matches)))
-        .collect();
+    let filled = Payload { ppn: c.ppn, pbmt: c.pbmt, rcid: c.rcid, mcid: c.mcid };
     let stored =
-        |name: &str| stored.iter().find(|(n, _)| *n == name).map_or_else(|| panic!("no {name}"), |(_, e)| *e);
+        filled.map(d, |name, value| payload(&mut m, &format!("{name}_of"), (fill, victim), value, &matches));
 
     m.part("Lookup");
     let granted =
@@ -195,7 +198,7 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
         onehot(&entries.iter().zip(&matches).map(|(e, hit)| (*hit, f(&e.data))).collect::<Vec<_>>())
     };
     let complete = op.is(operation::COMPLETE);
-    let ppn = complete.mux(c.ppn, stored("ppn"));
+    let ppn = complete.mux(c.ppn, stored.ppn);
     let mask = m.wire("response_mask", complete.mux(c.mask, pick(|t| t.mask)));
     let permissions = m.wire("response_permissions", complete.mux(c.permissions, pick(|t| t.permissions)));
     let granted = stage.privileged.mux(permissions.bits(3, 3), permissions.bits(0, 3));
@@ -203,35 +206,41 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     m.part("Response");
     let spa = m.wire("response_spa", TranslationSignals::spa(d, ppn, mask, stage.iova));
     let respond = m.wire("respond", is(operation::COMPLETE) | (is(operation::LOOKUP) & hit));
-    let ok = !complete | c_ok;
-    let told = |name: &str| answer(name).map_or_else(lo, |e| complete & e);
-    let withheld = told("ats_withheld");
-    let spa = answer("guest_high").map_or(spa, |high| cat(&[complete.gate(high), spa]));
+    let ok = !complete | answer.ok;
+    let withheld = complete & answer.ats_withheld;
+    let spa = if d.ats && d.guest_beyond() > 0 { cat(&[complete.gate(answer.guest_high), spa]) } else { spa };
     // A page without permissions has the size of the smallest.
     let no_size = withheld.gate(lit(u64::from(PAGE_SHIFT), 6));
+    let attribute = |c: E, stored: E| ok.gate(complete.mux(c, stored));
     m.section(
         "Response: status 0 success, 1 refused; cause of the refusal, or why nothing is granted, else 0",
     );
-    let mut response = vec![
-        ("id", stage.id),
-        ("status", cat(&[lo(), !ok & !withheld])),
-        ("cause", (!ok).gate(c_cause)),
-        ("spa", ok.gate(spa)),
-        ("r", ok & granted.bit(0)),
-        ("w", ok & granted.bit(1)),
-        ("x", ok & granted.bit(2)),
-        ("size", ok.gate(page_size(d, mask)) | no_size),
-    ];
-    for (name, value) in [("pbmt", c.pbmt), ("rcid", c.rcid), ("mcid", c.mcid)] {
-        response.extend(value.map(|value| (name, ok.gate(complete.mux(value, stored(name))))));
-    }
-    response.extend(c_mrif.map(|mrif| ("mrif", complete & mrif)));
-    if d.ats {
-        for name in ["abort", "untranslated", "global", "cxl_io"] {
-            response.push((name, told(&format!("ats_{name}"))));
-        }
-    }
-    let pending = respond_in_order(&mut m, d, respond, (rsp_valid, rsp_ready, revoke), &response);
+    let response = Response {
+        id: stage.id,
+        status: cat(&[lo(), !ok & !withheld]),
+        cause: (!ok).gate(answer.cause),
+        spa: ok.gate(spa),
+        r: ok & granted.bit(0),
+        w: ok & granted.bit(1),
+        x: ok & granted.bit(2),
+        size: ok.gate(page_size(d, mask)) | no_size,
+        pbmt: attribute(c.pbmt, stored.pbmt),
+        rcid: attribute(c.rcid, stored.rcid),
+        mcid: attribute(c.mcid, stored.mcid),
+        mrif: complete & answer.mrif,
+        abort: complete & answer.ats_abort,
+        untranslated: complete & answer.ats_untranslated,
+        global: complete & answer.ats_global,
+        cxl_io: complete & answer.ats_cxl_io,
+    };
+    // What a revoked response becomes: nothing is granted.
+    let refusal = Response {
+        status: lit(1, 2),
+        cause: lit(cause_label(Cause::AllInboundTransactionsDisallowed), 12),
+        abort: hi(),
+        ..Response::zero(d)
+    };
+    let pending = respond_in_order(&mut m, d, respond, (rsp_valid, rsp_ready, revoke), &response, &refusal);
     m.section("Responses that are certain to come and were not taken yet");
     m.output("rsp_pending", pending + is(operation::COMPLETE).resize(count_width(d)));
     m.assign(c_done, is(operation::COMPLETE));
@@ -247,23 +256,27 @@ pub fn l1_tlb(d: &Design) -> Rc<Module> {
     m.when(push & misses.is(1) & !pop, |m| back.set(m, &stage));
     m.assign(miss_valid, !misses.is(0));
     m.section("The oldest miss");
-    front.outputs(&mut m, "miss");
+    front.outputs(&mut m, d, "miss");
 
-    m.section("Event strobes");
+    m.section("Event strobes: a lookup, a hit; where there is a monitor, a request is accepted");
     m.output("ev_lookup", is(operation::LOOKUP));
     m.output("ev_hit", is(operation::LOOKUP) & hit);
+    if d.monitor() {
+        m.output("ev_accept", accepted);
+    }
     m.build()
 }
 
-/// The responses in order: the one on offer in registers, those behind it in LUT RAM. `respond` adds one of these fields; the answer is
-/// how many there are.
+/// The responses in order: the one on offer in registers, those behind it in LUT RAM. `respond` adds one; when the one on offer is
+/// revoked it becomes a `refusal`, with its own `id`. The answer is how many there are.
 #[names]
 fn respond_in_order(
     m: &mut Module,
     d: &Design,
     respond: E,
     (valid, ready, revoke): (E, E, E),
-    fields: &[(&'static str, E)],
+    response: &Response,
+    refusal: &Response,
 ) -> E {
     let width = count_width(d);
     let index = width - 1;
@@ -276,27 +289,16 @@ fn respond_in_order(
     m.set(waiting, waiting + queue.resize(width) - next.resize(width));
     m.when(queue, |m| m.set(write, write.inc()));
     m.when(next, |m| m.set(read, read.inc()));
-    for (name, value) in fields {
-        let value = m.wire(&format!("next_{name}"), *value);
-        let ram = m.memory(
-            &format!("waiting_{name}"),
-            fence::outstanding(d) as usize,
-            value.width(),
-            MemoryKind::Distributed,
-        );
+    let offered = response.map(d, |name, value| {
+        let value = m.wire(&format!("next_{name}"), value);
+        let places = fence::outstanding(d) as usize;
+        let ram = m.memory(&format!("waiting_{name}"), places, value.width(), MemoryKind::Distributed);
         let waited = ram.connect(m, (queue, write, value), (hi(), read));
         let register = m.reg_data(&format!("response_{name}_q"), value.width());
         m.when(!stuck, |m| m.set(register, waiting.any().mux(waited, value)));
-        let refusal = match *name {
-            "id" => None,
-            "status" | "abort" => Some(1),
-            "cause" => Some(Cause::AllInboundTransactionsDisallowed.code().into()),
-            _ => Some(0),
-        };
-        if let Some(refusal) = refusal {
-            m.when(revoke, |m| m.set(register, lit(refusal, value.width())));
-        }
-        m.output(&format!("rsp_{name}"), register);
-    }
+        register
+    });
+    m.when(revoke, |m| Response { id: lit(0, d.id_width), ..offered }.set(m, refusal));
+    offered.outputs(m, d, "rsp");
     valid.resize(width) + waiting
 }

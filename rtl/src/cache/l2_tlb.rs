@@ -10,7 +10,7 @@ use crate::design::Design;
 use crate::signals::invalidation::{Checks, Invalidation, TlbTag};
 use crate::signals::request::{RequestSignals, TranslationSignals, vpn_width};
 use pasidon_hdl::{
-    E, MemoryKind, Module, any_of, cat, header, hi, index_width, lit, lo, lowest, names, onehot,
+    Bundle, E, MemoryKind, Module, any_of, cat, header, hi, index_width, lit, lo, lowest, names,
 };
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
@@ -36,19 +36,18 @@ impl Entry {
     }
 
     /// The signals, in the order of [`from_fn`](Self::from_fn).
-    #[names]
-    fn fields(&self) -> Vec<E> {
-        let named = self.tag.fields().into_iter().chain(self.data.fields());
-        std::iter::once(self.valid).chain(named.map(|(_, e)| e)).collect()
+    fn signals(&self, d: &Design) -> Vec<E> {
+        let fields = self.tag.fields(d).into_iter().chain(self.data.fields(d));
+        std::iter::once(self.valid).chain(fields.map(|(_, e)| e)).collect()
     }
 
     /// As words of at most [`WORD`] bits: each field goes into the first that has room, so that the first says whether the entry
     /// is valid.
     #[names]
-    fn pack(&self) -> Vec<E> {
+    fn pack(&self, d: &Design) -> Vec<E> {
         let mut words: Vec<Vec<E>> = vec![];
         let width = |word: &[E]| word.iter().map(|e| e.width()).sum::<u32>();
-        for e in self.fields() {
+        for e in self.signals(d) {
             match words.iter_mut().find(|word| width(word) + e.width() <= WORD) {
                 Some(word) => word.push(e),
                 None => words.push(vec![e]),
@@ -87,7 +86,7 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
     m.section("Fill");
     let fill = m.input("fill_valid", 1);
     let filled = RequestSignals::inputs(&mut m, d, "fill");
-    let data = TranslationSignals::from_fn(d, |name, width| m.input(&format!("fill_{name}"), width));
+    let data = TranslationSignals::inputs(&mut m, d, "fill");
     let inval = Invalidation::inputs(&mut m, d);
 
     m.part("Sweep: set after set, read in one cycle, cleared in the next");
@@ -134,10 +133,10 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
         let last = turn.is(ways as u64 - 1);
         m.set(turn, last.mux(lit(0, turn.width()), turn.inc()));
     });
-    let fill_words = Entry { valid: hi(), tag: TlbTag::of(d, &filled), data }.pack();
+    let fill_words = Entry { valid: hi(), tag: TlbTag::asked(d, &filled), data }.pack(d);
     // A sweep and a lookup never compare in the same cycle: they share the comparators.
-    let wanted = inval.tag(d).or(clearing, &TlbTag::of(d, &asked));
-    let checks = inval.checks.or(clearing, &Checks::lookup());
+    let wanted = inval.tag.or(clearing, &TlbTag::asked(d, &asked));
+    let checks = inval.checks.or(clearing, &Checks::lookup(d));
     let range = clearing.gate(inval.range);
     let comparing = m.wire("comparing", clearing | compare);
     let mut answers = vec![];
@@ -181,13 +180,13 @@ pub fn l2_tlb(d: &Design) -> Rc<Module> {
     let chosen = lowest(&answers.iter().map(|(h, _)| *h).collect::<Vec<_>>());
     m.section("Answer to a lookup, until the next");
     m.output("hit", hit);
-    let fields: Vec<(&str, u32)> = answers[0].1.fields().iter().map(|(n, e)| (*n, e.width())).collect();
-    for (i, (name, width)) in fields.into_iter().enumerate() {
-        let choices: Vec<(E, E)> =
-            chosen.iter().zip(&answers).map(|(c, (_, t))| (*c, t.fields()[i].1)).collect();
-        let register = m.reg_data(&format!("{name}_q"), width);
-        m.when(compare, |m| m.set(register, onehot(&choices)));
-        m.output(&format!("found_{name}"), register);
-    }
+    let choices: Vec<(E, TranslationSignals)> =
+        chosen.iter().zip(&answers).map(|(c, (_, t))| (*c, *t)).collect();
+    let found = TranslationSignals::onehot(&choices).map(d, |name, value| {
+        let register = m.reg_data(&format!("{name}_q"), value.width());
+        m.when(compare, |m| m.set(register, value));
+        register
+    });
+    found.outputs(&mut m, d, "found");
     m.build()
 }

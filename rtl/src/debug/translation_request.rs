@@ -19,7 +19,7 @@ use pasidon_spec::registers::{tr_req_ctl, tr_req_iova, tr_response};
 use crate::design::Design;
 use crate::regs::words::{ReadMap, WriteBus};
 use crate::signals::request::{RequestSignals, TranslationSignals, segments};
-use pasidon_hdl::{E, Module, cat, header, hi, lit, lo, names};
+use pasidon_hdl::{Bundle, E, Module, cat, header, hi, lit, lo, names};
 
 /// The debug translation interface of `d`.
 #[names]
@@ -64,6 +64,10 @@ pub fn translation_request(d: &Design) -> Rc<Module> {
     m.section("To the miss table");
     m.output("miss_valid", busy & !sent);
     let ready = m.input("miss_ready", 1);
+    if d.monitor() {
+        m.section("For the monitor: the request is accepted");
+        m.output("ev_accept", busy & !sent & ready);
+    }
     let request = RequestSignals {
         device_id,
         pid_valid,
@@ -71,18 +75,18 @@ pub fn translation_request(d: &Design) -> Rc<Module> {
         privileged,
         exec,
         write: !exec & !no_write,
-        debug: RequestSignals::tells_debug(d).then(hi),
+        debug: hi(),
         iova: cat(&[page, lit(0, PAGE_SHIFT.into())]),
-        ..RequestSignals::from_fn(d, |_, width| lit(0, width))
+        ..RequestSignals::zero(d)
     }
     .normal();
-    request.outputs(&mut m, "miss");
+    request.outputs(&mut m, d, "miss");
 
     m.part("The answer");
     m.section("Completion; taken in the cycle in which it is offered");
     let done = m.input("c_valid", 1);
     let ok = m.input("c_ok", 1);
-    let translation = TranslationSignals::from_fn(d, |name, width| m.input(&format!("c_{name}"), width));
+    let translation = TranslationSignals::inputs(&mut m, d, "c");
     let (sized, ppn) = encoded_page(d, &translation, request.iova);
     let answer = |m: &mut Module, name: &str, field: Field, value: E| {
         let register = m.reg(&format!("answer_{name}"), value.width(), 0);
@@ -94,8 +98,8 @@ pub fn translation_request(d: &Design) -> Rc<Module> {
         answer(&mut m, "s", tr_response::S, ok & sized),
         answer(&mut m, "ppn", tr_response::PPN, ok.gate(ppn)),
     ];
-    if let Some(pbmt) = translation.pbmt {
-        fields.push(answer(&mut m, "pbmt", tr_response::PBMT, ok.gate(pbmt)));
+    if d.svpbmt {
+        fields.push(answer(&mut m, "pbmt", tr_response::PBMT, ok.gate(translation.pbmt)));
     }
     map.add(&tr_response::REG, &fields);
 

@@ -5,32 +5,20 @@
 
 use std::rc::Rc;
 
+use crate::design::Design;
 use crate::signals::cause::cause_label;
-use pasidon_spec::fault::{Cause, record, ttyp};
-use pasidon_spec::field::Field;
+use crate::signals::fault::FaultRecord;
+use pasidon_spec::fault::{Cause, ttyp};
 
-use pasidon_hdl::{E, Module, header, lit, names};
-
-/// The fields of a record: port name and layout.
-const FIELDS: [(&str, Field); 8] = [
-    ("cause", record::CAUSE),
-    ("pid", record::PID),
-    ("pv", record::PV),
-    ("priv", record::PRIV),
-    ("ttyp", record::TTYP),
-    ("did", record::DID),
-    ("iotval", record::IOTVAL),
-    ("iotval2", record::IOTVAL2),
-];
+use pasidon_hdl::{Bundle, E, Module, header, lit, names};
 
 /// The choice between records.
 #[names]
-pub fn fault_source() -> Rc<Module> {
+pub fn fault_source(d: &Design) -> Rc<Module> {
     let mut m = Module::new("fault_source", &header(include_str!("fault_source.rs")));
     m.section("A fault of a translation; held until ready");
     let translation = m.input("fault_valid", 1);
-    let fields: Vec<E> =
-        FIELDS.iter().map(|(name, f)| m.input(&format!("fault_{name}"), f.width.into())).collect();
+    let of_translation = FaultRecord::inputs(&mut m, d, "fault");
     m.section("A message that could not be written, and its address; held until ready");
     let message = m.input("message_valid", 1);
     let address = m.input("message_addr", 64);
@@ -45,17 +33,16 @@ pub fn fault_source() -> Rc<Module> {
     m.set(of_message, chosen);
 
     m.output("out_valid", valid);
-    let mut record = vec![];
-    for ((name, field), value) in FIELDS.iter().zip(fields) {
-        let own = match *name {
-            "cause" => lit(cause_label(Cause::IommuMsiWriteAccessFault), field.width.into()),
-            "ttyp" => lit(ttyp::NONE, field.width.into()),
-            "iotval" => address,
-            _ => lit(0, field.width.into()),
-        };
-        record.push(m.output(&format!("out_{name}"), chosen.mux(own, value)));
-    }
-    m.held("record", valid, ready, &record);
+    let zero = FaultRecord::zero(d);
+    let own = FaultRecord {
+        cause: lit(cause_label(Cause::IommuMsiWriteAccessFault), zero.cause.width()),
+        ttyp: lit(ttyp::NONE, zero.ttyp.width()),
+        iotval: address,
+        ..zero
+    };
+    let record = own.or(chosen, &of_translation);
+    record.outputs(&mut m, d, "out");
+    m.held("record", valid, ready, &record.fields(d).into_iter().map(|(_, e)| e).collect::<Vec<E>>());
     m.section("Acceptance of each");
     m.output("fault_ready", ready & !chosen);
     m.output("message_ready", ready & chosen);

@@ -71,8 +71,8 @@ pub fn msi(design: &Design) -> Rc<Module> {
     m.section("Vectors whose message is due: one cycle");
     let message = m.input("message", vectors);
     let enable = if design.wired {
-        m.section("Interrupts are messages, not wires");
-        m.input("enable", 1)
+        m.section("fctl.WSI: interrupts are wires, not messages");
+        !m.input("wired_interrupts", 1)
     } else {
         hi()
     };

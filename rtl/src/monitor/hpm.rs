@@ -18,7 +18,7 @@ use crate::design::Design;
 use crate::regs::words::{ReadMap, WriteBus};
 use crate::signals::events::{RequestEvents, WalkEvents};
 use crate::translate::miss_table::translated_requesters;
-use pasidon_hdl::{E, Module, any_of, cat, header, hi, names};
+use pasidon_hdl::{Bundle, E, Module, any_of, cat, header, hi, names};
 
 /// The performance monitor of `d`.
 #[names]
@@ -35,20 +35,13 @@ pub fn hpm(d: &Design) -> Rc<Module> {
                 let name =
                     if i < d.ports { format!("Requests of port {i}") } else { "Debug requests".into() };
                 m.section(&name);
-                RequestEvents::from_fn(d, |name, width| {
-                    let input = m.input(&format!("req{i}_{name}"), width);
-                    registered(&mut m, input, &format!("req{i}_{name}_q"), name == "valid")
-                })
+                registered::<RequestEvents>(&mut m, d, &format!("req{i}"))
             })
             .collect(),
         walks: (0..d.walkers)
             .map(|i| {
                 m.section(&format!("Events of walker {i}"));
-                WalkEvents::from_fn(d, |name, width| {
-                    let input = m.input(&format!("walk{i}_{name}"), width);
-                    let strobe = name.ends_with("walk") || name == "tlb_miss";
-                    registered(&mut m, input, &format!("walk{i}_{name}_q"), strobe)
-                })
+                registered::<WalkEvents>(&mut m, d, &format!("walk{i}"))
             })
             .collect(),
     };
@@ -81,12 +74,12 @@ pub fn hpm(d: &Design) -> Rc<Module> {
     m.build()
 }
 
-/// A register after `input`; strobes are 0 after reset.
-#[names]
-fn registered(m: &mut Module, input: E, name: &str, strobe: bool) -> E {
-    let register = if strobe { m.reg(name, input.width(), 0) } else { m.reg_data(name, input.width()) };
-    m.set(register, input);
-    register
+/// Inputs `PREFIX_*`, as they were in the last cycle.
+fn registered<B: Bundle>(m: &mut Module, of: &B::Of, prefix: &str) -> B {
+    let now = B::inputs(m, of, prefix);
+    let last = B::registers(m, of, &format!("last_{prefix}"));
+    last.set(m, &now);
+    last
 }
 
 /// `iohpmcycles`; returns its overflow bit and whether an interrupt is due.

@@ -47,13 +47,45 @@ const BEAT: [(&str, u32); 2] = [("data", 64), ("strb", 8)];
 /// The quality-of-service ids of an access.
 const QUALITY: [(&str, u32); 2] = [("rcid", 12), ("mcid", 12)];
 
+/// `iommu_qosid`, and as it was when no read was on offer: what is on offer does not follow it.
+struct Quality {
+    now: [E; 2],
+    own: [E; 2],
+}
+
+impl Quality {
+    fn new(m: &mut Module) -> Quality {
+        m.section("iommu_qosid");
+        Quality {
+            now: QUALITY.map(|(name, width)| m.input(&format!("iommu_{name}"), width)),
+            own: QUALITY.map(|(name, width)| m.reg_data(&format!("own_{name}"), width)),
+        }
+    }
+
+    /// The ids of reader `i`: the device's that a walker walks for, unless its read is the IOMMU's own.
+    fn of_reader(&self, m: &mut Module, i: u32, readers: u32) -> [E; 2] {
+        if i + 1 == readers {
+            return self.own;
+        }
+        let is_own = m.input(&format!("rd{i}_own"), 1);
+        let device = QUALITY.map(|(name, width)| m.input(&format!("rd{i}_{name}"), width));
+        [is_own.mux(self.own[0], device[0]), is_own.mux(self.own[1], device[1])]
+    }
+
+    /// Takes over `iommu_qosid` when `free` is 1.
+    fn follow(&self, m: &mut Module, free: E) {
+        m.when(free, |m| self.own.iter().zip(self.now).for_each(|(own, now)| m.set(*own, now)));
+    }
+}
+
 /// Signal `index` of the one whose grant bit is 1.
 fn chosen<const N: usize>(grant: &[E], signals: &[[E; N]], index: usize) -> E {
     onehot(&grant.iter().zip(signals).map(|(g, s)| (*g, s[index])).collect::<Vec<_>>())
 }
 
-/// The AXI4 master for `readers` readers and `writers` writers, the first `exclusive` of each of which may ask for exclusive
-/// accesses; with `qosid` each says what quality-of-service ids its accesses have.
+/// The AXI4 master for `readers` readers, the last of which is the command queue, and `writers` writers, the first `exclusive` of each
+/// of which may ask for exclusive accesses. With `qosid` walkers say what quality-of-service ids their accesses have; the others' are
+/// `iommu_qosid`.
 #[names]
 pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc<Module> {
     let mut m = Module::new("axi_master", &header(include_str!("axi_master.rs")));
@@ -61,17 +93,19 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     let mem_rst = m.input("mem_rst", 1);
     let rst = m.reset();
 
+    let quality = qosid.then(|| Quality::new(&mut m));
+
     m.part("Reads");
     let mut valid = vec![];
     let mut address = vec![];
     let mut lock = vec![];
-    let mut quality = vec![];
+    let mut ids = vec![];
     for i in 0..readers {
         m.section(&format!("Reader {i}: address, beats - 1"));
         valid.push(m.input(&format!("rd{i}_valid"), 1));
         address.push([("addr", 64), ("len", 8)].map(|(n, w)| m.input(&format!("rd{i}_{n}"), w)));
         lock.extend((i < exclusive).then(|| m.input(&format!("rd{i}_lock"), 1)));
-        quality.extend(qosid.then(|| QUALITY.map(|(n, w)| m.input(&format!("rd{i}_{n}"), w))));
+        ids.extend(quality.as_ref().map(|quality| quality.of_reader(&mut m, i, readers)));
     }
     m.section("AXI4 read address");
     let arready = m.input("arready", 1);
@@ -88,15 +122,8 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     let bits: Vec<E> = grant.iter().rev().copied().collect();
     m.set(offered, any & !arready);
     m.set(locked, cat(&bits));
-    if qosid {
-        m.section("iommu_qosid, and the same while no address waits: what is on offer does not follow it");
-        for (name, width) in QUALITY {
-            let now = m.input(&format!("iommu_{name}"), width);
-            let own = m.reg_data(&format!("own_{name}_q"), width);
-            m.when(!any | arready, |m| m.set(own, now));
-            m.output(&format!("own_{name}"), own);
-        }
-        m.section("AXI4 read address");
+    if let Some(quality) = &quality {
+        quality.follow(&mut m, !any | arready);
     }
     m.output("arvalid", any);
     let read = [
@@ -111,7 +138,7 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     }
     if qosid {
         QUALITY.iter().enumerate().for_each(|(i, (name, _))| {
-            m.output(&format!("ar{name}"), chosen(&grant, &quality, i));
+            m.output(&format!("ar{name}"), chosen(&grant, &ids, i));
         });
     }
     m.output("arid", encode(&grant, index_width(readers as usize)).resize(AXI_ID_WIDTH));
@@ -145,7 +172,7 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     let mut address = vec![];
     let mut beats = vec![];
     let mut lock = vec![];
-    let mut quality = vec![];
+    let mut ids = vec![];
     for i in 0..writers {
         m.section(&format!(
             "Writer {i}: address, beats - 1, log2 of bytes per beat; the beat that is taken next"
@@ -153,7 +180,9 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
         valid.push(m.input(&format!("wr{i}_valid"), 1));
         address.push(ADDRESS.map(|(n, w)| m.input(&format!("wr{i}_{n}"), w)));
         lock.extend((i < exclusive).then(|| m.input(&format!("wr{i}_lock"), 1)));
-        quality.extend(qosid.then(|| QUALITY.map(|(n, w)| m.input(&format!("wr{i}_{n}"), w))));
+        ids.extend(quality.as_ref().map(|quality| {
+            if i < exclusive { QUALITY.map(|(n, w)| m.input(&format!("wr{i}_{n}"), w)) } else { quality.now }
+        }));
         beats.push(BEAT.map(|(n, w)| m.input(&format!("wd{i}_{n}"), w)));
     }
     m.section("AXI4 write channels");
@@ -212,7 +241,7 @@ pub fn axi_master(readers: u32, writers: u32, exclusive: u32, qosid: bool) -> Rc
     if qosid {
         for (i, (name, width)) in QUALITY.into_iter().enumerate() {
             let register = m.reg_data(&format!("aw{name}_q"), width);
-            m.when(begin, |m| m.set(register, chosen(&grant, &quality, i)));
+            m.when(begin, |m| m.set(register, chosen(&grant, &ids, i)));
             m.output(&format!("aw{name}"), register);
         }
     }

@@ -27,9 +27,10 @@ use pasidon_spec::pdt::process_id_bits;
 use super::entry_address;
 use crate::design::Design;
 use crate::signals::context::any_bit;
-use crate::signals::invalidation::InvalidationKind;
+use crate::signals::invalidation::{InvalidationKind, InvalidationOperands};
+use crate::signals::message::MessageHeader;
 use crate::signals::request::{beyond, device_id_too_wide, ppn_width};
-use pasidon_hdl::{E, Module, cat, first, header, labels, lit, lo, names};
+use pasidon_hdl::{Bundle, E, Module, cat, first, header, labels, lit, lo, names};
 
 labels! {
     /// What is done with a command
@@ -124,7 +125,7 @@ pub fn command_queue(design: &Design) -> Rc<Module> {
     let sync_ready = m.input("sync_ready", 1);
 
     let fence = command.is(opcode::IOFENCE, func3::IOFENCE_C);
-    let ats = design.ats.then(|| Ats::new(&mut m, command, state));
+    let ats = design.ats.then(|| Ats::new(&mut m, design, command, state));
     m.section("State of the queue, and what it reports (one cycle each)");
     m.output("on", on);
     m.output("head_index", head);
@@ -218,7 +219,7 @@ struct Ats {
 impl Ats {
     /// The ports.
     #[names]
-    fn new(m: &mut Module, command: Operands, state: E) -> Ats {
+    fn new(m: &mut Module, design: &Design, command: Operands, state: E) -> Ats {
         let is_message = command.field(header::OPCODE).is(opcode::ATS);
         let is_invalidation = !command.field(header::FUNC3).bit(0);
         m.section("Invalidation requests in flight: a tag for the next, held until it is sent; all are answered; one timed out");
@@ -233,11 +234,14 @@ impl Ats {
         m.output("msg_valid", state.is(state::SEND));
         let taken = m.input("msg_ready", 1);
         m.output("msg_invalidation", is_invalidation);
-        for (name, field) in
-            [("rid", ats::RID), ("dsv", ats::DSV), ("dseg", ats::DSEG), ("pv", ats::PV), ("pid", ats::PID)]
-        {
-            m.output(&format!("msg_{name}"), command.field(field));
+        MessageHeader {
+            rid: command.field(ats::RID),
+            dsv: command.field(ats::DSV),
+            dseg: command.field(ats::DSEG),
+            pv: command.field(ats::PV),
+            pid: command.field(ats::PID),
         }
+        .outputs(m, design, "msg");
         m.output("msg_payload", command.high);
         Ats { is_message, is_invalidation, has_tag, taken, answered, late }
     }
@@ -280,28 +284,24 @@ fn invalidation_ports(m: &mut Module, design: &Design, command: Operands, valid:
         "0 IOTINVAL.VMA (gv, gscid, av, pscv, pscid, addr, range), 1 IODIR.INVAL_DDT (dv, did), 2 IODIR.INVAL_PDT (did, pid), 3 \
          IOTINVAL.GVMA (gv, gscid)",
     );
-    m.output(
-        "inval_kind",
-        directory.mux(second.mux(kind(InvalidationKind::Pdt), kind(InvalidationKind::Ddt)), page_tables),
-    );
-    if design.second_stage() {
-        m.output("inval_gv", command.field(iotinval::GV));
-        m.output("inval_gscid", command.field(iotinval::GSCID));
-    }
-    m.output("inval_av", command.field(iotinval::AV));
-    m.output("inval_pscv", command.field(iotinval::PSCV));
-    m.output("inval_pscid", command.field(iotinval::PSCID));
     let addr = command.high.bits(iotinval::ADDR.lo.into(), iotinval::ADDR.width.into());
-    m.output("inval_addr", addr);
-    if design.s {
+    let napot = command.high.bit(iotinval::S.lo.into());
+    InvalidationOperands {
+        kind: directory
+            .mux(second.mux(kind(InvalidationKind::Pdt), kind(InvalidationKind::Ddt)), page_tables),
+        gv: command.field(iotinval::GV),
+        gscid: command.field(iotinval::GSCID),
+        av: command.field(iotinval::AV),
+        pscv: command.field(iotinval::PSCV),
+        pscid: command.field(iotinval::PSCID),
+        addr,
         // The range ends with the lowest 0 of the page number. (Section "Address Range Invalidation Extension".)
-        let napot = command.high.bit(iotinval::S.lo.into());
-        m.section("Bits of addr that the range leaves open");
-        m.output("inval_range", napot.gate(addr ^ addr.inc()));
+        range: napot.gate(addr ^ addr.inc()),
+        dv: command.field(iodir::DV),
+        did: command.field(iodir::DID).bits(0, design.device_id_width),
+        pid: command.field(iodir::PID).bits(0, design.process_id_width),
     }
-    m.output("inval_dv", command.field(iodir::DV));
-    m.output("inval_did", command.field(iodir::DID).bits(0, design.device_id_width));
-    m.output("inval_pid", command.field(iodir::PID).bits(0, design.process_id_width));
+    .outputs(m, design, "inval");
 }
 
 /// The bits of an operand, which are reserved unless its extension is there.

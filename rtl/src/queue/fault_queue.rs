@@ -10,13 +10,13 @@
 
 use std::rc::Rc;
 
-use pasidon_spec::fault::{RECORD_BYTES, record};
-use pasidon_spec::field::Field;
+use pasidon_spec::fault::RECORD_BYTES;
 
 use super::{Tail, entry_address};
 use crate::design::Design;
+use crate::signals::fault::FaultRecord;
 use crate::signals::request::ppn_width;
-use pasidon_hdl::{E, Module, cat, header, labels, lit, lo, names, select};
+use pasidon_hdl::{Bundle, E, Module, cat, header, labels, lit, lo, names, select};
 
 labels! {
     /// What is done with a fault record
@@ -50,7 +50,7 @@ pub fn fault_queue(design: &Design) -> Rc<Module> {
     m.section("A fault record; held until ready");
     let fault_valid = m.input("fault_valid", 1);
     let fault_ready = m.output_later("fault_ready", 1);
-    let doublewords = record_ports(&mut m);
+    let doublewords = doublewords(&FaultRecord::inputs(&mut m, design, "fault"));
 
     let place = Tail::registers(&mut m, "fq_on_state", mask, head);
     let Tail { on, settled, tail, full, .. } = place;
@@ -78,6 +78,10 @@ pub fn fault_queue(design: &Design) -> Rc<Module> {
     m.output("overflow", state.is(state::OVERFLOW));
     m.output("memory_fault", state.is(state::RESPONSE) & wr_done & wr_error);
     m.output("recorded", state.is(state::RESPONSE) & wr_done & !wr_error);
+    // The record is taken when memory takes its last beat: an output of the core must not follow that at once.
+    let reported = m.reg("reported", 1, 0);
+    m.set(reported, fault_valid & fault_ready);
+    m.output("ev_fault", reported);
 
     m.set(settled, state.is(state::IDLE));
     m.switch(state, |m, s| {
@@ -113,18 +117,9 @@ pub fn fault_queue(design: &Design) -> Rc<Module> {
     m.build()
 }
 
-/// Declares the ports of a record; returns its four doublewords as they stand in memory.
+/// The four doublewords of a record, as they stand in memory.
 #[names]
-fn record_ports(m: &mut Module) -> Vec<E> {
-    let mut field = |name, field: Field| m.input(name, field.width.into());
-    let cause = field("fault_cause", record::CAUSE);
-    let pid = field("fault_pid", record::PID);
-    let pv = field("fault_pv", record::PV);
-    let privileged = field("fault_priv", record::PRIV);
-    let ttyp = field("fault_ttyp", record::TTYP);
-    let did = field("fault_did", record::DID);
-    let iotval = field("fault_iotval", record::IOTVAL);
-    let iotval2 = field("fault_iotval2", record::IOTVAL2);
+fn doublewords(r: &FaultRecord) -> Vec<E> {
     // Most significant first: the fields of the first doubleword leave no gaps.
-    vec![cat(&[did, ttyp, privileged, pv, pid, cause]), lit(0, 64), iotval, iotval2]
+    vec![cat(&[r.did, r.ttyp, r.privileged, r.pv, r.pid, r.cause]), lit(0, 64), r.iotval, r.iotval2]
 }

@@ -9,11 +9,11 @@
 
 use std::rc::Rc;
 
-use pasidon_hdl::{Module, cat, header, hi, lit, lo, names};
+use pasidon_hdl::{Module, any_of, cat, header, hi, lit, lo, names};
 
-/// The AXI4-Lite slave. All its bus outputs come from registers.
+/// The AXI4-Lite slave in front of `blocks` blocks with registers. All its bus outputs come from registers.
 #[names]
-pub fn axi_lite() -> Rc<Module> {
+pub fn axi_lite(blocks: u32) -> Rc<Module> {
     let mut m = Module::new("axi_lite", &header(include_str!("axi_lite.rs")));
 
     m.section("Write address, bits 11:3");
@@ -65,9 +65,9 @@ pub fn axi_lite() -> Rc<Module> {
     m.output("wr_halves", cat(&[wstrb.bits(4, 4).all(), wstrb.bits(0, 4).all()]));
     m.output("wr_data", wdata);
 
-    m.section("Read of the registers: doubleword index, and its data in the same cycle");
+    m.section("Read of the registers: doubleword index, and in the same cycle its data, of each block: 0 for what is not its own");
     m.output("rd_index", araddr);
-    let rd_data = m.input("rd_data", 64);
+    let rd_data = any_of((0..blocks).map(|i| m.input(&format!("rd_data{i}"), 64)));
 
     let read_address = m.reg("read_address", 1, 1);
     let read_data = m.reg_data("read_data", 64);

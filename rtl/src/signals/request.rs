@@ -1,47 +1,39 @@
 //! A translation request and a translation, as groups of signals that blocks hand to each other.
 
 use crate::design::Design;
-use pasidon_hdl::{E, Instance, Module, Named, any_of, cat, hi, lit, lo, names};
+use pasidon_hdl::{Bundle, E, Module, any_of, bundle, cat, hi, lit, lo, names};
 use pasidon_spec::ddt::{device_id_bits, iommu_mode};
 use pasidon_spec::page_table::{self, Geometry, PAGE_SHIFT, napot};
 
-/// What a device asks: one untranslated access, ATS translation request or translated access.
-#[derive(Clone, Copy)]
-pub struct RequestSignals {
-    /// Chosen by the device; comes back with the response.
-    pub id: E,
-    /// The hardware ID of the device.
-    pub device_id: E,
-    /// The request has a process_id.
-    pub pid_valid: E,
-    /// The process_id (PASID); 0 when it is not valid.
-    pub process_id: E,
-    /// Supervisor privilege is requested; 0 without a process_id.
-    pub privileged: E,
-    /// Read for execute.
-    pub exec: E,
-    /// Write or atomic operation.
-    pub write: E,
-    /// Address type: 0 untranslated, 1 ATS translation request, 2 translated.
-    pub at: E,
-    /// The 32-bit word that a write carries, if it is one that may be a message to a memory-resident interrupt file; only in
-    /// designs with such files.
-    pub data: Option<E>,
-    /// It comes from the debug interface; only where it makes a difference.
-    pub debug: Option<E>,
-    /// It comes from a CXL device of type 1 or 2; only in designs with ATS.
-    pub cxl: Option<E>,
-    /// It is a message: only the device context is looked up; only in designs with ATS.
-    pub message: Option<E>,
-    /// I/O virtual address; of a translated request, what ATS made of one.
-    pub iova: E,
-}
-
-impl Named for RequestSignals {
-    fn call_all(&self, name: &str) {
-        for (field, e) in self.fields() {
-            e.call(&format!("{name}_{field}"));
-        }
+bundle! {
+    /// What a device asks: one untranslated access, ATS translation request or translated access.
+    pub struct RequestSignals(d: Design) {
+        /// Chosen by the device; comes back with the response.
+        id: d.id_width;
+        /// The hardware ID of the device.
+        device_id: d.device_id_width;
+        /// The request has a process_id.
+        pid_valid: 1;
+        /// The process_id (PASID); 0 when it is not valid.
+        process_id: d.process_id_width;
+        /// Supervisor privilege is requested; 0 without a process_id.
+        privileged as "priv": 1;
+        /// Read for execute.
+        exec: 1;
+        /// Write or atomic operation.
+        write: 1;
+        /// Address type: 0 untranslated, 1 ATS translation request, 2 translated.
+        at: 2;
+        /// The 32-bit word that a write carries, if it is one that may be a message to a memory-resident interrupt file.
+        data: 32, if d.msi_mrif, word 2;
+        /// It comes from the debug interface: nothing is stored in a memory-resident interrupt file.
+        debug: 1, if d.debug && d.msi_mrif;
+        /// It comes from a CXL device of type 1 or 2.
+        cxl: 1, if d.ats;
+        /// It is a message: only the device context is looked up.
+        message: 1, if d.ats;
+        /// I/O virtual address; of a translated request, what ATS made of one.
+        iova: 64, word 1;
     }
 }
 
@@ -56,130 +48,11 @@ impl RequestSignals {
         if d.ats { self.at.is(2) } else { lo() }
     }
 
-    /// It is a message of a device.
-    pub fn is_message(&self) -> E {
-        self.message.unwrap_or_else(lo)
-    }
-
-    /// Whether a request says that it comes from the debug interface: for such a one, nothing is stored in a memory-resident
-    /// interrupt file.
-    pub fn tells_debug(d: &Design) -> bool {
-        d.debug && d.msi_mrif
-    }
-
-    /// A request whose every signal comes from `f(name, width)`.
-    pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> RequestSignals {
-        RequestSignals {
-            id: f("id", d.id_width),
-            device_id: f("device_id", d.device_id_width),
-            pid_valid: f("pid_valid", 1),
-            process_id: f("process_id", d.process_id_width),
-            privileged: f("priv", 1),
-            exec: f("exec", 1),
-            write: f("write", 1),
-            at: f("at", 2),
-            data: d.msi_mrif.then(|| f("data", 32)),
-            debug: RequestSignals::tells_debug(d).then(|| f("debug", 1)),
-            cxl: d.ats.then(|| f("cxl", 1)),
-            message: d.ats.then(|| f("message", 1)),
-            iova: f("iova", 64),
-        }
-    }
-
-    /// Names and signals, in the order of [`from_fn`](Self::from_fn).
-    #[names]
-    pub fn fields(&self) -> Vec<(&'static str, E)> {
-        let mut list = vec![
-            ("id", self.id),
-            ("device_id", self.device_id),
-            ("pid_valid", self.pid_valid),
-            ("process_id", self.process_id),
-            ("priv", self.privileged),
-            ("exec", self.exec),
-            ("write", self.write),
-            ("at", self.at),
-        ];
-        list.extend(self.data.map(|data| ("data", data)));
-        list.extend(self.debug.map(|debug| ("debug", debug)));
-        list.extend(self.cxl.map(|cxl| ("cxl", cxl)));
-        list.extend(self.message.map(|message| ("message", message)));
-        list.push(("iova", self.iova));
-        list
-    }
-
-    /// Input ports `PREFIX_*`.
-    pub fn inputs(m: &mut Module, d: &Design, prefix: &str) -> RequestSignals {
-        RequestSignals::from_fn(d, |name, width| m.input(&format!("{prefix}_{name}"), width))
-    }
-
     /// Input ports `PREFIX_*` of the core: these are requests of devices, not of the debug interface, and no messages.
     pub fn ports(m: &mut Module, d: &Design, prefix: &str) -> RequestSignals {
         RequestSignals::from_fn(d, |name, width| match name {
             "debug" | "message" => lit(0, width),
             name => m.input(&format!("{prefix}_{name}"), width),
-        })
-    }
-
-    /// Output ports `PREFIX_*`.
-    pub fn outputs(&self, m: &mut Module, prefix: &str) {
-        for (name, e) in self.fields() {
-            m.output(&format!("{prefix}_{name}"), e);
-        }
-    }
-
-    /// Registers `PREFIX_*` without reset.
-    pub fn registers(m: &mut Module, d: &Design, prefix: &str) -> RequestSignals {
-        RequestSignals::from_fn(d, |name, width| m.reg_data(&format!("{prefix}_{name}"), width))
-    }
-
-    /// The outputs `PREFIX_*` of a child.
-    pub fn of(d: &Design, child: &Instance, prefix: &str) -> RequestSignals {
-        RequestSignals::from_fn(d, |name, _| child.out(&format!("{prefix}_{name}")))
-    }
-
-    /// Connects the inputs `PREFIX_*` of a child.
-    pub fn connect(&self, m: &mut Module, child: &Instance, prefix: &str) {
-        for (name, e) in self.fields() {
-            child.connect(m, &format!("{prefix}_{name}"), e);
-        }
-    }
-
-    /// Sets registers made by [`registers`](Self::registers).
-    pub fn set(&self, m: &mut Module, value: &RequestSignals) {
-        for ((_, register), (_, value)) in self.fields().into_iter().zip(value.fields()) {
-            m.set(register, value);
-        }
-    }
-
-    /// As words: everything but address and data, the address, and the data where there are any.
-    #[names]
-    pub fn pack(&self) -> Vec<E> {
-        let ids: Vec<E> =
-            self.fields().into_iter().filter(|(name, _)| !is_word(name)).map(|(_, e)| e).collect();
-        [cat(&ids), self.iova].into_iter().chain(self.data).collect()
-    }
-
-    /// Bits of the first word of [`pack`](Self::pack).
-    pub fn width(d: &Design) -> u32 {
-        let mut total = 0;
-        RequestSignals::from_fn(d, |name, width| {
-            total += if is_word(name) { 0 } else { width };
-            lit(0, width)
-        });
-        total
-    }
-
-    /// From the words of [`pack`](Self::pack).
-    #[names]
-    pub fn unpack(d: &Design, words: &[E]) -> RequestSignals {
-        let mut top = RequestSignals::width(d);
-        RequestSignals::from_fn(d, |name, width| match name {
-            "iova" => words[1],
-            "data" => words[2],
-            _ => {
-                top -= width;
-                words[0].bits(top, width)
-            }
         })
     }
 
@@ -203,11 +76,6 @@ impl RequestSignals {
             .collect();
         cat(&bits)
     }
-}
-
-/// Whether a field of a request is a word of its own when the request is packed.
-fn is_word(name: &str) -> bool {
-    name == "iova" || name == "data"
 }
 
 /// The page-table formats that a design walks, smallest first.
@@ -319,82 +187,36 @@ pub fn sign_extends(iova: E, bits: u32) -> E {
     top.all() | top.none()
 }
 
-/// A complete translation of one page.
-#[derive(Clone, Copy)]
-pub struct TranslationSignals {
-    /// Physical page number; bits under the mask have no meaning.
-    pub ppn: E,
-    /// Page size: see [`page_shifts`].
-    pub mask: E,
-    /// Supervisor X, W, R, then user X, W, R; writes only where D allows them.
-    pub permissions: E,
-    /// The mapping is global.
-    pub global: E,
-    /// Address-space tag.
-    pub pscid: E,
-    /// There is a second stage (`iohgatp.MODE` is not Bare); only in designs with one.
-    pub two_stage: Option<E>,
-    /// Tag of the virtual machine, 0 without a second stage; only in designs with one.
-    pub gscid: Option<E>,
-    /// The first stage's page is larger: others of its parts may be cached, too, and an invalidation of any address in it is about
-    /// all of them; only in designs with a second stage.
-    pub fractured: Option<E>,
-    /// Memory type: the first stage's unless that says PMA; only in designs with Svpbmt.
-    pub pbmt: Option<E>,
-    /// `DC.ta.RCID`; only in designs with QoS ids.
-    pub rcid: Option<E>,
-    /// `DC.ta.MCID`; only in designs with QoS ids.
-    pub mcid: Option<E>,
-}
-
-impl Named for TranslationSignals {
-    fn call_all(&self, name: &str) {
-        for (field, e) in self.fields() {
-            e.call(&format!("{name}_{field}"));
-        }
+bundle! {
+    /// A complete translation of one page.
+    pub struct TranslationSignals(d: Design) {
+        /// Physical page number; bits under the mask have no meaning.
+        ppn: ppn_width(d);
+        /// Page size: see [`page_shifts`].
+        mask: mask_width(d);
+        /// Supervisor X, W, R, then user X, W, R; writes only where D allows them.
+        permissions: 6;
+        /// The mapping is global.
+        global: 1;
+        /// Address-space tag.
+        pscid: 20;
+        /// There is a second stage (`iohgatp.MODE` is not Bare).
+        two_stage: 1, if d.second_stage();
+        /// Tag of the virtual machine, 0 without a second stage.
+        gscid: 16, if d.second_stage();
+        /// The first stage's page is larger: others of its parts may be cached, too, and an invalidation of any address in it is
+        /// about all of them.
+        fractured: 1, if d.second_stage();
+        /// Memory type: the first stage's unless that says PMA.
+        pbmt: 2, if d.svpbmt;
+        /// `DC.ta.RCID`.
+        rcid: 12, if d.qosid;
+        /// `DC.ta.MCID`.
+        mcid: 12, if d.qosid;
     }
 }
 
 impl TranslationSignals {
-    /// A translation whose every signal comes from `f(name, width)`.
-    pub fn from_fn(d: &Design, mut f: impl FnMut(&str, u32) -> E) -> TranslationSignals {
-        TranslationSignals {
-            ppn: f("ppn", ppn_width(d)),
-            mask: f("mask", mask_width(d)),
-            permissions: f("permissions", 6),
-            global: f("global", 1),
-            pscid: f("pscid", 20),
-            two_stage: d.second_stage().then(|| f("two_stage", 1)),
-            gscid: d.second_stage().then(|| f("gscid", 16)),
-            fractured: d.second_stage().then(|| f("fractured", 1)),
-            pbmt: d.svpbmt.then(|| f("pbmt", 2)),
-            rcid: d.qosid.then(|| f("rcid", 12)),
-            mcid: d.qosid.then(|| f("mcid", 12)),
-        }
-    }
-
-    /// Names and signals, in the order of [`from_fn`](Self::from_fn).
-    #[names]
-    pub fn fields(&self) -> Vec<(&'static str, E)> {
-        let optional = [
-            ("two_stage", self.two_stage),
-            ("gscid", self.gscid),
-            ("fractured", self.fractured),
-            ("pbmt", self.pbmt),
-            ("rcid", self.rcid),
-            ("mcid", self.mcid),
-        ];
-        let mut list = vec![
-            ("ppn", self.ppn),
-            ("mask", self.mask),
-            ("permissions", self.permissions),
-            ("global", self.global),
-            ("pscid", self.pscid),
-        ];
-        list.extend(optional.into_iter().filter_map(|(name, e)| Some((name, e?))));
-        list
-    }
-
     /// All permissions, the gigabyte around `iova`, itself; every tag and attribute 0. (Section "PCIe ATS translation request handling"
     /// recommends a large range where nothing translates; every physical address space consists of whole gigabytes.)
     #[names]
@@ -404,7 +226,7 @@ impl TranslationSignals {
             ppn: iova.bits(PAGE_SHIFT.into(), ppn_width(d)),
             mask: cat(&within),
             permissions: hi().repeat(6),
-            ..TranslationSignals::from_fn(d, |_, width| lit(0, width))
+            ..TranslationSignals::zero(d)
         }
     }
 

@@ -1,11 +1,13 @@
 //! What carries the messages between devices and IOMMU, and how it is wired into the core.
 
+use super::iommu::Core;
 use super::ports::input;
 use super::requesters::requester;
 use crate::ats::{device_messages, invalidation_tags, message_port};
 use crate::design::Design;
 use crate::queue::page_request_queue;
-use pasidon_hdl::{Instance, Module};
+use crate::signals::message::MessageHeader;
+use pasidon_hdl::{Bundle, Instance, Module};
 
 /// What carries the messages between devices and IOMMU.
 pub(super) struct Ats {
@@ -27,15 +29,8 @@ impl Ats {
     }
 
     /// The ports of the core for messages, and the wires between these blocks and the others.
-    pub(super) fn connect(
-        &self,
-        m: &mut Module,
-        d: &Design,
-        regs: &Instance,
-        commands: &Instance,
-        misses: &Instance,
-        completer: &Instance,
-    ) {
+    pub(super) fn connect(&self, m: &mut Module, core: &Core) {
+        let Core { d, regs, commands, misses, completer, .. } = core;
         let Ats { intake, tags, port, queue } = self;
         m.section("Page requests of devices; held until ready");
         input(m, intake, "", "pr_valid", 1);
@@ -66,8 +61,10 @@ impl Ats {
         m.section("Messages to devices");
         m.output("msg_valid", port.out("msg_valid"));
         input(m, port, "", "msg_ready", 1);
-        for name in ["code", "rid", "dsv", "dseg", "pv", "pid", "itag", "payload"] {
-            m.output(&format!("msg_{name}"), port.out(&format!("msg_{name}")));
+        m.output("msg_code", port.out("msg_code"));
+        MessageHeader::outputs_of(d, port, "msg").outputs(m, d, "msg");
+        for name in ["msg_itag", "msg_payload"] {
+            m.output(name, port.out(name));
         }
 
         requester(m, d, d.ports + u32::from(d.debug), intake, misses, completer);
@@ -94,11 +91,7 @@ impl Ats {
             (regs, "cq_timed_out", commands.out("late")),
             (tags, "valid", intake.out("tags_valid")),
             (tags, "want", commands.out("tag_want")),
-            (
-                tags,
-                "sent",
-                port.out("cq_ready") & commands.out("msg_valid") & commands.out("msg_invalidation"),
-            ),
+            (tags, "sent", port.out("sent")),
             (tags, "sent_dsv", commands.out("msg_dsv")),
             (tags, "sent_dseg", commands.out("msg_dseg")),
             (tags, "sent_rid", commands.out("msg_rid")),
@@ -112,12 +105,14 @@ impl Ats {
         ] {
             to.connect(m, input, from);
         }
-        for name in ["valid", "invalidation", "rid", "dsv", "dseg", "pv", "pid", "payload"] {
+        for name in ["valid", "invalidation", "payload"] {
             port.connect(m, &format!("cq_{name}"), commands.out(&format!("msg_{name}")));
         }
-        for name in ["valid", "rid", "dsv", "dseg", "pv", "pid", "index", "code"] {
-            port.connect(m, &format!("rsp_{name}"), intake.out(&format!("rsp_{name}")));
+        MessageHeader::join(m, d, (commands, "msg"), (port, "cq"));
+        for name in ["rsp_valid", "rsp_index", "rsp_code"] {
+            port.connect(m, name, intake.out(name));
         }
+        MessageHeader::join(m, d, (intake, "rsp"), (port, "rsp"));
         m.section("The command queue waits for invalidation completions; requests that time out in this cycle, by tag");
         m.output("ev_ats_wait", commands.out("waits"));
         m.output("ev_ats_timeout", tags.out("ev_timeout"));

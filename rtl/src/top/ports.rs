@@ -1,11 +1,13 @@
 //! The bus ports of the core: registers (`s_axil_*`), memory (`m_axi_*`), and the quality-of-service ids of its accesses.
 
-use crate::design::Design;
+use super::iommu::Core;
+use super::{join, pass};
 use crate::port::axi_master::AXI_ID_WIDTH;
-use pasidon_hdl::{Instance, Module, any_of, hi, lit};
+use pasidon_hdl::{Instance, Module, hi, lit};
 
-/// `s_axil_*`: AXI4-Lite to the blocks that have registers, each with the prefix of its ports.
-pub(super) fn register_port(m: &mut Module, bus: &Instance, blocks: &[(&Instance, &str)]) {
+/// `s_axil_*`: AXI4-Lite to the blocks that have registers.
+pub(super) fn register_port(m: &mut Module, core: &Core) {
+    let bus = &core.bus;
     m.section("Registers: AXI4-Lite slave");
     let awaddr = m.input("s_axil_awaddr", 12);
     m.input("s_axil_awprot", 3);
@@ -28,13 +30,15 @@ pub(super) fn register_port(m: &mut Module, bus: &Instance, blocks: &[(&Instance
     m.output("s_axil_rresp", bus.out("rresp"));
     m.output("s_axil_rvalid", bus.out("rvalid"));
     input(m, bus, "s_axil_", "rready", 1);
-    for (block, prefix) in blocks {
+    let own = [(&core.regs, "")];
+    let messages = core.messages.as_ref().map(|(messages, _)| messages);
+    let others = messages.into_iter().chain(&core.debugger).chain(&core.monitor).map(|block| (block, "reg_"));
+    for (i, (block, prefix)) in own.into_iter().chain(others).enumerate() {
         for name in ["wr_valid", "wr_index", "wr_halves", "wr_data", "rd_index"] {
             block.connect(m, &format!("{prefix}{name}"), bus.out(name));
         }
+        bus.connect(m, &format!("rd_data{i}"), block.out(&format!("{prefix}rd_data")));
     }
-    // A block answers 0 for what is not its own.
-    bus.connect(m, "rd_data", any_of(blocks.iter().map(|(b, prefix)| b.out(&format!("{prefix}rd_data")))));
 }
 
 /// An input of the core that goes straight to a child.
@@ -45,27 +49,19 @@ pub(super) fn input(m: &mut Module, child: &Instance, prefix: &str, name: &str, 
 
 /// The quality-of-service ids of each access of the memory port: those of the device, or the IOMMU's own. (Sections "IOMMU QoS
 /// ID" and "Translation attributes (ta)".)
-pub(super) fn quality_of_service(
-    m: &mut Module,
-    axi: &Instance,
-    regs: &Instance,
-    walks: &[Instance],
-    walkers_write: bool,
-    writers: usize,
-) {
+fn quality_of_service(m: &mut Module, core: &Core) {
+    let Core { axi, regs, .. } = core;
     m.section("Quality of service of the accesses of this port, by address channel");
+    for (i, walk) in core.walks.iter().enumerate() {
+        join(m, walk, axi, &[("rd_own", &format!("rd{i}_own"))]);
+    }
     for name in ["rcid", "mcid"] {
-        let now = regs.out(&format!("iommu_{name}"));
-        axi.connect(m, &format!("iommu_{name}"), now);
-        let own = axi.out(&format!("own_{name}"));
-        for i in 0..=walks.len() {
-            let ids = walks.get(i).map_or(own, |walk| walk.out("rd_own").mux(own, walk.out(name)));
-            axi.connect(m, &format!("rd{i}_{name}"), ids);
-        }
-        for i in 0..writers {
-            let walk = walks.get(i).filter(|_| walkers_write);
-            let ids = walk.map_or(now, |walk| walk.out(name));
-            axi.connect(m, &format!("wr{i}_{name}"), ids);
+        pass(m, regs, axi, &[&format!("iommu_{name}")]);
+        for (i, walk) in core.walks.iter().enumerate() {
+            join(m, walk, axi, &[(name, &format!("rd{i}_{name}"))]);
+            if core.d.walks_write() {
+                join(m, walk, axi, &[(name, &format!("wr{i}_{name}"))]);
+            }
         }
         for channel in ["ar", "aw"] {
             m.output(&format!("m_axi_{channel}{name}"), axi.out(&format!("{channel}{name}")));
@@ -74,14 +70,8 @@ pub(super) fn quality_of_service(
 }
 
 /// `m_axi_*`: AXI4 from the walkers and queues.
-pub(super) fn memory_port(
-    m: &mut Module,
-    d: &Design,
-    axi: &Instance,
-    walks: &[Instance],
-    commands: &Instance,
-    writers: &[&Instance],
-) {
+pub(super) fn memory_port(m: &mut Module, core: &Core) {
+    let Core { d, axi, walks, commands, faults, .. } = core;
     const AXI: &str = "m_axi_";
     m.section("Tables and queues: AXI4 master, write address");
     // Normal, bufferable, not allocated; unprivileged, secure data access.
@@ -143,8 +133,13 @@ pub(super) fn memory_port(
             }
         }
     }
-    for (i, writer) in writers.iter().enumerate() {
-        if d.walks_write() && i < walks.len() {
+    // Walkers where they write, command queue (fences), fault queue, messages, page-request queue.
+    let exclusive: &[Instance] = if d.walks_write() { walks } else { &[] };
+    let messages = core.messages.as_ref().map(|(messages, _)| messages);
+    let page_requests = core.ats.as_ref().map(|ats| &ats.queue);
+    let writers = exclusive.iter().chain([commands, faults]).chain(messages).chain(page_requests);
+    for (i, writer) in writers.enumerate() {
+        if i < exclusive.len() {
             axi.connect(m, &format!("wr{i}_lock"), writer.out("wr_lock"));
             writer.connect(m, "wr_exclusive", axi.out("wr_exclusive"));
         }
@@ -154,5 +149,14 @@ pub(super) fn memory_port(
         writer.connect(m, "wr_ready", axi.out(&format!("wr{i}_ready")));
         writer.connect(m, "wr_done", axi.out(&format!("wr{i}_done")));
         writer.connect(m, "wr_error", axi.out("wr_error"));
+    }
+    // The writers of more than one beat.
+    join(m, axi, faults, &[(&format!("wd{}_ready", exclusive.len() + 1), "wd_ready")]);
+    if let Some(queue) = page_requests {
+        let last = exclusive.len() + 2 + usize::from(d.msi);
+        join(m, axi, queue, &[(&format!("wd{last}_ready"), "wd_ready")]);
+    }
+    if d.qosid {
+        quality_of_service(m, core);
     }
 }

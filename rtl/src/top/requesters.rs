@@ -2,7 +2,7 @@
 
 use crate::design::Design;
 use crate::signals::request::{RequestSignals, TranslationSignals};
-use pasidon_hdl::{Instance, Module};
+use pasidon_hdl::{Bundle, Instance, Module};
 
 /// The debug interface asks the miss table as one more port; its answers are taken at once.
 pub(super) fn debug_port(
@@ -13,9 +13,7 @@ pub(super) fn debug_port(
     completer: &Instance,
 ) {
     requester(m, d, d.ports, debugger, misses, completer);
-    for (name, e) in TranslationSignals::from_fn(d, |name, _| completer.out(&format!("c_{name}"))).fields() {
-        debugger.connect(m, &format!("c_{name}"), e);
-    }
+    TranslationSignals::join(m, d, (completer, "c"), (debugger, "c"));
 }
 
 /// A block that asks the miss table as port `port` and takes answers in the cycle in which they are offered.
@@ -28,7 +26,7 @@ pub(super) fn requester(
     completer: &Instance,
 ) {
     misses.connect(m, &format!("miss{port}_valid"), block.out("miss_valid"));
-    RequestSignals::of(d, block, "miss").connect(m, misses, &format!("miss{port}"));
+    RequestSignals::join(m, d, (block, "miss"), (misses, &format!("miss{port}")));
     block.connect(m, "miss_ready", misses.out(&format!("miss{port}_ready")));
     let valid = completer.out(&format!("c{port}_valid"));
     block.connect(m, "c_valid", valid);

@@ -11,9 +11,11 @@
 use super::miss_table::{entry_width, port_width, requesters, round_robin, walker_width};
 use crate::design::Design;
 use crate::signals::cause::cause_label;
-use crate::signals::context::{device_context_widths, process_context_widths};
+use crate::signals::context::word_outputs;
+use crate::signals::fault::FaultRecord;
 use crate::signals::request::{RequestSignals, TranslationSignals, is_canonical};
-use pasidon_hdl::{E, Label, Module, any_of, cat, encode, header, hi, labels, lit, lo, names, onehot};
+use crate::signals::result::{Answer, WalkEnd, WalkResult};
+use pasidon_hdl::{Bundle, E, Label, Module, any_of, cat, encode, header, hi, labels, lit, lo, names};
 use pasidon_spec::fault::{AtsResponse, Cause};
 use std::rc::Rc;
 
@@ -39,12 +41,11 @@ pub fn completion(d: &Design) -> Rc<Module> {
 
     m.part("Results of the walkers");
     let mut done = vec![];
-    let mut results: Vec<Vec<E>> = vec![];
-    let names: Vec<(String, u32)> = result_fields(d);
+    let mut results = vec![];
     for i in 0..n {
         m.section(&format!("Result of walker {i}"));
         done.push(m.input(&format!("done{i}"), 1));
-        results.push(names.iter().map(|(name, w)| m.input(&format!("r{i}_{name}"), *w)).collect());
+        results.push(WalkResult::inputs(&mut m, d, &format!("r{i}")));
     }
     let copy = m.wire("copy", state.is(state::IDLE) & any_of(done.iter().copied()));
     let grant = round_robin(&mut m, "walker", &done, copy);
@@ -52,25 +53,15 @@ pub fn completion(d: &Design) -> Rc<Module> {
     for (i, g) in grant.iter().enumerate() {
         m.output(&format!("release{i}"), copy & *g);
     }
-    let held: Vec<E> = names.iter().map(|(name, w)| m.reg_data(&format!("held_{name}"), *w)).collect();
-    let index =
-        |name: &str| names.iter().position(|(n, _)| n == name).unwrap_or_else(|| panic!("no result {name}"));
-    let get = |name: &str| held[index(name)];
-    // The field of the walker that is being taken.
-    let taken = |name: &str| match results.as_slice() {
-        [one] => one[index(name)],
-        many => onehot(&grant.iter().zip(many).map(|(g, r)| (*g, r[index(name)])).collect::<Vec<_>>()),
-    };
+    let held = WalkResult::registers(&mut m, d, "held");
+    let taken = WalkResult::chosen(&grant, &results);
     m.when(copy, |m| {
-        for ((name, _), register) in names.iter().zip(&held) {
-            // An invalidation in this cycle is not in the walker's own flag yet.
-            let also = if name == "stale" { mark } else { lit(0, register.width()) };
-            m.set(*register, taken(name) | also);
-        }
+        // An invalidation in this cycle is not in the walker's own flag yet.
+        let end = WalkEnd { stale: taken.end.stale | mark, ..taken.end };
+        held.set(m, d, &WalkResult { end, ..taken.clone() });
     });
-    let stale = get("stale");
-    let stored = if d.msi_mrif { get("mrif") } else { lo() };
-    let translation = TranslationSignals::from_fn(d, |name, _| get(name));
+    let (end, translation) = (held.end, held.translation);
+    let (ok, stale) = (end.ok, end.stale);
     let fresh = m.reg("fresh", 1, 0);
     m.set(fresh, copy);
     m.when(mark & !copy, |m| m.set(stale, hi()));
@@ -80,15 +71,12 @@ pub fn completion(d: &Design) -> Rc<Module> {
     m.part("Context fills, in the cycle after the copy");
     m.section("To the DDTC and PDTC");
     let keep = fresh & !stale & !mark;
-    m.output("dc_fill", keep & get("dc_loaded"));
-    m.output("pc_fill", keep & get("pc_loaded"));
-    m.output("fill_device_id", get("device_id"));
-    m.output("fill_process_id", get("process_id"));
-    for (context, widths) in [("dc", device_context_widths(d)), ("pc", process_context_widths(d))] {
-        for w in 0..widths.len() {
-            m.output(&format!("fill_{context}{w}"), get(&format!("{context}{w}")));
-        }
-    }
+    m.output("dc_fill", keep & end.dc_loaded);
+    m.output("pc_fill", keep & end.pc_loaded);
+    m.output("fill_device_id", end.device_id);
+    m.output("fill_process_id", end.process_id);
+    word_outputs(&mut m, "fill_dc", &held.dc);
+    word_outputs(&mut m, "fill_pc", &held.pc);
 
     m.part("The miss table");
     m.section("The miss table: the request of c_entry, and the first that was woken");
@@ -99,28 +87,30 @@ pub fn completion(d: &Design) -> Rc<Module> {
     let entry = m.reg_data("entry", entry_width(d));
     let primary = m.reg_data("primary", 1);
     m.when(copy, |m| {
-        m.set(entry, taken("entry"));
+        m.set(entry, taken.end.entry);
         m.set(primary, hi());
     });
 
     m.part("Fault record");
-    let ok = get("ok");
     m.section("To the fault queue");
     let fault_ready = m.input("fault_ready", 1);
     // The fault queue writes the record from where it stands: once it is offered it stays.
     m.output("fault_valid", state.is(state::REPORT));
-    m.output("fault_cause", get("cause"));
-    m.output("fault_pid", request.process_id.resize(20));
-    m.output("fault_pv", request.pid_valid);
-    m.output("fault_priv", request.privileged);
-    m.output("fault_ttyp", transaction_type(&request));
-    m.output("fault_did", request.device_id.resize(24));
-    m.output("fault_iotval", request.iova);
-    m.output("fault_iotval2", if d.second_stage() { get("iotval2") } else { lit(0, 64) });
+    FaultRecord {
+        cause: end.cause,
+        pid: request.process_id.resize(20),
+        pv: request.pid_valid,
+        privileged: request.privileged,
+        ttyp: transaction_type(&request),
+        did: request.device_id.resize(24),
+        iotval: request.iova,
+        iotval2: end.iotval2,
+    }
+    .outputs(&mut m, d, "fault");
 
     m.part("Delivery");
     // A message that the walk stored was one request's own.
-    let granted = ok & !stored & (translation.permissions & request.needs()).any();
+    let granted = ok & !end.mrif & (translation.permissions & request.needs()).any();
     let deliver = m.wire("deliver", state.is(state::DELIVER) & (primary | granted));
     let others = if d.ats { "the debug interface and messages" } else { "the debug interface" };
     m.section(&format!("To the ports, and after them {others}: hold valid until done"));
@@ -132,40 +122,29 @@ pub fn completion(d: &Design) -> Rc<Module> {
     }
     let delivered = m.wire("delivered", state.is(state::DELIVER) & any_of(dones));
     m.section("What is completed");
-    m.output("c_ok", ok);
-    m.output("c_cause", get("cause"));
     // The IOTLB holds what untranslated requests are answered.
     let untranslated = if d.ats { request.at.is(0) } else { hi() };
-    let cacheable = ok & get("refill") & is_canonical(d, request.iova) & untranslated & !stale;
-    m.output("c_refill", cacheable);
-    if d.msi_mrif {
-        m.output("c_mrif", stored & ok);
-    }
+    let cacheable = ok & end.refill & is_canonical(d, request.iova) & untranslated & !stale;
     let asks = request.asks(d);
-    for (name, e) in translation.fields() {
-        let e = if name == "permissions" { asks.mux(without_unasked(e, request.exec), e) } else { e };
-        m.output(&format!("c_{name}"), e);
+    Answer {
+        ok,
+        cause: end.cause,
+        refill: cacheable,
+        mrif: end.mrif & ok,
+        ats_withheld: end.withheld,
+        ats_abort: asks & !ok & !end.withheld & !is_unsupported(end.cause),
+        ats_global: asks & ok & request.pid_valid & translation.global,
+        ats_cxl_io: asks & ok & end.cxl_io,
+        ats_untranslated: ok & end.untranslated,
+        guest_high: end.guest_high,
     }
-    if d.ats {
-        m.section("... if it is a translation request");
-        for (name, value) in [
-            ("withheld", get("withheld")),
-            ("abort", asks & !ok & !get("withheld") & !is_unsupported(get("cause"))),
-            ("global", asks & ok & request.pid_valid & translation.global),
-            ("cxl_io", asks & ok & get("cxl_io")),
-        ] {
-            m.output(&format!("c_ats_{name}"), value);
-        }
-        if d.stores_msis() {
-            m.output("c_ats_untranslated", ok & get("untranslated"));
-        }
-        if d.guest_beyond() > 0 {
-            m.output("c_guest_high", get("guest_high"));
-        }
-    }
+    .outputs(&mut m, d, "c");
+    let permissions =
+        asks.mux(without_unasked(translation.permissions, request.exec), translation.permissions);
+    TranslationSignals { permissions, ..translation }.outputs(&mut m, d, "c");
     if d.has_l2() {
         m.section("To the L2 TLB: keep what a walk found");
-        m.output("l2_fill", delivered & primary & cacheable & !get("known") & !mark);
+        m.output("l2_fill", delivered & primary & cacheable & !end.known & !mark);
     }
     let retry = m.wire("retry", state.is(state::DELIVER) & !primary & !granted);
     m.section("Answers to the miss table");
@@ -177,7 +156,7 @@ pub fn completion(d: &Design) -> Rc<Module> {
 
     m.switch(state, |m, s| {
         s.case(m, state::IDLE, |m| {
-            let faulty = !taken("ok") & taken("report");
+            let faulty = !taken.end.ok & taken.end.report;
             m.when(copy, |m| {
                 m.set(state, faulty.mux(lit(state::REPORT, state::WIDTH), lit(state::DELIVER, state::WIDTH)))
             });
@@ -191,52 +170,6 @@ pub fn completion(d: &Design) -> Rc<Module> {
         });
     });
     m.build()
-}
-
-/// The fields of a walker's result, names and widths, as the walker's outputs `r_*`.
-pub fn result_fields(d: &Design) -> Vec<(String, u32)> {
-    let mut list: Vec<(String, u32)> = [
-        ("stale", 1),
-        ("entry", entry_width(d)),
-        ("ok", 1),
-        ("cause", 12),
-        ("report", 1),
-        ("refill", 1),
-        ("known", 1),
-        ("device_id", d.device_id_width),
-        ("process_id", d.process_id_width),
-    ]
-    .map(|(n, w)| (n.to_string(), w))
-    .into();
-    for (context, widths) in [("dc", device_context_widths(d)), ("pc", process_context_widths(d))] {
-        list.push((format!("{context}_loaded"), 1));
-        list.extend(widths.into_iter().enumerate().map(|(w, width)| (format!("{context}{w}"), width)));
-    }
-    list.extend(d.second_stage().then(|| ("iotval2".into(), 64)));
-    if d.msi_mrif {
-        list.push(("mrif".into(), 1));
-    }
-    if d.ats {
-        list.extend(["withheld", "cxl_io"].map(|name| (name.into(), 1)));
-        list.extend(d.stores_msis().then(|| ("untranslated".into(), 1)));
-        list.extend((d.guest_beyond() > 0).then(|| ("guest_high".into(), d.guest_beyond())));
-    }
-    TranslationSignals::from_fn(d, |name, width| {
-        list.push((name.to_string(), width));
-        lit(0, 1)
-    });
-    list
-}
-
-/// The answers to a translation request beside its translation, names and widths, as completion has them.
-pub fn ats_answers(d: &Design) -> Vec<(&'static str, u32)> {
-    if !d.ats {
-        return vec![];
-    }
-    let mut list = vec![("ats_withheld", 1), ("ats_abort", 1), ("ats_global", 1), ("ats_cxl_io", 1)];
-    list.extend(d.stores_msis().then_some(("ats_untranslated", 1)));
-    list.extend((d.guest_beyond() > 0).then(|| ("guest_high", d.guest_beyond())));
-    list
 }
 
 /// Permissions as a translation request gets them: X only if it asks for it and R goes with it. (Section "PCIe ATS translation
@@ -268,5 +201,5 @@ fn transaction_type(q: &RequestSignals) -> E {
     let translated = access(ttyp::TRANSLATED_READ_FOR_EXECUTE, ttyp::TRANSLATED_READ, ttyp::TRANSLATED_WRITE);
     let access =
         q.at.is(0).mux(untranslated, q.at.bit(1).mux(translated, lit(ttyp::ATS_TRANSLATION_REQUEST, 6)));
-    q.is_message().mux(lit(ttyp::MESSAGE_REQUEST, 6), access)
+    q.message.mux(lit(ttyp::MESSAGE_REQUEST, 6), access)
 }

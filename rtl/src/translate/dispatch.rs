@@ -7,9 +7,9 @@
 
 use super::miss_table::{entry_width, walker_width};
 use crate::design::Design;
-use crate::signals::context::{device_context_widths, process_context_widths};
+use crate::signals::context::{DeviceContext, ProcessContext, word_inputs, word_outputs};
 use crate::signals::request::{RequestSignals, device_id_too_wide, has_directory, is_canonical};
-use pasidon_hdl::{E, Module, any_of, cat, encode, header, labels, lit, lo, lowest, names};
+use pasidon_hdl::{Bundle, E, Module, any_of, cat, encode, header, labels, lit, lo, lowest, names};
 use pasidon_spec::page_table::PAGE_SHIFT;
 use std::rc::Rc;
 
@@ -54,12 +54,9 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     let mark = m.input("mark", 1);
     m.section("Answers of the context caches, a cycle after the lookup");
     let dc_hit = m.input("dc_hit", 1);
-    let words = |m: &mut Module, name: &str, widths: Vec<u32>| -> Vec<E> {
-        widths.into_iter().enumerate().map(|(w, width)| m.input(&format!("{name}{w}"), width)).collect()
-    };
-    let dc = words(&mut m, "dc", device_context_widths(d));
+    let dc = word_inputs::<DeviceContext>(&mut m, d, "dc");
     let pc_hit = m.input("pc_hit", 1);
-    let pc = words(&mut m, "pc", process_context_widths(d));
+    let pc = word_inputs::<ProcessContext>(&mut m, d, "pc");
     let l2_hit = if d.has_l2() {
         m.section("Answer of the L2 TLB, two cycles after the lookup");
         m.input("l2_hit", 1)
@@ -76,13 +73,19 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     };
     let mut busy = vec![];
     let mut tags = vec![];
+    let mut free = vec![];
     for i in 0..n {
-        m.section(&format!("Walker {i}: whether it has a walk that will still complete, and of what page"));
-        busy.push(m.input(&format!("busy{i}"), 1));
+        m.section(&format!(
+            "Walker {i}: it is idle; an invalidation overtook its walk; its result is taken; memory still answers a read of before a \
+             reset; the page of its walk"
+        ));
+        let [idle, stale, release, draining] =
+            ["idle", "stale", "release", "draining"].map(|name| m.input(&format!("{name}{i}"), 1));
+        // What may be joined: a walk that will still complete.
+        busy.push(!idle & !release & !stale);
+        free.push(idle & !draining);
         tags.push([0, 1].map(|w| m.input(&format!("tag{i}_{w}"), page_tag_widths(d)[w])));
     }
-    m.section("Walkers that can take a walk");
-    let idle: Vec<E> = (0..n).map(|i| m.input(&format!("idle{i}"), 1)).collect();
 
     let held_entry = m.reg_data("held_entry", entry_width(d));
     let same: Vec<E> = (0..n).map(|i| m.reg_data(&format!("same_{i}"), 1)).collect();
@@ -99,8 +102,8 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     let alone = request.asks(d);
     let joins: Vec<E> = same.iter().zip(&busy).map(|(s, b)| *s & *b & !alone).collect();
     let merge = m.wire("merge", any_of(joins.iter().copied()));
-    let chosen = lowest(&idle);
-    let issue = m.wire("issue", state.is(state::ISSUE) & !mark & (merge | any_of(idle.iter().copied())));
+    let chosen = lowest(&free);
+    let issue = m.wire("issue", state.is(state::ISSUE) & !mark & (merge | any_of(free.iter().copied())));
     m.switch(state, |m, s| {
         s.case(m, state::IDLE, |m| {
             m.when(valid, |m| {
@@ -135,17 +138,12 @@ pub fn dispatch(d: &Design) -> Rc<Module> {
     m.output("t_wait", merge);
     m.output("t_walker", encode(&joins, walker_width(d)));
     m.section("To the walkers");
-    for (i, c) in chosen.iter().enumerate() {
-        let start = m.output(&format!("start{i}"), issue & !merge & *c);
-        m.output(&format!("ev_walk{i}"), start & !l2_hit);
-    }
+    let starts: Vec<E> =
+        chosen.iter().enumerate().map(|(i, c)| m.output(&format!("start{i}"), issue & !merge & *c)).collect();
+    m.output("ev_walk", cat(&starts.iter().rev().map(|start| *start & !l2_hit).collect::<Vec<_>>()));
     m.output("s_dc_hit", dc_hit);
-    for (w, word) in dc.into_iter().enumerate() {
-        m.output(&format!("s_dc{w}"), word);
-    }
+    word_outputs(&mut m, "s_dc", &dc);
     m.output("s_pc_hit", pc_hit);
-    for (w, word) in pc.into_iter().enumerate() {
-        m.output(&format!("s_pc{w}"), word);
-    }
+    word_outputs(&mut m, "s_pc", &pc);
     m.build()
 }

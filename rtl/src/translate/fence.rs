@@ -11,7 +11,7 @@
 //! response that is older than the fence could still grant an access.
 
 use crate::design::Design;
-use pasidon_hdl::{E, Module, all_of, header, lit, names};
+use pasidon_hdl::{E, Module, all_of, header, lit, lo, names};
 use std::rc::Rc;
 
 /// Clock cycles that a fence waits for responses to be taken.
@@ -37,23 +37,24 @@ pub fn fence(d: &Design) -> Rc<Module> {
     let valid = m.input("valid", 1);
     let ready = m.output_later("ready", 1);
     m.section(
-        "A walk that something overtook is under way, or a page request of a device whose context was found",
+        "Walks that something overtook are under way, or, last, delivered; a page request of a device whose context was found is",
     );
-    let late = m.input("late", 1);
-    let queueing = m.input("queueing", 1);
+    let late = m.input("late", d.walkers + 1);
+    let queueing = if d.ats { m.input("queueing", 1) } else { lo() };
 
     let began = m.reg("began", 1, 0);
     let waited = m.reg_data("waited", PATIENCE.ilog2() + 1);
     let patience = m.wire("patience", !waited.bit(PATIENCE.ilog2()));
-    let begin = m.wire("begins", valid & !began & !late);
+    let begin = m.wire("begins", valid & !began & late.none());
     m.set(began, valid & (began | begin));
     let mut gone = vec![];
     for i in 0..d.ports {
         m.section(&format!(
-            "Port {i}: responses that are there; one is taken; what is next must be a refusal"
+            "Port {i}: responses that are there; the one on offer, which is taken if ready; what is next must be a refusal"
         ));
         let pending = m.input(&format!("pending{i}"), width);
-        let taken = m.input(&format!("taken{i}"), 1);
+        let offered = m.input(&format!("rsp{i}_valid"), 1);
+        let taken = offered & m.input(&format!("rsp{i}_ready"), 1);
         // Responses leave in order: the first `old` are older than the fence, the first `revoked` of them are refusals.
         let old = m.reg(&format!("old_{i}"), width, 0);
         let revoked = m.reg(&format!("revoked_{i}"), width, 0);

@@ -10,7 +10,7 @@
 use crate::design::Design;
 use crate::signals::request::RequestSignals;
 use pasidon_hdl::{
-    E, MemoryKind, Module, any_of, cat, encode, header, hi, index_width, lit, lowest, names, onehot,
+    Bundle, E, MemoryKind, Module, any_of, cat, encode, header, hi, index_width, lit, lowest, names, onehot,
 };
 use std::rc::Rc;
 
@@ -83,7 +83,7 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
         m.section(&name);
         valids.push(m.input(&format!("miss{p}_valid"), 1));
         let request = RequestSignals::inputs(&mut m, d, &format!("miss{p}"));
-        let mut packed = request.pack();
+        let mut packed = request.pack(d);
         packed[0] = cat(&[lit(u64::from(p), port_bits), packed[0]]);
         words.push(packed);
     }
@@ -137,14 +137,15 @@ pub fn miss_table(d: &Design) -> Rc<Module> {
     };
     let mut for_dispatch = copy(&mut m, "for_dispatch", take_entry);
     let mut for_completion = copy(&mut m, "for_completion", read);
-    let port = for_completion[0].bits(RequestSignals::width(d), port_bits);
+    let first_word = RequestSignals::widths(d)[0];
+    let port = for_completion[0].bits(first_word, port_bits);
     for words in [&mut for_dispatch, &mut for_completion] {
-        words[0] = words[0].bits(0, RequestSignals::width(d));
+        words[0] = words[0].bits(0, first_word);
     }
     m.section("The request of t_entry");
-    RequestSignals::unpack(d, &for_dispatch).outputs(&mut m, "d");
+    RequestSignals::unpack(d, &for_dispatch).outputs(&mut m, d, "d");
     m.section("The request of c_entry and its port");
-    RequestSignals::unpack(d, &for_completion).outputs(&mut m, "c");
+    RequestSignals::unpack(d, &for_completion).outputs(&mut m, d, "c");
     m.output("c_port", port);
 
     m.part("Transitions");

@@ -3,4 +3,5 @@
 pub mod completion;
 pub mod dispatch;
 pub mod fence;
+pub mod invalidation;
 pub mod miss_table;

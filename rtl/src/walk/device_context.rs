@@ -98,7 +98,7 @@ fn msiptp(d: &Design, known: &DeviceContext, msiptp: E) -> E {
 
 /// Whether a device has a second stage.
 pub fn two_stage(context: &DeviceContext) -> E {
-    context.iohgatp.mode.ne(lit(iohgatp_mode::BARE, 4))
+    context.iohgatp_mode.ne(lit(iohgatp_mode::BARE, 4))
 }
 
 /// Takes over doubleword `beat` of a device context.
@@ -126,8 +126,8 @@ pub fn load(m: &mut Module, d: &Design, context: &DeviceContext, beat: E, word: 
     if d.second_stage() {
         m.when(beat.is(1), |m| {
             m.set(context.gscid, field(word, dc::iohgatp::GSCID));
-            m.set(context.iohgatp.mode, field(word, dc::iohgatp::MODE));
-            m.set(context.iohgatp.ppn, page(field(word, dc::iohgatp::PPN)));
+            m.set(context.iohgatp_mode, field(word, dc::iohgatp::MODE));
+            m.set(context.iohgatp_ppn, page(field(word, dc::iohgatp::PPN)));
         });
     }
     m.when(beat.is(2), |m| {
@@ -136,8 +136,8 @@ pub fn load(m: &mut Module, d: &Design, context: &DeviceContext, beat: E, word: 
         take(m, context.mcid, field(word, dc::ta::MCID));
     });
     let first_stage = |m: &mut Module| {
-        m.set(context.fsc.mode, field(word, dc::fsc::MODE));
-        m.set(context.fsc.ppn, field(word, dc::fsc::PPN).bits(0, first_stage_ppn_width(d)));
+        m.set(context.fsc_mode, field(word, dc::fsc::MODE));
+        m.set(context.fsc_ppn, field(word, dc::fsc::PPN).bits(0, first_stage_ppn_width(d)));
     };
     if !d.extended_contexts() {
         // The last doubleword: what earlier ones leave here is overwritten.

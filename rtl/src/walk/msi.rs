@@ -10,6 +10,7 @@
 //!
 //! Latency: a cycle for each 1 in `msi_addr_mask` and one more, then the reads and writes.
 
+use super::arrived::Arrived;
 use super::page_table::too_wide;
 use super::state::*;
 use crate::signals::context::{any_bit, field};
@@ -64,14 +65,14 @@ impl Walk<'_> {
     /// The data of the write as a number, by the byte order that its address says.
     #[names]
     fn identity(&self) -> E {
-        let data = self.q.data.unwrap_or_else(|| lit(0, 32));
+        let data = self.q.data;
         self.q.iova.bit(2).mux(data.swap_bytes(), data)
     }
 
     /// A doubleword of an MSI page-table entry arrives.
     #[names]
-    pub fn msi_entry(&self, m: &mut Module, word: E, last: E, any_error: E, any_poison: E) {
-        let d = self.d;
+    pub fn msi_entry(&self, m: &mut Module, arrived: &Arrived) {
+        let (d, word) = (self.d, arrived.word);
         let second = self.beat.bit(0);
         let is_file = field(word, msipte::M).is(mode::MRIF);
         let is_basic = field(word, msipte::M).is(mode::BASIC);
@@ -111,17 +112,17 @@ impl Walk<'_> {
             global: lo(),
             ..self.result
         };
-        m.when(last, |m| {
+        m.when(arrived.last, |m| {
             chain!(m;
-                any_error => self.fail(m, cause(Cause::MsiPteLoadAccessFault));
-                any_poison => self.fail(m, cause(Cause::MsiPtDataCorruption));
+                arrived.any_error => self.fail(m, cause(Cause::MsiPteLoadAccessFault));
+                arrived.any_poison => self.fail(m, cause(Cause::MsiPtDataCorruption));
                 self.invalid => self.fail(m, cause(Cause::MsiPteNotValid));
                 self.bad | wrong => self.fail(m, cause(Cause::MsiPteMisconfigured));
                 self.q.exec & !self.asks() => self.fail(m, cause(Cause::InstructionAccessFault));
                 !self.in_file & self.level.any() => self.fail(m, self.access_fault);
                 !self.in_file => self.succeed(m, &t, lo());
                 unaligned => self.fail(m, cause(Cause::TransactionTypeDisallowed));
-                self.q.debug.unwrap_or_else(lo) => self.fail(m, cause(Cause::TransactionTypeDisallowed));
+                self.q.debug => self.fail(m, cause(Cause::TransactionTypeDisallowed));
                 ignored => {
                     self.set(m, self.stored, hi());
                     self.succeed(m, &t, lo());
@@ -137,15 +138,15 @@ impl Walk<'_> {
 
     /// The pending bits of a memory-resident interrupt file arrive.
     #[names]
-    pub fn file_entry(&self, m: &mut Module, raw: E, error: E, poison: E) {
+    pub fn file_entry(&self, m: &mut Module, arrived: &Arrived) {
         if !self.d.stores_msis() {
             return;
         }
         let bit = self.identity().bits(0, 6).decode(64);
         chain!(m;
-            error => self.fail(m, cause(Cause::MrifAccessFault));
-            poison => self.fail(m, cause(Cause::MsiMrifDataCorruption));
-            else => self.begin_write(m, raw | bit);
+            arrived.error => self.fail(m, cause(Cause::MrifAccessFault));
+            arrived.poison => self.fail(m, cause(Cause::MsiMrifDataCorruption));
+            else => self.begin_write(m, arrived.raw | bit);
         );
     }
 

@@ -4,9 +4,8 @@
 //!
 //! Latency: 1 cycle to begin, then as every read of a table.
 
-use super::page_table::{
-    PageTableEntry, SXL_GUEST_WIDTH, chosen, compose, is_uniform, second_stage_modes, too_wide,
-};
+use super::arrived::Arrived;
+use super::page_table::{SXL_GUEST_WIDTH, chosen, compose, is_uniform, second_stage_modes};
 use super::state::*;
 use crate::signals::request::{TranslationSignals, ppn_width};
 use pasidon_hdl::{E, Module, any_of, cat, first, hi, lit, lo, names, select};
@@ -25,14 +24,14 @@ fn slice(g: &Geometry, gpa: E, level: usize) -> (E, Index) {
 
 impl Walk<'_> {
     /// The second-stage format in use: each of the design, with whether it is the one.
-    fn guest_formats(&self, gxl: E) -> Vec<(E, &'static Geometry)> {
-        chosen(self.d, second_stage_modes(self.d), gxl, self.device.iohgatp.mode)
+    fn guest_formats(&self) -> Vec<(E, &'static Geometry)> {
+        chosen(self.d, second_stage_modes(self.d), self.settings.fctl_gxl, self.device.iohgatp_mode)
     }
 
     /// State `GUEST`: begins the translation of `gpa`, unless it is an MSI's.
     #[names]
-    pub fn begin_guest(&self, m: &mut Module, gxl: E) {
-        let formats = self.guest_formats(gxl);
+    pub fn begin_guest(&self, m: &mut Module) {
+        let formats = self.guest_formats();
         let above = |bits: u32| self.gpa.bits(bits - 12, 64 - bits).any();
         let narrow_guest = self.device.sxl & above(SXL_GUEST_WIDTH);
         let wide = any_of(formats.iter().map(|(on, g)| *on & above(g.address_bits().into()))) | narrow_guest;
@@ -40,7 +39,7 @@ impl Walk<'_> {
             let list: Vec<(E, E)> = formats.iter().map(|(on, g)| (*on, f(g))).collect();
             first(&list[1..], list[0].1)
         };
-        let root = self.device.iohgatp.ppn;
+        let root = self.device.iohgatp_ppn;
         let quarter = pick(&|g| slice(g, self.gpa, g.root()).0);
         chain!(m;
             self.goes_to_msi() => self.begin_msi(m);
@@ -92,8 +91,8 @@ impl Walk<'_> {
 
     /// A second-stage entry arrives.
     #[names]
-    pub fn guest_entry(&self, m: &mut Module, pte: &PageTableEntry, gxl: E, arrived: Arrived) {
-        let d = self.d;
+    pub fn guest_entry(&self, m: &mut Module, arrived: &Arrived) {
+        let (d, pte) = (self.d, &arrived.pte);
         let access = self.kind.is(kind::ACCESS);
         let (access_fault, corrupt) = self.guest_troubles();
         // A translation request needs nothing: what is not granted is left out of the answer. A and D say what both stages grant it.
@@ -115,7 +114,7 @@ impl Walk<'_> {
         let update = if d.amo_hwad { pte.leaf & wants } else { lo() };
         let target = m.wire("guest_target", compose(d, pte.ppn().bits(0, ppn_width(d)), pte.mask, self.gpa));
         let down = self.guest_level - lit(1, 3);
-        let formats = self.guest_formats(gxl);
+        let formats = self.guest_formats();
         let index = |f: &dyn Fn(Index) -> E| {
             let of = |g: &Geometry| {
                 let all: Vec<E> = (0..g.root()).map(|level| f(slice(g, self.gpa, level).1)).collect();
@@ -132,13 +131,13 @@ impl Walk<'_> {
         let small = if d.translates_msis() { self.device.msi } else { lo() };
         let mask = (!small).gate(self.result.mask & pte.mask);
         let xwr = pte.permissions(lo());
-        let beyond = pte.leads_beyond(d, too_wide(d, pte.ppn()), self.gpa);
+        let beyond = pte.leads_beyond(d, arrived.too_wide, self.gpa);
         let t = TranslationSignals {
             ppn: target,
             mask,
             permissions: self.result.permissions & cat(&[xwr, xwr]),
-            fractured: self.result.fractured.map(|_| (self.result.mask & !mask).any()),
-            pbmt: self.result.pbmt.map(|own| own.is(pbmt::PMA).mux(pte.pbmt(), own)),
+            fractured: (self.result.mask & !mask).any(),
+            pbmt: self.result.pbmt.is(pbmt::PMA).mux(pte.pbmt(), self.result.pbmt),
             ..self.result
         };
         chain!(m;

@@ -7,7 +7,7 @@ use crate::signals::cause::cause_label;
 use crate::signals::context::{DeviceContext, ProcessContext, first_stage_ppn_width};
 use crate::signals::request::{RequestSignals, TranslationSignals, ppn_width};
 use crate::translate::miss_table::entry_width;
-use pasidon_hdl::{E, Label, Module, Named, hi, labels, lit, lo, names};
+use pasidon_hdl::{Bundle, E, Label, Module, Named, bundle, hi, labels, lit, lo, names};
 use pasidon_spec::fault::Cause;
 
 /// Statements of the first condition that holds.
@@ -65,17 +65,38 @@ pub struct Index {
     pub half: E,
 }
 
-/// A doubleword with a page-table entry, as it arrives.
-#[derive(Clone, Copy)]
-pub struct Arrived {
-    /// As memory has it.
-    pub raw: E,
-    /// The byte of it that holds the entry's flags, 3 bits.
-    pub lane: E,
-    /// It could not be read.
-    pub error: E,
-    /// It is corrupt.
-    pub poison: E,
+bundle! {
+    /// What software set, as far as a walker reads it.
+    pub struct Settings(d: Design) {
+        /// `ddtp.iommu_mode`.
+        ddtp_mode: 3;
+        /// `ddtp.PPN`.
+        ddtp_root: ppn_width(d);
+        /// `fctl.BE`.
+        fctl_be: 1, if d.big_endian;
+        /// `fctl.GXL`.
+        fctl_gxl: 1, if d.has_narrow_tables();
+        /// `iommu_qosid.RCID`.
+        iommu_rcid: 12, if d.qosid;
+        /// `iommu_qosid.MCID`.
+        iommu_mcid: 12, if d.qosid;
+    }
+}
+
+/// The slice of `e` from bit `from` on, `width` bits; bits that `e` does not have are 0.
+#[names]
+pub fn slice(e: E, from: u8, width: u8) -> E {
+    let (have, from) = (e.width(), u32::from(from));
+    if from >= have {
+        lit(0, width.into())
+    } else {
+        e.bits(from, u32::from(width).min(have - from)).resize(width.into())
+    }
+}
+
+/// The level below the root of a directory of three levels, else of two.
+pub fn two_or_one(three: E) -> E {
+    three.mux(lit(2, 3), lit(1, 3))
 }
 
 impl Named for Index {
@@ -95,6 +116,7 @@ impl Index {
 /// The registers and the most used inputs of a walker. A register that the design does not need is the constant 0.
 pub struct Walk<'d> {
     pub d: &'d Design,
+    pub settings: Settings,
     pub state: E,
     pub stale: E,
     pub entry: E,
@@ -177,7 +199,7 @@ pub fn file_width(d: &Design) -> u32 {
 impl<'d> Walk<'d> {
     /// The registers of a walker.
     #[names]
-    pub fn new(m: &mut Module, d: &'d Design) -> Walk<'d> {
+    pub fn new(m: &mut Module, d: &'d Design, settings: Settings) -> Walk<'d> {
         let (second, update) = (d.second_stage(), d.amo_hwad);
         let reg = |m: &mut Module, there: bool, name: &str, width: u32| {
             if there { m.reg_data(name, width) } else { lit(0, width) }
@@ -187,8 +209,8 @@ impl<'d> Walk<'d> {
         let stale = m.reg_data("stale", 1);
         let entry = m.reg_data("entry", entry_width(d));
         let q = RequestSignals::registers(m, d, "request");
-        let device = DeviceContext::registers(m, d);
-        let process = ProcessContext::registers(m, d);
+        let device = DeviceContext::registers(m, d, "dc");
+        let process = ProcessContext::registers(m, d, "pc");
         let [dc_known, pc_known, dc_loaded, pc_loaded] =
             ["dc_known", "pc_known", "dc_loaded", "pc_loaded"].map(|name| m.reg_data(name, 1));
         let kind = m.reg_data("kind", kind::WIDTH);
@@ -204,8 +226,7 @@ impl<'d> Walk<'d> {
         let ok = m.reg_data("ok", 1);
         let fault = m.reg_data("fault", 12);
         let refill = m.reg_data("refill", 1);
-        let result =
-            TranslationSignals::from_fn(d, |name, width| m.reg_data(&format!("result_{name}"), width));
+        let result = TranslationSignals::registers(m, d, "result");
         let known = if d.has_l2() { m.reg_data("known", 1) } else { lo() };
         let half = reg(m, narrow, "half", 1);
         let page_fault = m.wire(
@@ -224,6 +245,7 @@ impl<'d> Walk<'d> {
         );
         Walk {
             d,
+            settings,
             state,
             stale,
             entry,
@@ -325,10 +347,32 @@ impl<'d> Walk<'d> {
     pub fn succeed(&self, m: &mut Module, t: &TranslationSignals, cacheable: E) {
         m.set(self.ok, hi());
         m.set(self.refill, cacheable);
-        for ((_, register), (_, value)) in self.result.fields().into_iter().zip(t.fields()) {
-            m.set(register, value);
-        }
+        self.result.set(m, t);
         self.goto(m, state::DONE);
+    }
+
+    /// The walk ends with the request's own address, with these attributes and permissions.
+    #[names]
+    pub fn pass_through(
+        &self,
+        m: &mut Module,
+        attributes: &TranslationSignals,
+        permissions: E,
+        cacheable: E,
+    ) {
+        let (d, iova) = (self.d, self.q.iova);
+        let own = TranslationSignals::identity(d, iova);
+        let t = TranslationSignals {
+            ppn: own.ppn,
+            mask: own.mask,
+            global: own.global,
+            permissions,
+            ..*attributes
+        };
+        chain!(m;
+            iova.bits(d.pas, 64 - d.pas).any() => self.fail(m, self.access_fault);
+            else => self.succeed(m, &t, cacheable);
+        );
     }
 
     /// Reads at a physical page.

@@ -4,10 +4,26 @@
 //! updates"; Privileged specification, "Virtual Address Translation Process".) Software may reuse a table after the fence that follows its
 //! invalidation, and the fence waits for the writes of walks that were overtaken.
 
+use super::arrived::Arrived;
 use super::state::*;
-use pasidon_hdl::{E, Module, cat, hi, lit, lo, names};
+use crate::design::Design;
+use pasidon_hdl::{E, Module, bundle, cat, hi, lit, lo, names};
 use pasidon_spec::fault::Cause;
 use pasidon_spec::page_table::pte;
+
+bundle! {
+    /// What memory says to a writer.
+    pub struct WritePort(d: Design) {
+        /// The address and the first beat were taken.
+        ready: 1, if d.walks_write();
+        /// The write has its response.
+        done: 1, if d.walks_write();
+        /// It failed.
+        error: 1, if d.walks_write();
+        /// An exclusive write took place.
+        exclusive: 1, if d.walks_write();
+    }
+}
 
 impl Walk<'_> {
     /// The read under way is exclusive.
@@ -19,8 +35,8 @@ impl Walk<'_> {
 
     /// The doubleword of `entry` with A set, and D if it is written.
     #[names]
-    fn with_bits(entry: Arrived, write: E) -> E {
-        let Arrived { raw, lane, .. } = entry;
+    fn with_bits(entry: &Arrived, write: E) -> E {
+        let Arrived { raw, lane, .. } = *entry;
         let flags = cat(&[write, hi(), lit(0, 6)]);
         const { assert!(pte::A.lo == 6 && pte::D.lo == 7, "A and D are the highest flags") };
         let place = lane.decode(8);
@@ -30,7 +46,7 @@ impl Walk<'_> {
 
     /// The entry that arrived is a good leaf whose A or D bit is still 0: reads it again, or writes it if this read was
     /// exclusive.
-    pub fn want_update(&self, m: &mut Module, entry: Arrived, write: E) {
+    pub fn want_update(&self, m: &mut Module, entry: &Arrived, write: E) {
         if !self.d.amo_hwad {
             return;
         }
@@ -61,15 +77,15 @@ impl Walk<'_> {
 
     /// A write has its response.
     #[names]
-    pub fn written(&self, m: &mut Module, error: E, done: E) {
+    pub fn written(&self, m: &mut Module, write: &WritePort) {
         let file = if self.d.stores_msis() { !self.nested & self.kind.is(kind::MRIF) } else { lo() };
         let (guest_access_fault, _) = self.guest_troubles();
         let trouble =
             file.mux(cause(Cause::MrifAccessFault), self.nested.mux(guest_access_fault, self.access_fault));
         chain!(m;
-            error => self.fail(m, trouble);
+            write.error => self.fail(m, trouble);
             self.notice => self.succeed(m, &self.result, lo());
-            !done => self.goto(m, state::READ);
+            !write.exclusive => self.goto(m, state::READ);
             file => self.begin_notice(m);
             else => {
                 self.set(m, self.guest_update, self.guest_update & !self.nested);
